@@ -1,0 +1,1 @@
+"""nemotron-build: from a checkpoint to a package that nemotron-serve accepts."""

@@ -1,0 +1,1 @@
+"""Talk to a Nemotron Nano server from Python."""

@@ -1,0 +1,118 @@
+"""The one small interface between the serving stack and whatever generates tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+
+EngineFinish = Literal["stop", "length"]
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: In (0, 1]; 1 keeps all tokens.
+        top_k: 0 keeps all tokens.
+        seed: None lets the engine choose.
+        min_tokens: No stop token before this many output tokens.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    min_tokens: int = 0
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most probable token is always taken."""
+        return self.temperature == 0 or self.top_k == 1
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """One sequence to generate.
+
+    Attributes:
+        request_id: Unique among the requests that the engine has at this time.
+        prompt_ids: Token ids of the prompt.
+        max_tokens: Output tokens at most, at least 1.
+        stop_token_ids: Tokens that end the sequence.
+    """
+
+    request_id: int
+    prompt_ids: list[int]
+    max_tokens: int
+    sampling: Sampling
+    stop_token_ids: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Delta:
+    """News of one request.
+
+    Attributes:
+        token_ids: New output tokens, never a stop token.
+        finish_reason: Set in the last delta of a request that ended by itself.
+        error: Set in the last delta of a request that the engine could not finish.
+    """
+
+    token_ids: list[int]
+    finish_reason: EngineFinish | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """What the engine can hold: sequences at once, tokens a sequence, tokens in the KV cache."""
+
+    max_batch_size: int
+    max_seq_len: int
+    kv_cache_tokens: int
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """Requests that generate, requests that wait in the engine, share of the KV cache in use (0 to 1)."""
+
+    running: int
+    waiting: int
+    kv_cache_used: float
+
+
+OnDelta = Callable[[Delta], None]
+
+
+class Engine(Protocol):
+    """Generates many sequences at once (in-flight batching)."""
+
+    @property
+    def limits(self) -> EngineLimits:
+        """What the engine can hold."""
+
+    def submit(self, request: EngineRequest, on_delta: OnDelta) -> None:
+        """Queue a request and return at once.
+
+        `on_delta` is called from the engine's thread and must not block. The last delta carries a finish reason
+        or an error; nothing follows it.
+
+        Raises:
+            EngineError: the engine has failed or was closed.
+        """
+
+    def abort(self, request_id: int) -> None:
+        """Stop a request soon. Deltas on their way may still arrive, a last one need not. Unknown ids are ignored."""
+
+    def stats(self) -> EngineStats:
+        """What the engine does at this moment."""
+
+    def close(self) -> None:
+        """Abort everything and free the engine. Waits until its thread has ended."""

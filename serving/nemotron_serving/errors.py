@@ -1,0 +1,42 @@
+"""Every error that the serving side raises on purpose.
+
+ServingError
+├── InvalidRequestError      the caller's fault: INVALID_ARGUMENT over gRPC, 400 over HTTP
+├── UnavailableError         try again: UNAVAILABLE, 503
+├── EngineError              our fault: INTERNAL, 500
+└── PackageError             a package that cannot be served here (never sent to a caller)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ServingError(Exception):
+    """Base of all. `triton_code` names the attribute of `pb_utils.TritonError` that it becomes."""
+
+    triton_code: ClassVar[str] = "INTERNAL"
+
+
+class InvalidRequestError(ServingError):
+    """A request that can never succeed. The message starts with the field at fault."""
+
+    triton_code = "INVALID_ARG"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class UnavailableError(ServingError):
+    """No room, or shutting down. The same request may succeed later or elsewhere."""
+
+    triton_code = "UNAVAILABLE"
+
+
+class EngineError(ServingError):
+    """The engine failed while it worked on a request."""
+
+
+class PackageError(ServingError):
+    """A package that is damaged or does not fit this machine. The message names what differs and what to do."""

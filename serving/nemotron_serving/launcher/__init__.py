@@ -1,0 +1,1 @@
+"""nemotron-serve: find Triton, start it on a package, watch it, stop it."""
