@@ -202,7 +202,8 @@ class Package:
         wanted, here = self.manifest.engine.machine, platform.machine()
         if wanted not in (here, "any"):
             raise PackageError(
-                f"{self.path} was built for {wanted}, this machine is {here}. Build the package on this kind of machine."
+                f"{self.path} was built for {wanted}, this machine is {here}. "
+                "Build the package on this kind of machine."
             )
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-import msgspec
-
 from nemotron_serving.engine.base import (
     Delta,
     Engine,
@@ -17,6 +13,7 @@ from nemotron_serving.engine.base import (
     Sampling,
 )
 from nemotron_serving.errors import PackageError
+from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package
 
 __all__ = [
@@ -26,29 +23,10 @@ __all__ = [
     "EngineLimits",
     "EngineRequest",
     "EngineStats",
-    "HostOptions",
     "OnDelta",
     "Sampling",
     "open_engine",
 ]
-
-
-class HostOptions(msgspec.Struct, frozen=True):
-    """What depends on the machine that serves, not on the package. None means: from the machine.
-
-    Attributes:
-        threads: CPU threads of the engine.
-        kv_cache_gib: Size of the KV cache in GiB.
-    """
-
-    threads: int | None = None
-    kv_cache_gib: float | None = None
-
-    @classmethod
-    def from_environment(cls) -> HostOptions:
-        """Read NEMOTRON_ENGINE_THREADS and NEMOTRON_KV_CACHE_GIB, which nemotron-serve sets from its options."""
-        threads, kv_cache = os.environ.get("NEMOTRON_ENGINE_THREADS"), os.environ.get("NEMOTRON_KV_CACHE_GIB")
-        return cls(int(threads) if threads else None, float(kv_cache) if kv_cache else None)
 
 
 def open_engine(package: Package, options: HostOptions) -> Engine:

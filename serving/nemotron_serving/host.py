@@ -1,0 +1,72 @@
+"""What nemotron-serve tells the models in Triton's Python processes: environment variables and a runtime directory.
+
+A Triton started by hand needs NEMOTRON_PACKAGE alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from nemotron_serving.errors import PackageError
+
+_PREFIX = "NEMOTRON_"
+DRAIN_FILE = "drain"
+CANCEL_FILE = "cancel"
+IN_FLIGHT_METRIC = "nemotron_requests_in_flight"
+
+
+class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What depends on the machine that serves, not on the package. Each is the variable NEMOTRON_<NAME>.
+
+    Attributes:
+        package: Directory of the package.
+        runtime_dir: Directory that the launcher and the models share; None without a launcher.
+        engine_threads: CPU threads of the engine; None takes them from the machine.
+        kv_cache_gib: Size of the KV cache in GiB; None takes it from the machine.
+        stream_interval_ms: Least time between two responses of a stream; None adapts it to the load.
+    """
+
+    package: Path
+    runtime_dir: Path | None = None
+    engine_threads: int | None = None
+    kv_cache_gib: float | None = None
+    stream_interval_ms: float | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> HostOptions:
+        """Read the variables.
+
+        Raises:
+            PackageError: NEMOTRON_PACKAGE is missing, or a value is not of its type.
+        """
+        given = {
+            name: value for name in cls.__struct_fields__ if (value := environment.get(_PREFIX + name.upper(), ""))
+        }
+        try:
+            return msgspec.convert(given, cls, strict=False, dec_hook=lambda kind, value: kind(value))
+        except msgspec.ValidationError as error:
+            raise PackageError(f"{_PREFIX}* variables: {error}. Start the server with nemotron-serve.") from error
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that `from_environment` reads back as this object."""
+        return {_PREFIX + name.upper(): str(value) for name, value in msgspec.structs.asdict(self).items() if value}
+
+
+class RuntimeDir:
+    """The launcher's word to the running models, as files: `drain` (admit nothing new), `cancel` (end what runs)."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._drain = path / DRAIN_FILE if path else None
+        self._cancel = path / CANCEL_FILE if path else None
+
+    def draining(self) -> bool:
+        """Whether new requests are to be refused."""
+        return self._drain is not None and self._drain.exists()
+
+    def cancelling(self) -> bool:
+        """Whether running requests are to be cancelled."""
+        return self._cancel is not None and self._cancel.exists()
