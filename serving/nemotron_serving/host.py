@@ -33,7 +33,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     package: Path
     runtime_dir: Path | None = None
     engine_threads: int | None = None
-    kv_cache_gib: float | None = None
+    kv_cache_gib: int | None = None
     stream_interval_ms: float | None = None
 
     @classmethod

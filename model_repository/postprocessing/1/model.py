@@ -1,0 +1,49 @@
+"""Token ids of each stream to text, thinking and answer."""
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.output.postprocessor import Postprocessor
+from nemotron_serving.triton import error_response, open_package, report_gauges
+
+STREAMS = "nemotron_postprocessing_streams"
+
+
+class TritonPythonModel:
+    def initialize(self, _args):
+        package, _ = open_package()
+        self._postprocessor = Postprocessor(Vocabulary.load(package.tokenizer_path))
+        self._gauges = report_gauges(
+            "postprocessing",
+            {STREAMS: "Streams that postprocessing keeps state for"},
+            lambda: {STREAMS: len(self._postprocessor)},
+        )
+
+    def execute(self, requests):
+        return [self._respond(request) for request in requests]
+
+    def finalize(self):
+        self._gauges.close()
+
+    def _respond(self, request):
+        event = pb_utils.get_input_tensor_by_name(request, "stream_event").as_numpy()
+        ids = pb_utils.get_input_tensor_by_name(request, "output_ids").as_numpy()
+        try:
+            delta = self._postprocessor.accept(event.item(), ids.ravel().tolist())
+        except Exception as error:
+            return error_response(request, error)
+        return pb_utils.InferenceResponse(
+            [
+                _strings("text_output", delta.text.text),
+                _strings("reasoning_content", delta.text.reasoning_content),
+                _strings("content", delta.text.content),
+                _strings("tool_calls", ""),
+                _strings("finish_reason", delta.finish_reason),
+                pb_utils.Tensor("num_reasoning_tokens", np.array([[delta.num_reasoning_tokens]], dtype=np.int32)),
+            ]
+        )
+
+
+def _strings(name, text):
+    return pb_utils.Tensor(name, np.array([[text.encode()]], dtype=np.object_))

@@ -1,0 +1,58 @@
+"""Prompt ids to output ids with in-flight batching, on whatever engine the package holds."""
+
+from nemotron_serving.contract import TOKEN_INPUTS
+from nemotron_serving.engine import open_engine
+from nemotron_serving.generation.request import read_generation_request
+from nemotron_serving.generation.service import GenerationService
+from nemotron_serving.host import IN_FLIGHT_METRIC, RuntimeDir
+from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.triton import open_package, report_gauges, request_fields
+from nemotron_serving.triton.generation import ResponseSink
+
+GAUGES = {
+    IN_FLIGHT_METRIC: "Requests admitted and not yet answered in full",
+    "nemotron_requests_running": "Requests that are generating",
+    "nemotron_requests_waiting": "Requests that wait for a place in the batch",
+    "nemotron_kv_cache_used_ratio": "Share of the KV cache in use, 0 to 1",
+}
+
+
+class TritonPythonModel:
+    def initialize(self, _args):
+        package, options = open_package()
+        self._config = package.serving
+        self._vocabulary = Vocabulary.load(package.tokenizer_path)
+        self._engine = open_engine(package, options)
+        self._service = GenerationService(
+            self._engine,
+            self._vocabulary,
+            package.serving.limits,
+            RuntimeDir(options.runtime_dir),
+            options.stream_interval_ms,
+        )
+        self._gauges = report_gauges("tensorrt_llm", GAUGES, self._read_gauges)
+
+    def execute(self, requests):
+        for request in requests:
+            sink = ResponseSink(request)
+            try:
+                self._accept(request, sink)
+            except Exception as error:
+                sink.fail(error)
+
+    def finalize(self):
+        self._gauges.close()
+        self._service.close()
+        self._engine.close()
+
+    def _accept(self, request, sink):
+        fields = request_fields(request, TOKEN_INPUTS)
+        if fields.get("stop", False):
+            sink.confirm_stop(self._service.stop(request.request_id()))
+            return
+        prompt_ids, settings = read_generation_request(fields, self._config, len(self._vocabulary))
+        self._service.submit(request.request_id(), prompt_ids, settings, sink)
+
+    def _read_gauges(self):
+        stats = self._service.stats()
+        return dict(zip(GAUGES, (stats.in_flight, stats.running, stats.waiting, stats.kv_cache_used), strict=True))

@@ -1,0 +1,1 @@
+"""From a request's text or messages to prompt token ids."""

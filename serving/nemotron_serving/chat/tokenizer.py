@@ -1,0 +1,88 @@
+"""Prompt parts to token ids.
+
+Text is always encoded with the control tokens switched off, so `<|im_end|>` in a caller's text is six ordinary
+tokens. Neighbouring texts are encoded as one, which gives the ids of the plain rendering: a control token
+separates what stands on its two sides in any case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from nemotron_serving.chat.formats import Control, PromptPart
+from nemotron_serving.errors import PackageError
+
+# Long texts are cut so that all cores encode. A letter before a space or newline ends a word in the pre-tokenizers
+# of every byte-level BPE model we know (GPT-2, Llama 3, Qwen, SmolLM2), and no merge reaches across words.
+_CHUNK_CHARACTERS = 16_384
+_WORD_END = re.compile(r"[^\W\d_](?=[ \n])")
+
+
+class PromptTokenizer:
+    """Encodes prompts with a package's tokenizer.json."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:
+            raise PackageError(f"{path} cannot be read: {error}. Build the package again.") from error
+        self._tokenizer.encode_special_tokens = True
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._control_ids = {token.content: index for index, token in added.items() if token.special}
+        longest_first = sorted(self._control_ids, key=len, reverse=True)
+        self._controls = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+
+    def encode(self, parts: Sequence[PromptPart]) -> npt.NDArray[np.int32]:
+        """Encode a rendered prompt.
+
+        Returns:
+            Token ids, shape [n], int32.
+
+        Raises:
+            PackageError: the format names a control token that the tokenizer lacks.
+        """
+        spans: list[int | str] = []
+        for part in parts:
+            if isinstance(part, Control):
+                spans.append(self._control_id(part))
+            elif spans and isinstance(spans[-1], str):
+                spans[-1] += part
+            else:
+                spans.append(part)
+        chunks = [chunk for span in spans if isinstance(span, str) for chunk in _chunks(span)]
+        encodings = iter(self._tokenizer.encode_batch_fast(chunks, add_special_tokens=False))
+        ids: list[int] = []
+        for span in spans:
+            if isinstance(span, int):
+                ids.append(span)
+            else:
+                for _ in _chunks(span):
+                    ids += next(encodings).ids
+        return np.array(ids, dtype=np.int32)
+
+    def split_controls(self, text: str) -> list[PromptPart]:
+        """Parts of a text whose author may write control tokens: a complete prompt (`raw_prompt`)."""
+        pieces = self._controls.split(text)
+        return [Control(piece) if piece in self._control_ids else piece for piece in pieces if piece]
+
+    def _control_id(self, control: Control) -> int:
+        if control.token not in self._control_ids:
+            raise PackageError(f"The tokenizer has no control token {control.token}, which the chat format needs.")
+        return self._control_ids[control.token]
+
+
+def _chunks(text: str) -> Iterator[str]:
+    begin = 0
+    while len(text) - begin > _CHUNK_CHARACTERS:
+        end = _WORD_END.search(text, begin + _CHUNK_CHARACTERS)
+        if end is None:
+            break
+        yield text[begin : end.end()]
+        begin = end.end()
+    yield text[begin:]

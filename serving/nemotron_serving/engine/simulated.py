@@ -1,0 +1,173 @@
+"""An engine without a model: scripted or random tokens at a set pace, with in-flight batching.
+
+For tests, load tests and capacity work, and for trying a client. Its timing model is in `SimulatedConfig`.
+"""
+
+from __future__ import annotations
+
+import collections
+import queue
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+from tokenizers import Tokenizer
+
+from nemotron_serving.engine.base import Delta, EngineFinish, EngineLimits, EngineRequest, EngineStats, OnDelta
+from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
+from nemotron_serving.errors import EngineError, PackageError
+from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.output.reasoning import CLOSE_TAG, OPEN_TAG
+from nemotron_serving.package import Package
+
+_NO_SCRIPT = Script(match="")
+
+
+@dataclass
+class _Running:
+    request: EngineRequest
+    on_delta: OnDelta
+    script: Script
+    tokens: Iterator[int]
+    next_at: float
+    emitted: int = 0
+
+
+class SimulatedEngine:
+    """The `simulated` engine."""
+
+    def __init__(self, package: Package) -> None:
+        """Read engine/simulated.json.
+
+        Raises:
+            PackageError: a file that cannot be read, or sizes below the package's limits.
+        """
+        path = package.engine_path / SIMULATED_CONFIG
+        try:
+            self._config = msgspec.json.decode(path.read_bytes(), type=SimulatedConfig)
+        except (OSError, ValueError) as error:
+            raise PackageError(f"{path} cannot be used: {error}. Build the package again.") from error
+        config = self._config
+        if config.kv_cache_tokens < package.serving.limits.max_seq_len:
+            raise PackageError(
+                f"{path}: kv_cache_tokens {config.kv_cache_tokens} is below the package's "
+                f"max_seq_len {package.serving.limits.max_seq_len}."
+            )
+        self.limits = EngineLimits(config.max_batch_size, config.max_seq_len, config.kv_cache_tokens)
+        self._vocabulary = Vocabulary.load(package.tokenizer_path)
+        self._tokenizer = Tokenizer.from_file(str(package.tokenizer_path))
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._waiting: collections.OrderedDict[int, tuple[EngineRequest, OnDelta]] = collections.OrderedDict()
+        self._running: dict[int, _Running] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="nemotron-simulated", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: EngineRequest, on_delta: OnDelta) -> None:
+        """See `Engine.submit`."""
+        if self._closed:
+            raise EngineError("The engine was closed.")
+        self._inbox.put(lambda: self._waiting.update({request.request_id: (request, on_delta)}))
+
+    def abort(self, request_id: int) -> None:
+        """See `Engine.abort`."""
+        self._inbox.put(lambda: self._forget(request_id))
+
+    def stats(self) -> EngineStats:
+        """See `Engine.stats`."""
+        used = self._kv_tokens() / self._config.kv_cache_tokens
+        return EngineStats(len(self._running), len(self._waiting), used)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._closed = True
+        self._inbox.put(self._waiting.clear)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._take_orders()
+            self._admit()
+            now = time.monotonic()
+            for running in list(self._running.values()):
+                if running.next_at <= now:
+                    self._step(running)
+
+    def _take_orders(self) -> None:
+        pause = None
+        if self._running:
+            pause = max(0.0, min(running.next_at for running in self._running.values()) - time.monotonic())
+        try:
+            self._inbox.get(timeout=pause)()
+            while True:
+                self._inbox.get_nowait()()
+        except queue.Empty:
+            return
+
+    def _forget(self, request_id: int) -> None:
+        self._waiting.pop(request_id, None)
+        self._running.pop(request_id, None)
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._running) < self._config.max_batch_size:
+            request, on_delta = next(iter(self._waiting.values()))
+            if self._kv_tokens() + len(request.prompt_ids) + request.max_tokens > self._config.kv_cache_tokens:
+                return
+            del self._waiting[request.request_id]
+            script, tokens = self._plan(request)
+            ttft_ms = self._config.ttft_ms if script.ttft_ms is None else script.ttft_ms
+            first_at = time.monotonic() + ttft_ms / 1000
+            self._running[request.request_id] = _Running(request, on_delta, script, tokens, first_at)
+
+    def _kv_tokens(self) -> int:
+        running = list(self._running.values())
+        return sum(len(one.request.prompt_ids) + one.request.max_tokens for one in running)
+
+    def _step(self, running: _Running) -> None:
+        script, request = running.script, running.request
+        if running.emitted == script.fail_after_tokens:
+            del self._running[request.request_id]
+            running.on_delta(Delta([], error=f"The script fails after {running.emitted} tokens."))
+            return
+        token = next(running.tokens, None)
+        reason: EngineFinish | None = "stop" if token is None else None
+        if token is not None:
+            running.emitted += 1
+            if running.emitted == request.max_tokens:
+                reason = "length"
+        if reason:
+            del self._running[request.request_id]
+        running.next_at += self._pause_s(running)
+        running.on_delta(Delta([] if token is None else [token], reason))
+
+    def _pause_s(self, running: _Running) -> float:
+        script, config = running.script, self._config
+        token_ms = config.token_ms if script.token_ms is None else script.token_ms
+        pause_ms = token_ms * (1 + config.slowdown * (len(self._running) - 1))
+        if running.emitted == script.stall_after_tokens:
+            pause_ms += script.stall_ms
+        return max(0.0, pause_ms) / 1000
+
+    def _plan(self, request: EngineRequest) -> tuple[Script, Iterator[int]]:
+        text = self._vocabulary.decode(request.prompt_ids) if self._config.scripts else ""
+        script = next((one for one in self._config.scripts if re.search(one.match, text)), _NO_SCRIPT)
+        if not script.thinking and not script.answer:
+            return script, self._random_tokens(request)
+        _, opened, after = text.rpartition(OPEN_TAG)
+        reply = script.answer
+        if opened and CLOSE_TAG not in after:
+            reply = f"{script.thinking}\n{CLOSE_TAG}\n\n{script.answer}"
+        return script, iter(self._tokenizer.encode(reply, add_special_tokens=False).ids)
+
+    def _random_tokens(self, request: EngineRequest) -> Iterator[int]:
+        seed = request.sampling.seed if request.sampling.seed is not None else request.request_id
+        chosen = random.Random(self._config.seed * 1_000_003 + seed)  # noqa: S311 - not for secrets
+        size, special = self._config.vocab_size, set(self._vocabulary.special_ids.values())
+        while True:
+            token = chosen.randrange(size)
+            if token not in special and token not in request.stop_token_ids:
+                yield token

@@ -1,0 +1,78 @@
+"""The generating model's inputs to a prompt and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from nemotron_serving.contract import TOKEN_INPUT_NAMES
+from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.generation.settings import GenerationSettings, check_range, resolve_sampling
+from nemotron_serving.package import SamplingDefaults, ServingConfig
+
+_GREEDY = SamplingDefaults()
+
+
+def read_generation_request(
+    fields: Mapping[str, Any], config: ServingConfig, vocabulary_size: int
+) -> tuple[list[int], GenerationSettings]:
+    """Prompt ids and settings, from preprocessing's JSON or from NVIDIA's token-level tensors.
+
+    Raises:
+        InvalidRequestError: naming the field, what was given and what was expected.
+    """
+    prompt_ids = _prompt_ids(fields, vocabulary_size)
+    settings = _from_json(fields["request_settings"]) if "request_settings" in fields else _from_tensors(fields, config)
+    total, limit = len(prompt_ids) + settings.max_tokens, config.limits.max_seq_len
+    if total > limit:
+        raise InvalidRequestError(
+            "request_output_len", f"{len(prompt_ids)} prompt tokens plus {settings.max_tokens} are over {limit}"
+        )
+    return prompt_ids, settings
+
+
+def _prompt_ids(fields: Mapping[str, Any], vocabulary_size: int) -> list[int]:
+    ids = fields.get("input_ids")
+    if ids is None or not len(ids):
+        raise InvalidRequestError("input_ids", "empty, expected the token ids of a prompt")
+    length = fields.get("input_lengths", len(ids))
+    if not 1 <= length <= len(ids):
+        raise InvalidRequestError("input_lengths", f"{length} was given with {len(ids)} input_ids")
+    ids = ids[:length]
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocabulary_size:
+        raise InvalidRequestError(
+            "input_ids", f"{low if low < 0 else high} is no token id, expected 0 to {vocabulary_size - 1}"
+        )
+    prompt_ids: list[int] = ids.tolist()
+    return prompt_ids
+
+
+def _from_json(value: str) -> GenerationSettings:
+    try:
+        settings = msgspec.json.decode(value, type=GenerationSettings)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise InvalidRequestError("request_settings", f"{error}; it is written by the preprocessing model") from error
+    check_range("request_settings", settings.max_tokens, rule="max_tokens")
+    check_range("request_settings", settings.timeout_ms, rule="timeout_ms")
+    if not settings.stop_token_ids:
+        raise InvalidRequestError("request_settings", "no stop_token_ids; it is written by the preprocessing model")
+    return settings
+
+
+def _from_tensors(fields: Mapping[str, Any], config: ServingConfig) -> GenerationSettings:
+    if "request_output_len" not in fields:
+        raise InvalidRequestError("request_output_len", "missing, expected the most output tokens")
+    check_range("request_output_len", fields["request_output_len"], rule="max_tokens")
+    timeout_ms = fields.get("timeout_ms", config.limits.default_timeout_ms)
+    check_range("timeout_ms", timeout_ms)
+    end_id = (fields["end_id"],) if "end_id" in fields else ()
+    return GenerationSettings(
+        sampling=resolve_sampling(fields, _GREEDY, TOKEN_INPUT_NAMES),
+        max_tokens=fields["request_output_len"],
+        stream=fields.get("streaming", False),
+        timeout_ms=timeout_ms,
+        stop_token_ids=tuple({*config.stop_token_ids, *end_id}),
+    )

@@ -1,0 +1,221 @@
+"""Many requests over one engine: admission, delivery, cancel, deadlines.
+
+One thread (the pump) owns all streams. The engine's thread and Triton's threads only put events into its queue,
+so no stream needs a lock, the engine never waits for a receiver, and while the pump is busy sending, tokens gather
+and share the next response.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nemotron_serving.engine.base import Delta, Engine
+from nemotron_serving.errors import EngineError, UnavailableError
+from nemotron_serving.generation.settings import GenerationSettings
+from nemotron_serving.generation.stream import Sink, Stream
+from nemotron_serving.host import RuntimeDir
+from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.package import Limits
+
+_log = logging.getLogger(__name__)
+
+_TICK_S = 0.05  # deadlines, drain and departed receivers are looked at this often
+_MIN_INTERVAL_S = 0.04  # 25 updates a second look continuous to a reader
+_RESPONSES_PER_S_AND_CORE = 50  # each costs about 1 ms of CPU in all processes together: 5 % of the machine
+
+_Event = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class ServiceStats:
+    """Requests admitted and not yet answered in full; those that generate and those that wait; KV cache share."""
+
+    in_flight: int
+    running: int
+    waiting: int
+    kv_cache_used: float
+
+
+class GenerationService:
+    """Runs requests on an engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        vocabulary: Vocabulary,
+        limits: Limits,
+        runtime_dir: RuntimeDir,
+        stream_interval_ms: float | None = None,
+    ) -> None:
+        self._engine = engine
+        self._vocabulary = vocabulary
+        self._capacity = limits.max_batch_size + limits.max_waiting
+        self._runtime_dir = runtime_dir
+        self._fixed_interval_s = None if stream_interval_ms is None else stream_interval_ms / 1000
+        self._responses_per_s = _RESPONSES_PER_S_AND_CORE * (os.cpu_count() or 1)
+        self._ids = itertools.count(1)
+        self._streams: dict[int, Stream] = {}
+        self._lock = threading.Lock()  # guards _streams against reading from other threads
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._due: list[tuple[float, int, Stream]] = []
+        self._next_tick = 0.0
+        self._closed = False
+        self._pump = threading.Thread(target=self._run, name="nemotron-pump", daemon=True)
+        self._pump.start()
+
+    def submit(self, client_id: str, prompt_ids: Sequence[int], settings: GenerationSettings, sink: Sink) -> None:
+        """Admit a request and return at once; its responses go to the sink.
+
+        Raises:
+            UnavailableError: too many in flight, or shutting down.
+        """
+        if self._closed or self._runtime_dir.draining():
+            raise UnavailableError("This server is shutting down and takes no new requests; try another one.")
+        stream = Stream(
+            stream_id=next(self._ids),
+            client_id=client_id,
+            prompt_ids=list(prompt_ids),
+            settings=settings,
+            sink=sink,
+            deadline=time.monotonic() + settings.timeout_ms / 1000,
+            engine=self._engine,
+            vocabulary=self._vocabulary,
+            new_id=lambda: next(self._ids),
+            deliver=self._deliver,
+        )
+        with self._lock:
+            if len(self._streams) >= self._capacity:
+                raise UnavailableError(
+                    f"This server has {len(self._streams)} requests in flight, which is its limit; try again later."
+                )
+            self._streams[stream.stream_id] = stream
+        self._events.put(lambda: self._start(stream))
+
+    def stop(self, client_id: str) -> bool:
+        """Cancel the requests with this id. Returns whether there was one."""
+        with self._lock:
+            found = [stream for stream in self._streams.values() if stream.client_id == client_id]
+        for stream in found:
+            self._events.put(lambda stream=stream: self._end(stream, "cancelled"))  # type: ignore[misc]
+        return bool(found)
+
+    def stats(self) -> ServiceStats:
+        """What goes on at this moment."""
+        engine = self._engine.stats()
+        with self._lock:
+            in_flight = len(self._streams)
+        running = min(engine.running, in_flight)
+        return ServiceStats(in_flight, running, in_flight - running, engine.kv_cache_used)
+
+    def close(self) -> None:
+        """Cancel what runs, deliver the last responses, and end the pump. The engine is the caller's to close."""
+        self._closed = True
+        self._events.put(self._end_all)
+        self._pump.join()
+
+    def _run(self) -> None:
+        while True:
+            self._handle_events()
+            now = time.monotonic()
+            if now >= self._next_tick:
+                self._tick(now)
+            self._send_due(now)
+            if self._closed and not self._streams:
+                return
+
+    def _handle_events(self) -> None:
+        try:
+            event = self._events.get(timeout=self._patience())
+        except queue.Empty:
+            return
+        # Only what is there now: an engine that never pauses must not keep the responses from being sent.
+        waiting = self._events.qsize()
+        event()
+        for _ in range(waiting):
+            self._events.get()()
+
+    def _patience(self) -> float | None:
+        if not self._streams:
+            return None
+        until = min(self._next_tick, self._due[0][0]) if self._due else self._next_tick
+        return max(0.0, until - time.monotonic())
+
+    def _tick(self, now: float) -> None:
+        self._next_tick = now + _TICK_S
+        if self._runtime_dir.cancelling():
+            self._end_all()
+        for stream in list(self._streams.values()):
+            if now >= stream.deadline:
+                stream.end("timeout")
+                self._schedule(stream)
+            elif stream.settings.output is None and stream.sink.is_cancelled():
+                # Only seen for callers of this model itself: an ensemble does not pass a cancel on.
+                self._end(stream, "cancelled")
+
+    def _deliver(self, stream: Stream, engine_id: int, delta: Delta) -> None:
+        self._events.put(lambda: self._accept(stream, engine_id, delta))
+
+    def _start(self, stream: Stream) -> None:
+        try:
+            stream.start()
+        except EngineError as error:
+            stream.error = str(error)
+            self._schedule(stream)
+
+    def _accept(self, stream: Stream, engine_id: int, delta: Delta) -> None:
+        stream.accept(engine_id, delta)
+        self._schedule(stream)
+
+    def _end(self, stream: Stream, reason: str) -> None:
+        stream.end(reason)  # type: ignore[arg-type]
+        self._schedule(stream)
+
+    def _end_all(self) -> None:
+        for stream in list(self._streams.values()):
+            self._end(stream, "cancelled")
+
+    def _schedule(self, stream: Stream) -> None:
+        if stream.stream_id not in self._streams or not stream.has_news:
+            return
+        if stream.finished:
+            self._send(stream)
+        elif stream.settings.stream and not stream.queued:
+            stream.queued = True
+            # The first token goes out at once.
+            due = stream.last_sent + self._interval_s() if stream.begun else 0.0
+            heapq.heappush(self._due, (due, stream.stream_id, stream))
+
+    def _interval_s(self) -> float:
+        if self._fixed_interval_s is not None:
+            return self._fixed_interval_s
+        return max(_MIN_INTERVAL_S, len(self._streams) / self._responses_per_s)
+
+    def _send_due(self, now: float) -> None:
+        while self._due and self._due[0][0] <= now:
+            stream = heapq.heappop(self._due)[2]
+            stream.queued = False
+            if stream.stream_id in self._streams:
+                self._send(stream)
+
+    def _send(self, stream: Stream) -> None:
+        response = stream.take_response()
+        stream.last_sent = time.monotonic()
+        try:
+            stream.sink.send(response)
+        except Exception:
+            # The receiver is gone in a way that Triton did not tell before.
+            _log.exception("request %s (stream %d): response not delivered", stream.client_id, stream.stream_id)
+            stream.end("cancelled")
+        if stream.finished:
+            if stream.error is not None:
+                _log.error("request %s (stream %d) failed: %s", stream.client_id, stream.stream_id, stream.error)
+            with self._lock:
+                del self._streams[stream.stream_id]

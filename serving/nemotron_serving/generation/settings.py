@@ -1,0 +1,106 @@
+"""What one request asks of the generation, checked and with every default filled in.
+
+The preprocessing model sends this as JSON (`request_settings`) to the generating model, which hands `output` on
+to postprocessing. Callers of the generating model itself say the same with NVIDIA's token-level tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from nemotron_serving.engine.base import Sampling
+from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.output.assembler import OutputRules
+from nemotron_serving.package import SamplingDefaults
+
+_INT32_MAX = 2**31 - 1
+_RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0.0, 10.0),
+    "top_p": (0.0, 1.0),
+    "top_k": (0, _INT32_MAX),
+    "repetition_penalty": (0.01, 10.0),
+    "presence_penalty": (-2.0, 2.0),
+    "frequency_penalty": (-2.0, 2.0),
+    "min_tokens": (0, _INT32_MAX),
+    "max_tokens": (1, _INT32_MAX),
+    "max_thinking_tokens": (1, _INT32_MAX),
+    "timeout_ms": (1, _INT32_MAX),
+}
+
+
+class ThinkingBudget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When and how thinking is closed for the model.
+
+    Attributes:
+        max_tokens: Thinking tokens after which the next newline closes it.
+        grace_tokens: Tokens to wait for that newline at most.
+        close_ids: The closing tag with its newlines, as token ids.
+    """
+
+    max_tokens: int
+    grace_tokens: int
+    close_ids: tuple[int, ...]
+
+
+class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings of one request.
+
+    Attributes:
+        max_tokens: Output tokens in all: thinking, its closing tag and the answer.
+        stream: Many responses rather than one.
+        timeout_ms: Deadline from the arrival at the generating model.
+        stop_token_ids: Tokens that end the output.
+        budget: None leaves the end of the thinking to the model.
+        output: How postprocessing reads the output; None for a caller that takes token ids.
+    """
+
+    sampling: Sampling
+    max_tokens: int
+    stream: bool
+    timeout_ms: int
+    stop_token_ids: tuple[int, ...]
+    budget: ThinkingBudget | None = None
+    output: OutputRules | None = None
+
+
+def check_range(field: str, value: float, rule: str | None = None) -> None:
+    """Refuse a number outside its range, or one that is not a number.
+
+    Args:
+        field: The name the caller knows.
+        value: What was given.
+        rule: The name in our own vocabulary, where it differs.
+
+    Raises:
+        InvalidRequestError: naming the field, the value and the range.
+    """
+    low, high = _RANGES[rule or field]
+    if not low <= value <= high:
+        raise InvalidRequestError(field, f"{value:g} was given, expected {low:g} to {high:g}")
+
+
+def resolve_sampling(given: Mapping[str, Any], defaults: SamplingDefaults, names: Mapping[str, str]) -> Sampling:
+    """Sampling from the values a caller gave.
+
+    Args:
+        given: Values by the caller's field names.
+        defaults: What applies where nothing was given.
+        names: Caller's name of a field of `Sampling`, where it differs.
+
+    Raises:
+        InvalidRequestError: a value out of range.
+    """
+    values = msgspec.structs.asdict(defaults)
+    for field in Sampling.__struct_fields__:
+        name = names.get(field, field)
+        if name in given:
+            if field in _RANGES:
+                check_range(name, given[name], rule=field)
+            values[field] = given[name]
+    if values["top_p"] == 0:
+        # NVIDIA's clients send 0 for "not set".
+        values["top_p"] = 1.0
+    return Sampling(**values)

@@ -1,0 +1,71 @@
+"""The COMMAND that nemotron-serve runs while it serves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+
+from nemotron_serving.launcher.errors import SetupError
+
+_TERM_S = 5.0
+
+
+class ChildCommand:
+    """A command in the foreground: it has our terminal, stdin and stdout.
+
+    Args:
+        command: Program and arguments.
+        environment: Variables added to ours.
+    """
+
+    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(command, env={**os.environ, **environment})
+
+    def status(self) -> int | None:
+        """Exit status as a shell gives it, 128 + n after signal n; None while the command runs."""
+        status = self._process.poll()
+        return 128 - status if status is not None and status < 0 else status
+
+    def end(self, number: int, seconds: float, sleep: Callable[[float], None]) -> int:
+        """Ask the command to end, and kill it when the time is up.
+
+        Args:
+            number: The signal that we got.
+            seconds: Time for the command.
+            sleep: Waits some seconds.
+
+        Returns:
+            Its exit status.
+        """
+        # A ctrl-C reached the command from the terminal; a second one would make many programs drop their work.
+        if number != signal.SIGINT:
+            self._process.send_signal(number)
+        waited = 0.0
+        while (status := self.status()) is None and waited < seconds:
+            sleep(0.05)
+            waited += 0.05
+        if status is None:
+            self.kill()
+        return self._process.returncode if status is None else status
+
+    def kill(self) -> None:
+        """Give the command a last chance to clean up, then kill it."""
+        self._process.terminate()
+        try:
+            self._process.wait(_TERM_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def check_command(command: list[str]) -> None:
+    """Refuse a command that cannot be started, before anything else is.
+
+    Raises:
+        SetupError: there is no such program.
+    """
+    if shutil.which(command[0]) is None:
+        raise SetupError(f"COMMAND {command[0]}: there is no such program.")

@@ -1,0 +1,67 @@
+"""Let running requests finish, admit no new ones, then stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from nemotron_serving.launcher.console import say
+
+_POLL_S = 0.1
+_CANCEL_S = 5.0
+
+
+class Drainable(Protocol):
+    """What draining needs of a server."""
+
+    def refuse_new(self) -> None:
+        """Have the models refuse new requests."""
+
+    def cancel_running(self) -> None:
+        """Have the models end what runs, with a reason."""
+
+    def in_flight(self) -> int | None:
+        """Requests the models work on; None if the server does not answer any more."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+def drain(server: Drainable, seconds: float, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Refuse new requests and wait for the running ones; cancel what is left when the time is up.
+
+    Args:
+        server: The server; it is left running, and idle.
+        seconds: Time for the running requests.
+        clock: Gives seconds.
+
+    Returns:
+        Whether all ended by themselves.
+    """
+    server.refuse_new()
+    left = _wait_idle(server, seconds, clock, f"Draining: {{}} running, up to {seconds:g} s")
+    if left:
+        server.cancel_running()
+        say(f"{_requests(left)} still running after {seconds:g} s: cancelled.")
+        _wait_idle(server, _CANCEL_S, clock, None)
+    return not left
+
+
+def _wait_idle(server: Drainable, seconds: float, clock: Callable[[], float], progress: str | None) -> int:
+    deadline = clock() + seconds
+    said = idle_looks = 0
+    while True:
+        count = server.in_flight() or 0
+        # One look more: a request may have been admitted just before, and a last response may be on its way.
+        idle_looks = idle_looks + 1 if count == 0 else 0
+        if idle_looks == 2 or clock() >= deadline:
+            return count
+        if progress and count and count != said:
+            say(progress.format(_requests(count)))
+            said = count
+        server.sleep(_POLL_S)
+
+
+def _requests(count: int) -> str:
+    return f"{count} request{'' if count == 1 else 's'}"

@@ -1,0 +1,34 @@
+"""What nemotron-serve raises on purpose; each class knows the exit status that it becomes.
+
+ServingError
+└── LauncherError
+    ├── SetupError      the command line or this machine: fix it and try again
+    ├── StartError      Triton did not get ready
+    └── CrashLoopError  the server crashed too often
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from nemotron_serving.errors import ServingError
+
+
+class LauncherError(ServingError):
+    """Base of all. The message is what the person at the terminal reads."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class SetupError(LauncherError):
+    """Nothing was started: an option, a file, a port or an installation is not as it must be."""
+
+    exit_status = 2
+
+
+class StartError(LauncherError):
+    """Triton was started and ended, or did not get ready in time. The message holds its own reason."""
+
+
+class CrashLoopError(LauncherError):
+    """The server was restarted and crashed again, too often to go on."""

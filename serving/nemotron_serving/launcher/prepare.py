@@ -1,0 +1,71 @@
+"""Lay out what Triton wants to find: a backend directory with the right stub, and complete model directories."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nemotron_serving
+from nemotron_serving.launcher.errors import SetupError
+from nemotron_serving.launcher.find import STUB_NAME, Triton
+
+PUBLIC_MODEL = "ensemble"
+
+
+def prepare_backends(triton: Triton, directory: Path) -> None:
+    """Fill `directory` with the Python backend and the stub that fits this interpreter, as links."""
+    python = directory / "python"
+    python.mkdir(parents=True)
+    for file in triton.python_backend.iterdir():
+        if file.is_file() and file.name != STUB_NAME:
+            (python / file.name).symlink_to(file)
+    (python / STUB_NAME).symlink_to(triton.stub)
+
+
+def prepare_repository(source: Path, directory: Path) -> tuple[str, ...]:
+    """Fill `directory` with the model repository, as links, and add what a checkout cannot hold.
+
+    Triton refuses a model without a version directory, and git and wheels hold no empty directories.
+
+    Args:
+        source: The model repository.
+        directory: Where to lay it out; it must not exist.
+
+    Returns:
+        The names of the models.
+    """
+    directory.mkdir()
+    names = model_names(source)
+    for name in names:
+        shutil.copytree(
+            source.resolve() / name,
+            directory / name,
+            copy_function=os.symlink,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        if not any(path.name.isdigit() for path in (directory / name).iterdir()):
+            (directory / name / "1").mkdir()
+    return names
+
+
+def model_names(repository: Path) -> tuple[str, ...]:
+    """The models of a repository.
+
+    Raises:
+        SetupError: the directory is none, or has no model that callers could use.
+    """
+    names = tuple(sorted(path.parent.name for path in repository.glob("*/config.pbtxt")))
+    if PUBLIC_MODEL not in names:
+        raise SetupError(
+            f"{repository} is no model repository for nemotron-serve: it has no {PUBLIC_MODEL}/config.pbtxt. "
+            f"Models found: {', '.join(names) or 'none'}."
+        )
+    return names
+
+
+def default_repository() -> Path:
+    """The model repository of this installation: inside the wheel, or at the root of a checkout."""
+    package = Path(nemotron_serving.__file__).resolve().parent
+    installed = package / "model_repository"
+    return installed if installed.is_dir() else package.parent.parent / "model_repository"

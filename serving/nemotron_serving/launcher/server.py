@@ -1,0 +1,244 @@
+"""One Triton on one package: prepared once, started as often as needed, stopped with everything it made."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+import psutil
+
+from nemotron_serving.launcher import probe
+from nemotron_serving.launcher.errors import SetupError, StartError
+from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
+from nemotron_serving.launcher.guard import Guard
+from nemotron_serving.launcher.options import ServeOptions
+from nemotron_serving.launcher.ports import choose_endpoints
+from nemotron_serving.launcher.prepare import default_repository, prepare_backends, prepare_repository
+from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
+from nemotron_serving.launcher.triton_log import TritonLog
+
+_POLL_S = 0.05
+_TERM_S = 10.0
+_GONE_S = 10.0
+
+
+class TritonServer:
+    """A running server, as a context manager: ready on entry, gone with its files on exit.
+
+        with TritonServer(ServeOptions(package=path, http_port=0, grpc_port=0, metrics_port=0)) as server:
+            client.connect(server.endpoints.grpc_url)
+
+    Args:
+        options: What to serve and how.
+        gpu: Whether the engine runs on a GPU.
+        sleep: Waits some seconds. An exception from it ends any wait in here.
+        log_stream: Gets Triton's log as it is written.
+
+    Attributes:
+        endpoints: Where the server listens; the same after a restart.
+        runtime_dir: Shared with the models; see `nemotron_serving.host.RuntimeDir`.
+        models: Names of the models.
+        log: Triton's log.
+    """
+
+    def __init__(
+        self,
+        options: ServeOptions,
+        *,
+        gpu: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+        log_stream: TextIO | None = None,
+    ) -> None:
+        self._options = options
+        self._sleep = sleep
+        self._log_stream = log_stream
+        triton = find_triton(options.tritonserver)
+        self.endpoints = choose_endpoints(options)
+        log_dir = _log_directory(options.log_dir)
+        self.runtime_dir = Path(tempfile.mkdtemp(prefix="nemotron-serve-"))
+        shm_prefix = f"{self.runtime_dir.name}-"
+        self._guard = Guard(self.runtime_dir, shm_prefix)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stubs: dict[psutil.Process, str] = {}
+        try:
+            self._environment = tritonserver_environment(triton, options, self.runtime_dir)
+            check_stub(triton, self._environment)
+            backends, repository = self.runtime_dir / "backends", self.runtime_dir / "models"
+            prepare_backends(triton, backends)
+            self.models = prepare_repository(options.model_repository or default_repository(), repository)
+        except BaseException:
+            self._guard.close()
+            raise
+        self.log = TritonLog((log_dir or self.runtime_dir) / "triton.log")
+        self._command = tritonserver_arguments(
+            triton,
+            self.endpoints,
+            repository=repository,
+            backends=backends,
+            # Unless the operator chose a key, nobody knows it.
+            admin_key=options.admin_key or secrets.token_urlsafe(32),
+            shm_prefix=shm_prefix,
+            tls=options.tls,
+            gpu=gpu,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process id of tritonserver; also its process group and session."""
+        return self._running().pid
+
+    @property
+    def model_pids(self) -> dict[str, int]:
+        """Process ids of the Python models."""
+        return {model: process.pid for process, model in self._stubs.items()}
+
+    def start(self) -> float:
+        """Start Triton and wait until it answers a request.
+
+        Returns:
+            The seconds it took.
+
+        Raises:
+            StartError: it ended, or did not answer in time. Nothing of it is left running.
+        """
+        began = time.monotonic()
+        self.log.mark()
+        with self.log.path.open("ab") as log:
+            self._process = self._guard.popen(self._command, environment=self._environment, output=log.fileno())
+        try:
+            self._wait_ready(began + self._options.start_seconds)
+        except BaseException:
+            self.kill()
+            raise
+        return time.monotonic() - began
+
+    def death(self) -> str | None:
+        """What died of tritonserver and its model processes; None while all live.
+
+        Triton itself goes on when a model's process is gone, calls itself ready, and leaves callers waiting.
+        """
+        status = self._running().poll()
+        if status is not None:
+            return f"tritonserver {_how_it_ended(status)}"
+        for process, model in self._stubs.items():
+            if not _alive(process):
+                return f"the process of model '{model}' died"
+        return None
+
+    def stop(self) -> None:
+        """End Triton in good order, or kill it after 10 seconds."""
+        process = self._running()
+        process.terminate()
+        deadline = time.monotonic() + _TERM_S
+        while process.poll() is None and time.monotonic() < deadline:
+            self.sleep(_POLL_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """End Triton and all its descendants at once. Without effect when nothing runs."""
+        process = self._process
+        if process is None:
+            return
+        family = {*self._stubs, *_descendants(process.pid)}
+        # The leader may be gone and its group alive: processes of its models.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        process.wait()
+        psutil.wait_procs(family, timeout=_GONE_S)
+        self._guard.forget()
+        self._process = None
+        self._stubs = {}
+        self._copy_log()
+
+    def close(self) -> None:
+        """Kill what runs and remove every file but a log in a directory of the caller's."""
+        self.kill()
+        self._guard.close()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, and pass on what Triton logged meanwhile."""
+        self._sleep(seconds)
+        self._copy_log()
+
+    def __enter__(self) -> TritonServer:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait_ready(self, deadline: float) -> None:
+        def wait() -> None:
+            self.sleep(_POLL_S)
+            if (death := self.death()) is not None:
+                raise StartError(self.log.reason() or f"{death} while it started; see {self.log.path}")
+            if time.monotonic() > deadline:
+                raise StartError(
+                    f"The server was not ready after {self._options.start_seconds:g} s. {self.log.reason()}".rstrip()
+                )
+
+        while not probe.all_ready(self.endpoints, self.models):
+            wait()
+        self._stubs = {
+            process: Path(line[1]).parent.parent.name
+            for process in _descendants(self.pid)
+            if STUB_NAME in (line := process.cmdline())[0]
+        }
+        probe.answer_one_request(self.endpoints, wait)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("Triton is not running: start() comes first.")
+        return self._process
+
+    def _copy_log(self) -> None:
+        if self._log_stream is not None:
+            self._log_stream.write(self.log.new_text())
+            self._log_stream.flush()
+
+
+def _log_directory(given: Path | None) -> Path | None:
+    if given is None:
+        return None
+    try:
+        given.mkdir(parents=True, exist_ok=True)
+        (given / "triton.log").touch()
+    except OSError as error:
+        raise SetupError(f"--log-dir {given}: {error.strerror}. Expected a directory to write triton.log in.") from error
+    return given.resolve()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _how_it_ended(status: int) -> str:
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

@@ -1,0 +1,115 @@
+"""tritonserver's argument list and environment. What is on, off and restricted is decided here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+from nemotron_serving.host import HostOptions
+from nemotron_serving.launcher.find import Triton
+from nemotron_serving.launcher.options import ServeOptions, TlsFiles
+from nemotron_serving.launcher.ports import Endpoints
+
+ADMIN_HEADER = "nemotron-admin-key"
+# Health, metadata and inference stay open. The rest changes the server or tells about other people's requests.
+RESTRICTED = ("shared-memory", "model-config", "model-repository", "statistics", "trace", "logging")
+
+
+def tritonserver_arguments(
+    triton: Triton,
+    endpoints: Endpoints,
+    *,
+    repository: Path,
+    backends: Path,
+    admin_key: str,
+    shm_prefix: str,
+    tls: TlsFiles | None,
+    gpu: bool,
+) -> list[str]:
+    """The command that starts Triton.
+
+    Args:
+        triton: The installation.
+        endpoints: Where it listens.
+        repository: The prepared model repository.
+        backends: The prepared backend directory.
+        admin_key: What a request must carry to reach a restricted endpoint.
+        shm_prefix: How the names of the shared-memory regions in /dev/shm start.
+        tls: Files for gRPC, if it is to use TLS.
+        gpu: Whether the engine runs on a GPU, and the GPU's metrics are wanted.
+    """
+    restricted = f"{','.join(RESTRICTED)}:{ADMIN_HEADER}={admin_key}"
+    return [
+        str(triton.binary),
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        f"--http-address={endpoints.bind}",
+        f"--http-port={endpoints.http_port}",
+        f"--grpc-address={endpoints.bind}",
+        f"--grpc-port={endpoints.grpc_port}",
+        f"--metrics-address={endpoints.bind}",
+        f"--metrics-port={endpoints.metrics_port}",
+        f"--http-restricted-api={restricted}",
+        f"--grpc-restricted-protocol={restricted}",
+        *_tls_arguments(tls),
+        "--model-control-mode=none",
+        "--strict-readiness=true",
+        "--exit-on-error=true",
+        # Our configurations are complete; completing them would start every model's process twice.
+        "--disable-auto-complete-config",
+        # Draining is over when Triton gets its signal; this bounds what did not end.
+        "--exit-timeout-secs=2",
+        # Our tensors are a few bytes on the CPU: pools for fast copies to a GPU would be memory lost.
+        "--pinned-memory-pool-byte-size=0",
+        "--cuda-memory-pool-byte-size=0:0",
+        f"--allow-gpu-metrics={'true' if gpu else 'false'}",
+        f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+    ]
+
+
+def tritonserver_environment(
+    triton: Triton, options: ServeOptions, runtime_dir: Path, inherited: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """What Triton and its Python models run with: this interpreter's world, and the word to the models."""
+    host = HostOptions(
+        package=options.package.resolve(),
+        runtime_dir=runtime_dir,
+        engine_threads=options.engine_threads,
+        kv_cache_gib=options.kv_cache_gib,
+        stream_interval_ms=options.stream_interval_ms,
+    )
+    return {
+        # A variable left from another server would be taken for a setting of this one.
+        **{name: value for name, value in inherited.items() if not name.startswith("NEMOTRON_")},
+        **host.to_environment(),
+        "LD_LIBRARY_PATH": _joined(*map(str, triton.library_dirs), inherited.get("LD_LIBRARY_PATH", "")),
+        # The stub embeds Python, which looks for its prefix, and so for a virtual environment, beside python3 in PATH.
+        "PATH": _joined(str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)),
+        "PYTHONPATH": _joined(*importable_paths()),
+    }
+
+
+def importable_paths() -> list[str]:
+    """Where this interpreter finds installed modules, including editable installs; not its standard library."""
+    own = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "scripts")}
+    return [
+        entry
+        for entry in sys.path
+        if entry and entry not in own and not entry.endswith("lib-dynload") and Path(entry).is_dir()
+    ]
+
+
+def _tls_arguments(tls: TlsFiles | None) -> list[str]:
+    if tls is None:
+        return []
+    files = [f"--grpc-server-cert={tls.certificate}", f"--grpc-server-key={tls.key}"]
+    if tls.client_ca is None:
+        return ["--grpc-use-ssl=true", *files]
+    return ["--grpc-use-ssl-mutual=true", *files, f"--grpc-root-cert={tls.client_ca}"]
+
+
+def _joined(*paths: str) -> str:
+    return os.pathsep.join(path for path in paths if path)

@@ -1,0 +1,70 @@
+"""Triton's log: the file, what came in since the last look, and the few lines of it that say why."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_ERROR = re.compile(r"^(?:E\d{4} [^\]]*\] ?|\[libprotobuf ERROR [^\]]*\] |error: (?:creating server: )?)(?P<text>.*)$")
+_LOAD = re.compile(r"^failed to load '(?P<model>[^']+)' version \d+: (?:[A-Z][\w ]*: )??(?P<text>.*)$")
+_POLL = re.compile(r"^Poll failed for model directory '(?P<model>[^']+)'")
+_PYTHON_ERROR = re.compile(r"^Internal: |^(?:PackageError|EngineError): ")
+# On every machine without a GPU, or only repeating what an earlier line said better.
+_NOISE = ("CudaDriverHelper", "No address added", "failed to load all models", "ERROR: Failed to create instance")
+_MOST_LINES = 2
+
+
+class TritonLog:
+    """The file that Triton writes into, over restarts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mark = self._size()
+        self._read = self._mark
+
+    def mark(self) -> None:
+        """What follows belongs to a new start."""
+        self._mark = self._size()
+
+    def new_text(self) -> str:
+        """What was written since the last call."""
+        text = self._from(self._read)
+        self._read += len(text)
+        return text.decode(errors="replace")
+
+    def reason(self) -> str:
+        """The lines since the mark that say why Triton ended, at most two; empty if none does."""
+        return "\n".join(failure_lines(self._from(self._mark).decode(errors="replace")))
+
+    def _size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def _from(self, offset: int) -> bytes:
+        if not self.path.exists():
+            return b""
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+
+
+def failure_lines(log: str) -> list[str]:
+    """Pick the lines of a log that a person needs, freed from Triton's decoration.
+
+    A model that failed to load is the reason for whatever else failed; the models above it only lack it.
+    """
+    errors = [match["text"].strip('" ') for line in log.splitlines() if (match := _ERROR.match(line))]
+    errors = [text for text in dict.fromkeys(errors) if text and not any(noise in text for noise in _NOISE)]
+    loads = [_model_failure(match) for text in errors if (match := _LOAD.match(text))]
+    if loads:
+        return loads[:_MOST_LINES]
+    if any(_POLL.match(text) for text in errors):
+        return errors[:_MOST_LINES]
+    return errors[-_MOST_LINES:]
+
+
+def _model_failure(match: re.Match[str]) -> str:
+    # Triton writes a Python exception in one line, with its traceback after an escaped "At:".
+    text = match["text"].partition("\\n\\nAt:")[0].replace("\\n", " ")
+    while _PYTHON_ERROR.match(text):
+        text = _PYTHON_ERROR.sub("", text)
+    return f"model '{match['model']}': {text}"

@@ -1,0 +1,75 @@
+"""What the models share: requests to fields, errors and gauges to Triton's own.
+
+Only Triton's Python processes can import this module: `triton_python_backend_utils` exists nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+from nemotron_serving.contract import Tensor, read_inputs
+from nemotron_serving.errors import ServingError
+from nemotron_serving.host import HostOptions
+from nemotron_serving.metrics import GaugeReporter
+from nemotron_serving.package import Package
+
+_log = logging.getLogger(__name__)
+
+
+def open_package() -> tuple[Package, HostOptions]:
+    """The package to serve and the machine's options, from the environment.
+
+    Raises:
+        pb_utils.TritonModelException: with the reason; the model then fails to load.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    options = HostOptions.from_environment()
+    return Package.load(options.package), options
+
+
+def request_fields(request: Any, contract: tuple[Tensor, ...]) -> dict[str, Any]:
+    """Values of the inputs that a request holds."""
+    return read_inputs({tensor.name(): tensor.as_numpy() for tensor in request.inputs()}, contract)
+
+
+def error_response(request: Any, error: Exception) -> Any:
+    """The response that tells a caller what went wrong; an unexpected error is logged and kept from the caller."""
+    if isinstance(error, ServingError):
+        message, code = str(error), getattr(pb_utils.TritonError, error.triton_code)
+        if error.triton_code == "INTERNAL":
+            message = f"request {request.request_id()!r}: {message}"
+    else:
+        _log.error("request %r failed", request.request_id(), exc_info=error)
+        message, code = (
+            f"request {request.request_id()!r}: internal error, see the server's log",
+            pb_utils.TritonError.INTERNAL,
+        )
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+
+
+def report_gauges(
+    model: str, descriptions: Mapping[str, str], read: Callable[[], Mapping[str, float]]
+) -> GaugeReporter:
+    """Publish gauges on the metrics endpoint.
+
+    Args:
+        model: The value of their label `model`.
+        descriptions: Help text by metric name.
+        read: Gives the current values by metric name; called a few times a second from another thread.
+    """
+    return GaugeReporter({name: _Gauge(name, text, model) for name, text in descriptions.items()}, read)
+
+
+class _Gauge:
+    """A metric and its family, which has to outlive it."""
+
+    def __init__(self, name: str, description: str, model: str) -> None:
+        self._family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.GAUGE)
+        self._metric = self._family.Metric(labels={"model": model})
+
+    def set(self, value: float) -> None:
+        self._metric.set(value)
