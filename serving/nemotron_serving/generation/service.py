@@ -7,6 +7,7 @@ and share the next response.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import logging
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from nemotron_serving.engine.base import Delta, Engine
 from nemotron_serving.errors import EngineError, UnavailableError
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.generation.stream import Sink, Stream
+from nemotron_serving.generation.stream import FinishReason, Sink, Stream
 from nemotron_serving.host import RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import Limits
@@ -104,7 +105,7 @@ class GenerationService:
         with self._lock:
             found = [stream for stream in self._streams.values() if stream.client_id == client_id]
         for stream in found:
-            self._events.put(lambda stream=stream: self._end(stream, "cancelled"))  # type: ignore[misc]
+            self._events.put(functools.partial(self._end, stream, "cancelled"))
         return bool(found)
 
     def stats(self) -> ServiceStats:
@@ -154,8 +155,7 @@ class GenerationService:
             self._end_all()
         for stream in list(self._streams.values()):
             if now >= stream.deadline:
-                stream.end("timeout")
-                self._schedule(stream)
+                self._end(stream, "timeout")
             elif stream.settings.output is None and stream.sink.is_cancelled():
                 # Only seen for callers of this model itself: an ensemble does not pass a cancel on.
                 self._end(stream, "cancelled")
@@ -174,8 +174,8 @@ class GenerationService:
         stream.accept(engine_id, delta)
         self._schedule(stream)
 
-    def _end(self, stream: Stream, reason: str) -> None:
-        stream.end(reason)  # type: ignore[arg-type]
+    def _end(self, stream: Stream, reason: FinishReason) -> None:
+        stream.end(reason)
         self._schedule(stream)
 
     def _end_all(self) -> None:
@@ -206,10 +206,11 @@ class GenerationService:
                 self._send(stream)
 
     def _send(self, stream: Stream) -> None:
-        response = stream.take_response()
+        responses = stream.take_responses()
         stream.last_sent = time.monotonic()
         try:
-            stream.sink.send(response)
+            for response in responses:
+                stream.sink.send(response)
         except Exception:
             # The receiver is gone in a way that Triton did not tell before.
             _log.exception("request %s (stream %d): response not delivered", stream.client_id, stream.stream_id)

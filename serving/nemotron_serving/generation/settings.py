@@ -79,7 +79,7 @@ def check_range(field: str, value: float, rule: str | None = None) -> None:
     """
     low, high = _RANGES[rule or field]
     if not low <= value <= high:
-        raise InvalidRequestError(field, f"{value:g} was given, expected {low:g} to {high:g}")
+        raise InvalidRequestError(field, f"{value} was given, expected {low} to {high}")
 
 
 def resolve_sampling(given: Mapping[str, Any], defaults: SamplingDefaults, names: Mapping[str, str]) -> Sampling:

@@ -68,6 +68,9 @@ class Stream:
         stream_id: Also the engine's id of the first phase; later phases take new ids from `new_id`.
         client_id: The caller's request id, for cancelling; may be empty.
         deadline: On the clock of time.monotonic.
+        last_sent: The same clock; when the last response was sent.
+        queued: Whether the service has a time set for the next response.
+        begun: Whether a response was sent.
     """
 
     stream_id: int
@@ -84,10 +87,10 @@ class Stream:
     error: str | None = None
     last_sent: float = 0.0
     queued: bool = False
+    begun: bool = False
     _engine_id: int = 0
     _output_ids: list[int] = field(default_factory=list)
     _sent: int = 0
-    _begun: bool = False
     _text: Assembler | None = None
 
     @property
@@ -99,11 +102,6 @@ class Stream:
     def has_news(self) -> bool:
         """Whether there is something to send."""
         return self.finished or self._sent < len(self._output_ids)
-
-    @property
-    def begun(self) -> bool:
-        """Whether a response was sent."""
-        return self._begun
 
     def start(self) -> None:
         """Submit to the engine.
@@ -142,11 +140,17 @@ class Stream:
             self.finish_reason = reason
             self.engine.abort(self._engine_id)
 
-    def take_response(self) -> Response:
-        """What is new since the last response."""
+    def take_responses(self) -> list[Response]:
+        """What is new since the last call; tokens that came before an error go ahead of it."""
         token_ids = self._output_ids[self._sent :]
-        begins = None if self._begun else self.settings.output
-        self._sent, self._begun = len(self._output_ids), True
+        self._sent = len(self._output_ids)
+        if self.error is not None and token_ids and self.settings.stream:
+            return [self._response(token_ids, None, None), self._response([], None, self.error)]
+        return [self._response(token_ids, self.finish_reason, self.error)]
+
+    def _response(self, token_ids: list[int], finish_reason: FinishReason | None, error: str | None) -> Response:
+        begins = None if self.begun else self.settings.output
+        self.begun = True
         return Response(
             stream_id=self.stream_id,
             token_ids=token_ids,
@@ -154,8 +158,8 @@ class Stream:
             num_output_tokens=self._sent,
             for_text=self.settings.output is not None,
             begins=begins,
-            finish_reason=self.finish_reason,
-            error=self.error,
+            finish_reason=finish_reason,
+            error=error,
         )
 
     def _read(self, text: Assembler, token: int) -> None:

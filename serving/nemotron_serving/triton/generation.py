@@ -35,8 +35,7 @@ class ResponseSink:
         if response.error is not None and not response.for_text:
             self.fail(EngineError(response.error))
             return
-        error = f"request {self._request.request_id()!r}: {response.error}" if response.error else ""
-        event = StreamEvent(response.stream_id, response.begins, response.finish_reason or "", error)
+        event = StreamEvent(response.stream_id, response.begins, response.finish_reason or "", response.error or "")
         tensors = _tensors(response.token_ids, response.finish_reason or "", msgspec.json.encode(event))
         counts = {
             "num_input_tokens": np.array([[response.num_input_tokens]], np.int32),
