@@ -13,15 +13,23 @@ from typing import ClassVar
 
 
 class ServingError(Exception):
-    """Base of all. `triton_code` names the attribute of `pb_utils.TritonError` that it becomes."""
+    """Base of all.
+
+    Attributes:
+        triton_code: The attribute of `pb_utils.TritonError` that it becomes.
+        status: The gRPC status it has. It stands at the end of the message a caller gets, because a stream's error
+            carries no status, and the embedded Triton's HTTP front answers 400 to all.
+    """
 
     triton_code: ClassVar[str] = "INTERNAL"
+    status: ClassVar[str] = "INTERNAL"
 
 
 class InvalidRequestError(ServingError):
     """A request that can never succeed. The message starts with the field at fault."""
 
     triton_code = "INVALID_ARG"
+    status = "INVALID_ARGUMENT"
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -31,7 +39,7 @@ class InvalidRequestError(ServingError):
 class UnavailableError(ServingError):
     """No room, or shutting down. The same request may succeed later or elsewhere."""
 
-    triton_code = "UNAVAILABLE"
+    triton_code = status = "UNAVAILABLE"
 
 
 class EngineError(ServingError):

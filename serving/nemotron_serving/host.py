@@ -53,7 +53,8 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_environment(self) -> dict[str, str]:
         """The variables that `from_environment` reads back as this object."""
-        return {_PREFIX + name.upper(): str(value) for name, value in msgspec.structs.asdict(self).items() if value}
+        values = msgspec.structs.asdict(self)
+        return {_PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
 
 
 class RuntimeDir:

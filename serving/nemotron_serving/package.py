@@ -256,12 +256,18 @@ def _check_limits(serving: ServingConfig, where: Path) -> None:
         least = 0 if name == "max_waiting" else 1
         if value < least:
             raise PackageError(f"{where}: limits.{name} is {value}, expected at least {least}.")
+    if not serving.stop_token_ids:
+        raise PackageError(f"{where}: stop_token_ids is empty, expected at least one token that ends the output.")
+    if serving.max_tokens < 1:
+        raise PackageError(f"{where}: max_tokens is {serving.max_tokens}, expected at least 1.")
     if serving.max_tokens >= limits.max_seq_len:
         raise PackageError(
             f"{where}: max_tokens {serving.max_tokens} leaves no room for a prompt "
             f"in limits.max_seq_len {limits.max_seq_len}."
         )
-    if thinking.min_answer_tokens < 0 or (thinking.max_thinking_tokens or 1) < 1:
+    if thinking.min_answer_tokens < 1 or (
+        thinking.max_thinking_tokens is not None and thinking.max_thinking_tokens < 1
+    ):
         raise PackageError(f"{where}: thinking.min_answer_tokens and max_thinking_tokens must be positive.")
 
 

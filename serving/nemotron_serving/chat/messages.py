@@ -46,7 +46,7 @@ def parse_messages(value: str) -> list[Message]:
         messages = msgspec.json.decode(value, type=list[Message])
     except msgspec.ValidationError as error:
         raise InvalidRequestError("messages", f"{error}. Expected OpenAI's chat messages.") from error
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidRequestError("messages", f"not valid JSON ({error})") from error
     if not messages:
         raise InvalidRequestError("messages", "the list is empty, expected at least one message")

@@ -33,6 +33,8 @@ class PromptTokenizer:
         except Exception as error:
             raise PackageError(f"{path} cannot be read: {error}. Build the package again.") from error
         self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         added = self._tokenizer.get_added_tokens_decoder()
         self._control_ids = {token.content: index for index, token in added.items() if token.special}
         longest_first = sorted(self._control_ids, key=len, reverse=True)

@@ -6,6 +6,7 @@ One thread owns the pipeline: it adds and cancels requests between two steps, th
 from __future__ import annotations
 
 import queue
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -204,8 +205,8 @@ def _generation_config(request: EngineRequest) -> Any:
         config.top_p = sampling.top_p
         if sampling.top_k:
             config.top_k = sampling.top_k
-        if sampling.seed is not None:
-            config.rng_seed = sampling.seed
+        # Left alone, OpenVINO starts every request from the same seed.
+        config.rng_seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
     return config
 
 

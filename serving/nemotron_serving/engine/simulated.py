@@ -90,12 +90,14 @@ class SimulatedEngine:
 
     def _run(self) -> None:
         while not self._closed:
-            self._take_orders()
+            # Before waiting for orders: with nothing running, nothing but an order would end the wait.
             self._admit()
+            self._take_orders()
             now = time.monotonic()
             for running in list(self._running.values()):
                 if running.next_at <= now:
                     self._step(running)
+        self._running.clear()
 
     def _take_orders(self) -> None:
         pause = None

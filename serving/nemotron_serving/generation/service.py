@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from nemotron_serving.engine.base import Delta, Engine
 from nemotron_serving.errors import EngineError, UnavailableError
+from nemotron_serving.generation.early_stops import EarlyStops
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import FinishReason, Sink, Stream
 from nemotron_serving.host import RuntimeDir
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.05  # deadlines, drain and departed receivers are looked at this often
 _MIN_INTERVAL_S = 0.04  # 25 updates a second look continuous to a reader
 _RESPONSES_PER_S_AND_CORE = 50  # each costs about 1 ms of CPU in all processes together: 5 % of the machine
+
 
 _Event = Callable[[], None]
 
@@ -64,7 +66,8 @@ class GenerationService:
         self._responses_per_s = _RESPONSES_PER_S_AND_CORE * (os.cpu_count() or 1)
         self._ids = itertools.count(1)
         self._streams: dict[int, Stream] = {}
-        self._lock = threading.Lock()  # guards _streams against reading from other threads
+        self._stops = EarlyStops()
+        self._lock = threading.Lock()  # guards both against the other threads
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._due: list[tuple[float, int, Stream]] = []
         self._next_tick = 0.0
@@ -98,12 +101,18 @@ class GenerationService:
                     f"This server has {len(self._streams)} requests in flight, which is its limit; try again later."
                 )
             self._streams[stream.stream_id] = stream
-        self._events.put(lambda: self._start(stream))
+            stopped = self._stops.take(client_id)
+        self._events.put(functools.partial(self._end, stream, "cancelled") if stopped else lambda: self._start(stream))
 
     def stop(self, client_id: str) -> bool:
-        """Cancel the requests with this id. Returns whether there was one."""
+        """Cancel the requests with this id. Returns whether there was one.
+
+        A stop that comes before its request is remembered for a short time.
+        """
         with self._lock:
             found = [stream for stream in self._streams.values() if stream.client_id == client_id]
+            if not found:
+                self._stops.add(client_id)
         for stream in found:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
         return bool(found)
@@ -220,3 +229,4 @@ class GenerationService:
                 _log.error("request %s (stream %d) failed: %s", stream.client_id, stream.stream_id, stream.error)
             with self._lock:
                 del self._streams[stream.stream_id]
+                self._stops.finished(stream.client_id)

@@ -138,7 +138,8 @@ class Stream:
         """Finish now: cancelled or out of time."""
         if not self.finished:
             self.finish_reason = reason
-            self.engine.abort(self._engine_id)
+            if self._engine_id:
+                self.engine.abort(self._engine_id)
 
     def take_responses(self) -> list[Response]:
         """What is new since the last call; tokens that came before an error go ahead of it."""

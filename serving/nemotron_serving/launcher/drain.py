@@ -10,6 +10,8 @@ from nemotron_serving.launcher.console import say
 
 _POLL_S = 0.1
 _CANCEL_S = 5.0
+# The models publish their count a few times a second, and a last response may be on its way.
+_IDLE_S = 0.6
 
 
 class Drainable(Protocol):
@@ -49,14 +51,17 @@ def drain(server: Drainable, seconds: float, clock: Callable[[], float] = time.m
 
 
 def _wait_idle(server: Drainable, seconds: float, clock: Callable[[], float], progress: str | None) -> int:
-    deadline = clock() + seconds
-    said = idle_looks = 0
+    busy_at = clock()
+    deadline = busy_at + seconds
+    said = 0
     while True:
-        count = server.in_flight() or 0
-        # One look more: a request may have been admitted just before, and a last response may be on its way.
-        idle_looks = idle_looks + 1 if count == 0 else 0
-        if idle_looks == 2 or clock() >= deadline:
-            return count
+        count, now = server.in_flight(), clock()
+        if count is None or now >= deadline:
+            return count or 0
+        if count:
+            busy_at = now
+        elif now - busy_at >= _IDLE_S:
+            return 0
         if progress and count and count != said:
             say(progress.format(_requests(count)))
             said = count

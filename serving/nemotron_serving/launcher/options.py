@@ -52,7 +52,7 @@ class ServeOptions:
     tls: TlsFiles | None = None
     admin_key: str | None = None
     engine_threads: int | None = None
-    kv_cache_gib: float | None = None
+    kv_cache_gib: int | None = None
     stream_interval_ms: float | None = None
     log_dir: Path | None = None
     start_seconds: float = 600.0

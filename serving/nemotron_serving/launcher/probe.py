@@ -40,7 +40,7 @@ def answer_one_request(endpoints: Endpoints, wait: Callable[[], None]) -> None:
         response = connection.getresponse()
         body = response.read().decode(errors="replace").strip()
     except (OSError, HTTPException) as error:
-        raise StartError(f"The first request got no answer: {error or type(error).__name__}.") from error
+        raise StartError(f"The first request got no answer: {str(error) or type(error).__name__}.") from error
     finally:
         connection.close()
     if response.status != 200:

@@ -16,6 +16,7 @@ from typing import TextIO
 
 import psutil
 
+from nemotron_serving.host import CANCEL_FILE, DRAIN_FILE
 from nemotron_serving.launcher import probe
 from nemotron_serving.launcher.errors import SetupError, StartError
 from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
@@ -48,6 +49,7 @@ class TritonServer:
         runtime_dir: Shared with the models; see `nemotron_serving.host.RuntimeDir`.
         models: Names of the models.
         log: Triton's log.
+        ready_after_s: What the latest start took.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class TritonServer:
         self.runtime_dir = Path(tempfile.mkdtemp(prefix="nemotron-serve-"))
         shm_prefix = f"{self.runtime_dir.name}-"
         self._guard = Guard(self.runtime_dir, shm_prefix)
+        self.ready_after_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._stubs: dict[psutil.Process, str] = {}
         try:
@@ -101,11 +104,8 @@ class TritonServer:
         """Process ids of the Python models."""
         return {model: process.pid for process, model in self._stubs.items()}
 
-    def start(self) -> float:
+    def start(self) -> None:
         """Start Triton and wait until it answers a request.
-
-        Returns:
-            The seconds it took.
 
         Raises:
             StartError: it ended, or did not answer in time. Nothing of it is left running.
@@ -119,7 +119,7 @@ class TritonServer:
         except BaseException:
             self.kill()
             raise
-        return time.monotonic() - began
+        self.ready_after_s = time.monotonic() - began
 
     def death(self) -> str | None:
         """What died of tritonserver and its model processes; None while all live.
@@ -134,12 +134,27 @@ class TritonServer:
                 return f"the process of model '{model}' died"
         return None
 
+    def in_flight(self) -> int | None:
+        """Requests the models work on; None if the server does not answer."""
+        return probe.requests_in_flight(self.endpoints)
+
+    def refuse_new(self) -> None:
+        """Have the models refuse new requests, from now on."""
+        (self.runtime_dir / DRAIN_FILE).touch()
+
+    def cancel_running(self) -> None:
+        """Have the models end what runs, with a reason."""
+        (self.runtime_dir / CANCEL_FILE).touch()
+
     def stop(self) -> None:
-        """End Triton in good order, or kill it after 10 seconds."""
-        process = self._running()
+        """End the models in good order, or after 10 seconds in any; then Triton. Without effect when nothing runs."""
+        process = self._process
+        if process is None:
+            return
         process.terminate()
         deadline = time.monotonic() + _TERM_S
-        while process.poll() is None and time.monotonic() < deadline:
+        # Not for Triton's own end: after a stream through an ensemble, 2.51 waits for a request that it forgot.
+        while process.poll() is None and any(map(_alive, self._stubs)) and time.monotonic() < deadline:
             self.sleep(_POLL_S)
         self.kill()
 
@@ -189,11 +204,10 @@ class TritonServer:
         def wait() -> None:
             self.sleep(_POLL_S)
             if (death := self.death()) is not None:
-                raise StartError(self.log.reason() or f"{death} while it started; see {self.log.path}")
+                raise StartError(f"The server did not start: {self.log.reason() or death}")
             if time.monotonic() > deadline:
-                raise StartError(
-                    f"The server was not ready after {self._options.start_seconds:g} s. {self.log.reason()}".rstrip()
-                )
+                patience = f"{self._options.start_seconds:g} s (--start-seconds)"
+                raise StartError(f"The server was not ready after {patience}. {self.log.reason()}".rstrip())
 
         while not probe.all_ready(self.endpoints, self.models):
             wait()
@@ -222,7 +236,9 @@ def _log_directory(given: Path | None) -> Path | None:
         given.mkdir(parents=True, exist_ok=True)
         (given / "triton.log").touch()
     except OSError as error:
-        raise SetupError(f"--log-dir {given}: {error.strerror}. Expected a directory to write triton.log in.") from error
+        raise SetupError(
+            f"--log-dir {given}: {error.strerror}. Expected a directory to write triton.log in."
+        ) from error
     return given.resolve()
 
 

@@ -7,8 +7,8 @@ import signal
 from types import FrameType, TracebackType
 
 
-class StopRequested(Exception):  # noqa: N818 - a request, not an error
-    """Somebody wants the server to end."""
+class StopRequested(Exception):
+    """Somebody wants the server to end: a request, not an error."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

@@ -60,8 +60,8 @@ def tritonserver_arguments(
         "--exit-on-error=true",
         # Our configurations are complete; completing them would start every model's process twice.
         "--disable-auto-complete-config",
-        # Draining is over when Triton gets its signal; this bounds what did not end.
-        "--exit-timeout-secs=2",
+        # For the models' own clean-up: draining is over when Triton gets its signal.
+        "--exit-timeout-secs=10",
         # Our tensors are a few bytes on the CPU: pools for fast copies to a GPU would be memory lost.
         "--pinned-memory-pool-byte-size=0",
         "--cuda-memory-pool-byte-size=0:0",

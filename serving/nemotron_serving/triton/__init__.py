@@ -12,7 +12,7 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import Tensor, read_inputs
-from nemotron_serving.errors import ServingError
+from nemotron_serving.errors import EngineError, ServingError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.metrics import GaugeReporter
 from nemotron_serving.package import Package
@@ -38,16 +38,13 @@ def request_fields(request: Any, contract: tuple[Tensor, ...]) -> dict[str, Any]
 
 def error_response(request: Any, error: Exception) -> Any:
     """The response that tells a caller what went wrong; an unexpected error is logged and kept from the caller."""
-    if isinstance(error, ServingError):
-        message, code = str(error), getattr(pb_utils.TritonError, error.triton_code)
-        if error.triton_code == "INTERNAL":
-            message = f"request {request.request_id()!r}: {message}"
-    else:
+    if not isinstance(error, ServingError):
         _log.error("request %r failed", request.request_id(), exc_info=error)
-        message, code = (
-            f"request {request.request_id()!r}: internal error, see the server's log",
-            pb_utils.TritonError.INTERNAL,
-        )
+        error = EngineError("unexpected error, see the server's log")
+    message = f"{error} ({error.status})"
+    if error.status == "INTERNAL":
+        message = f"request {request.request_id()!r}: {message}"
+    code = getattr(pb_utils.TritonError, error.triton_code)
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 

@@ -1,0 +1,67 @@
+# make demo   set up, build the demo package, serve it, ask it with thinking on and off, stop
+# make serve  the same server, kept running
+# make test   lint, types and all tests
+# make help   the rest
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKAGES := packages
+DEMO := $(PACKAGES)/demo
+LOCK := requirements.lock
+PORTS ?= --http-port 8000 --grpc-port 8001 --metrics-port 8002
+FREE_PORTS := --http-port 0 --grpc-port 0 --metrics-port 0
+
+# The newest Python that the embedded Triton has a stub for; name another with make PYTHON=...
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
+	$$p -c 'import sys, ensurepip, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo-package demo serve test lint bench lock clean
+
+help:
+	@echo "make demo    set up, build the demo package, serve it, ask it with thinking on and off, stop"
+	@echo "make serve   serve the demo package until ctrl-C"
+	@echo "make test    lint, types and all tests, with a real Triton"
+	@echo "make lint    ruff and mypy only"
+	@echo "make bench   measure the serving stack (several minutes)"
+	@echo "make setup   only install into $(VENV)"
+	@echo "make lock    resolve $(LOCK) again from pyproject.toml"
+	@echo "make clean   remove $(VENV), packages and caches"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: $(LOCK) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 with venv is needed and none was found on PATH; name one with 'make $(MAKECMDGOALS) PYTHON=/path/to/python3'." >&2; exit 1; }
+	@echo "Installing into $(VENV) with $(PYTHON) (about 250 MB to download, once) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo-package: setup
+	@$(BIN)/nemotron-build demo -o $(DEMO) > /dev/null
+
+demo: demo-package
+	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) -- $(BIN)/python -m nemotron_client.demo
+
+serve: demo-package
+	@$(BIN)/nemotron-serve $(DEMO) $(PORTS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+bench: demo-package
+	$(BIN)/python -m benchmarks.serving
+
+lock:
+	uv pip compile pyproject.toml --extra server --extra build --extra dev --universal --python-version 3.10 \
+		--generate-hashes --no-emit-index-url --no-header --quiet -o $(LOCK)
+
+clean:
+	rm -rf $(VENV) $(PACKAGES) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,178 @@
+"""`nemotron-build simulated`: a package without a model, whose engine plays scripts with a given timing."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+from tokenizers import Tokenizer, pre_tokenizers
+
+import nemotron_serving
+from nemotron_build.byte_level import byte_level_bpe
+from nemotron_build.errors import BuildError
+from nemotron_build.serving_defaults import (
+    CHAT_FORMAT,
+    DEFAULT_MAX_TOKENS,
+    DEFAULT_TIMEOUT_MS,
+    PROMPT_BYTES_PER_TOKEN,
+    THINKING_PREFILL,
+)
+from nemotron_build.steps import Steps
+from nemotron_build.target import good_package, staged
+from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
+from nemotron_serving.package import (
+    ENGINE_DIR,
+    SCHEMA_VERSION,
+    TOKENIZER,
+    EngineSpec,
+    Limits,
+    Manifest,
+    Package,
+    SamplingDefaults,
+    ServingConfig,
+    ThinkingPolicy,
+    write_package,
+)
+
+NAME = "simulated"
+_CONTROL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+_END_OF_TEXT, _END_OF_TURN = 0, 2
+
+
+@dataclass(frozen=True)
+class SimulatedOptions:
+    """What the command line decides; the attributes are those of `SimulatedConfig` and `Limits`."""
+
+    ttft_ms: float
+    token_ms: float
+    slowdown: float
+    max_batch_size: int
+    max_seq_len: int
+    max_waiting: int
+    kv_cache_tokens: int
+    script: Path | None
+    tokenizer_from: Path | None
+
+
+def build_simulated(target: Path, options: SimulatedOptions, *, force: bool, steps: Steps) -> None:
+    """Write a package for the simulated engine.
+
+    Args:
+        target: Directory of the package.
+        options: Behaviour, sizes, texts and tokenizer.
+        force: Replace a package that is there and differs.
+        steps: Where progress is shown.
+
+    Raises:
+        BuildError: a bad script, or something else is at `target`.
+        ValueError: a time or size out of range, see `SimulatedConfig`.
+        PackageError: `tokenizer_from` is not a package.
+    """
+    scripts = read_scripts(options.script)
+    with staged(target) as work:
+        donor = Package.load(options.tokenizer_from) if options.tokenizer_from else None
+        serving = _serving(options, donor)
+        tokenizer_path = work.package / TOKENIZER
+        if donor:
+            shutil.copyfile(donor.tokenizer_path, tokenizer_path)
+        else:
+            byte_tokenizer().save(str(tokenizer_path))
+        config = SimulatedConfig(
+            ttft_ms=options.ttft_ms,
+            token_ms=options.token_ms,
+            slowdown=options.slowdown,
+            max_batch_size=options.max_batch_size,
+            max_seq_len=options.max_seq_len,
+            kv_cache_tokens=options.kv_cache_tokens,
+            vocab_size=Tokenizer.from_file(str(tokenizer_path)).get_vocab_size(),
+            scripts=scripts,
+        )
+        behaviour = msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
+        (work.package / ENGINE_DIR / SIMULATED_CONFIG).write_bytes(behaviour)
+        made = write_package(work.package, _manifest(), serving)
+        present = None if force else good_package(target)
+        if present:
+            if present.manifest != made.manifest:
+                raise BuildError(
+                    f"{target} holds {present.manifest.name} with other content. Pass --force to replace it."
+                )
+            steps.say(f"{target} is there already, with the same content.")
+            return
+        work.finish()
+    steps.done(f"Made {target}: serve it with 'nemotron-serve {target}'.")
+
+
+def byte_tokenizer() -> Tokenizer:
+    """A tokenizer of one token per byte, after the three control tokens of ChatML."""
+    return byte_level_bpe(_CONTROL_TOKENS + sorted(pre_tokenizers.ByteLevel.alphabet()), [], _CONTROL_TOKENS)
+
+
+def read_scripts(path: Path | None) -> tuple[Script, ...]:
+    """Read a JSON list of scripts; None reads the ones that ship with nemotron-build.
+
+    Raises:
+        BuildError: naming the file, the position and the field at fault.
+    """
+    if path is None:
+        content = resources.files("nemotron_build").joinpath("simulated_scripts.json").read_bytes()
+        return msgspec.json.decode(content, type=tuple[Script, ...])
+    try:
+        scripts = msgspec.json.decode(path.read_bytes(), type=tuple[Script, ...])
+    except OSError as error:
+        raise BuildError(f"--script {path}: {error.strerror}.") from None
+    except ValueError as error:
+        raise BuildError(f"--script {path}: {error}.") from None
+    if not scripts:
+        raise BuildError(f'--script {path}: the list is empty. One script with "match": "" answers everything.')
+    return scripts
+
+
+def _serving(options: SimulatedOptions, donor: Package | None) -> ServingConfig:
+    serving = ServingConfig(
+        model_name=NAME,
+        chat_format=CHAT_FORMAT,
+        default_system_prompt="You are a simulated assistant",
+        stop_token_ids=(_END_OF_TURN, _END_OF_TEXT),
+        max_tokens=min(DEFAULT_MAX_TOKENS, options.max_seq_len // 2),
+        sampling_on=SamplingDefaults(),
+        sampling_off=SamplingDefaults(),
+        thinking=ThinkingPolicy(
+            default=False,
+            prefill_on=THINKING_PREFILL,
+            prefill_off="",
+            max_thinking_tokens=None,
+            min_answer_tokens=16,
+        ),
+        limits=Limits(
+            max_seq_len=options.max_seq_len,
+            max_prompt_bytes=PROMPT_BYTES_PER_TOKEN * options.max_seq_len,
+            max_batch_size=options.max_batch_size,
+            max_waiting=options.max_waiting,
+            default_timeout_ms=DEFAULT_TIMEOUT_MS,
+        ),
+    )
+    if donor is None:
+        return serving
+    # The control tokens of a tokenizer and the way a prompt is written belong together.
+    return msgspec.structs.replace(
+        serving,
+        chat_format=donor.serving.chat_format,
+        default_system_prompt=donor.serving.default_system_prompt,
+        stop_token_ids=donor.serving.stop_token_ids,
+    )
+
+
+def _manifest() -> Manifest:
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=NAME,
+        created_by=f"nemotron-triton {nemotron_serving.__version__}",
+        source={"what": "no model: scripts and timing in engine/simulated.json"},
+        engine=EngineSpec(
+            kind="simulated", version=nemotron_serving.__version__, device="cpu", machine="any", precision="none"
+        ),
+        files={},
+    )

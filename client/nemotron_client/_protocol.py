@@ -1,0 +1,80 @@
+"""Requests and responses of Triton's gRPC protocol, for the ensemble and the generating model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, triton_to_np_dtype
+
+ENSEMBLE = "ensemble"
+GENERATING_MODEL = "tensorrt_llm"
+OUTPUTS = (
+    "reasoning_content",
+    "content",
+    "finish_reason",
+    "num_input_tokens",
+    "num_output_tokens",
+    "num_reasoning_tokens",
+)
+
+_DTYPES = {
+    "frequency_penalty": "FP32",
+    "max_thinking_tokens": "INT32",
+    "max_tokens": "INT32",
+    "messages": "BYTES",
+    "min_tokens": "INT32",
+    "presence_penalty": "FP32",
+    "repetition_penalty": "FP32",
+    "seed": "UINT64",
+    "stop": "BOOL",
+    "stop_words": "BYTES",
+    "stream": "BOOL",
+    "temperature": "FP32",
+    "thinking": "BOOL",
+    "timeout_ms": "INT32",
+    "top_k": "INT32",
+    "top_p": "FP32",
+}
+
+
+def infer_request(model: str, request_id: str, inputs: Mapping[str, Any], outputs: tuple[str, ...] = ()) -> Any:
+    """A ModelInferRequest; each input becomes a tensor of shape [1, n].
+
+    Raises:
+        TypeError: a name that is no option, or a value that does not fit its type.
+    """
+    request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
+    for name, value in inputs.items():
+        if name not in _DTYPES:
+            raise TypeError(f"{name!r} is no option of a request, expected one of {', '.join(sorted(_DTYPES))}")
+        values = list(value) if isinstance(value, (list, tuple)) else [value]
+        request.inputs.add(name=name, datatype=_DTYPES[name], shape=[1, len(values)])
+        request.raw_input_contents.append(_encode(name, values))
+    for name in outputs:
+        request.outputs.add(name=name)
+    return request
+
+
+def output_values(response: Any) -> dict[str, Any]:
+    """The outputs of a ModelInferResponse as Python values; each has one element."""
+    values = {}
+    for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
+        if output.datatype == "BYTES":
+            values[output.name] = deserialize_bytes_tensor(raw)[0].decode()
+        else:
+            values[output.name] = np.frombuffer(raw, triton_to_np_dtype(output.datatype))[0].item()
+    return values
+
+
+def _encode(name: str, values: list[Any]) -> bytes:
+    dtype = _DTYPES[name]
+    try:
+        if dtype == "BYTES":
+            encoded: bytes = serialize_byte_tensor(np.array([text.encode() for text in values], np.object_)).item()
+            return encoded
+        return np.array(values, triton_to_np_dtype(dtype)).tobytes()
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise TypeError(f"{name}: {values!r} was given, expected {dtype}") from error

@@ -1,0 +1,149 @@
+"""nemotron-serve check: what stands in the way of serving, as a table."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from nemotron_serving.errors import ServingError
+from nemotron_serving.launcher.engine_library import check_engine_library
+from nemotron_serving.launcher.errors import SetupError
+from nemotron_serving.launcher.find import PYTHON_VERSION, check_stub, find_triton, libpython_directories
+from nemotron_serving.launcher.options import ServeOptions
+from nemotron_serving.launcher.ports import choose_endpoints
+from nemotron_serving.launcher.prepare import default_repository, model_names
+from nemotron_serving.launcher.triton_command import tritonserver_environment
+from nemotron_serving.package import ENGINE_DIR, Package
+
+_SHM = Path("/dev/shm")  # noqa: S108 - where Triton puts it
+_SHM_LEAST = 32 << 20  # a few MiB for each Python model, and room to grow with long prompts
+_VERSION_S = 20.0
+_GIB = 1 << 30
+
+Check = Callable[[], str]
+
+
+def report(options: ServeOptions, package: Path | None) -> int:
+    """Print the table.
+
+    Args:
+        options: How the server would be started.
+        package: What it would serve; None checks the machine alone.
+
+    Returns:
+        0 if nothing stands in the way, else 1.
+    """
+    faults = 0
+    for name, check in _checks(options, package):
+        try:
+            mark, text = "ok", check()
+        except ServingError as error:
+            mark, text = "FAIL", str(error)
+            faults += 1
+        sys.stdout.write(f"{mark:<5}{name:<18}{text}\n")
+        sys.stdout.flush()
+    return 1 if faults else 0
+
+
+def _checks(options: ServeOptions, package: Path | None) -> Iterator[tuple[str, Check]]:
+    yield "Python", _python
+    yield "Triton", lambda: _triton(options)
+    yield "Python models", lambda: _stub(options)
+    yield "model repository", lambda: _repository(options)
+    yield "ports", lambda: _ports(options)
+    yield "shared memory", _shared_memory
+    yield "memory", _memory
+    if package is None:
+        return
+    yield "package", lambda: _package(package)
+    with suppress(ServingError):  # a package that does not load was already reported
+        loaded = Package.load(package)
+        yield "package files", lambda: _package_files(loaded)
+        if loaded.manifest.engine.device == "cpu":
+            yield "package memory", lambda: _package_memory(loaded)
+        yield "engine library", lambda: check_engine_library(loaded.manifest.engine)
+
+
+def _python() -> str:
+    found = libpython_directories()
+    shared = f"shared libpython in {found[0]}" if found else "shared libpython not found beside it"
+    return f"{platform.python_version()}, {shared}"
+
+
+def _triton(options: ServeOptions) -> str:
+    triton = find_triton(options.tritonserver)
+    with tempfile.TemporaryDirectory() as empty:
+        # Triton tells its version only when it starts. A model that does not exist makes it end again.
+        result = subprocess.run(
+            [triton.binary, f"--model-repository={empty}", "--model-control-mode=explicit", "--load-model=none",
+             "--exit-timeout-secs=0", "--allow-http=false", "--allow-grpc=false", "--allow-metrics=false"],
+            env=tritonserver_environment(triton, options, Path(empty)),
+            capture_output=True, text=True, check=False, timeout=_VERSION_S,
+        )  # fmt: skip
+    version = re.search(r"server_version\s*\|\s*([\d.]+)", result.stdout + result.stderr)
+    if version is None:
+        said = (result.stderr or result.stdout).strip().splitlines()[-1:]
+        raise SetupError(f"{triton.binary} does not start: {' '.join(said) or f'status {result.returncode}'}")
+    return f"{version[1]}, {triton.binary}"
+
+
+def _stub(options: ServeOptions) -> str:
+    triton = find_triton(options.tritonserver)
+    check_stub(triton, tritonserver_environment(triton, options, Path()))
+    return f"stub for Python {PYTHON_VERSION}, {triton.stub}"
+
+
+def _repository(options: ServeOptions) -> str:
+    repository = options.model_repository or default_repository()
+    return f"{', '.join(model_names(repository))}, in {repository}"
+
+
+def _ports(options: ServeOptions) -> str:
+    free = choose_endpoints(options)
+    return f"{free.http_port}, {free.grpc_port}, {free.metrics_port} free on {free.bind}"
+
+
+def _shared_memory() -> str:
+    free = shutil.disk_usage(_SHM).free
+    if free < _SHM_LEAST:
+        raise SetupError(
+            f"{_SHM} has {free >> 20} MiB free, expected {_SHM_LEAST >> 20} or more. "
+            "Give a container more with --shm-size=256m."
+        )
+    return f"{free / _GIB:.1f} GiB free in {_SHM}"
+
+
+def _memory() -> str:
+    memory = psutil.virtual_memory()
+    return f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB available"
+
+
+def _package(path: Path) -> str:
+    manifest = Package.load(path).manifest
+    return f"{manifest.name} ({manifest.engine.kind} {manifest.engine.version}, {manifest.engine.precision})"
+
+
+def _package_files(package: Package) -> str:
+    package.verify_files()
+    files = package.manifest.files.values()
+    return f"{len(files)} files, {sum(file.bytes for file in files) / _GIB:.2f} GiB, as in the manifest"
+
+
+def _package_memory(package: Package) -> str:
+    size = sum(file.bytes for name, file in package.manifest.files.items() if name.startswith(f"{ENGINE_DIR}/"))
+    available = psutil.virtual_memory().available
+    if size > available:
+        raise SetupError(
+            f"The engine's files take {size / _GIB:.1f} GiB, {available / _GIB:.1f} GiB of memory are available. "
+            "Free some, or build the package in a smaller precision."
+        )
+    return f"the engine's files take {size / _GIB:.2f} GiB"

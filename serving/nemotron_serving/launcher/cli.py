@@ -1,0 +1,283 @@
+"""nemotron-serve: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from nemotron_serving.errors import PackageError
+from nemotron_serving.launcher.check import report
+from nemotron_serving.launcher.child import check_command
+from nemotron_serving.launcher.console import complain, say
+from nemotron_serving.launcher.engine_library import check_engine_library
+from nemotron_serving.launcher.errors import LauncherError, SetupError
+from nemotron_serving.launcher.options import ServeOptions, TlsFiles
+from nemotron_serving.launcher.ports import resolve_bind
+from nemotron_serving.launcher.supervise import Supervisor
+from nemotron_serving.package import Package
+
+_DRAIN_SECONDS = 30.0
+_EPILOG = """\
+examples:
+  nemotron-serve packages/demo
+      serve on this machine only, until ctrl-C
+  nemotron-serve packages/demo -- pytest tests/client
+      serve while a command runs; it finds NEMOTRON_URL, NEMOTRON_HTTP_URL and NEMOTRON_METRICS_URL
+      in its environment
+  nemotron-serve packages/demo --http-port 0 --grpc-port 0 --metrics-port 0 --ready-file server.json
+      serve on free ports; server.json appears when the server is ready, and holds the URLs
+  nemotron-serve packages/nano --bind 0.0.0.0 --tls-cert server.crt --tls-key server.key --tls-ca clients.crt
+      serve other machines, over gRPC with certificates on both sides
+  nemotron-serve check packages/demo
+      say what is wrong with this machine or package before starting (nemotron-serve check --help)
+
+stopping:
+  The first ctrl-C or SIGTERM drains: new requests are refused, running ones get --drain-seconds, then they
+  are cancelled. A second one stops at once.
+
+exit status:
+  0         stopped on request, after draining
+  1         Triton did not start, or crashed again and again; the reason is printed
+  2         the command line, the package or this machine is at fault; nothing was started
+  130, 143  ended at once by ctrl-C or SIGTERM: before the server was ready, or while it drained
+  With COMMAND: the command's own status, once the server was ready.
+"""
+_CHECK_EPILOG = """\
+examples:
+  nemotron-serve check                  this machine
+  nemotron-serve check packages/demo    this machine and whether the package can be served on it
+
+exit status: 0 if nothing stands in the way, 1 if something does.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run nemotron-serve.
+
+    Args:
+        argv: Arguments without the program's name; None takes the process's.
+
+    Returns:
+        The exit status.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        if arguments[:1] == ["check"]:
+            return _check(arguments[1:])
+        return _serve(arguments)
+    except PackageError as error:
+        complain(str(error))
+        return SetupError.exit_status
+    except LauncherError as error:
+        complain(str(error))
+        return error.exit_status
+
+
+def _serve(arguments: list[str]) -> int:
+    own, command = _split(arguments)
+    given = _serve_parser().parse_args(own)
+    options = dataclasses.replace(
+        _machine_options(given),
+        package=given.package,
+        tls=_tls_files(given),
+        admin_key=given.admin_key,
+        engine_threads=given.engine_threads,
+        kv_cache_gib=given.kv_cache_gib,
+        stream_interval_ms=given.stream_interval_ms,
+        log_dir=given.log_dir,
+        start_seconds=given.start_seconds,
+    )
+    if command:
+        check_command(command)
+    package = Package.load(given.package)
+    check_engine_library(package.manifest.engine)
+    package.verify_files()
+    _warn_of_exposure(options)
+    return Supervisor(
+        package,
+        options,
+        drain_seconds=given.drain_seconds,
+        ready_file=given.ready_file,
+        log_stream=sys.stderr if given.verbose else None,
+    ).run(command)
+
+
+def _check(arguments: list[str]) -> int:
+    given = _check_parser().parse_args(arguments)
+    return report(_machine_options(given), given.package)
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    if "--" not in arguments:
+        return arguments, []
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
+
+
+def _serve_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nemotron-serve",
+        usage="nemotron-serve PACKAGE [options] [-- COMMAND ...]\n       nemotron-serve check [PACKAGE] [options]",
+        description="Serve a package with Triton, and keep serving it: "
+        "start, wait until a request was answered, restart after a crash, drain on ctrl-C.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("package", metavar="PACKAGE", type=Path, help="directory made by nemotron-build")
+    _add_machine_options(parser)
+
+    security = parser.add_argument_group("security")
+    security.add_argument("--tls-cert", metavar="FILE", type=Path, help="certificate of the server, PEM: gRPC over TLS")
+    security.add_argument("--tls-key", metavar="FILE", type=Path, help="its private key, PEM")
+    security.add_argument(
+        "--tls-ca", metavar="FILE", type=Path, help="authority that clients' certificates must come from (mutual TLS)"
+    )
+    security.add_argument(
+        "--admin-key",
+        metavar="KEY",
+        help="open the restricted endpoints (shared memory, model configuration and repository, statistics, trace, "
+        "logging) to requests with the header 'nemotron-admin-key: KEY'; without it they are closed",
+    )
+
+    engine = parser.add_argument_group("engine")
+    engine.add_argument("--engine-threads", metavar="N", type=_whole(1), help="CPU threads (default: by the machine)")
+    engine.add_argument(
+        "--kv-cache-gib", metavar="GIB", type=_whole(1), help="size of the KV cache (default: by the machine)"
+    )
+    engine.add_argument(
+        "--stream-interval-ms",
+        metavar="MS",
+        type=_number(above=0),
+        help="least time between two responses of a stream (default: by the load)",
+    )
+
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--start-seconds",
+        metavar="S",
+        type=_number(above=0),
+        default=ServeOptions.start_seconds,
+        help="time for the server to answer its first request (default: %(default)g)",
+    )
+    running.add_argument(
+        "--drain-seconds",
+        metavar="S",
+        type=_number(least=0),
+        default=_DRAIN_SECONDS,
+        help="time for running requests when the server stops (default: %(default)g)",
+    )
+    running.add_argument(
+        "--ready-file", metavar="FILE", type=Path, help="write URLs and process ids, as JSON, while the server serves"
+    )
+    running.add_argument("--log-dir", metavar="DIR", type=Path, help="keep Triton's log as DIR/triton.log")
+    running.add_argument("--verbose", action="store_true", help="show Triton's log")
+    return parser
+
+
+def _check_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nemotron-serve check",
+        description="Say what is wrong with this machine or a package before starting a server.",
+        epilog=_CHECK_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("package", metavar="PACKAGE", type=Path, nargs="?", help="directory made by nemotron-build")
+    _add_machine_options(parser)
+    return parser
+
+
+def _add_machine_options(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_argument_group("where to listen")
+    where.add_argument(
+        "--bind",
+        metavar="ADDRESS",
+        default=ServeOptions.bind,
+        help="IPv4 address or name; 0.0.0.0 is all interfaces (default: %(default)s)",
+    )
+    for name in ("http", "grpc", "metrics"):
+        where.add_argument(
+            f"--{name}-port",
+            metavar="PORT",
+            type=_whole(0, 65535),
+            default=getattr(ServeOptions, f"{name}_port"),
+            help="0 picks a free one (default: %(default)s)",
+        )
+    triton = parser.add_argument_group("Triton")
+    triton.add_argument(
+        "--tritonserver",
+        metavar="PATH",
+        type=Path,
+        help="the program, or the directory with bin/tritonserver "
+        "(default: /opt/tritonserver, else the nvidia-pytriton wheel)",
+    )
+    triton.add_argument(
+        "--model-repository", metavar="DIR", type=Path, help="what Triton loads (default: the one installed with this)"
+    )
+
+
+def _machine_options(given: argparse.Namespace) -> ServeOptions:
+    return ServeOptions(
+        package=given.package or Path(),
+        tritonserver=given.tritonserver,
+        model_repository=given.model_repository,
+        bind=resolve_bind(given.bind),
+        http_port=given.http_port,
+        grpc_port=given.grpc_port,
+        metrics_port=given.metrics_port,
+    )
+
+
+def _tls_files(given: argparse.Namespace) -> TlsFiles | None:
+    files = {"--tls-cert": given.tls_cert, "--tls-key": given.tls_key, "--tls-ca": given.tls_ca}
+    if not any(files.values()):
+        return None
+    if given.tls_cert is None or given.tls_key is None:
+        present = " and ".join(option for option, file in files.items() if file)
+        raise SetupError(f"{present} alone cannot serve TLS: give both --tls-cert and --tls-key.")
+    for option, file in files.items():
+        if file is not None and not file.is_file():
+            raise SetupError(f"{option} {file}: there is no such file.")
+    return TlsFiles(given.tls_cert.resolve(), given.tls_key.resolve(), given.tls_ca and given.tls_ca.resolve())
+
+
+def _warn_of_exposure(options: ServeOptions) -> None:
+    if options.bind.startswith("127."):
+        return
+    clear = "HTTP and metrics are" if options.tls else "gRPC, HTTP and metrics are"
+    say(
+        f"Warning: on {options.bind} other machines reach this server, and {clear} neither encrypted nor "
+        "authenticated. Put a gateway in front of it."
+    )
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    expected = f"a whole number from {least} to {most}" if most else f"a whole number of at least {least}"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{text!r} given, expected {expected}")
+        return value
+
+    return parse
+
+
+def _number(*, above: float | None = None, least: float = 0) -> Callable[[str], float]:
+    expected = f"a number of at least {least:g}" if above is None else f"a number above {above:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not (value >= least if above is None else value > above) or value == float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} given, expected {expected}")
+        return value
+
+    return parse

@@ -1,0 +1,140 @@
+"""A server's life: start, announce, watch, restart after a crash, drain, stop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from nemotron_serving.launcher.child import ChildCommand
+from nemotron_serving.launcher.console import say
+from nemotron_serving.launcher.drain import drain
+from nemotron_serving.launcher.errors import CrashLoopError, StartError
+from nemotron_serving.launcher.options import ServeOptions
+from nemotron_serving.launcher.policy import RestartPolicy
+from nemotron_serving.launcher.ready_file import ReadyFile
+from nemotron_serving.launcher.server import TritonServer
+from nemotron_serving.launcher.stop_signals import StopRequested, StopSignals
+from nemotron_serving.package import Package
+
+_WATCH_S = 0.25
+
+
+@dataclass
+class Supervisor:
+    """Serves one package until it is told to stop.
+
+    Attributes:
+        package: The package, loaded and checked.
+        options: How to serve it.
+        drain_seconds: Time that running requests get when the server stops.
+        ready_file: Where to tell that the server is ready; None tells nobody.
+        log_stream: Gets Triton's log as it is written.
+        policy: When to restart.
+    """
+
+    package: Package
+    options: ServeOptions
+    drain_seconds: float = 30.0
+    ready_file: Path | None = None
+    log_stream: TextIO | None = None
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
+
+    def run(self, command: list[str]) -> int:
+        """Serve, while `command` runs or until a signal comes.
+
+        Args:
+            command: Program and arguments; empty serves without one.
+
+        Returns:
+            The exit status: the command's; 0 after a drain; 128 + n when signal n ended the server at once.
+
+        Raises:
+            SetupError: the server cannot be started here.
+            StartError: the first start failed.
+            CrashLoopError: the server crashed too often.
+        """
+        ready_file = ReadyFile(self.ready_file)
+        with StopSignals() as signals:
+            try:
+                with TritonServer(
+                    self.options,
+                    gpu=self.package.manifest.engine.device != "cpu",
+                    sleep=signals.sleep,
+                    log_stream=self.log_stream,
+                ) as server:
+                    return self._serve(server, ready_file, command)
+            except StopRequested as stop:
+                say("Stopped at once.")
+                return stop.exit_status
+            finally:
+                ready_file.remove()
+
+    def _serve(self, server: TritonServer, ready_file: ReadyFile, command: list[str]) -> int:
+        ready_file.write(server, restarts=0)
+        self._announce(server, command)
+        child = ChildCommand(command, server.endpoints.environment) if command else None
+        try:
+            try:
+                status = self._watch(server, ready_file, child)
+            except StopRequested as stop:
+                status = child.end(stop.number, self.drain_seconds, server.sleep) if child else 0
+        except BaseException:
+            if child:
+                child.kill()
+            raise
+        began = time.monotonic()
+        drained = drain(server, self.drain_seconds)
+        server.stop()
+        if not child:
+            say(
+                f"{'Stopped' if drained else 'Stopped with requests cancelled'} after {time.monotonic() - began:.1f} s."
+            )
+        return status
+
+    def _watch(self, server: TritonServer, ready_file: ReadyFile, child: ChildCommand | None) -> int:
+        """Keep the server running until the command has ended; returns its status."""
+        restarts = 0
+        while True:
+            server.sleep(_WATCH_S)
+            if child and (status := child.status()) is not None:
+                return status
+            if (death := server.death()) is not None:
+                self._restart(server, death)
+                restarts += 1
+                ready_file.write(server, restarts)
+
+    def _restart(self, server: TritonServer, death: str) -> None:
+        while True:
+            server.kill()  # at once: its callers wait for a process that is no more
+            delay = self.policy.delay_after_crash()
+            if delay is None:
+                most, minutes = self.policy.most_crashes, self.policy.window_s / 60
+                raise CrashLoopError(
+                    f"The server crashed {most} times within {minutes:g} minutes. The last time: {death}.\n"
+                    f"{server.log.reason()}"
+                )
+            say(f"Restarting {f'in {delay:g} s' if delay else 'now'}: {death}.")
+            server.sleep(delay)
+            try:
+                server.start()
+            except StartError as error:
+                death = str(error)
+            else:
+                say(f"Serving again, ready in {server.ready_after_s:.1f} s.")
+                return
+
+    def _announce(self, server: TritonServer, command: list[str]) -> None:
+        engine, urls = self.package.manifest.engine, server.endpoints
+        say(
+            f"Serving {self.package.manifest.name} on {engine.kind}, {engine.precision} — "
+            f"ready in {server.ready_after_s:.1f} s\n"
+            f"  gRPC     {urls.grpc_url}\n  HTTP     {urls.http_url}\n  metrics  {urls.metrics_url}"
+        )
+        if not command:
+            say(
+                f"Try:\n  curl -s {urls.http_url}/v2/models/ensemble/generate "
+                """-d '{"text_input": "What is the capital of France?", "max_tokens": 64}'\n"""
+                "Stop with ctrl-C."
+            )

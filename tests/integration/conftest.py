@@ -1,0 +1,134 @@
+"""Real servers for the integration tests: each package is served once a session, on free ports."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+START_S = 90
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running nemotron-serve."""
+
+    process: subprocess.Popen[bytes]
+    ready_file: Path
+    log: Path
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the ready file says: URLs and process ids."""
+        value: dict[str, Any] = json.loads(self.ready_file.read_text())
+        return value
+
+    @property
+    def grpc_url(self) -> str:
+        return str(self.info["grpc_url"])
+
+    @property
+    def grpc_address(self) -> str:
+        return self.grpc_url.removeprefix("grpc://")
+
+    @property
+    def http_url(self) -> str:
+        return str(self.info["http_url"])
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric over its labels."""
+        with urllib.request.urlopen(str(self.info["metrics_url"]), timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{"))
+
+    def post(self, path: str, body: bytes | dict[str, Any], timeout: float = 60) -> tuple[int, str]:
+        """POST to the HTTP endpoint: status and body, also for errors."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.http_url}{path}", data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def generate(self, **inputs: Any) -> dict[str, Any]:
+        """One request through /generate that has to succeed."""
+        status, body = self.post("/v2/models/ensemble/generate", inputs)
+        assert status == 200, body
+        value: dict[str, Any] = json.loads(body)
+        return value
+
+
+@contextlib.contextmanager
+def serving(package: Path, directory: Path, *options: str) -> Iterator[Server]:
+    """Serve a package until the block ends, whatever happens in it."""
+    ready, log = directory / "ready.json", directory / "serve.log"
+    ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+    command = [str(BIN / "nemotron-serve"), str(package), *ports, "--ready-file", str(ready), "--verbose", *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + START_S
+            while not ready.exists():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            yield Server(process, ready, log)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(scope="session")
+def demo_package() -> Path:
+    """The demo package, built once and kept in packages/demo."""
+    path = ROOT / "packages" / "demo"
+    subprocess.run([BIN / "nemotron-build", "demo", "-o", path], check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_server(demo_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(demo_package, tmp_path_factory.mktemp("demo")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def simulated_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes simulated packages with the options of `nemotron-build simulated`."""
+
+    def make(*options: str) -> Path:
+        path = tmp_path_factory.mktemp("package") / "simulated"
+        command = [BIN / "nemotron-build", "simulated", "-o", path, *options]
+        subprocess.run(command, check=True, capture_output=True)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def simulated_server(
+    simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A simulated engine that takes 10 ms a token, 4 requests at once and 4 more waiting."""
+    package = simulated_package("--ttft-ms", "20", "--token-ms", "10", "--max-batch-size", "4", "--max-waiting", "4")
+    with serving(package, tmp_path_factory.mktemp("simulated")) as server:
+        yield server

@@ -1,0 +1,157 @@
+"""nemotron-serve as a person or a script runs it: crashes, signals, COMMAND, exit statuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nemotron_serving.launcher.errors import CrashLoopError
+from nemotron_serving.launcher.options import ServeOptions
+from nemotron_serving.launcher.policy import RestartPolicy
+from nemotron_serving.launcher.supervise import Supervisor
+from nemotron_serving.package import Package
+
+from .conftest import Running, left_behind, wait_until
+from .streams import open_stream
+
+Start = Callable[..., Running]
+
+
+def test_a_killed_model_process_fails_its_streams_and_comes_back(start: Start) -> None:
+    server = start()
+    server.wait_ready()
+    before = server.info
+    with open_stream(server.grpc_address, 1000) as stream:
+        stream.first()
+        killed_at = time.monotonic()
+        os.kill(before["model_pids"]["ensemble"], signal.SIGKILL)
+        _, error = stream.end(timeout=5)
+        assert error is not None
+        assert time.monotonic() - killed_at < 5
+    wait_until(lambda: server.info["restarts"] == 1, 20)
+    with open_stream(server.grpc_address, 2) as stream:
+        assert stream.end(timeout=5) == (2, None)
+    assert time.monotonic() - killed_at < 20
+    assert [server.info[url] for url in ("grpc_url", "http_url")] == [before[url] for url in ("grpc_url", "http_url")]
+
+
+def test_a_killed_triton_comes_back(start: Start) -> None:
+    server = start()
+    server.wait_ready()
+    os.kill(server.info["triton_pid"], signal.SIGKILL)
+    wait_until(lambda: server.info["restarts"] == 1, 20)
+    with open_stream(server.grpc_address, 2) as stream:
+        assert stream.end(timeout=5) == (2, None)
+
+
+def test_it_gives_up_with_the_reason(options: ServeOptions, repository: Path, package: Path, tmp_path: Path) -> None:
+    model = repository / "ensemble" / "1" / "model.py"
+    crash = "        import os; threading.Timer(0.5, os._exit, [3]).start()\n\n    def finalize"
+    model.write_text(model.read_text().replace("    def finalize", crash, 1))
+    supervisor = Supervisor(Package.load(package), options, policy=RestartPolicy(most_crashes=2))
+    with pytest.raises(CrashLoopError, match=r"crashed 2 times within 5 minutes.*model 'ensemble'"):
+        supervisor.run([])
+    assert not left_behind(tmp_path)
+
+
+def test_sigterm_lets_a_stream_finish_and_refuses_new_requests(start: Start) -> None:
+    server = start()
+    server.wait_ready()
+    address = server.grpc_address
+    with open_stream(address, 40) as stream:
+        stream.first()
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with open_stream(address, 1) as refused:
+            _, error = refused.end(timeout=5)
+            assert "draining" in str(error)
+        count, error = stream.end(timeout=10)
+        assert (count, error) == (39, None)
+    assert server.process.wait(10) == 0
+    said = server.output.read_text()
+    assert "Draining: 1 request running" in said
+    assert not server.ready_file.exists()
+
+
+def test_what_does_not_finish_in_the_drain_time_is_cancelled(start: Start) -> None:
+    server = start("--drain-seconds", "0.5")
+    server.wait_ready()
+    with open_stream(server.grpc_address, 1000) as stream:
+        stream.first()
+        server.process.send_signal(signal.SIGTERM)
+        _, error = stream.end(timeout=5)
+        assert error is None, "the model ended it, the server did not drop it"
+    assert server.process.wait(10) == 0
+    assert "1 request still running after 0.5 s: cancelled." in server.output.read_text()
+
+
+def test_a_second_signal_stops_at_once(start: Start) -> None:
+    server = start()
+    server.wait_ready()
+    with open_stream(server.grpc_address, 1000) as stream:
+        stream.first()
+        server.process.send_signal(signal.SIGINT)
+        wait_until(lambda: "Draining" in server.output.read_text(), 5)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(5) == 130
+
+
+def test_a_signal_before_it_is_ready(start: Start, repository: Path) -> None:
+    model = repository / "ensemble" / "1" / "model.py"
+    model.write_text(model.read_text().replace("    def finalize", "        time.sleep(60)\n\n    def finalize"))
+    server = start()
+    wait_until(lambda: bool(left_behind(model.parents[3])), 10)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(5) == 143
+
+
+def test_a_killed_launcher_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
+    server = start()
+    server.wait_ready()
+    runtime_dir = Path(server.info["runtime_dir"])
+    assert left_behind(tmp_path)
+    server.process.kill()
+    wait_until(lambda: not left_behind(tmp_path) and not runtime_dir.exists(), 5)
+    assert not list(Path("/dev/shm").glob(f"{runtime_dir.name}*"))  # noqa: S108
+
+
+def test_a_taken_port(start: Start) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = start("--http-port", str(port), "--grpc-port", "0", "--metrics-port", "0")
+        assert server.process.wait(10) == 2
+    said = server.output.read_text()
+    assert f"Port {port} is taken by " in said
+    assert f"(process {os.getpid()})" in said
+    assert "--http-port 0" in said
+
+
+def test_an_altered_package_is_refused(start: Start, package: Path) -> None:
+    (package / "tokenizer.json").write_text("[]")
+    server = start()
+    assert server.process.wait(10) == 2
+    assert "tokenizer.json was altered" in server.output.read_text()
+
+
+def test_command(start: Start) -> None:
+    script = "import os, sys; print(sorted(n for n in os.environ if n.startswith('NEMOTRON_'))); sys.exit(7)"
+    server = start("--", sys.executable, "-c", script)
+    assert server.process.wait(20) == 7
+    assert "['NEMOTRON_HTTP_URL', 'NEMOTRON_METRICS_URL', 'NEMOTRON_URL']" in server.output.read_text()
+
+
+def test_sigterm_ends_the_command_too(start: Start) -> None:
+    server = start("--", "sleep", "60")
+    server.wait_ready()
+    wait_until(lambda: "Serving" in server.output.read_text(), 5)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(10) == 143

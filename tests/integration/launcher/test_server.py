@@ -1,0 +1,121 @@
+"""TritonServer with a real Triton: what it opens, what it closes, what it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+import tritonclient.grpc as triton
+
+from nemotron_serving.launcher.errors import StartError
+from nemotron_serving.launcher.options import ServeOptions, TlsFiles
+from nemotron_serving.launcher.server import TritonServer
+from nemotron_serving.launcher.triton_command import ADMIN_HEADER, RESTRICTED
+
+from .conftest import left_behind
+
+ADMIN_PATHS = {
+    "shared-memory": "/v2/systemsharedmemory/status",
+    "model-config": "/v2/models/ensemble/config",
+    "statistics": "/v2/models/stats",
+    "trace": "/v2/trace/setting",
+    "logging": "/v2/logging",
+}
+
+
+def get(server: TritonServer, path: str, **headers: str) -> int:
+    connection = HTTPConnection(server.endpoints.host, server.endpoints.http_port, timeout=5)
+    connection.request("GET", path, headers=headers)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status
+
+
+def test_it_answers_and_leaves_nothing(options: ServeOptions, tmp_path: Path) -> None:
+    with TritonServer(options) as server:
+        connection = HTTPConnection(server.endpoints.host, server.endpoints.http_port, timeout=5)
+        body = json.dumps({"text_input": "Hi", "max_tokens": 3})
+        connection.request("POST", "/v2/models/ensemble/generate", body)
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+        assert answer["text_output"] == "word word word "
+        assert server.in_flight() == 0
+        assert list(server.model_pids) == ["ensemble"]
+        server.stop()
+    assert not server.runtime_dir.exists()
+    assert not list(Path("/dev/shm").glob(f"{server.runtime_dir.name}*"))  # noqa: S108
+    assert not left_behind(tmp_path)
+
+
+def test_endpoints_for_administrators_want_the_key(options: ServeOptions) -> None:
+    with TritonServer(dataclasses.replace(options, admin_key="opensesame")) as server:
+        assert set(ADMIN_PATHS) == set(RESTRICTED) - {"model-repository"}, "that one has no GET"
+        for path in ADMIN_PATHS.values():
+            assert get(server, path) == 403, path
+            assert get(server, path, **{ADMIN_HEADER: "guess"}) == 403, path
+            assert get(server, path, **{ADMIN_HEADER: "opensesame"}) == 200, path
+        for path in ("/v2", "/v2/health/ready", "/v2/models/ensemble"):
+            assert get(server, path) == 200, path
+        client = triton.InferenceServerClient(f"{server.endpoints.host}:{server.endpoints.grpc_port}")
+        assert client.get_model_metadata("ensemble").name == "ensemble"
+        with pytest.raises(triton.InferenceServerException, match="restricted"):
+            client.get_model_repository_index()
+        assert client.get_model_repository_index(headers={f"triton-grpc-protocol-{ADMIN_HEADER}": "opensesame"})
+        client.close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+def test_mutual_tls(options: ServeOptions, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "server.crt", tmp_path / "server.key"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, *subject],
+        check=True,
+        capture_output=True,
+    )
+    secured = dataclasses.replace(options, tls=TlsFiles(certificate, key, client_ca=certificate))
+    with TritonServer(secured) as server:
+        scheme, _, address = server.endpoints.grpc_url.partition("://")
+        assert scheme == "grpcs"
+        files = {"root_certificates": str(certificate), "private_key": str(key), "certificate_chain": str(certificate)}
+        client = triton.InferenceServerClient(address, ssl=True, **files)
+        assert client.is_server_ready()
+        client.close()
+        stranger = triton.InferenceServerClient(address, ssl=True, root_certificates=str(certificate))
+        with pytest.raises(triton.InferenceServerException):
+            stranger.is_server_ready(client_timeout=2)
+        stranger.close()
+
+
+def test_a_model_that_fails_is_the_reason(options: ServeOptions, repository: Path, tmp_path: Path) -> None:
+    (repository / "ensemble" / "1" / "model.py").write_text("import no_such_module\n")
+    with pytest.raises(StartError, match=r"model 'ensemble': ModuleNotFoundError: No module named 'no_such_module'$"):
+        TritonServer(options).__enter__()
+    assert not left_behind(tmp_path)
+
+
+def test_a_configuration_that_cannot_be_read_is_the_reason(options: ServeOptions, repository: Path) -> None:
+    (repository / "ensemble" / "config.pbtxt").write_text('backend: "python"\nmax_batch_sizes: 1\n')
+    with pytest.raises(StartError, match="max_batch_sizes"):
+        TritonServer(options).__enter__()
+
+
+def test_the_first_request_has_to_be_answered(options: ServeOptions, repository: Path) -> None:
+    model = repository / "ensemble" / "1" / "model.py"
+    model.write_text(model.read_text().replace("if self.runtime_dir.draining():", "if True:"))
+    with pytest.raises(StartError, match=r"first request was answered with HTTP .*draining, try again"):
+        TritonServer(options).__enter__()
+
+
+def test_a_start_that_takes_too_long(options: ServeOptions, repository: Path, tmp_path: Path) -> None:
+    model = repository / "ensemble" / "1" / "model.py"
+    model.write_text(model.read_text().replace("    def finalize", "        time.sleep(60)\n\n    def finalize"))
+    with pytest.raises(StartError, match="not ready after 1 s"):
+        TritonServer(dataclasses.replace(options, start_seconds=1)).__enter__()
+    assert not left_behind(tmp_path)

@@ -1,0 +1,353 @@
+"""Limits, bad input, cancelling and crashes, through a real Triton with the simulated engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import tritonclient.grpc as grpcclient
+import tritonclient.grpc.aio as aioclient
+
+from nemotron_client import Client, OverloadedError
+from tests.integration.conftest import Server, serving
+from tests.integration.triton_calls import Answer, ask, stream, tensor
+
+RANDOM = "[sim:random]"  # tokens until max_tokens
+IN_FLIGHT = "nemotron_requests_in_flight"
+POST_STREAMS = "nemotron_postprocessing_streams"
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not so in time"
+        time.sleep(0.02)
+
+
+def nothing_left(server: Server) -> bool:
+    return server.metric(IN_FLIGHT) == 0 == server.metric(POST_STREAMS)
+
+
+def run_with(address: str, use: Callable[[aioclient.InferenceServerClient], Coroutine[Any, Any, Any]]) -> Any:
+    async def run() -> Any:
+        async with aioclient.InferenceServerClient(address) as client:
+            return await use(client)
+
+    return asyncio.run(run())
+
+
+def grpc_error(address: str, inputs: list[Any]) -> str:
+    """The error that a streaming request ends with."""
+
+    async def use(client: aioclient.InferenceServerClient) -> str:
+        async def requests() -> Any:
+            yield {"model_name": "ensemble", "inputs": inputs}
+
+        errors = [error async for _, error in client.stream_infer(requests()) if error is not None]
+        assert len(errors) == 1
+        return str(errors[0])
+
+    return str(run_with(address, use))
+
+
+BAD_INPUTS = [
+    ({"max_tokens": 5}, "text_input"),
+    ({"text_input": ""}, "text_input"),
+    ({"text_input": "a", "messages": "[]"}, "text_input"),
+    ({"messages": "[]"}, "messages"),
+    ({"messages": "not json"}, "messages"),
+    ({"messages": '[{"role": "wizard", "content": "a"}]'}, "messages"),
+    ({"messages": '[{"role": "user", "content": 5}]'}, "messages"),
+    ({"messages": '[{"role": "user", "content": "\\ud800"}]'}, "messages"),
+    ({"text_input": "a", "max_tokens": 0}, "max_tokens"),
+    ({"text_input": "a", "max_tokens": -3}, "max_tokens"),
+    ({"text_input": "a", "max_tokens": 10**9}, "max_tokens"),
+    ({"text_input": "a", "temperature": -1.0}, "temperature"),
+    ({"text_input": "a", "top_p": 1.5}, "top_p"),
+    ({"text_input": "a", "top_k": -1}, "top_k"),
+    ({"text_input": "a", "timeout_ms": 0}, "timeout_ms"),
+    ({"text_input": "a", "max_thinking_tokens": 5}, "max_thinking_tokens"),
+    ({"text_input": "a", "beam_width": 4}, "beam_width"),
+    ({"text_input": "a", "bad_words": ["x"]}, "bad_words"),
+    ({"text_input": "a", "tools": '[{"type": "function"}]'}, "tools"),
+    ({"text_input": "a", "response_format": '{"type": "json_object"}'}, "response_format"),
+    ({"text_input": "a " * 5_000_000}, "text_input"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "field"), BAD_INPUTS, ids=[str(n) for n in range(len(BAD_INPUTS))])
+def test_bad_input_is_named_and_harms_nothing(simulated_server: Server, inputs: dict[str, Any], field: str) -> None:
+    error = grpc_error(simulated_server.grpc_address, [tensor(name, value) for name, value in inputs.items()])
+    assert f" {field}" in error
+    assert error.endswith("(INVALID_ARGUMENT)")
+
+    status, body = simulated_server.post("/v2/models/ensemble/generate", inputs)
+    assert status == 400
+    assert f" {field}" in json.loads(body)["error"]
+
+    assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
+
+
+def test_wrong_types_and_shapes_are_refused(simulated_server: Server) -> None:
+    text = tensor("text_input", "a")
+    two = grpcclient.InferInput("max_tokens", [1, 2], "INT32")
+    two.set_data_from_numpy(np.array([[1, 2]], np.int32))
+    batch = grpcclient.InferInput("text_input", [2, 1], "BYTES")
+    batch.set_data_from_numpy(np.array([[b"a"], [b"b"]], np.object_))
+    for inputs, word in (
+        ([text, tensor("max_tokens", 1.5)], "max_tokens"),
+        ([text, tensor("thinking", 1)], "thinking"),
+        ([text, two], "max_tokens"),
+        ([batch], "batch"),
+        ([], "0 inputs"),
+        ([text, tensor("no_such_input", 1)], "no_such_input"),
+    ):
+        error = grpc_error(simulated_server.grpc_address, inputs)
+        assert word in error
+
+
+def test_status_code_of_a_unary_call(simulated_server: Server) -> None:
+    with grpcclient.InferenceServerClient(simulated_server.grpc_address) as client:
+        with pytest.raises(grpcclient.InferenceServerException) as caught:
+            client.infer("preprocessing", [tensor("text_input", "a"), tensor("max_tokens", 0)])
+        assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+def test_invalid_utf8_and_json_bodies(simulated_server: Server) -> None:
+    error = grpc_error(simulated_server.grpc_address, [tensor("text_input", b"ab\xff\xfe")])
+    assert "text_input: not valid UTF-8" in error
+    status, _ = simulated_server.post("/v2/models/ensemble/generate", b'{"text_input": "a\xff"}')
+    assert status == 400
+    for body in (b'{"text_input": ', b"[]", b""):
+        # Triton's own HTTP front reads the JSON and answers these with 500.
+        status, _ = simulated_server.post("/v2/models/ensemble/generate", body)
+        assert status in (400, 500)
+    assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
+
+
+def test_streams_every_script_and_emoji_whole(simulated_server: Server) -> None:
+    """One token is one byte here, so every character but ASCII is cut by the engine."""
+    address = simulated_server.grpc_address
+    streamed = asyncio.run(ask(address, text_input="[sim:unicode]", max_tokens=400, stream=True))
+    assert len(streamed.responses) > 10
+    assert all("\ufffd" not in response["content"] for response in streamed.responses)
+    for text in ("สวัสดีครับ", "नमस्ते", "👩\u200d👩\u200d👧\u200d👦", "🏳️\u200d🌈", "🇹🇭"):
+        assert text in streamed.text("content")
+    assert streamed.text() == simulated_server.generate(text_input="[sim:unicode]", max_tokens=400)["text_output"]
+
+
+def test_thinking_script_is_split(simulated_server: Server) -> None:
+    streamed = asyncio.run(
+        ask(simulated_server.grpc_address, text_input="[sim:think]", thinking=True, max_tokens=200, stream=True)
+    )
+    assert streamed.text("reasoning_content").startswith("The user wants")
+    assert streamed.text("content") == "The answer is 4."
+    assert streamed.last["num_reasoning_tokens"] == [len(streamed.text("reasoning_content").encode())]
+
+
+def test_a_failing_stream_leaves_the_others_alone(simulated_server: Server) -> None:
+    async def use(client: aioclient.InferenceServerClient) -> tuple[Any, Answer]:
+        async def failing() -> Any:
+            seen = []
+            try:
+                async for response in stream(client, text_input="[sim:fail]", stream=True):
+                    seen.append(response["content"])
+            except Exception as error:
+                return "".join(seen), str(error)
+
+        async def healthy() -> Answer:
+            return Answer([one async for one in stream(client, text_input="[sim:think]", max_tokens=200)])
+
+        return await asyncio.gather(failing(), healthy())
+
+    (text, message), answer = run_with(simulated_server.grpc_address, use)
+    assert text == "This answer "
+    assert "fails after 12 tokens" in message
+    assert answer.text("content") == "The answer is 4."
+    wait_until(lambda: nothing_left(simulated_server), 5)
+
+
+def test_over_the_limit_is_refused_at_once_and_room_comes_back(simulated_server: Server) -> None:
+    """4 run, 4 wait, the ninth is refused."""
+
+    async def use(client: aioclient.InferenceServerClient) -> Any:
+        inputs = {"text_input": RANDOM, "max_tokens": 300, "stream": True}
+
+        async def consume() -> int:
+            return len([one async for one in stream(client, **inputs)])
+
+        tasks = [asyncio.create_task(consume()) for _ in range(8)]
+        deadline = time.monotonic() + 10
+        while simulated_server.metric(IN_FLIGHT) < 8:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        begin = time.monotonic()
+        with pytest.raises(Exception, match="8 requests in flight") as caught:
+            async for _ in stream(client, **inputs):
+                pass
+        with Client(simulated_server.grpc_url) as ours, pytest.raises(OverloadedError):
+            ours.chat([{"role": "user", "content": "Hi"}])
+        refused_after = time.monotonic() - begin
+        assert all(count > 0 for count in await asyncio.gather(*tasks))
+        return caught.value, refused_after
+
+    error, refused_after = run_with(simulated_server.grpc_address, use)
+    assert str(error).endswith("(UNAVAILABLE)")
+    assert refused_after < 1
+    assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
+
+
+def test_stop_request_cancels_and_keeps_the_partial_text(simulated_server: Server) -> None:
+    async def use(client: aioclient.InferenceServerClient) -> tuple[list[Any], float]:
+        responses, stopped_at = [], 0.0
+        async for response in stream(client, "cancel-me", text_input=RANDOM, max_tokens=5000, stream=True):
+            responses.append(response)
+            if len(responses) == 3:
+                stopped_at = time.monotonic()
+                async for reply in stream(client, "cancel-me", model="tensorrt_llm", stop=True):
+                    assert reply["finish_reason"] == "cancelled"
+        return responses, time.monotonic() - stopped_at
+
+    responses, seconds = run_with(simulated_server.grpc_address, use)
+    assert responses[-1]["finish_reason"] == "cancelled"
+    assert 0 < responses[-1]["num_output_tokens"][0] < 1000
+    assert seconds < 1
+    wait_until(lambda: nothing_left(simulated_server), 2)
+
+
+def test_stopping_an_unknown_request_says_so(simulated_server: Server) -> None:
+    async def use(client: aioclient.InferenceServerClient) -> Any:
+        return [one async for one in stream(client, "nobody", model="tensorrt_llm", stop=True)]
+
+    (reply,) = run_with(simulated_server.grpc_address, use)
+    assert reply["finish_reason"] == ""
+
+
+def test_deadline_gives_the_partial_text(simulated_server: Server) -> None:
+    begin = time.monotonic()
+    answer = simulated_server.generate(text_input=RANDOM, max_tokens=100_000, timeout_ms=300)
+    assert answer["finish_reason"] == "timeout"
+    assert answer["num_output_tokens"] > 5
+    assert time.monotonic() - begin < 2
+
+
+def test_a_client_that_left_leaves_nothing_behind(simulated_server: Server) -> None:
+    """Triton does not tell the models: our client sends the stop, a deadline bounds what others abandon."""
+    with Client(simulated_server.grpc_url) as client, contextlib.ExitStack() as stack:
+        chat = stack.enter_context(client.stream_chat([{"role": "user", "content": RANDOM}], max_tokens=100_000))
+        next(iter(chat))
+        wait_until(lambda: simulated_server.metric(POST_STREAMS) == 1, 2)
+        stack.close()
+        wait_until(lambda: nothing_left(simulated_server), 2)
+
+    async def abandon(client: aioclient.InferenceServerClient) -> None:
+        async for _ in stream(client, text_input=RANDOM, max_tokens=100_000, timeout_ms=1500, stream=True):
+            return
+
+    run_with(simulated_server.grpc_address, abandon)
+    wait_until(lambda: nothing_left(simulated_server), 5)
+
+
+def test_a_token_level_client_that_left_is_noticed(simulated_server: Server) -> None:
+    async def use(client: aioclient.InferenceServerClient) -> None:
+        ids = grpcclient.InferInput("input_ids", [1, 2], "INT32")
+        ids.set_data_from_numpy(np.array([[10, 11]], np.int32))
+        inputs = [ids, tensor("request_output_len", 100_000), tensor("streaming", True)]
+
+        async def requests() -> Any:
+            yield {"model_name": "tensorrt_llm", "inputs": inputs}
+
+        responses = client.stream_infer(requests())
+        await responses.__anext__()
+        responses.cancel()
+
+    run_with(simulated_server.grpc_address, use)
+    wait_until(lambda: nothing_left(simulated_server), 2)
+
+
+def test_cancel_storm(simulated_server: Server) -> None:
+    """Many streams dropped at random moments: the server goes on and nothing is left."""
+
+    async def use(client: aioclient.InferenceServerClient) -> None:
+        async def consume(request_id: str) -> None:
+            async for _ in stream(client, request_id, text_input=RANDOM, max_tokens=2000, stream=True):
+                pass
+
+        async def one(number: int) -> None:
+            request_id = f"storm-{number}"
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(consume(request_id), 0.01 * (number % 30))
+            with contextlib.suppress(Exception):
+                async for _ in stream(client, request_id, model="tensorrt_llm", stop=True):
+                    pass
+
+        for _ in range(5):
+            await asyncio.gather(*(one(number) for number in range(20)))
+
+    run_with(simulated_server.grpc_address, use)
+    wait_until(lambda: nothing_left(simulated_server), 10)
+    assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
+
+
+def test_killed_engine_process_comes_back(simulated_package: Callable[..., Path], tmp_path: Path) -> None:
+    with serving(simulated_package("--token-ms", "20"), tmp_path) as server:
+        before = server.info
+
+        async def use(client: aioclient.InferenceServerClient) -> float:
+            killed_at = 0.0
+            with pytest.raises(Exception):  # noqa: B017
+                async for _ in stream(client, text_input=RANDOM, max_tokens=10_000, stream=True):
+                    if not killed_at:
+                        os.kill(engine_process(before), signal.SIGKILL)
+                        killed_at = time.monotonic()
+            return killed_at
+
+        killed_at = run_with(server.grpc_address, use)
+        assert time.monotonic() - killed_at < 5
+
+        def answering() -> bool:
+            with contextlib.suppress(OSError):
+                return server.post("/v2/models/ensemble/generate", {"text_input": "Hi", "max_tokens": 1})[0] == 200
+            return False
+
+        wait_until(answering, 20)
+        assert time.monotonic() - killed_at < 20
+        assert nothing_left(server)
+
+
+def engine_process(info: dict[str, Any]) -> int:
+    """Process id of the generating model's stub."""
+    children = psutil.Process(info["pid"]).children(recursive=True)
+    return next(child.pid for child in children if "tensorrt_llm" in " ".join(child.cmdline()))
+
+
+def test_shutdown_lets_running_requests_end_and_takes_no_new_ones(
+    simulated_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    with serving(simulated_package("--token-ms", "20"), tmp_path, "--drain-seconds", "20") as server:
+
+        async def use(client: aioclient.InferenceServerClient) -> tuple[Answer, str]:
+            responses, refusal = [], ""
+            async for response in stream(client, text_input=RANDOM, max_tokens=100, stream=True):
+                responses.append(response)
+                if len(responses) == 2:
+                    server.process.send_signal(signal.SIGTERM)
+                    await asyncio.sleep(0.5)
+                    refusal = server.post("/v2/models/ensemble/generate", {"text_input": "Hi"})[1]
+            return Answer(responses), refusal
+
+        answer, refusal = run_with(server.grpc_address, use)
+        assert answer.last["finish_reason"] == "length"
+        assert answer.last["num_output_tokens"] == [100]
+        assert "shutting down" in refusal
+        assert server.process.wait(20) == 0
