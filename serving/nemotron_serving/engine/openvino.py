@@ -1,215 +1,128 @@
-"""OpenVINO GenAI's continuous batching on a CPU: paged KV cache, prefix cache, in-flight batching.
-
-One thread owns the pipeline: it adds and cancels requests between two steps, then hands out what the step gave.
-"""
+"""The `openvino` engine: OpenVINO GenAI's continuous batching on a CPU, in a worker process."""
 
 from __future__ import annotations
 
-import queue
-import secrets
+import logging
+import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
-import numpy as np
-import openvino
-import openvino_genai
-import psutil
-from openvino_genai import py_openvino_genai
+import msgspec
 
-from nemotron_serving.engine.base import (
-    Delta,
-    EngineFinish,
-    EngineLimits,
-    EngineRequest,
-    EngineStats,
-    OnDelta,
-    Sampling,
-)
+from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta
+from nemotron_serving.engine.openvino_frames import ANSWERS, Abort, Refused, Start, StepResult, Submit
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.host import HostOptions
-from nemotron_serving.package import Package, check_engine_version
+from nemotron_serving.package import Package
 
-_KV_BLOCK_TOKENS = 32  # block size of the CPU plugin's paged attention
-_MAX_BATCHED_TOKENS = 512  # a long prompt is processed in parts of this size, between the steps of others
-_DEFAULT_KV_CACHE_SHARE = 0.25  # of the memory that is free at start
-_DEFAULT_KV_CACHE_MAX_GIB = 4
-_IDLE_WAIT_S = 0.5
-_REASONS: dict[Any, EngineFinish] = {
-    py_openvino_genai.GenerationFinishReason.STOP: "stop",
-    py_openvino_genai.GenerationFinishReason.LENGTH: "length",
-}
+_log = logging.getLogger(__name__)
 
-
-@dataclass
-class _Running:
-    request: EngineRequest
-    handle: Any  # dropping it cancels the request
-    on_delta: OnDelta
+_EXIT_S = 10
+_DIED = "The engine's process ended unexpectedly."
 
 
 class OpenVINOEngine:
-    """The `openvino` engine."""
+    """Hands requests to the worker and its deltas to their callbacks."""
 
     def __init__(self, package: Package, options: HostOptions) -> None:
-        """Load the model and run it once.
+        """Start the worker and wait until it has loaded the model and run it once.
 
         Raises:
             PackageError: files of another OpenVINO release, files it cannot load, or a KV cache that cannot hold
                 one sequence of the package's max_seq_len.
         """
-        check_engine_version(package.manifest.engine, openvino_genai.get_version())
-        limits = package.serving.limits
-        kv_cache_gib = options.kv_cache_gib or _default_kv_cache_gib()
-        scheduler = openvino_genai.SchedulerConfig()
-        scheduler.cache_size = kv_cache_gib
-        scheduler.max_num_seqs = limits.max_batch_size
-        scheduler.max_num_batched_tokens = _MAX_BATCHED_TOKENS
-        scheduler.dynamic_split_fuse = True
-        scheduler.enable_prefix_caching = True
-        properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if options.engine_threads:
-            properties["INFERENCE_NUM_THREADS"] = options.engine_threads
-        try:
-            self._pipeline = openvino_genai.ContinuousBatchingPipeline(
-                str(package.engine_path), scheduler, "CPU", properties
-            )
-        except RuntimeError as error:
-            raise PackageError(f"OpenVINO cannot load {package.engine_path}: {error}") from error
-        self._running: dict[int, _Running] = {}
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._callbacks: dict[int, OnDelta] = {}
+        self._lock = threading.Lock()  # guards the callbacks and the order of frames
         self._closed = False
-        kv_cache_tokens = self._warm_up(package.serving.stop_token_ids)
-        if kv_cache_tokens < limits.max_seq_len:
-            raise PackageError(
-                f"A KV cache of {kv_cache_gib} GiB holds {kv_cache_tokens} tokens, the package promises "
-                f"{limits.max_seq_len} a request. Give it more with --kv-cache-gib, or lower limits.max_seq_len."
-            )
-        self.limits = EngineLimits(limits.max_batch_size, limits.max_seq_len, kv_cache_tokens)
-        self._thread = threading.Thread(target=self._run, name="nemotron-openvino", daemon=True)
-        self._thread.start()
+        self._scheduled, self._kv_cache_used = 0, 0.0
+        self._worker, self._connection = _start_worker()
+        self._send(Start(str(package.path), options.kv_cache_gib, options.engine_threads))
+        try:
+            answer = msgspec.msgpack.decode(self._connection.recv_bytes(), type=ANSWERS)
+        except EOFError:
+            self._worker.wait()
+            raise PackageError(f"{_DIED} It could not load {package.engine_path}; its log says why.") from None
+        if isinstance(answer, Refused):
+            self._worker.wait()
+            raise PackageError(answer.reason)
+        limits = package.serving.limits
+        self.limits = EngineLimits(limits.max_batch_size, limits.max_seq_len, answer.kv_cache_tokens)
+        self._reader = threading.Thread(target=self._read, name="nemotron-openvino", daemon=True)
+        self._reader.start()
 
     def submit(self, request: EngineRequest, on_delta: OnDelta) -> None:
         """See `Engine.submit`."""
-        if self._closed:
-            raise EngineError("The engine was closed.")
-        self._inbox.put(lambda: self._add(request, on_delta))
+        with self._lock:
+            if self._closed:
+                raise EngineError("The engine was closed, or its process has ended.")
+            self._callbacks[request.request_id] = on_delta
+            self._send(Submit(request))
 
     def abort(self, request_id: int) -> None:
         """See `Engine.abort`."""
-        self._inbox.put(lambda: self._cancel(request_id))
+        with self._lock:
+            if self._callbacks.pop(request_id, None) is not None:
+                self._send(Abort(request_id))
 
     def stats(self) -> EngineStats:
         """See `Engine.stats`."""
-        metrics = self._pipeline.get_metrics()
-        scheduled = min(metrics.scheduled_requests, len(self._running))
-        return EngineStats(scheduled, len(self._running) - scheduled, metrics.cache_usage / 100)
+        submitted = len(self._callbacks)
+        running = min(self._scheduled, submitted)
+        # Without requests there are no steps to tell; what the prefix cache keeps then is free to be overwritten.
+        return EngineStats(running, submitted - running, self._kv_cache_used if submitted else 0.0)
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._closed = True
-        self._inbox.put(self._running.clear)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._closed:
-            self._take_orders()
-            if not self._running:
-                continue
-            try:
-                self._pipeline.step()
-            except RuntimeError as error:
-                self._fail_all(f"The engine failed: {error}")
-                continue
-            for running in list(self._running.values()):
-                self._report(running)
-
-    def _take_orders(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._callbacks.clear()
+        self._worker.terminate()
         try:
-            # With nothing to do, sleep until there is.
-            self._inbox.get(block=not self._running, timeout=_IDLE_WAIT_S)()
+            self._worker.wait(_EXIT_S)
+        except subprocess.TimeoutExpired:
+            self._worker.kill()
+            self._worker.wait()
+        self._reader.join()
+        self._connection.close()
+
+    def _send(self, frame: msgspec.Struct) -> None:
+        try:
+            self._connection.send_bytes(msgspec.msgpack.encode(frame))
+        except OSError as error:
+            raise EngineError(_DIED) from error
+
+    def _read(self) -> None:
+        try:
             while True:
-                self._inbox.get_nowait()()
-        except queue.Empty:
-            return
+                self._hand_out(msgspec.msgpack.decode(self._connection.recv_bytes(), type=StepResult))
+        except (EOFError, OSError):
+            self._fail()
 
-    def _add(self, request: EngineRequest, on_delta: OnDelta) -> None:
-        try:
-            handle = self._pipeline.add_request(
-                request.request_id,
-                openvino.Tensor(np.array([request.prompt_ids], dtype=np.int64)),
-                _generation_config(request),
-            )
-        except RuntimeError as error:
-            on_delta(Delta([], error=f"The engine refused the request: {error}"))
-            return
-        self._running[request.request_id] = _Running(request, handle, on_delta)
+    def _hand_out(self, result: StepResult) -> None:
+        self._scheduled, self._kv_cache_used = result.scheduled, result.kv_cache_used
+        for request_id, delta in result.deltas:
+            with self._lock:
+                last = delta.finish_reason is not None or delta.error is not None
+                on_delta = self._callbacks.pop(request_id, None) if last else self._callbacks.get(request_id)
+            if on_delta is not None:
+                on_delta(delta)
 
-    def _cancel(self, request_id: int) -> None:
-        running = self._running.pop(request_id, None)
-        if running is not None:
-            running.handle.cancel()
-
-    def _report(self, running: _Running) -> None:
-        token_ids: list[int] = []
-        reason = None
-        if running.handle.can_read():
-            for output in running.handle.read().values():
-                token_ids += output.generated_ids
-                reason = _REASONS.get(output.finish_reason)
-        error = None
-        if running.handle.get_status() == py_openvino_genai.GenerationStatus.IGNORED:
-            error = "The KV cache has no room for this request. Serve with a larger --kv-cache-gib."
-        if token_ids and token_ids[-1] in running.request.stop_token_ids:
-            token_ids.pop()
-        if reason or error:
-            del self._running[running.request.request_id]
-        if token_ids or reason or error:
-            running.on_delta(Delta(token_ids, reason, error))
-
-    def _fail_all(self, error: str) -> None:
-        failed = list(self._running.values())
-        self._running.clear()
-        for running in failed:
-            running.on_delta(Delta([], error=error))
-
-    def _warm_up(self, stop_token_ids: tuple[int, ...]) -> int:
-        """Run one block through the model, which compiles its kernels, and see what share of the cache it takes."""
-        request = EngineRequest(
-            0, [stop_token_ids[0]] * (_KV_BLOCK_TOKENS - 1), 1, Sampling(), frozenset(stop_token_ids)
-        )
-        handle = self._pipeline.add_request(
-            0, openvino.Tensor(np.array([request.prompt_ids], dtype=np.int64)), _generation_config(request)
-        )
-        while self._pipeline.has_non_finished_requests():
-            self._pipeline.step()
-        del handle
-        share = self._pipeline.get_metrics().max_cache_usage / 100
-        return int(_KV_BLOCK_TOKENS / share) if share else 0
+    def _fail(self) -> None:
+        with self._lock:
+            callbacks, self._callbacks = self._callbacks, {}
+            unexpected, self._closed = not self._closed, True
+        if unexpected:
+            _log.error(_DIED)
+        for on_delta in callbacks.values():
+            on_delta(Delta([], error=_DIED))
 
 
-def _generation_config(request: EngineRequest) -> Any:
-    sampling = request.sampling
-    config = openvino_genai.GenerationConfig()
-    config.max_new_tokens = request.max_tokens
-    config.min_new_tokens = min(sampling.min_tokens, request.max_tokens)
-    config.stop_token_ids = set(request.stop_token_ids)
-    config.eos_token_id = min(request.stop_token_ids)
-    config.repetition_penalty = sampling.repetition_penalty
-    config.presence_penalty = sampling.presence_penalty
-    config.frequency_penalty = sampling.frequency_penalty
-    config.do_sample = not sampling.greedy
-    if config.do_sample:
-        config.temperature = sampling.temperature
-        config.top_p = sampling.top_p
-        if sampling.top_k:
-            config.top_k = sampling.top_k
-        # Left alone, OpenVINO starts every request from the same seed.
-        config.rng_seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-    return config
-
-
-def _default_kv_cache_gib() -> int:
-    free_gib = psutil.virtual_memory().available / 2**30
-    return max(1, min(int(free_gib * _DEFAULT_KV_CACHE_SHARE), _DEFAULT_KV_CACHE_MAX_GIB))
+def _start_worker() -> tuple[subprocess.Popen[Any], Connection]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = [sys.executable, "-m", "nemotron_serving.engine.openvino_worker", str(theirs.fileno())]
+        worker = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+    return worker, Connection(ours.detach())

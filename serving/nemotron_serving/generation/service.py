@@ -11,7 +11,6 @@ import functools
 import heapq
 import itertools
 import logging
-import os
 import queue
 import threading
 import time
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from nemotron_serving.engine.base import Delta, Engine
 from nemotron_serving.errors import EngineError, UnavailableError
 from nemotron_serving.generation.early_stops import EarlyStops
+from nemotron_serving.generation.pacing import adaptive_interval_s
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import FinishReason, Sink, Stream
 from nemotron_serving.host import RuntimeDir
@@ -30,8 +30,6 @@ from nemotron_serving.package import Limits
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.05  # deadlines, drain and departed receivers are looked at this often
-_MIN_INTERVAL_S = 0.04  # 25 updates a second look continuous to a reader
-_RESPONSES_PER_S_AND_CORE = 50  # each costs about 1 ms of CPU in all processes together: 5 % of the machine
 
 
 _Event = Callable[[], None]
@@ -63,7 +61,6 @@ class GenerationService:
         self._capacity = limits.max_batch_size + limits.max_waiting
         self._runtime_dir = runtime_dir
         self._fixed_interval_s = None if stream_interval_ms is None else stream_interval_ms / 1000
-        self._responses_per_s = _RESPONSES_PER_S_AND_CORE * (os.cpu_count() or 1)
         self._ids = itertools.count(1)
         self._streams: dict[int, Stream] = {}
         self._stops = EarlyStops()
@@ -110,7 +107,8 @@ class GenerationService:
         A stop that comes before its request is remembered for a short time.
         """
         with self._lock:
-            found = [stream for stream in self._streams.values() if stream.client_id == client_id]
+            # Requests without an id have nothing in common.
+            found = [stream for stream in self._streams.values() if client_id and stream.client_id == client_id]
             if not found:
                 self._stops.add(client_id)
         for stream in found:
@@ -205,7 +203,7 @@ class GenerationService:
     def _interval_s(self) -> float:
         if self._fixed_interval_s is not None:
             return self._fixed_interval_s
-        return max(_MIN_INTERVAL_S, len(self._streams) / self._responses_per_s)
+        return adaptive_interval_s(len(self._streams))
 
     def _send_due(self, now: float) -> None:
         while self._due and self._due[0][0] <= now:

@@ -104,11 +104,13 @@ class Stream:
         return self.finished or self._sent < len(self._output_ids)
 
     def start(self) -> None:
-        """Submit to the engine.
+        """Submit to the engine, unless the request has ended already.
 
         Raises:
             EngineError: the engine takes no requests.
         """
+        if self.finished:  # cancelled before its turn came
+            return
         rules = self.settings.output
         if rules is not None and (self.settings.budget is not None or rules.stop_words):
             self._text = Assembler(self.vocabulary, rules)
@@ -177,7 +179,7 @@ class Stream:
         budget = self.settings.budget
         if budget is None or len(self._output_ids) < budget.max_tokens:
             return
-        ends_line = self.vocabulary.token_bytes[token].endswith(b"\n")
+        ends_line = self.vocabulary.bytes_of(token).endswith(b"\n")
         if ends_line or len(self._output_ids) >= budget.max_tokens + budget.grace_tokens:
             self._close_thinking()
 

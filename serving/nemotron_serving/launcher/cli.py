@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from nemotron_serving.errors import PackageError
 from nemotron_serving.launcher.check import report
 from nemotron_serving.launcher.child import check_command
-from nemotron_serving.launcher.console import complain, say
+from nemotron_serving.launcher.console import complain
 from nemotron_serving.launcher.engine_library import check_engine_library
 from nemotron_serving.launcher.errors import LauncherError, SetupError
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
@@ -95,7 +96,6 @@ def _serve(arguments: list[str]) -> int:
     package = Package.load(given.package)
     check_engine_library(package.manifest.engine)
     package.verify_files()
-    _warn_of_exposure(options)
     return Supervisor(
         package,
         options,
@@ -138,6 +138,7 @@ def _serve_parser() -> argparse.ArgumentParser:
     security.add_argument(
         "--admin-key",
         metavar="KEY",
+        type=_admin_key,
         help="open the restricted endpoints (shared memory, model configuration and repository, statistics, trace, "
         "logging) to requests with the header 'nemotron-admin-key: KEY'; without it they are closed",
     )
@@ -243,14 +244,11 @@ def _tls_files(given: argparse.Namespace) -> TlsFiles | None:
     return TlsFiles(given.tls_cert.resolve(), given.tls_key.resolve(), given.tls_ca and given.tls_ca.resolve())
 
 
-def _warn_of_exposure(options: ServeOptions) -> None:
-    if options.bind.startswith("127."):
-        return
-    clear = "HTTP and metrics are" if options.tls else "gRPC, HTTP and metrics are"
-    say(
-        f"Warning: on {options.bind} other machines reach this server, and {clear} neither encrypted nor "
-        "authenticated. Put a gateway in front of it."
-    )
+def _admin_key(text: str) -> str:
+    # Triton's option has its own syntax around the key, and no way to quote.
+    if not re.fullmatch(r"[\w-]{8,}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected 8 or more letters, digits, - or _")
+    return text
 
 
 def _whole(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -204,7 +204,8 @@ class TritonServer:
         def wait() -> None:
             self.sleep(_POLL_S)
             if (death := self.death()) is not None:
-                raise StartError(f"The server did not start: {self.log.reason() or death}")
+                reason = self.log.reason() or f"{death}. Triton's log, which --verbose shows, says no more."
+                raise StartError(f"The server did not start: {reason}")
             if time.monotonic() > deadline:
                 patience = f"{self._options.start_seconds:g} s (--start-seconds)"
                 raise StartError(f"The server was not ready after {patience}. {self.log.reason()}".rstrip())

@@ -79,7 +79,7 @@ class Supervisor:
             try:
                 status = self._watch(server, ready_file, child)
             except StopRequested as stop:
-                status = child.end(stop.number, self.drain_seconds, server.sleep) if child else 0
+                status = self._end(child, stop, server) if child else 0
         except BaseException:
             if child:
                 child.kill()
@@ -92,6 +92,10 @@ class Supervisor:
                 f"{'Stopped' if drained else 'Stopped with requests cancelled'} after {time.monotonic() - began:.1f} s."
             )
         return status
+
+    def _end(self, child: ChildCommand, stop: StopRequested, server: TritonServer) -> int:
+        say(f"Waiting for COMMAND to end, up to {self.drain_seconds:g} s")
+        return child.end(stop.number, self.drain_seconds, server.sleep)
 
     def _watch(self, server: TritonServer, ready_file: ReadyFile, child: ChildCommand | None) -> int:
         """Keep the server running until the command has ended; returns its status."""
@@ -132,6 +136,12 @@ class Supervisor:
             f"ready in {server.ready_after_s:.1f} s\n"
             f"  gRPC     {urls.grpc_url}\n  HTTP     {urls.http_url}\n  metrics  {urls.metrics_url}"
         )
+        if not urls.bind.startswith("127."):
+            say(
+                f"Other machines reach this server on {urls.bind}. "
+                f"{'HTTP and metrics' if urls.tls else 'gRPC, HTTP and metrics'} are open to all of them, "
+                "and not encrypted: put a gateway in front."
+            )
         if not command:
             say(
                 f"Try:\n  curl -s {urls.http_url}/v2/models/ensemble/generate "

@@ -56,9 +56,10 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of a whole sequence; bytes that are not valid UTF-8 become U+FFFD."""
-        return b"".join(map(self._bytes_of, ids)).decode("utf-8", errors="replace")
+        return b"".join(map(self.bytes_of, ids)).decode("utf-8", errors="replace")
 
-    def _bytes_of(self, index: int) -> bytes:
+    def bytes_of(self, index: int) -> bytes:
+        """The bytes of one token; none for an id that the tokenizer does not have."""
         return self.token_bytes[index] if 0 <= index < len(self.token_bytes) else b""
 
 

@@ -1,0 +1,117 @@
+"""llama.cpp's server and transformers on the same model and prompts; each is left out where it is not installed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import server
+from benchmarks.streams import run_streams
+from benchmarks.workload import OUTPUT_TOKENS, question
+from nemotron_build.demo_source import WHEEL, default_cache, extract_gguf
+
+_STREAMS = (1, 4, 16)
+_Run = Callable[[list[int]], float]  # tokens/s for these prompts at once
+
+
+def measure_peers(package: Path, rounds: int) -> dict[str, Any]:
+    """Tokens/s of the ensemble and its peers in turn, for the demo package."""
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        gguf = extract_gguf(default_cache() / WHEEL.name, directory)
+        served = stack.enter_context(server(package))
+        contenders: dict[str, _Run] = {"ensemble": lambda numbers: _served_rate(served.address, numbers)}
+        if importlib.util.find_spec("xllamacpp"):
+            contenders["llama_cpp"] = stack.enter_context(_llama_cpp(gguf))
+        if importlib.util.find_spec("transformers") and importlib.util.find_spec("torch"):
+            contenders["transformers"] = _transformers(gguf)
+        rates: dict[str, dict[str, list[float]]] = {name: {str(n): [] for n in _STREAMS} for name in contenders}
+        numbers = itertools.count(10_000)
+        for streams, _ in itertools.product(_STREAMS, range(rounds)):
+            batch = list(itertools.islice(numbers, streams))
+            for name, run in contenders.items():
+                rates[name][str(streams)].append(run(batch))
+    medians = {name: {key: statistics.median(values) for key, values in by.items()} for name, by in rates.items()}
+    results: dict[str, Any] = {"peers": medians}
+    for peer in contenders.keys() - {"ensemble"}:
+        results[f"peers_ratio_to_{peer}"] = {
+            key: statistics.median(a / b for a, b in zip(rates["ensemble"][key], rates[peer][key], strict=True))
+            for key in medians[peer]
+        }
+    return results
+
+
+def _served_rate(address: str, numbers: list[int]) -> float:
+    return run_streams(address, [question(number) for number in numbers], OUTPUT_TOKENS)["tokens_per_s"]
+
+
+@contextlib.contextmanager
+def _llama_cpp(gguf: Path) -> Iterator[_Run]:
+    script = Path(__file__).with_name("llama_cpp_server.py")
+    command = [sys.executable, str(script), str(gguf), str(max(_STREAMS))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            url = next(line.strip() for line in process.stdout if line.startswith("http"))
+            yield lambda numbers: asyncio.run(_llama_cpp_rate(url, numbers))
+        finally:
+            process.kill()
+
+
+async def _llama_cpp_rate(url: str, numbers: list[int]) -> float:
+    import aiohttp
+
+    async def stream(session: aiohttp.ClientSession, number: int) -> int:
+        body = {
+            "prompt": f"<|im_start|>user\n{question(number)}<|im_end|>\n<|im_start|>assistant\n",
+            "n_predict": OUTPUT_TOKENS,
+            "ignore_eos": True,
+            "temperature": 0.0,
+            "cache_prompt": False,
+            "stream": True,
+        }
+        last: dict[str, Any] = {}
+        async with session.post(f"{url}/completion", json=body) as response:
+            async for line in response.content:
+                if line.startswith(b"data: {"):
+                    last = json.loads(line[6:])
+        return int(last["tokens_predicted"])
+
+    async with aiohttp.ClientSession() as session:
+        begin = time.perf_counter()
+        tokens = sum(await asyncio.gather(*(stream(session, number) for number in numbers)))
+        return tokens / (time.perf_counter() - begin)
+
+
+def _transformers(gguf: Path) -> _Run:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+
+    def run(numbers: list[int]) -> float:
+        prompts = [[{"role": "user", "content": question(number)}] for number in numbers]
+        begin = time.perf_counter()
+        batch = tokenizer.apply_chat_template(
+            prompts, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        )
+        with torch.inference_mode():
+            output = model.generate(
+                **batch, max_new_tokens=OUTPUT_TOKENS, min_new_tokens=OUTPUT_TOKENS, do_sample=False
+            )
+        tokens = (output.shape[1] - batch["input_ids"].shape[1]) * len(numbers)
+        return float(tokens / (time.perf_counter() - begin))
+
+    return run

@@ -1,0 +1,187 @@
+"""The serving stack against the engine it serves: `make bench`, or `python -m benchmarks.serving --help`.
+
+Prints a table and writes benchmarks/results/serving.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tritonclient.grpc as grpcclient
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.peers import measure_peers
+from benchmarks.processes import RawEngine, Server, raw_engine, server
+from benchmarks.streams import run_streams, tensor
+from benchmarks.workload import OUTPUT_TOKENS, long_text, question
+from nemotron_serving.generation.pacing import adaptive_interval_s
+
+RESULTS = Path(__file__).parent / "results" / "serving.json"
+_STREAMS = (1, 4, 16, 32)
+_PREPROCESS_TOKENS = (100, 10_000, 100_000)
+_CHARACTERS_PER_TOKEN = 3.3  # of long_text with the demo tokenizer, measured
+_AIMS: dict[str, dict[str, tuple[str, float]]] = {
+    "ensemble_ratio": {"1": ("≥", 0.95), "16": ("≥", 0.90), "32": ("≥", 0.90)},
+    "pipeline_tokens_per_s": {"64": ("≥", 10_000)},
+    "ttft_overhead_ms_p50": {"1": ("≤", 5)},
+    "preprocess_ms_p50": {"100": ("≤", 2), "10000": ("≤", 20), "100000": ("≤", 250)},
+    "ready_seconds": {"": ("≤", 12)},
+    "rss_overhead_mib": {"": ("≤", 700)},
+    "peers_ratio_to_llama_cpp": {"1": ("≥", 1.0), "16": ("≥", 3.0)},
+}
+_console = Console(stderr=True)
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("--package", type=Path, default=Path("packages/demo"), help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of raw and served runs, default: %(default)s")
+    parser.add_argument(
+        "--only", choices=[*_PARTS], nargs="+", default=[*_PARTS], help="parts to measure, default: all"
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
+    options = parser.parse_args()
+    results: dict[str, Any] = {"machine": {"cpus": os.cpu_count(), "date": time.strftime("%Y-%m-%d")}}
+    for name in options.only:
+        _console.print(f"[bold]{name}[/] …")
+        results |= _PARTS[name](options.package, options.rounds)
+    _print_table(results)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(results, indent=2) + "\n")
+    _console.print(f"Written to {options.output}")
+
+
+def measure_throughput(package: Path, rounds: int) -> dict[str, Any]:
+    """Raw engine and ensemble in turn, with the same prompts: tokens/s, ratio, time to first token, memory."""
+    numbers = itertools.count(1)
+    raw_rates: dict[str, list[float]] = {str(n): [] for n in _STREAMS}
+    served_rates: dict[str, list[float]] = {str(n): [] for n in _STREAMS}
+    with raw_engine(package) as raw, server(package) as served:
+        for streams, round_number in itertools.product(_STREAMS, range(rounds)):
+            batch = list(itertools.islice(numbers, streams))
+            # Take turns in going first, so that a drifting machine favours neither.
+            for side in ("raw", "served") if round_number % 2 else ("served", "raw"):
+                if side == "raw":
+                    raw_rates[str(streams)].append(raw.run(batch, OUTPUT_TOKENS)["tokens_per_s"])
+                else:
+                    prompts = [question(number) for number in batch]
+                    rate = run_streams(served.address, prompts, OUTPUT_TOKENS)["tokens_per_s"]
+                    served_rates[str(streams)].append(rate)
+            _console.print(
+                f"  {streams:>2} streams: raw {raw_rates[str(streams)][-1]:.0f}, "
+                f"served {served_rates[str(streams)][-1]:.0f} tokens/s"
+            )
+        overhead = _ttft_overhead(raw, served, numbers, 4 * rounds)
+        memory, alone = served.memory_mib(), raw.memory_mib()
+    return {
+        "raw_engine_tokens_per_s": _medians(raw_rates),
+        "ensemble_tokens_per_s": _medians(served_rates),
+        "ensemble_ratio": {
+            key: statistics.median(b / a for a, b in zip(raw_rates[key], served_rates[key], strict=True))
+            for key in raw_rates
+        },
+        "stream_interval_ms": {key: 1000 * adaptive_interval_s(int(key)) for key in [*raw_rates, "64"]},
+        "ttft_overhead_ms_p50": {"1": overhead},
+        "rss_overhead_mib": memory["rss"] - alone["rss"],
+        "pss_overhead_mib": memory["pss"] - alone["pss"],
+    }
+
+
+def measure_pipeline(package: Path, rounds: int) -> dict[str, Any]:
+    """64 streams from an engine that costs nothing: what the stack around the engine can carry."""
+    streams, tokens = 64, 1000
+    with tempfile.TemporaryDirectory() as directory:
+        simulated = _simulated_package(Path(directory) / "package", package)
+        with server(simulated) as served:
+            prompts = ["[sim:random]"] * streams
+            runs = [run_streams(served.address, prompts, tokens) for _ in range(rounds + 1)][1:]
+    return {
+        "pipeline_tokens_per_s": {"64": statistics.median(run["tokens_per_s"] for run in runs)},
+        "pipeline_responses_per_s": {"64": statistics.median(run["responses_per_s"] for run in runs)},
+    }
+
+
+def measure_preprocessing(package: Path, rounds: int) -> dict[str, Any]:
+    """The preprocessing model alone, called over gRPC."""
+    result: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        simulated = _simulated_package(Path(directory) / "package", package)
+        with server(simulated) as served, grpcclient.InferenceServerClient(served.address) as client:
+            for tokens in _PREPROCESS_TOKENS:
+                text = long_text(int(tokens * _CHARACTERS_PER_TOKEN))
+                times = []
+                for _ in range(3 * rounds):
+                    begin = time.perf_counter()
+                    reply = client.infer("preprocessing", [tensor("text_input", text), tensor("max_tokens", 1)])
+                    times.append(1000 * (time.perf_counter() - begin))
+                _console.print(f"  {reply.as_numpy('input_ids').size} tokens: {statistics.median(times):.1f} ms")
+                result[str(tokens)] = statistics.median(times)
+    return {"preprocess_ms_p50": result}
+
+
+def measure_start(package: Path, rounds: int) -> dict[str, Any]:
+    """From the start of nemotron-serve to its first answer."""
+    times = []
+    for _ in range(min(rounds, 3)):
+        with server(package) as served:
+            times.append(served.ready_seconds)
+    return {"ready_seconds": statistics.median(times)}
+
+
+_PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
+    "throughput": measure_throughput,
+    "pipeline": measure_pipeline,
+    "preprocessing": measure_preprocessing,
+    "start": measure_start,
+    "peers": measure_peers,
+}
+
+
+def _ttft_overhead(raw: RawEngine, served: Server, numbers: Iterator[int], pairs: int) -> float:
+    differences = []
+    for number in itertools.islice(numbers, pairs):
+        alone = raw.run([number], 2)["ttft_ms"]
+        differences.append(run_streams(served.address, [question(number)], 2)["ttft_ms"] - alone)
+    return statistics.median(differences)
+
+
+def _simulated_package(path: Path, tokenizer_from: Path) -> Path:
+    program = str(Path(sys.executable).parent / "nemotron-build")
+    command = [program, "simulated", "-o", str(path), "--tokenizer-from", str(tokenizer_from)]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+def _medians(rates: dict[str, list[float]]) -> dict[str, float]:
+    return {key: statistics.median(values) for key, values in rates.items()}
+
+
+def _print_table(results: dict[str, Any]) -> None:
+    table = Table("figure", "at", "measured", "aim", "")
+    for name, value in results.items():
+        if name == "machine":
+            continue
+        for key, measured in (value if isinstance(value, dict) else {"": value}).items():
+            aim = _AIMS.get(name, {}).get(key)
+            met = aim is None or (measured >= aim[1] if aim[0] == "≥" else measured <= aim[1])
+            verdict = "" if aim is None else "[green]met[/]" if met else "[red]missed[/]"
+            shown = f"{measured:.3g}" if abs(measured) < 1000 else f"{measured:,.0f}"
+            table.add_row(name, key, shown, f"{aim[0]} {aim[1]:g}" if aim else "", verdict)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The process that runs OpenVINO GenAI's continuous batching: paged KV cache, prefix cache, in-flight batching.
+
+A process of its own, because `ContinuousBatchingPipeline.step` holds Python's interpreter lock for its whole
+length (tens of milliseconds): in the generating model's process it would hold up every response and new request.
+
+Started as `python -m nemotron_serving.engine.openvino_worker FD`, where FD is a connected socket. Frames are
+MessagePack: a `Start` comes in first and `Ready` or `Refused` goes out; then `Submit` and `Abort` come in and a
+`StepResult` goes out after every step that gave something. The end of the socket ends the process.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import openvino
+import openvino_genai
+import psutil
+from openvino_genai import py_openvino_genai
+
+from nemotron_serving.engine.base import Delta, EngineFinish, EngineRequest, Sampling
+from nemotron_serving.engine.openvino_frames import ORDERS, Ready, Refused, Start, StepResult, Submit
+from nemotron_serving.errors import PackageError
+from nemotron_serving.package import Package, check_engine_version
+
+_KV_BLOCK_TOKENS = 32  # block size of the CPU plugin's paged attention
+_MAX_BATCHED_TOKENS = 512  # a long prompt is processed in parts of this size, between the steps of others
+_DEFAULT_KV_CACHE_SHARE = 0.25  # of the memory that is free at start
+_DEFAULT_KV_CACHE_MAX_GIB = 4
+_REASONS: dict[Any, EngineFinish] = {
+    py_openvino_genai.GenerationFinishReason.STOP: "stop",
+    py_openvino_genai.GenerationFinishReason.LENGTH: "length",
+}
+
+
+def main() -> None:
+    """Serve the socket whose number is the only argument."""
+    connection = Connection(int(sys.argv[1]))
+    try:
+        start = msgspec.msgpack.decode(connection.recv_bytes(), type=Start)
+        try:
+            package = Package.load(Path(start.package))
+            kv_cache_gib = start.kv_cache_gib or _default_kv_cache_gib()
+            pipeline = open_pipeline(package, kv_cache_gib, start.threads)
+            kv_cache_tokens = _warm_up(pipeline, package, kv_cache_gib)
+        except PackageError as error:
+            connection.send_bytes(msgspec.msgpack.encode(Refused(str(error))))
+            return
+        connection.send_bytes(msgspec.msgpack.encode(Ready(kv_cache_tokens)))
+        _Loop(pipeline, connection).run()
+    except (EOFError, ConnectionError, KeyboardInterrupt):
+        return
+
+
+def open_pipeline(package: Package, kv_cache_gib: int, threads: int | None) -> Any:
+    """The `openvino_genai.ContinuousBatchingPipeline` of a package.
+
+    Raises:
+        PackageError: files of another OpenVINO release, or files that OpenVINO cannot load.
+    """
+    check_engine_version(package.manifest.engine, openvino_genai.get_version())
+    scheduler = openvino_genai.SchedulerConfig()
+    scheduler.cache_size = kv_cache_gib
+    scheduler.max_num_seqs = package.serving.limits.max_batch_size
+    scheduler.max_num_batched_tokens = _MAX_BATCHED_TOKENS
+    scheduler.dynamic_split_fuse = True
+    scheduler.enable_prefix_caching = True
+    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        properties["INFERENCE_NUM_THREADS"] = threads
+    try:
+        return openvino_genai.ContinuousBatchingPipeline(str(package.engine_path), scheduler, "CPU", properties)
+    except RuntimeError as error:
+        raise PackageError(f"OpenVINO cannot load {package.engine_path}: {error}") from error
+
+
+def add_request(pipeline: Any, request: EngineRequest) -> Any:
+    """Add a request to a pipeline; dropping the handle that is returned cancels it."""
+    ids = openvino.Tensor(np.array([request.prompt_ids], dtype=np.int64))
+    return pipeline.add_request(request.request_id, ids, _generation_config(request))
+
+
+@dataclass
+class _Running:
+    request: EngineRequest
+    handle: Any
+
+
+class _Loop:
+    """Takes orders between two steps, and hands out what a step gave."""
+
+    def __init__(self, pipeline: Any, connection: Connection) -> None:
+        self._pipeline = pipeline
+        self._connection = connection
+        self._running: dict[int, _Running] = {}
+        self._deltas: list[tuple[int, Delta]] = []
+        self._cancelled = False  # a cancelled request keeps its KV cache until the next step
+
+    def run(self) -> None:
+        while True:
+            self._take_orders()
+            if self._running or self._cancelled:
+                self._step()
+            if self._deltas:
+                self._hand_out()
+
+    def _take_orders(self) -> None:
+        # With nothing to do, wait for an order; else take those that are there.
+        while not (self._running or self._cancelled or self._deltas) or self._connection.poll():
+            order = msgspec.msgpack.decode(self._connection.recv_bytes(), type=ORDERS)
+            if isinstance(order, Submit):
+                self._add(order.request)
+            elif running := self._running.pop(order.request_id, None):
+                running.handle.cancel()
+                self._cancelled = True
+
+    def _add(self, request: EngineRequest) -> None:
+        try:
+            self._running[request.request_id] = _Running(request, add_request(self._pipeline, request))
+        except RuntimeError as error:
+            self._deltas.append((request.request_id, Delta([], error=f"The engine refused the request: {error}")))
+
+    def _step(self) -> None:
+        self._cancelled = False
+        try:
+            self._pipeline.step()
+        except RuntimeError as error:
+            self._deltas += [(number, Delta([], error=f"The engine failed: {error}")) for number in self._running]
+            self._running.clear()
+            return
+        for running in list(self._running.values()):
+            self._read(running)
+
+    def _read(self, running: _Running) -> None:
+        token_ids: list[int] = []
+        reason: EngineFinish | None = None
+        if running.handle.can_read():
+            for output in running.handle.read().values():
+                token_ids += output.generated_ids
+                reason = _REASONS.get(output.finish_reason)
+        error = None
+        if running.handle.get_status() == py_openvino_genai.GenerationStatus.IGNORED:
+            error = "The KV cache has no room for this request. Serve with a larger --kv-cache-gib."
+        if token_ids and token_ids[-1] in running.request.stop_token_ids:
+            token_ids.pop()
+        if reason or error:
+            del self._running[running.request.request_id]
+        if token_ids or reason or error:
+            self._deltas.append((running.request.request_id, Delta(token_ids, reason, error)))
+
+    def _hand_out(self) -> None:
+        metrics = self._pipeline.get_metrics()
+        result = StepResult(self._deltas, metrics.scheduled_requests, metrics.cache_usage / 100)
+        self._connection.send_bytes(msgspec.msgpack.encode(result))
+        self._deltas = []
+
+
+def _warm_up(pipeline: Any, package: Package, kv_cache_gib: int) -> int:
+    """Run one block of tokens, which compiles the kernels, and see what share of the KV cache it took.
+
+    Returns:
+        Tokens that the KV cache holds.
+
+    Raises:
+        PackageError: it cannot hold one sequence of the package's max_seq_len.
+    """
+    stop_token_ids = package.serving.stop_token_ids
+    prompt_ids = [stop_token_ids[0]] * (_KV_BLOCK_TOKENS - 1)
+    handle = add_request(pipeline, EngineRequest(0, prompt_ids, 1, Sampling(), frozenset(stop_token_ids)))
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
+    handle.read()
+    kv_cache_tokens = int(_KV_BLOCK_TOKENS * 100 / pipeline.get_metrics().max_cache_usage)
+    max_seq_len = package.serving.limits.max_seq_len
+    if kv_cache_tokens < max_seq_len:
+        raise PackageError(
+            f"A KV cache of {kv_cache_gib} GiB holds {kv_cache_tokens} tokens, the package promises {max_seq_len} "
+            "a request. Give it more with --kv-cache-gib, or lower limits.max_seq_len."
+        )
+    return kv_cache_tokens
+
+
+def _generation_config(request: EngineRequest) -> Any:
+    sampling = request.sampling
+    config = openvino_genai.GenerationConfig()
+    config.max_new_tokens = request.max_tokens
+    config.min_new_tokens = min(sampling.min_tokens, request.max_tokens)
+    config.stop_token_ids = set(request.stop_token_ids)
+    config.eos_token_id = min(request.stop_token_ids)
+    config.repetition_penalty = sampling.repetition_penalty
+    config.presence_penalty = sampling.presence_penalty
+    config.frequency_penalty = sampling.frequency_penalty
+    config.do_sample = not sampling.greedy
+    if config.do_sample:
+        config.temperature = sampling.temperature
+        config.top_p = sampling.top_p
+        if sampling.top_k:
+            config.top_k = sampling.top_k
+        # Left alone, OpenVINO starts every request from the same seed.
+        config.rng_seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
+    return config
+
+
+def _default_kv_cache_gib() -> int:
+    free_gib = psutil.virtual_memory().available / 2**30
+    return max(1, min(int(free_gib * _DEFAULT_KV_CACHE_SHARE), _DEFAULT_KV_CACHE_MAX_GIB))
+
+
+if __name__ == "__main__":
+    main()
