@@ -117,7 +117,7 @@ def simulated_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
 
     def make(*options: str) -> Path:
         path = tmp_path_factory.mktemp("package") / "simulated"
-        command = [BIN / "nemotron-build", "simulated", "-o", path, *options]
+        command = [str(BIN / "nemotron-build"), "simulated", "-o", str(path), *options]
         subprocess.run(command, check=True, capture_output=True)
         return path
 

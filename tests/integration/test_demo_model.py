@@ -163,8 +163,8 @@ def test_a_short_request_ends_before_a_long_one_that_began_earlier(demo_server: 
             started = asyncio.Event()
 
             async def long() -> float:
-                inputs = {"text_input": "Tell a story.", "max_tokens": 200, "min_tokens": 200, "stream": True}
-                async for _ in stream(client, **inputs):
+                request = stream(client, text_input="Tell a story.", max_tokens=200, min_tokens=200, stream=True)
+                async for _ in request:
                     started.set()
                 return time.monotonic()
 

@@ -181,7 +181,7 @@ def test_over_the_limit_is_refused_at_once_and_room_comes_back(simulated_server:
     """4 run, 4 wait, the ninth is refused."""
 
     async def use(client: aioclient.InferenceServerClient) -> Any:
-        inputs = {"text_input": RANDOM, "max_tokens": 300, "stream": True}
+        inputs: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 300, "stream": True}
 
         async def consume() -> int:
             return len([one async for one in stream(client, **inputs)])

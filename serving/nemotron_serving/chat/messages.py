@@ -18,12 +18,13 @@ class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One message of a conversation. `name` is accepted and not shown to the model."""
+    """One message of a conversation. `name` and `refusal` are accepted and not shown to the model."""
 
     role: Literal["system", "user", "assistant"]
     content: str | list[TextPart] | None = None
     reasoning_content: str | None = None
-    tool_calls: list[Any] = []
+    tool_calls: list[Any] | None = None
+    refusal: str | None = None
     name: str | None = None
 
     @property

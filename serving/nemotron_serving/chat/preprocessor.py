@@ -13,7 +13,13 @@ from nemotron_serving.chat.formats import PromptPart, chat_format
 from nemotron_serving.chat.messages import Message, parse_messages
 from nemotron_serving.chat.tokenizer import PromptTokenizer
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.generation.settings import GenerationSettings, ThinkingBudget, check_range, resolve_sampling
+from nemotron_serving.generation.settings import (
+    GenerationSettings,
+    ThinkingBudget,
+    check_range,
+    resolve_sampling,
+    resolve_stop_ids,
+)
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.reasoning import CLOSE_TAG, OPEN_TAG
 from nemotron_serving.package import Package
@@ -50,13 +56,12 @@ class Preprocessor:
         timeout_ms = fields.get("timeout_ms", config.limits.default_timeout_ms)
         check_range("timeout_ms", timeout_ms)
         stop_words = tuple(filter(None, fields.get("stop_words", ())))
-        end_id = (fields["end_id"],) if "end_id" in fields else ()
         settings = GenerationSettings(
             sampling=resolve_sampling(fields, config.sampling_on if thinking else config.sampling_off, names={}),
             max_tokens=max_tokens,
             stream=fields.get("stream", False),
             timeout_ms=timeout_ms,
-            stop_token_ids=tuple({*config.stop_token_ids, *end_id}),
+            stop_token_ids=resolve_stop_ids(fields, config.stop_token_ids, self._tokenizer.vocabulary_size),
             budget=self._budget(fields, max_tokens, open_block),
             output=OutputRules("thinking" if open_block else "detect", stop_words),
         )

@@ -40,6 +40,12 @@ class PromptTokenizer:
         longest_first = sorted(self._control_ids, key=len, reverse=True)
         self._controls = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are below it."""
+        size: int = self._tokenizer.get_vocab_size()
+        return size
+
     def encode(self, parts: Sequence[PromptPart]) -> npt.NDArray[np.int32]:
         """Encode a rendered prompt.
 

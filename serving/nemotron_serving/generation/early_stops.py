@@ -39,5 +39,6 @@ class EarlyStops:
 
 def _remember(known: collections.OrderedDict[str, _T], key: str, value: _T) -> None:
     known[key] = value
+    known.move_to_end(key)
     if len(known) > _REMEMBERED_IDS:
         known.popitem(last=False)

@@ -9,7 +9,13 @@ import msgspec
 
 from nemotron_serving.contract import TOKEN_INPUT_NAMES
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.generation.settings import GenerationSettings, check_range, resolve_sampling
+from nemotron_serving.generation.settings import (
+    GenerationSettings,
+    check_range,
+    check_settings,
+    resolve_sampling,
+    resolve_stop_ids,
+)
 from nemotron_serving.package import SamplingDefaults, ServingConfig
 
 _GREEDY = SamplingDefaults()
@@ -24,7 +30,11 @@ def read_generation_request(
         InvalidRequestError: naming the field, what was given and what was expected.
     """
     prompt_ids = _prompt_ids(fields, vocabulary_size)
-    settings = _from_json(fields["request_settings"]) if "request_settings" in fields else _from_tensors(fields, config)
+    settings = (
+        _from_json(fields["request_settings"], vocabulary_size)
+        if "request_settings" in fields
+        else _from_tensors(fields, config, vocabulary_size)
+    )
     total, limit = len(prompt_ids) + settings.max_tokens, config.limits.max_seq_len
     if total > limit:
         raise InvalidRequestError(
@@ -50,29 +60,25 @@ def _prompt_ids(fields: Mapping[str, Any], vocabulary_size: int) -> list[int]:
     return prompt_ids
 
 
-def _from_json(value: str) -> GenerationSettings:
+def _from_json(value: str, vocabulary_size: int) -> GenerationSettings:
     try:
         settings = msgspec.json.decode(value, type=GenerationSettings)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise InvalidRequestError("request_settings", f"{error}; it is written by the preprocessing model") from error
-    check_range("request_settings", settings.max_tokens, rule="max_tokens")
-    check_range("request_settings", settings.timeout_ms, rule="timeout_ms")
-    if not settings.stop_token_ids:
-        raise InvalidRequestError("request_settings", "no stop_token_ids; it is written by the preprocessing model")
+    check_settings(settings, vocabulary_size)
     return settings
 
 
-def _from_tensors(fields: Mapping[str, Any], config: ServingConfig) -> GenerationSettings:
+def _from_tensors(fields: Mapping[str, Any], config: ServingConfig, vocabulary_size: int) -> GenerationSettings:
     if "request_output_len" not in fields:
         raise InvalidRequestError("request_output_len", "missing, expected the most output tokens")
     check_range("request_output_len", fields["request_output_len"], rule="max_tokens")
     timeout_ms = fields.get("timeout_ms", config.limits.default_timeout_ms)
     check_range("timeout_ms", timeout_ms)
-    end_id = (fields["end_id"],) if "end_id" in fields else ()
     return GenerationSettings(
         sampling=resolve_sampling(fields, _GREEDY, TOKEN_INPUT_NAMES),
         max_tokens=fields["request_output_len"],
         stream=fields.get("streaming", False),
         timeout_ms=timeout_ms,
-        stop_token_ids=tuple({*config.stop_token_ids, *end_id}),
+        stop_token_ids=resolve_stop_ids(fields, config.stop_token_ids, vocabulary_size),
     )

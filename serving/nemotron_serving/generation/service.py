@@ -171,14 +171,20 @@ class GenerationService:
         self._events.put(lambda: self._accept(stream, engine_id, delta))
 
     def _start(self, stream: Stream) -> None:
-        try:
-            stream.start()
-        except EngineError as error:
-            stream.error = str(error)
-            self._schedule(stream)
+        self._drive(stream, stream.start)
 
     def _accept(self, stream: Stream, engine_id: int, delta: Delta) -> None:
-        stream.accept(engine_id, delta)
+        self._drive(stream, lambda: stream.accept(engine_id, delta))
+
+    def _drive(self, stream: Stream, action: _Event) -> None:
+        """Let one stream act; whatever goes wrong in it is its own failure, not the pump's."""
+        try:
+            action()
+        except EngineError as error:
+            stream.fail(str(error))
+        except Exception:
+            _log.exception("request %s (stream %d)", stream.client_id, stream.stream_id)
+            stream.fail("unexpected error, see the server's log")
         self._schedule(stream)
 
     def _end(self, stream: Stream, reason: FinishReason) -> None:

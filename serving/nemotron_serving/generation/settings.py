@@ -82,6 +82,39 @@ def check_range(field: str, value: float, rule: str | None = None) -> None:
         raise InvalidRequestError(field, f"{value} was given, expected {low} to {high}")
 
 
+def resolve_stop_ids(given: Mapping[str, Any], defaults: tuple[int, ...], vocabulary_size: int) -> tuple[int, ...]:
+    """The package's stop tokens and the caller's `end_id`; -1 is how NVIDIA's clients say "none".
+
+    Raises:
+        InvalidRequestError: an `end_id` that is no token.
+    """
+    end_id = given.get("end_id", -1)
+    if end_id == -1 or end_id in defaults:
+        return defaults
+    if not 0 <= end_id < vocabulary_size:
+        raise InvalidRequestError("end_id", f"{end_id} is no token id, expected 0 to {vocabulary_size - 1}")
+    return (*defaults, end_id)
+
+
+def check_settings(settings: GenerationSettings, vocabulary_size: int) -> None:
+    """Refuse settings that preprocessing would not have written.
+
+    Raises:
+        InvalidRequestError: naming `request_settings` and what is wrong in it.
+    """
+    check_range("request_settings", settings.max_tokens, rule="max_tokens")
+    check_range("request_settings", settings.timeout_ms, rule="timeout_ms")
+    for field in Sampling.__struct_fields__:
+        if field in _RANGES:
+            check_range("request_settings", getattr(settings.sampling, field), rule=field)
+    budget = settings.budget
+    ids = settings.stop_token_ids + (budget.close_ids if budget else ())
+    if not settings.stop_token_ids or not all(0 <= index < vocabulary_size for index in ids):
+        raise InvalidRequestError("request_settings", f"token ids {list(ids)}, expected stop ids of the vocabulary")
+    if budget and (budget.max_tokens < 1 or budget.grace_tokens < 0 or not budget.close_ids):
+        raise InvalidRequestError("request_settings", "a thinking budget without tokens or closing tag")
+
+
 def resolve_sampling(given: Mapping[str, Any], defaults: SamplingDefaults, names: Mapping[str, str]) -> Sampling:
     """Sampling from the values a caller gave.
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from nemotron_serving.engine.base import Delta, Engine, EngineRequest
-from nemotron_serving.errors import EngineError
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.output.assembler import Assembler, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
+
+_MAX_CHARACTER_TOKENS = 3  # that a UTF-8 character may still need once it has begun
 
 FinishReason = Literal["stop", "length", "cancelled", "timeout"]
 
@@ -117,7 +118,11 @@ class Stream:
         self._submit(self.stream_id)
 
     def accept(self, engine_id: int, delta: Delta) -> None:
-        """Take news from the engine; news of an abandoned phase are dropped."""
+        """Take news from the engine; news of an abandoned phase are dropped.
+
+        Raises:
+            EngineError: the engine does not take the answer's phase.
+        """
         if self.finished or engine_id != self._engine_id:
             return
         if self._text is None:
@@ -134,12 +139,19 @@ class Stream:
             if delta.finish_reason == "stop" and self._text is not None and self._text.thinking and self._may_close():
                 self._close_thinking()
             else:
-                self.finish_reason = delta.finish_reason
+                self.finish_reason = "stop" if self._stop_word_at_end() else delta.finish_reason
 
     def end(self, reason: FinishReason) -> None:
         """Finish now: cancelled or out of time."""
         if not self.finished:
             self.finish_reason = reason
+            if self._engine_id:
+                self.engine.abort(self._engine_id)
+
+    def fail(self, error: str) -> None:
+        """Finish now, with an error."""
+        if not self.finished:
+            self.error = error
             if self._engine_id:
                 self.engine.abort(self._engine_id)
 
@@ -170,18 +182,26 @@ class Stream:
         if text.stopped:
             self.end("stop")
         elif text.thinking:
-            self._watch_budget(token)
+            self._watch_budget(text, token)
         elif self.settings.output is not None and not self.settings.output.stop_words:
             # The thinking is over and nothing else is to be found in the text.
             self._text = None
 
-    def _watch_budget(self, token: int) -> None:
+    def _watch_budget(self, text: Assembler, token: int) -> None:
         budget = self.settings.budget
-        if budget is None or len(self._output_ids) < budget.max_tokens:
+        if budget is None or len(self._output_ids) < budget.max_tokens or not self._may_close():
             return
+        # Past the grace, only a character that has begun is still waited for.
+        over_grace = len(self._output_ids) - budget.max_tokens - budget.grace_tokens
         ends_line = self.vocabulary.bytes_of(token).endswith(b"\n")
-        if ends_line or len(self._output_ids) >= budget.max_tokens + budget.grace_tokens:
+        if ends_line or (over_grace >= 0 and not text.mid_character) or over_grace >= _MAX_CHARACTER_TOKENS:
             self._close_thinking()
+
+    def _stop_word_at_end(self) -> bool:
+        # A stop word may stand in text that was held back for a longer one.
+        if self._text is not None:
+            self._text.flush()
+        return self._text is not None and self._text.stopped
 
     def _may_close(self) -> bool:
         budget = self.settings.budget
@@ -192,10 +212,7 @@ class Stream:
         self.engine.abort(self._engine_id)
         self._output_ids += self.settings.budget.close_ids
         self._text.feed(self.settings.budget.close_ids)
-        try:
-            self._submit(self.new_id())
-        except EngineError as error:
-            self.error = str(error)
+        self._submit(self.new_id())
 
     def _submit(self, engine_id: int) -> None:
         self._engine_id = engine_id

@@ -28,7 +28,7 @@ from nemotron_serving.launcher.triton_command import tritonserver_arguments, tri
 from nemotron_serving.launcher.triton_log import TritonLog
 
 _POLL_S = 0.05
-_TERM_S = 10.0
+_TERM_S = 5.0
 _GONE_S = 10.0
 
 
@@ -71,7 +71,8 @@ class TritonServer:
         self._guard = Guard(self.runtime_dir, shm_prefix)
         self.ready_after_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
-        self._stubs: dict[psutil.Process, str] = {}
+        self._stubs: dict[psutil.Process, str] = {}  # the Python processes, and the models that they run
+        self._workers: dict[psutil.Process, str] = {}  # what those started, such as an engine's own process
         try:
             self._environment = tritonserver_environment(triton, options, self.runtime_dir)
             check_stub(triton, self._environment)
@@ -122,9 +123,10 @@ class TritonServer:
         self.ready_after_s = time.monotonic() - began
 
     def death(self) -> str | None:
-        """What died of tritonserver and its model processes; None while all live.
+        """What died of tritonserver, its model processes and theirs; None while all live.
 
-        Triton itself goes on when a model's process is gone, calls itself ready, and leaves callers waiting.
+        Triton itself goes on when a model's process is gone, calls itself ready, and leaves callers waiting. A model
+        whose engine is gone can only fail its requests.
         """
         status = self._running().poll()
         if status is not None:
@@ -132,6 +134,9 @@ class TritonServer:
         for process, model in self._stubs.items():
             if not _alive(process):
                 return f"the process of model '{model}' died"
+        for process, model in self._workers.items():
+            if not _alive(process):
+                return f"a process that model '{model}' had started died"
         return None
 
     def in_flight(self) -> int | None:
@@ -147,13 +152,14 @@ class TritonServer:
         (self.runtime_dir / CANCEL_FILE).touch()
 
     def stop(self) -> None:
-        """End the models in good order, or after 10 seconds in any; then Triton. Without effect when nothing runs."""
+        """End the models in good order, or after 5 seconds in any; then Triton. Without effect when nothing runs."""
         process = self._process
         if process is None:
             return
         process.terminate()
         deadline = time.monotonic() + _TERM_S
-        # Not for Triton's own end: after a stream through an ensemble, 2.51 waits for a request that it forgot.
+        # Not for Triton's own end: after a stream through an ensemble, 2.51 waits for a request that it forgot. After
+        # some cancelled ones it does not even tell the models to end.
         while process.poll() is None and any(map(_alive, self._stubs)) and time.monotonic() < deadline:
             self.sleep(_POLL_S)
         self.kill()
@@ -163,7 +169,7 @@ class TritonServer:
         process = self._process
         if process is None:
             return
-        family = {*self._stubs, *_descendants(process.pid)}
+        family = {*self._stubs, *self._workers, *_children(process.pid, recursive=True)}
         # The leader may be gone and its group alive: processes of its models.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -174,7 +180,7 @@ class TritonServer:
         psutil.wait_procs(family, timeout=_GONE_S)
         self._guard.forget()
         self._process = None
-        self._stubs = {}
+        self._stubs, self._workers = {}, {}
         self._copy_log()
 
     def close(self) -> None:
@@ -212,12 +218,12 @@ class TritonServer:
 
         while not probe.all_ready(self.endpoints, self.models):
             wait()
-        self._stubs = {
-            process: Path(line[1]).parent.parent.name
-            for process in _descendants(self.pid)
-            if STUB_NAME in (line := process.cmdline())[0]
-        }
+        self._stubs = _stubs(self.pid)
         probe.answer_one_request(self.endpoints, wait)
+        # Not earlier: until then a model may run a program that ends by itself.
+        self._workers = {
+            worker: model for stub, model in self._stubs.items() for worker in _children(stub.pid, recursive=True)
+        }
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -243,11 +249,22 @@ def _log_directory(given: Path | None) -> Path | None:
     return given.resolve()
 
 
-def _descendants(pid: int) -> list[psutil.Process]:
+def _children(pid: int, *, recursive: bool) -> list[psutil.Process]:
     try:
-        return psutil.Process(pid).children(recursive=True)
+        return psutil.Process(pid).children(recursive=recursive)
     except psutil.NoSuchProcess:
         return []
+
+
+def _stubs(triton: int) -> dict[psutil.Process, str]:
+    """Triton's Python processes and the models that they run; not what those models started."""
+    found = {}
+    for process in _children(triton, recursive=False):
+        with suppress(psutil.Error, ValueError):
+            program, model_file, *_ = process.cmdline()
+            if Path(program).name == STUB_NAME:
+                found[process] = Path(model_file).parent.parent.name
+    return found
 
 
 def _alive(process: psutil.Process) -> bool:

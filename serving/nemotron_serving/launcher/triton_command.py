@@ -61,7 +61,7 @@ def tritonserver_arguments(
         # Our configurations are complete; completing them would start every model's process twice.
         "--disable-auto-complete-config",
         # For the models' own clean-up: draining is over when Triton gets its signal.
-        "--exit-timeout-secs=10",
+        "--exit-timeout-secs=5",
         # Our tensors are a few bytes on the CPU: pools for fast copies to a GPU would be memory lost.
         "--pinned-memory-pool-byte-size=0",
         "--cuda-memory-pool-byte-size=0:0",

@@ -51,6 +51,11 @@ class Assembler:
         return self._splitter.thinking
 
     @property
+    def mid_character(self) -> bool:
+        """Whether the last token left a character unfinished."""
+        return self._detokenizer.mid_character
+
+    @property
     def stopped(self) -> bool:
         """Whether a stop string has ended the answer. Later ids change nothing."""
         return self._stop.stopped

@@ -70,6 +70,11 @@ class Detokenizer:
         self._token_bytes = vocabulary.token_bytes
         self._utf8 = _UTF8(errors="replace")
 
+    @property
+    def mid_character(self) -> bool:
+        """Whether bytes of an unfinished character are held back."""
+        return bool(self._utf8.getstate()[0])
+
     def feed(self, index: int) -> str:
         """Text that one more token id completes; empty in the middle of a character."""
         if not 0 <= index < len(self._token_bytes):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nemotron_serving.launcher.errors import CrashLoopError
@@ -40,6 +41,18 @@ def test_a_killed_model_process_fails_its_streams_and_comes_back(start: Start) -
         assert stream.end(timeout=5) == (2, None)
     assert time.monotonic() - killed_at < 20
     assert [server.info[url] for url in ("grpc_url", "http_url")] == [before[url] for url in ("grpc_url", "http_url")]
+
+
+def test_a_killed_engine_process_restarts_the_server(start: Start, repository: Path) -> None:
+    model = repository / "ensemble" / "1" / "model.py"
+    engine = "        import subprocess; self.engine = subprocess.Popen(['sleep', '60'])\n\n    def finalize"
+    model.write_text(model.read_text().replace("    def finalize", engine, 1))
+    server = start()
+    server.wait_ready()
+    (worker,) = psutil.Process(server.info["model_pids"]["ensemble"]).children()
+    worker.kill()
+    wait_until(lambda: server.info["restarts"] == 1, 20)
+    assert "a process that model 'ensemble' had started died" in server.output.read_text()
 
 
 def test_a_killed_triton_comes_back(start: Start) -> None:
@@ -74,7 +87,7 @@ def test_sigterm_lets_a_stream_finish_and_refuses_new_requests(start: Start) -> 
             assert "draining" in str(error)
         count, error = stream.end(timeout=10)
         assert (count, error) == (39, None)
-    assert server.process.wait(10) == 0
+    assert server.process.wait(15) == 0
     said = server.output.read_text()
     assert "Draining: 1 request running" in said
     assert not server.ready_file.exists()
@@ -88,7 +101,7 @@ def test_what_does_not_finish_in_the_drain_time_is_cancelled(start: Start) -> No
         server.process.send_signal(signal.SIGTERM)
         _, error = stream.end(timeout=5)
         assert error is None, "the model ended it, the server did not drop it"
-    assert server.process.wait(10) == 0
+    assert server.process.wait(15) == 0
     assert "1 request still running after 0.5 s: cancelled." in server.output.read_text()
 
 

@@ -1,0 +1,152 @@
+"""Who may import whom, and what stays out of a process that does not need it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ["openvino", "openvino_genai", "tokenizers", "torch", "transformers"]
+BUILD_MAY_TAKE = (
+    "nemotron_serving.package",
+    "nemotron_serving.errors",
+    "nemotron_serving.engine.simulated_config",
+    "nemotron_serving.__version__",
+)
+MODELS_MAY_TAKE = ("nemotron_serving", "numpy", "msgspec", "triton_python_backend_utils")
+
+
+def imported(source: str) -> Iterator[str]:
+    """Dotted names that a module takes from elsewhere; of a package that it imports whole, the attributes it uses."""
+    tree = ast.parse(source)
+    whole: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name in ("nemotron_serving", "nemotron_build", "nemotron_client"):
+                    whole[alias.asname or alias.name] = alias.name
+                else:
+                    yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in whole:
+            yield f"{whole[node.value.id]}.{node.attr}"
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def client_rule(name: str) -> bool:
+    return not within(name, "nemotron_serving", "nemotron_build")
+
+
+def build_rule(name: str) -> bool:
+    if within(name, "nemotron_serving"):
+        return within(name, *BUILD_MAY_TAKE)
+    return not within(name, "nemotron_client")
+
+
+def serving_rule(name: str) -> bool:
+    return not within(name, "nemotron_client", "nemotron_build")
+
+
+def models_rule(name: str) -> bool:
+    return within(name, *MODELS_MAY_TAKE)
+
+
+RULES: dict[str, Callable[[str], bool]] = {
+    "client": client_rule,
+    "build": build_rule,
+    "serving": serving_rule,
+    "model_repository": models_rule,
+}
+
+
+@pytest.mark.parametrize("room", RULES)
+def test_each_room_imports_only_what_it_may(room: str) -> None:
+    files = sorted((ROOT / room).rglob("*.py"))
+    assert files
+    offences = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        for name in imported(path.read_text())
+        if not RULES[room](name)
+    ]
+    assert offences == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source", "allowed"),
+    [
+        ("client", "import tritonclient.grpc", True),
+        ("client", "def f():\n    from nemotron_serving import contract", False),
+        ("client", "import nemotron_build.cli", False),
+        ("build", "from nemotron_serving.package import Package", True),
+        ("build", "from nemotron_serving.engine.simulated_config import Script", True),
+        ("build", "from nemotron_serving.engine import open_engine", False),
+        ("build", "from nemotron_serving import package", True),
+        ("build", "from nemotron_serving import contract", False),
+        ("build", "import nemotron_serving\nnemotron_serving.__version__", True),
+        ("build", "import nemotron_serving as s\ns.engine", False),
+        ("build", "import nemotron_serving.chat.formats", False),
+        ("build", "from nemotron_client import Client", False),
+        ("serving", "from nemotron_build.errors import BuildError", False),
+        ("serving", "import nemotron_client\nnemotron_client.Client", False),
+        ("model_repository", "import numpy as np", True),
+        ("model_repository", "import triton_python_backend_utils as pb_utils", True),
+        ("model_repository", "from nemotron_serving.triton import open_package", True),
+        ("model_repository", "import openvino", False),
+        ("model_repository", "from numpyish import x", False),
+    ],
+)
+def test_the_rules_themselves(room: str, source: str, allowed: bool) -> None:
+    assert all(map(RULES[room], imported(source))) is allowed
+
+
+@pytest.mark.parametrize(
+    ("module", "only_in"),
+    [
+        ("openvino", {"engine/openvino_worker.py"}),
+        ("openvino_genai", {"engine/openvino_worker.py"}),
+        ("triton_python_backend_utils", {"triton/__init__.py", "triton/generation.py"}),
+        ("tokenizers", {"chat/tokenizer.py", "engine/simulated.py"}),
+    ],
+)
+def test_in_serving_one_place_knows_each_foreign_library(module: str, only_in: set[str]) -> None:
+    serving = ROOT / "serving" / "nemotron_serving"
+    found = {
+        path.relative_to(serving).as_posix()
+        for path in serving.rglob("*.py")
+        if any(within(name, module) for name in imported(path.read_text())) and "launcher" not in path.parts
+    }
+    assert found == only_in
+
+
+def loaded_by(code: str, *modules: str) -> list[str]:
+    """Which of these modules a fresh interpreter has loaded after running the code."""
+    report = f"import sys\n{code}\nprint('loaded:', *[name for name in {modules!r} if name in sys.modules])"
+    output = subprocess.run(
+        [sys.executable, "-c", report], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    return output.splitlines()[-1].split()[1:]
+
+
+def test_the_client_loads_neither_heavy_modules_nor_the_other_rooms() -> None:
+    others = ["nemotron_serving", "nemotron_build", "msgspec"]
+    assert loaded_by("import nemotron_client", *HEAVY, *others) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"]])
+def test_asking_nemotron_serve_for_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "from nemotron_serving.launcher.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit as end:\n    assert not end.code, end.code"
+    )
+    assert loaded_by(code, "nemotron_serving", *HEAVY) == ["nemotron_serving"]

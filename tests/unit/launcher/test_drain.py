@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from nemotron_serving.launcher.drain import drain
+
+
+class Server:
+    """Plays back how many requests run at each look; time passes only while it is waited for."""
+
+    def __init__(self, counts: Sequence[int | None]) -> None:
+        self._counts: Iterator[int | None] = iter(counts)
+        self._last: int | None = 0
+        self.calls: list[str] = []
+        self.now = 0.0
+
+    def refuse_new(self) -> None:
+        self.calls.append("refuse")
+
+    def cancel_running(self) -> None:
+        self.calls.append("cancel")
+
+    def in_flight(self) -> int | None:
+        self._last = next(self._counts, self._last)
+        return self._last
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def drain(self, seconds: float) -> bool:
+        return drain(self, seconds, clock=lambda: self.now)
+
+
+def test_running_requests_finish(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server([3, 3, 1, 1, 0])
+    assert server.drain(30)
+    assert server.calls == ["refuse"]
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["Draining: 3 requests running, up to 30 s", "Draining: 1 request running, up to 30 s"]
+
+
+def test_a_request_that_was_not_counted_yet_is_waited_for() -> None:
+    server = Server([0, 0, 1, 1, 1, 0])
+    assert server.drain(30)
+    assert server.now > 1
+
+
+def test_an_idle_server_is_left_soon(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server([0])
+    assert server.drain(30)
+    assert server.now < 1
+    assert capsys.readouterr().err == ""
+
+
+def test_when_the_time_is_up_the_rest_is_cancelled(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server([2] * 12 + [0])
+    assert not server.drain(1)
+    assert server.calls == ["refuse", "cancel"]
+    assert "2 requests still running after 1 s: cancelled." in capsys.readouterr().err
+    assert server.now < 3
+
+
+def test_requests_that_do_not_even_cancel_are_not_waited_for_long() -> None:
+    server = Server([1])
+    server._last = 1
+    assert not server.drain(0)
+    assert server.now == pytest.approx(5, abs=0.2)
+
+
+def test_a_server_that_is_gone_has_nothing_to_drain() -> None:
+    server = Server([None])
+    assert server.drain(30)
+    assert server.now == 0

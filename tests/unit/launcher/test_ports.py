@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from nemotron_serving.launcher.errors import SetupError
+from nemotron_serving.launcher.options import ServeOptions, TlsFiles
+from nemotron_serving.launcher.ports import Endpoints, choose_endpoints, resolve_bind
+
+FREE = ServeOptions(package=Path("package"), http_port=0, grpc_port=0, metrics_port=0)
+
+
+def test_zero_picks_three_free_ports() -> None:
+    chosen = choose_endpoints(FREE)
+    assert 0 not in (ports := {chosen.http_port, chosen.grpc_port, chosen.metrics_port})
+    assert len(ports) == 3
+
+
+def test_a_taken_port_names_its_holder() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SetupError, match=rf"Port {port} is taken by .* \(process {os.getpid()}\).*--grpc-port 0"):
+            choose_endpoints(dataclasses.replace(FREE, grpc_port=port))
+
+
+def test_equal_ports() -> None:
+    with pytest.raises(SetupError, match="must differ"):
+        choose_endpoints(dataclasses.replace(FREE, http_port=7007, grpc_port=7007))
+
+
+def test_an_address_of_another_machine() -> None:
+    with pytest.raises(SetupError, match=r"--bind 192\.0\.2\.1: this machine does not have that address"):
+        choose_endpoints(dataclasses.replace(FREE, bind="192.0.2.1"))
+
+
+def test_names_are_resolved() -> None:
+    assert resolve_bind("localhost") == "127.0.0.1"
+    with pytest.raises(SetupError, match=r"--bind ::1: .*Expected an IPv4 address"):
+        resolve_bind("::1")
+
+
+def test_urls() -> None:
+    endpoints = Endpoints("127.0.0.1", 8000, 8001, 8002, tls=False)
+    assert endpoints.environment == {
+        "NEMOTRON_URL": "grpc://127.0.0.1:8001",
+        "NEMOTRON_HTTP_URL": "http://127.0.0.1:8000",
+        "NEMOTRON_METRICS_URL": "http://127.0.0.1:8002/metrics",
+    }
+
+
+def test_urls_on_all_interfaces_reach_the_server_from_here() -> None:
+    assert Endpoints("0.0.0.0", 8000, 8001, 8002, tls=False).http_url == "http://127.0.0.1:8000"  # noqa: S104
+
+
+def test_tls_is_for_grpc_alone() -> None:
+    secured = choose_endpoints(dataclasses.replace(FREE, tls=TlsFiles(Path("crt"), Path("key"))))
+    assert secured.grpc_url.startswith("grpcs://")
+    assert secured.http_url.startswith("http://")

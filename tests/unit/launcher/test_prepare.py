@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nemotron_serving.launcher.errors import SetupError
+from nemotron_serving.launcher.find import STUB_NAME, Triton
+from nemotron_serving.launcher.prepare import default_repository, model_names, prepare_backends, prepare_repository
+
+
+def repository(root: Path) -> Path:
+    (root / "ensemble").mkdir(parents=True)
+    (root / "ensemble" / "config.pbtxt").touch()
+    (root / "step" / "1" / "__pycache__").mkdir(parents=True)
+    (root / "step" / "config.pbtxt").touch()
+    (root / "step" / "1" / "model.py").write_text("text")
+    (root / "notes").mkdir()
+    return root
+
+
+def test_every_model_gets_a_version(tmp_path: Path) -> None:
+    source, laid_out = repository(tmp_path / "source"), tmp_path / "laid out"
+    assert prepare_repository(source, laid_out) == ("ensemble", "step")
+    assert (laid_out / "ensemble" / "1").is_dir()
+    assert (laid_out / "step" / "1" / "model.py").read_text() == "text"
+    assert sorted(path.name for path in laid_out.rglob("*")) == sorted(
+        ["ensemble", "1", "config.pbtxt", "step", "1", "model.py", "config.pbtxt"]
+    )
+    assert not (source / "ensemble" / "1").exists(), "the source is not ours to change"
+
+
+def test_a_directory_that_is_no_repository(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.pbtxt").touch()
+    with pytest.raises(SetupError, match=r"it has no ensemble/config.pbtxt. Models found: other."):
+        model_names(tmp_path)
+
+
+def test_this_installation_has_a_repository() -> None:
+    assert "tensorrt_llm" in model_names(default_repository())
+
+
+def test_the_backend_gets_the_stub_of_this_python(tmp_path: Path) -> None:
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    (shipped / "libtriton_python.so").write_text("library")
+    (shipped / STUB_NAME).write_text("of another Python")
+    ours = tmp_path / "ours"
+    ours.write_text("ours")
+    prepare_backends(Triton(Path("tritonserver"), shipped, ours, ()), tmp_path / "backends")
+    assert (tmp_path / "backends" / "python" / STUB_NAME).read_text() == "ours"
+    assert (tmp_path / "backends" / "python" / "libtriton_python.so").read_text() == "library"

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from nemotron_serving.host import HostOptions
+from nemotron_serving.launcher.find import Triton
+from nemotron_serving.launcher.options import ServeOptions, TlsFiles
+from nemotron_serving.launcher.ports import Endpoints
+from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
+
+TRITON = Triton(Path("/triton/bin/tritonserver"), Path("/backend"), Path("/stub"), (Path("/libs"), Path("/python/lib")))
+ENDPOINTS = Endpoints("127.0.0.1", 1, 2, 3, tls=False)
+
+
+def arguments(tls: TlsFiles | None = None, *, gpu: bool = False) -> list[str]:
+    return tritonserver_arguments(
+        TRITON,
+        ENDPOINTS,
+        repository=Path("/models"),
+        backends=Path("/backends"),
+        admin_key="secret",
+        shm_prefix="prefix-",
+        tls=tls,
+        gpu=gpu,
+    )
+
+
+def test_everything_listens_where_it_was_told() -> None:
+    given = arguments()
+    assert given[0] == "/triton/bin/tritonserver"
+    for service, port in (("http", 1), ("grpc", 2), ("metrics", 3)):
+        assert f"--{service}-address=127.0.0.1" in given
+        assert f"--{service}-port={port}" in given
+
+
+def test_administration_is_restricted_on_both_protocols() -> None:
+    closed = "shared-memory,model-config,model-repository,statistics,trace,logging:nemotron-admin-key=secret"
+    assert {f"--http-restricted-api={closed}", f"--grpc-restricted-protocol={closed}"} < set(arguments())
+    assert "--model-control-mode=none" in arguments()
+
+
+def test_without_tls_nothing_is_said_about_it() -> None:
+    assert not [argument for argument in arguments() if "ssl" in argument]
+
+
+def test_tls_and_mutual_tls() -> None:
+    files = ["--grpc-server-cert=crt", "--grpc-server-key=key"]
+    one_way = arguments(TlsFiles(Path("crt"), Path("key")))
+    assert {"--grpc-use-ssl=true", *files} < set(one_way)
+    mutual = arguments(TlsFiles(Path("crt"), Path("key"), Path("ca")))
+    assert {"--grpc-use-ssl-mutual=true", *files, "--grpc-root-cert=ca"} < set(mutual)
+    assert "--grpc-use-ssl=true" not in mutual
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_gpu_metrics_only_with_a_gpu(gpu: bool) -> None:
+    assert f"--allow-gpu-metrics={str(gpu).lower()}" in arguments(gpu=gpu)
+
+
+def environment(tmp_path: Path, **inherited: str) -> dict[str, str]:
+    options = ServeOptions(package=tmp_path, engine_threads=3, kv_cache_gib=2, stream_interval_ms=1.5)
+    return tritonserver_environment(TRITON, options, Path("/run"), inherited)
+
+
+def test_the_models_read_back_what_was_given(tmp_path: Path) -> None:
+    read = HostOptions.from_environment(environment(tmp_path))
+    assert read == HostOptions(
+        package=tmp_path, runtime_dir=Path("/run"), engine_threads=3, kv_cache_gib=2, stream_interval_ms=1.5
+    )
+
+
+def test_variables_of_another_server_do_not_reach_the_models(tmp_path: Path) -> None:
+    variables = environment(tmp_path, NEMOTRON_URL="grpc://elsewhere", NEMOTRON_PACKAGE="/other", HOME="/home")
+    assert "NEMOTRON_URL" not in variables
+    assert variables["NEMOTRON_PACKAGE"] == str(tmp_path)
+    assert variables["HOME"] == "/home"
+
+
+def test_the_models_live_in_this_python(tmp_path: Path) -> None:
+    variables = environment(tmp_path, PATH="/bin", LD_LIBRARY_PATH="/cuda")
+    assert variables["LD_LIBRARY_PATH"] == "/libs:/python/lib:/cuda"
+    assert variables["PATH"] == f"{Path(sys.executable).parent}:/bin"
+    importable = variables["PYTHONPATH"].split(os.pathsep)
+    assert str(Path(pytest.__file__).parent.parent) in importable
+    assert not any(path.endswith("lib-dynload") for path in importable), "the standard library belongs to the stub"

@@ -1,0 +1,68 @@
+# ruff: noqa: E501 - the log lines are as Triton writes them
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nemotron_serving.launcher.triton_log import TritonLog, failure_lines
+
+CUDA = 'E1123 08:09:41.878880 6393 server.cc:241] "CudaDriverHelper has not been initialized."\n'
+END = "error: creating server: Internal - failed to load all models\n"
+AT = r"\n\nAt:\n  /models/tensorrt_llm/1/model.py(9): initialize\n"
+REFUSED = rf"""I1123 08:09:43.252706 6497 pb_stub.cc:366] "Failed to initialize Python stub: PackageError: no{AT}"
+E1123 08:09:43.464818 6497 backend_model.cc:692] "ERROR: Failed to create instance: PackageError: no{AT}"
+E1123 08:09:43.464926 6497 model_lifecycle.cc:642] "failed to load 'tensorrt_llm' version 1: Internal: PackageError: no{AT}"
+E1123 08:09:43.464930 6497 model_repository_manager.cc:703] "Invalid argument: ensemble 'ensemble' depends on 'tensorrt_llm' which has no loaded version"
+"""
+IMPORT = r"""E1123 08:09:49.973981 6616 model_lifecycle.cc:642] "failed to load 'ensemble' version 1: Internal: ModuleNotFoundError: No module named 'nosuch'\n\nAt:\n  <frozen importlib._bootstrap>(241): _call_with_frames_removed\n"
+"""
+CONFIG = """[libprotobuf ERROR /tmp/text_format.cc:337] Error parsing text-format inference.ModelConfig: 5:48: Unknown value.
+E1123 08:09:46.497664 6562 model_repository_manager.cc:1460] "Poll failed for model directory 'ensemble': failed to read text proto from /models/ensemble/config.pbtxt"
+"""
+PORT = """E1123 08:09:42.104603844    6393 chttp2_server.cc:1060]                UNKNOWN:No address added out of total 1 resolved for '127.0.0.1:9101' {children:[]}
+E1123 08:09:42.108172 6393 main.cc:245] "failed to start GRPC service: Unavailable - Socket '127.0.0.1:9101' already in use "
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (REFUSED, ["model 'tensorrt_llm': no"]),
+        (IMPORT, ["model 'ensemble': ModuleNotFoundError: No module named 'nosuch'"]),
+        (
+            CONFIG,
+            [
+                "Error parsing text-format inference.ModelConfig: 5:48: Unknown value.",
+                "Poll failed for model directory 'ensemble': "
+                "failed to read text proto from /models/ensemble/config.pbtxt",
+            ],
+        ),
+        (PORT, ["failed to start GRPC service: Unavailable - Socket '127.0.0.1:9101' already in use"]),
+        ("", []),
+    ],
+)
+def test_the_lines_that_say_why(log: str, expected: list[str]) -> None:
+    assert failure_lines(CUDA + log + END) == expected
+
+
+def test_only_what_follows_the_mark_is_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "triton.log"
+    log = TritonLog(path)
+    assert (log.reason(), log.new_text()) == ("", ""), "Triton has not written yet"
+    path.write_text(IMPORT)
+    log.mark()
+    assert log.reason() == ""
+    with path.open("a") as file:
+        file.write(PORT)
+    assert "already in use" in log.reason()
+
+
+def test_new_text_comes_once_and_not_from_an_earlier_run(tmp_path: Path) -> None:
+    path = tmp_path / "triton.log"
+    path.write_text("yesterday\n")
+    log = TritonLog(path)
+    with path.open("a") as file:
+        file.write("today\n")
+    assert log.new_text() == "today\n"
+    assert log.new_text() == ""

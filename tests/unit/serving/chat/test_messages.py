@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from nemotron_serving.chat.messages import Message, parse_messages
+from nemotron_serving.errors import InvalidRequestError
+
+HI = {"role": "user", "content": "Hi"}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "messages: the list is empty"),
+        ([{"role": "user", "content": ""}], r"messages\[0\]\.content: empty, expected the user's text"),
+        ([{"role": "user", "content": []}], r"messages\[0\]\.content: empty"),
+        ([{"role": "user"}], r"messages\[0\]\.content: empty"),
+        ([HI, {"role": "assistant", "content": "A"}, {"role": "user", "content": None}], r"messages\[2\]\.content"),
+        ([{"role": "system", "content": ""}, HI], r"messages\[0\]\.content: empty, expected the system's text"),
+        ([HI, {"role": "system", "content": "A"}, HI], r"messages\[1\]\.role: a system message must be the first"),
+        ([HI, {"role": "assistant", "content": "A"}], "messages: the last message is from the assistant"),
+        ([{"role": "system", "content": "A"}], "messages: the last message is from the system, expected the user"),
+        ([{"role": "tool", "content": "A"}], r"messages: Invalid enum value 'tool' - at `\$\[0\]\.role`"),
+        ([{"content": "A"}], r"messages: Object missing required field `role` - at `\$\[0\]`"),
+        ([HI, {"role": "user", "content": 5}], r"messages: Expected `str.*got `int` - at `\$\[1\]\.content`"),
+        ([HI | {"colour": "red"}], "messages: Object contains unknown field `colour`"),
+        ([HI | {"tool_calls": [{"id": "1"}]}], r"messages\[0\]\.tool_calls: tool calls are not supported"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], r"messages: .*content\[0\]\.type"),
+        ([{"role": "user", "content": [{"type": "text"}]}], "messages: Object missing required field `text`"),
+        ({"role": "user", "content": "A"}, "messages: Expected `array`, got `object`"),
+        ("Hi", "messages: Expected `array`, got `str`"),
+        ([1], r"messages: Expected `object`, got `int` - at `\$\[0\]`"),
+        (None, "messages: Expected `array`, got `null`"),
+    ],
+    ids=repr,
+)
+def test_refusals_name_the_field(value: Any, message: str) -> None:
+    with pytest.raises(InvalidRequestError, match="^" + message):
+        parse_messages(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "Hi",
+        '[{"role": "user", "content": "Hi"}',
+        '[{"role": "user", "content": "Hi"}] and more',
+        "[{'role': 'user', 'content': 'Hi'}]",
+        '[{"role": "user", "content": "\\ud800"}]',
+        '[{"role": "user", "content": "\\ud800 text"}]',
+        '[{"role": "user", "content": "\\udc00\\ud800"}]',
+        '[{"role": "user", "content": "\ud800"}]',
+        '[{"role": "user", "content": "a bare \x00"}]',
+        '[{"role": "user", "content": "Hi", "tool_calls": ' + "[" * 100_000 + "]" * 100_000 + "}]",
+    ],
+    ids=lambda value: value[:50].encode("unicode_escape").decode(),
+)
+def test_what_is_not_json_is_refused(value: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^messages: not valid JSON"):
+        parse_messages(value)
+
+
+@pytest.mark.parametrize(
+    ("role", "content", "expected"),
+    [
+        ("user", "Hi", "Hi"),
+        ("user", " \n", " \n"),
+        ("user", "a\x00b", "a\x00b"),
+        ("user", "\U0001f469\u200d\U0001f467", "\U0001f469\u200d\U0001f467"),
+        ("user", [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}], "AB"),
+        ("user", "<think>A</think>B", "<think>A</think>B"),
+        ("assistant", "<think>\nA\n</think>\n\nB", "B"),
+        ("assistant", "A</think>B</think>C", "B</think>C"),
+        ("assistant", [{"type": "text", "text": "A</thi"}, {"type": "text", "text": "nk>B"}], "B"),
+        ("assistant", "B", "B"),
+        ("assistant", None, ""),
+        ("assistant", "", ""),
+    ],
+)
+def test_text_of_a_message(role: str, content: Any, expected: str) -> None:
+    messages = parse_messages(json.dumps([{"role": role, "content": content}, HI]))
+    assert [(message.role, message.text) for message in messages] == [(role, expected), ("user", "Hi")]
+
+
+def test_fields_that_change_nothing_are_accepted() -> None:
+    value = [
+        {"role": "user", "content": "Hi", "name": "Ada"},
+        {"role": "assistant", "content": "Hello", "reasoning_content": "A greeting.", "tool_calls": []},
+        HI,
+    ]
+    messages = parse_messages(json.dumps(value))
+    assert [message.text for message in messages] == ["Hi", "Hello", "Hi"]
+    assert messages[0] == Message("user", "Hi", name="Ada")
+
+
+def test_what_openais_sdk_dumps_is_taken() -> None:
+    reply = {"role": "assistant", "content": "A", "refusal": None, "tool_calls": None}
+    assert [message.text for message in parse_messages(json.dumps([HI, reply, HI]))] == ["Hi", "A", "Hi"]

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nemotron_serving.chat.preprocessor import THINKING_CLOSE, Preprocessor
+from nemotron_serving.engine import Sampling
+from nemotron_serving.errors import InvalidRequestError, PackageError
+from nemotron_serving.output.assembler import OutputRules
+from nemotron_serving.package import Package
+from tests.unit.serving.support import (
+    CLOSE_IDS,
+    END_OF_TEXT,
+    IM_END,
+    IM_START,
+    byte_tokenizer,
+    ids_of,
+    make_package,
+    serving_config,
+)
+
+INT32_MAX = 2**31 - 1
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return make_package(tmp_path_factory.mktemp("preprocessor") / "package")
+
+
+@pytest.fixture(scope="module")
+def preprocessor(package: Package) -> Preprocessor:
+    return Preprocessor(package)
+
+
+def with_config(package: Package, **changes: Any) -> Preprocessor:
+    """A preprocessor of the same files with another serving.json."""
+    return Preprocessor(Package(package.path, package.manifest, serving_config(**changes)))
+
+
+def messages(*turns: str) -> str:
+    roles = ("user", "assistant")
+    return json.dumps([{"role": roles[number % 2], "content": text} for number, text in enumerate(turns)])
+
+
+HI: dict[str, Any] = {"text_input": "Hi"}
+HI_ON: dict[str, Any] = {"text_input": "Hi", "thinking": True}
+RAW: dict[str, Any] = {"text_input": "Once upon", "raw_prompt": True}
+
+REFUSALS: list[tuple[dict[str, Any], str]] = [
+    ({}, "text_input: neither was given; send either text_input or messages"),
+    ({**HI, "messages": messages("Hi")}, "text_input: both were given; send either"),
+    ({"text_input": ""}, "text_input: empty, expected the user's text"),
+    ({"messages": "[]"}, "messages: the list is empty"),
+    ({"messages": "nope"}, "messages: not valid JSON"),
+    ({"messages": messages("Hi", "Hello")}, "messages: the last message is from the assistant"),
+    ({"text_input": "ก" * 2731}, "text_input: 8193 bytes were given, this server takes at most 8192"),
+    ({"messages": messages("a" * 8192)}, r"messages: \d+ bytes were given, this server takes at most 8192"),
+    ({"text_input": "a" * 2048}, r"text_input: the prompt has \d+ tokens, this server takes at most 2047"),
+    ({"messages": messages("a" * 2048)}, r"messages: the prompt has \d+ tokens, this server takes at most 2047"),
+    ({**RAW, "messages": messages("Hi")}, "messages: does not go with raw_prompt"),
+    ({**RAW, "thinking": True}, "thinking: does not go with raw_prompt"),
+    ({**RAW, "thinking": False}, "thinking: does not go with raw_prompt"),
+    ({"raw_prompt": True}, "text_input: empty"),
+    ({"raw_prompt": True, "text_input": ""}, "text_input: empty"),
+    ({"raw_prompt": True, "text_input": "a" * 8193}, "text_input: 8193 bytes"),
+    ({**RAW, "max_thinking_tokens": 5}, "max_thinking_tokens: thinking is off; send thinking=true with it"),
+    ({**HI, "max_thinking_tokens": 5}, "max_thinking_tokens: thinking is off"),
+    ({**HI, "thinking": False, "max_thinking_tokens": 5}, "max_thinking_tokens: thinking is off"),
+    ({**HI, "max_tokens": 2048}, r"max_tokens: 2048 was given with a prompt of 44 tokens.* send at most 2004"),
+]
+OUT_OF_RANGE: dict[str, list[float]] = {
+    "max_tokens": [0, -1],
+    "max_thinking_tokens": [0, -1],
+    "timeout_ms": [0, -5],
+    "temperature": [-0.1, 10.5, math.nan, math.inf, -math.inf],
+    "top_p": [-0.1, 1.1, math.nan, math.inf],
+    "top_k": [-1],
+    "repetition_penalty": [0.0, -1.0, 10.5, math.nan, math.inf],
+    "presence_penalty": [-2.1, 2.1, math.nan, math.inf],
+    "frequency_penalty": [-2.1, 2.1, math.nan, -math.inf],
+    "min_tokens": [-1],
+}
+REFUSALS += [
+    ({**HI_ON, field: value}, f"{field}: {value} was given, expected ")
+    for field, values in OUT_OF_RANGE.items()
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), REFUSALS, ids=lambda value: str(value)[:60])
+def test_refusals_name_the_field_and_what_was_expected(
+    preprocessor: Preprocessor, fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match="^" + message):
+        preprocessor.prepare(fields)
+
+
+def test_text_input_is_a_conversation_of_one_message(preprocessor: Preprocessor) -> None:
+    from_text, text_settings = preprocessor.prepare(HI)
+    from_messages, message_settings = preprocessor.prepare({"messages": messages("Hi")})
+    assert from_text.tolist() == from_messages.tolist()
+    assert text_settings == message_settings
+    expected = [
+        *(IM_START, *ids_of("system\nYou are small"), IM_END, *ids_of("\n")),
+        *(IM_START, *ids_of("user\nHi"), IM_END, *ids_of("\n")),
+        *(IM_START, *ids_of("assistant\n")),
+    ]
+    assert from_text.tolist() == expected
+    assert from_text.dtype == "int32"
+
+
+def test_a_request_that_says_nothing_gets_the_packages_defaults(preprocessor: Preprocessor) -> None:
+    _, settings = preprocessor.prepare(HI)
+    assert settings.sampling == Sampling(temperature=0.0, top_p=1.0)
+    assert settings.max_tokens == 256
+    assert settings.timeout_ms == 60_000
+    assert settings.stream is False
+    assert set(settings.stop_token_ids) == {END_OF_TEXT, IM_END}
+    assert settings.budget is None
+    assert settings.output == OutputRules("detect", ())
+
+
+def test_what_a_request_says_goes_before_the_defaults(preprocessor: Preprocessor) -> None:
+    given_values: dict[str, Any] = {
+        "temperature": 0.5, "top_p": 0.25, "top_k": 7, "seed": 2**64 - 1, "min_tokens": 3,
+        "repetition_penalty": 1.5, "presence_penalty": -2.0, "frequency_penalty": 2.0,
+    }  # fmt: skip
+    more = {"max_tokens": 9, "timeout_ms": 5, "stream": True, "end_id": 77, "stop_words": ["", "END", "\n\n"]}
+    _, settings = preprocessor.prepare({**HI, **given_values, **more})
+    assert settings.sampling == Sampling(**given_values)
+    assert (settings.max_tokens, settings.timeout_ms, settings.stream) == (9, 5, True)
+    assert set(settings.stop_token_ids) == {END_OF_TEXT, IM_END, 77}
+    assert settings.output == OutputRules("detect", ("END", "\n\n"))
+
+
+def test_top_p_of_zero_means_not_set(preprocessor: Preprocessor) -> None:
+    assert preprocessor.prepare({**HI, "top_p": 0.0})[1].sampling.top_p == 1.0
+
+
+@pytest.mark.parametrize("default", [False, True])
+@pytest.mark.parametrize("given_flag", [None, False, True])
+def test_thinking_decides_prefill_sampling_and_reading(
+    package: Package, default: bool, given_flag: bool | None
+) -> None:
+    preprocessor = with_config(package, default=default, prefill_off="<think>\n</think>", max_thinking_tokens=50)
+    ids, settings = preprocessor.prepare(HI if given_flag is None else {**HI, "thinking": given_flag})
+    if default if given_flag is None else given_flag:
+        assert ids.tolist()[-18:] == ids_of("assistant\n<think>\n")
+        assert settings.sampling == Sampling(temperature=0.6, top_p=0.95)
+        assert settings.output == OutputRules("thinking")
+        assert settings.budget is not None and settings.budget.max_tokens == 50
+    else:
+        assert ids.tolist()[-26:] == ids_of("assistant\n<think>\n</think>")
+        assert settings.sampling == Sampling(temperature=0.0, top_p=1.0)
+        assert settings.output == OutputRules("detect")
+        assert settings.budget is None
+
+
+def test_a_model_that_opens_its_own_block_is_read_from_the_start(package: Package) -> None:
+    _, settings = with_config(package, prefill_on="").prepare(HI_ON)
+    assert settings.output == OutputRules("detect")
+    assert settings.sampling.temperature == 0.6
+
+
+def test_a_raw_prompt_is_taken_as_it_is(preprocessor: Preprocessor) -> None:
+    ids, settings = preprocessor.prepare({"raw_prompt": True, "text_input": "<|im_start|>user\nHi<|im_end|>"})
+    assert ids.tolist() == [IM_START, *ids_of("user\nHi"), IM_END]
+    assert settings.output == OutputRules("detect")
+    ids, settings = preprocessor.prepare({"raw_prompt": False, "text_input": "<|im_end|>"})
+    assert ids.tolist().count(IM_END) == 2
+
+
+def test_a_raw_prompt_that_opens_a_block_is_thinking(preprocessor: Preprocessor) -> None:
+    fields = {"raw_prompt": True, "text_input": "<|im_start|>assistant\n<think>\n", "max_thinking_tokens": 40}
+    _, settings = preprocessor.prepare(fields)
+    assert settings.output == OutputRules("thinking")
+    assert settings.budget is not None and settings.budget.max_tokens == 40
+
+
+def test_an_opener_typed_by_the_user_opens_nothing(preprocessor: Preprocessor) -> None:
+    _, settings = preprocessor.prepare({"text_input": "<think>\n"})
+    assert settings.output == OutputRules("detect")
+
+
+def test_max_tokens_may_fill_the_sequence_exactly(preprocessor: Preprocessor) -> None:
+    prompt_tokens = len(preprocessor.prepare(HI)[0])
+    assert preprocessor.prepare({**HI, "max_tokens": 2048 - prompt_tokens})[1].max_tokens == 2048 - prompt_tokens
+    with pytest.raises(InvalidRequestError, match=f"send at most {2048 - prompt_tokens}$"):
+        preprocessor.prepare({**HI, "max_tokens": 2049 - prompt_tokens})
+
+
+def test_the_default_of_max_tokens_shrinks_for_a_long_prompt(preprocessor: Preprocessor) -> None:
+    ids, settings = preprocessor.prepare({"text_input": "a" * 1900})
+    assert settings.max_tokens == 2048 - len(ids) < 256
+
+
+@given(
+    max_tokens=st.integers(1, 1500) | st.none(),
+    asked=st.integers(1, 2000) | st.sampled_from([70, INT32_MAX]) | st.none(),
+    default=st.integers(1, 2000) | st.none(),
+    reserve=st.integers(1, 200),
+)
+def test_budget_grace_tag_and_answer_fit_in_max_tokens(
+    package: Package, max_tokens: int | None, asked: int | None, default: int | None, reserve: int
+) -> None:
+    preprocessor = with_config(package, max_thinking_tokens=default, min_answer_tokens=reserve)
+    fields = {"max_tokens": max_tokens, "max_thinking_tokens": asked}
+    sent = {name: value for name, value in fields.items() if value is not None}
+    _, settings = preprocessor.prepare({**HI_ON, **sent})
+    wanted = asked or default
+    room = settings.max_tokens - reserve - len(CLOSE_IDS)
+    if wanted is None or room < 2:
+        assert settings.budget is None
+        return
+    assert settings.budget is not None
+    assert list(settings.budget.close_ids) == ids_of(THINKING_CLOSE)
+    used = settings.budget.max_tokens + settings.budget.grace_tokens
+    assert 1 <= settings.budget.max_tokens <= wanted
+    assert settings.budget.grace_tokens == -(-settings.budget.max_tokens // 10)
+    assert used <= room
+    # And no smaller than it has to be.
+    assert settings.budget.max_tokens == wanted or used + 2 > room
+
+
+def test_every_budget_leaves_the_answer_its_reserve(preprocessor: Preprocessor) -> None:
+    for max_tokens in range(1, 900):
+        _, settings = preprocessor.prepare({**HI_ON, "max_tokens": max_tokens, "max_thinking_tokens": INT32_MAX})
+        if settings.budget is not None:
+            used = settings.budget.max_tokens + settings.budget.grace_tokens + len(CLOSE_IDS)
+            assert used + 16 <= max_tokens
+
+
+def test_a_format_whose_control_tokens_the_tokenizer_lacks_is_refused(tmp_path: Path) -> None:
+    content = byte_tokenizer().to_str().replace("<|im_start|>", "<|other|>")
+    tokenizer = byte_tokenizer().from_str(content)
+    preprocessor = Preprocessor(make_package(tmp_path / "package", tokenizer=tokenizer))
+    with pytest.raises(PackageError, match=r"no control token <\|im_start\|>"):
+        preprocessor.prepare(HI)
+
+
+def test_an_unknown_chat_format_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="chat_format 'other' is not known here"):
+        Preprocessor(make_package(tmp_path / "package", chat_format="other"))

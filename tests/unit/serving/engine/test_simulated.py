@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from nemotron_serving.engine import Engine, EngineRequest, Sampling, open_engine
+from nemotron_serving.engine.simulated import SimulatedEngine
+from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
+from nemotron_serving.errors import PackageError
+from nemotron_serving.host import HostOptions
+from nemotron_serving.package import Package, write_package
+from tests.unit.serving.engine_suite import EngineSuite
+from tests.unit.serving.support import (
+    END_OF_TEXT,
+    IM_END,
+    Deltas,
+    eventually,
+    ids_of,
+    make_package,
+    manifest,
+    serving_config,
+    text_of,
+)
+
+STOP = frozenset((IM_END, END_OF_TEXT))
+Start = Callable[..., SimulatedEngine]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return make_package(tmp_path_factory.mktemp("suite") / "package", engine={"token_ms": 2})
+
+
+@pytest.fixture(scope="module")
+def engine(package: Package) -> Iterator[Engine]:
+    engine = open_engine(package, HostOptions(package=package.path))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def prompt() -> list[int]:
+    return ids_of("Once upon a time")
+
+
+class TestSuite(EngineSuite):
+    stop_token_ids: ClassVar[frozenset[int]] = STOP
+    thread_name: ClassVar[str] = "nemotron-simulated"
+
+    def test_close(self, package: Package, prompt: list[int]) -> None:
+        self.check_close(SimulatedEngine(package), prompt)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts engines with these scripts and fields of SimulatedConfig, and closes them."""
+    engines: list[SimulatedEngine] = []
+
+    def start(*scripts: Script, **engine: Any) -> SimulatedEngine:
+        package = make_package(tmp_path / f"package-{len(engines)}", *scripts, engine=engine)
+        engines.append(SimulatedEngine(package))
+        return engines[-1]
+
+    yield start
+    for engine in engines:
+        engine.close()
+
+
+def submit(engine: Engine, request_id: int, prompt: str = "Hi", max_tokens: int = 100, **sampling: Any) -> Deltas:
+    deltas = Deltas()
+    engine.submit(EngineRequest(request_id, ids_of(prompt), max_tokens, Sampling(**sampling), STOP), deltas)
+    return deltas
+
+
+def run(engine: Engine, prompt: str = "Hi", max_tokens: int = 100, **sampling: Any) -> Deltas:
+    deltas = submit(engine, 1, prompt, max_tokens, **sampling)
+    deltas.wait()
+    return deltas
+
+
+def test_the_first_script_that_matches_is_played(start: Start) -> None:
+    engine = start(Script(match="weather|rain", answer="Sunny."), Script(match="", answer="I cannot say."))
+    assert text_of(run(engine, "Will it rain?").ids) == "Sunny."
+    assert text_of(run(engine, "Will it snow?").ids) == "I cannot say."
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("Hi<think>\n", "Two and two.\n</think>\n\nFour."),
+        ("Hi", "Four."),
+        ("Hi<think>\nTwo and\n</think>\n\n", "Four."),
+        ("<think>A</think> and <think>\n", "Two and two.\n</think>\n\nFour."),
+    ],
+)
+def test_thinking_is_played_where_the_prompt_opened_it(start: Start, prompt: str, expected: str) -> None:
+    engine = start(Script(match="", thinking="Two and two.", answer="Four."))
+    deltas = run(engine, prompt)
+    assert text_of(deltas.ids) == expected
+    assert deltas.all[-1].finish_reason == "stop"
+
+
+def test_an_answer_is_cut_at_max_tokens(start: Start) -> None:
+    deltas = run(start(Script(match="", answer="Four.")), max_tokens=3)
+    assert (text_of(deltas.ids), deltas.all[-1].finish_reason) == ("Fou", "length")
+
+
+def test_a_script_that_fails(start: Start) -> None:
+    deltas = run(start(Script(match="", answer="Four.", fail_after_tokens=3)))
+    assert text_of(deltas.ids) == "Fou"
+    assert deltas.all[-1].error == "The script fails after 3 tokens."
+    assert [delta.error for delta in deltas.all[:-1]] == [None] * 3
+
+
+def test_a_script_that_fails_leaves_the_others_alone(start: Start) -> None:
+    engine = start(
+        Script(match="bad", answer="Four.", fail_after_tokens=0), Script(match="", answer="Five."), token_ms=2
+    )
+    good, bad = submit(engine, 1, "good"), submit(engine, 2, "bad")
+    assert bad.wait().error == "The script fails after 0 tokens."
+    assert good.wait().error is None
+    assert text_of(good.ids) == "Five."
+
+
+def test_a_script_that_stalls(start: Start) -> None:
+    engine = start(Script(match="", answer="Four.", stall_after_tokens=2, stall_ms=300))
+    deltas = run(engine)
+    gaps = [later - earlier for earlier, later in zip(deltas.times, deltas.times[1:], strict=False)]
+    assert text_of(deltas.ids) == "Four."
+    assert 0.28 < gaps[1] < 1.0
+    assert gaps.index(max(gaps)) == 1
+
+
+@pytest.mark.parametrize("scripts", [(), (Script(match=""),), (Script(match="other", answer="A"),)])
+def test_without_a_text_tokens_are_random_up_to_max_tokens(start: Start, scripts: tuple[Script, ...]) -> None:
+    deltas = run(start(*scripts), max_tokens=300, seed=5)
+    assert len(deltas.ids) == 300
+    assert deltas.all[-1].finish_reason == "length"
+    assert len(set(deltas.ids)) > 100
+    assert all(IM_END < token < 259 for token in deltas.ids)
+
+
+def test_ttft_and_token_times_are_those_of_the_package(start: Start) -> None:
+    engine = start(Script(match="", answer="0123456789"), ttft_ms=200, token_ms=20)
+    begin = time.monotonic()
+    deltas = run(engine)
+    assert 0.19 < deltas.times[0] - begin < 0.5
+    assert 0.19 < deltas.times[10] - deltas.times[0] < 0.6  # ten tokens, then the end
+
+
+def test_a_scripts_own_times_replace_those_of_the_package(start: Start) -> None:
+    engine = start(Script(match="", answer="0123456789", ttft_ms=0, token_ms=0), ttft_ms=5000, token_ms=5000)
+    begin = time.monotonic()
+    deltas = run(engine)
+    assert deltas.times[-1] - begin < 1
+
+
+def test_each_further_request_slows_all_of_them_down(start: Start) -> None:
+    engine = start(Script(match="", answer="0" * 20), token_ms=5, slowdown=1)
+    alone = run(engine)
+    begin = time.monotonic()
+    together = [submit(engine, number) for number in range(4)]
+    for deltas in together:
+        deltas.wait()
+    # 20 tokens of 5 ms, and of 20 ms where four of them run.
+    assert 0.09 < alone.times[-1] - alone.times[0] < 0.25
+    assert 0.3 < time.monotonic() - begin < 0.9
+
+
+def test_requests_beyond_the_batch_wait_their_turn(start: Start) -> None:
+    engine = start(Script(match="", answer="0" * 20), token_ms=5, max_batch_size=2)
+    all_of_them = [submit(engine, number) for number in range(5)]
+    assert eventually(lambda: engine.stats().running == 2)
+    assert engine.stats().waiting == 3
+    engine.abort(4)
+    assert eventually(lambda: engine.stats().waiting <= 2)
+    for deltas in all_of_them[:4]:
+        deltas.wait()
+    last_of_the_first = max(deltas.times[-1] for deltas in all_of_them[:2])
+    assert last_of_the_first < min(deltas.times[0] for deltas in all_of_them[2:4])
+    assert all_of_them[4].all == []
+
+
+def test_a_request_waits_for_room_in_the_kv_cache(start: Start) -> None:
+    engine = start(Script(match="", answer="0" * 20), token_ms=5, kv_cache_tokens=2048)
+    first, second = submit(engine, 1, max_tokens=1500), submit(engine, 2, max_tokens=1500)
+    assert eventually(lambda: engine.stats().running == 1 and engine.stats().waiting == 1)
+    assert engine.stats().kv_cache_used == pytest.approx(1502 / 2048)
+    first.wait()
+    second.wait()
+    assert first.times[-1] < second.times[0]
+
+
+def test_a_kv_cache_below_one_sequence_is_refused(start: Start) -> None:
+    with pytest.raises(PackageError, match=r"kv_cache_tokens 2047 is below the package's max_seq_len 2048"):
+        start(kv_cache_tokens=2047)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"colour": 1}'])
+def test_a_configuration_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = make_package(tmp_path / "package").path
+    (path / "engine" / SIMULATED_CONFIG).write_bytes(content)
+    package = write_package(path, manifest(), serving_config())
+    with pytest.raises(PackageError, match=r"simulated\.json cannot be used: .*Build the package again"):
+        SimulatedEngine(package)
+
+
+def test_an_engine_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    path = make_package(tmp_path / "package").path
+    package = write_package(path, manifest(kind="abacus"), serving_config())
+    with pytest.raises(
+        PackageError, match="engine kind 'abacus' is not known here, expected 'openvino' or 'simulated'"
+    ):
+        open_engine(package, HostOptions(package=path))
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ({"match": "("}, r"match '\(' is not a regular expression"),
+        ({"match": "", "fail_after_tokens": -1}, "fail_after_tokens is -1, expected a finite number of at least 0"),
+        ({"match": "", "stall_ms": 5}, "stall_ms needs stall_after_tokens"),
+        ({"match": "", "colour": 1}, "unknown field `colour`"),
+        ({"answer": "A"}, "missing required field `match`"),
+    ],
+)
+def test_scripts_that_make_no_sense_are_refused(script: dict[str, Any], problem: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=problem):
+        msgspec.convert(script, Script)
+
+
+@pytest.mark.parametrize(
+    "change", [{"token_ms": -1}, {"ttft_ms": float("inf")}, {"slowdown": float("nan")}, {"max_batch_size": 0}]
+)
+def test_sizes_and_times_that_make_no_sense_are_refused(change: dict[str, float]) -> None:
+    values: dict[str, Any] = {"max_batch_size": 1, "max_seq_len": 1, "kv_cache_tokens": 1, "vocab_size": 1}
+    SimulatedConfig(**values, scripts=())
+    with pytest.raises(ValueError, match=f"{next(iter(change))} is .*, expected a finite number of at least"):
+        SimulatedConfig(**{**values, "scripts": (), **change})

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from nemotron_serving.engine import Sampling
+from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.generation.request import read_generation_request
+from nemotron_serving.generation.settings import GenerationSettings
+from tests.unit.serving.support import END_OF_TEXT, IM_END, serving_config, settings
+
+VOCABULARY_SIZE = 259
+CONFIG = serving_config(max_seq_len=1024)
+
+
+def read(**fields: Any) -> tuple[list[int], GenerationSettings]:
+    if "input_ids" in fields:
+        fields["input_ids"] = np.array(fields["input_ids"], np.int32)
+    return read_generation_request(fields, CONFIG, VOCABULARY_SIZE)
+
+
+def as_json(**changes: Any) -> str:
+    """Settings as preprocessing writes them, with some fields replaced."""
+    content = msgspec.json.decode(msgspec.json.encode(settings(thinking=True, budget=(8, 3))))
+    for name, value in changes.items():
+        content[name] = value
+    return msgspec.json.encode(content).decode()
+
+
+IDS = [5, 6, 7]
+
+
+def test_settings_of_preprocessing_are_taken_as_they_are() -> None:
+    given = settings(thinking=True, budget=(8, 3), stop_words=("END",), seed=2**64 - 1)
+    assert read(input_ids=IDS, request_settings=msgspec.json.encode(given).decode()) == (IDS, given)
+
+
+def test_token_level_tensors_by_their_own_names() -> None:
+    prompt, given = read(
+        input_ids=IDS, request_output_len=9, streaming=True, timeout_ms=77, end_id=9,
+        runtime_top_k=5, runtime_top_p=0.5, temperature=0.25, seed=3, min_tokens=2,
+        repetition_penalty=1.5, presence_penalty=-1.0, frequency_penalty=1.0,
+    )  # fmt: skip
+    assert prompt == IDS
+    assert given.sampling == Sampling(0.25, 0.5, 5, 3, 1.5, -1.0, 1.0, 2)
+    assert (given.max_tokens, given.stream, given.timeout_ms) == (9, True, 77)
+    assert set(given.stop_token_ids) == {IM_END, END_OF_TEXT, 9}
+    assert (given.output, given.budget) == (None, None)
+
+
+def test_token_level_defaults_are_greedy_and_the_packages_deadline() -> None:
+    _, given = read(input_ids=IDS, request_output_len=1)
+    assert given.sampling == Sampling()
+    assert (given.stream, given.timeout_ms) == (False, 60_000)
+
+
+def test_end_id_is_a_stop_token_too_and_minus_one_is_none() -> None:
+    defaults = read(input_ids=IDS, request_output_len=1)[1].stop_token_ids
+    assert read(input_ids=IDS, request_output_len=1, end_id=50)[1].stop_token_ids == (*defaults, 50)
+    assert read(input_ids=IDS, request_output_len=1, end_id=-1)[1].stop_token_ids == defaults
+
+
+def test_input_lengths_cuts_the_padding_off() -> None:
+    assert read(input_ids=[5, 6, 0, 0], input_lengths=2, request_output_len=1)[0] == [5, 6]
+    assert read(input_ids=[5, 6, -1], input_lengths=2, request_output_len=1)[0] == [5, 6]
+
+
+def test_prompt_and_output_may_fill_the_sequence_exactly() -> None:
+    assert read(input_ids=IDS, request_output_len=1021)[1].max_tokens == 1021
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"request_output_len": 5}, "input_ids: empty, expected the token ids of a prompt"),
+        ({"input_ids": [], "request_output_len": 5}, "input_ids: empty"),
+        ({"input_ids": [5, 259], "request_output_len": 5}, "input_ids: 259 is no token id, expected 0 to 258"),
+        ({"input_ids": [-1, 5], "request_output_len": 5}, "input_ids: -1 is no token id, expected 0 to 258"),
+        (
+            {"input_ids": IDS, "input_lengths": 4, "request_output_len": 5},
+            "input_lengths: 4 was given with 3 input_ids",
+        ),
+        ({"input_ids": IDS, "input_lengths": 0, "request_output_len": 5}, "input_lengths: 0 was given"),
+        ({"input_ids": IDS, "input_lengths": -1, "request_output_len": 5}, "input_lengths: -1 was given"),
+        ({"input_ids": IDS}, "request_output_len: missing, expected the most output tokens"),
+        ({"input_ids": IDS, "request_output_len": 0}, "request_output_len: 0 was given, expected 1 to"),
+        ({"input_ids": IDS, "request_output_len": 1022}, "request_output_len: 3 prompt tokens plus 1022 are over 1024"),
+        ({"input_ids": IDS, "request_output_len": 5, "timeout_ms": 0}, "timeout_ms: 0 was given"),
+        ({"input_ids": IDS, "request_output_len": 5, "temperature": math.nan}, "temperature: nan was given"),
+        ({"input_ids": IDS, "request_output_len": 5, "runtime_top_p": 1.5}, "runtime_top_p: 1.5 was given"),
+        ({"input_ids": IDS, "request_output_len": 5, "runtime_top_k": -1}, "runtime_top_k: -1 was given"),
+        ({"input_ids": IDS, "request_output_len": 5, "end_id": 10**6}, "end_id: 1000000 is no token id"),
+        ({"input_ids": IDS, "request_settings": "{"}, "request_settings: .*; it is written by the preprocessing model"),
+        ({"input_ids": IDS, "request_settings": "{}"}, "request_settings: Object missing required field"),
+        ({"input_ids": IDS, "request_settings": "\ud800"}, "request_settings: .*written by the preprocessing model"),
+        ({"input_ids": IDS, "request_settings": as_json(colour=1)}, "request_settings: Object contains unknown field"),
+        ({"input_ids": IDS, "request_settings": as_json(max_tokens=0)}, "request_settings: 0 was given, expected 1"),
+        ({"input_ids": IDS, "request_settings": as_json(timeout_ms=0)}, "request_settings: 0 was given, expected 1"),
+        (
+            {"input_ids": IDS, "request_settings": as_json(stop_token_ids=[])},
+            "request_settings: token ids .*, expected stop ids of the vocabulary",
+        ),
+        ({"input_ids": IDS, "request_settings": as_json(max_tokens=1022)}, "request_output_len: 3 prompt tokens plus"),
+    ],
+    ids=lambda value: str(value)[:70].encode("unicode_escape").decode(),
+)
+def test_refusals_name_the_field(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match="^" + message):
+        read(**fields)

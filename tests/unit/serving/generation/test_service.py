@@ -1,0 +1,530 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nemotron_serving.engine.simulated import SimulatedEngine
+from nemotron_serving.engine.simulated_config import Script
+from nemotron_serving.errors import UnavailableError
+from nemotron_serving.generation.service import GenerationService
+from nemotron_serving.generation.stream import Response
+from nemotron_serving.host import RuntimeDir
+from nemotron_serving.output.assembler import OutputRules
+from nemotron_serving.output.detokenizer import Vocabulary
+from tests.unit.serving.support import (
+    CLOSE_IDS,
+    Collector,
+    RecordingEngine,
+    eventually,
+    ids_of,
+    make_package,
+    settings,
+    text_of,
+)
+
+PROMPT = ids_of("Hi")
+OPEN_PROMPT = ids_of("Hi<think>\n")
+
+
+class Service(GenerationService):
+    """A service and the engine that it runs on."""
+
+    engine: RecordingEngine
+
+    def ask(self, client_id: str = "", prompt: list[int] | None = None, **changes: Any) -> Collector:
+        """Submit a request with these settings."""
+        sink = Collector()
+        default = OPEN_PROMPT if changes.get("thinking") else PROMPT
+        self.submit(client_id, default if prompt is None else prompt, settings(**changes), sink)
+        return sink
+
+    def idle(self, timeout_s: float = 5) -> bool:
+        def nothing() -> bool:
+            stats, engine = self.stats(), self.engine.stats()
+            return stats.in_flight == engine.running == engine.waiting == 0
+
+        return eventually(nothing, timeout_s)
+
+
+Start = Callable[..., Service]
+LONG = Script(match="", answer="0123456789" * 50, token_ms=3)
+SHORT = Script(match="", answer="Four.")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts services with these scripts, and makes sure that nothing is left of them."""
+    services: list[Service] = []
+
+    def start(
+        *scripts: Script, interval_ms: float | None = 1, engine: dict[str, Any] | None = None, **changes: Any
+    ) -> Service:
+        package = make_package(tmp_path / f"package-{len(services)}", *scripts, engine=engine, **changes)
+        recording = RecordingEngine(SimulatedEngine(package))
+        vocabulary = Vocabulary.load(package.tokenizer_path)
+        service = Service(recording, vocabulary, package.serving.limits, RuntimeDir(tmp_path), interval_ms)
+        service.engine = recording
+        services.append(service)
+        return service
+
+    yield start
+    for service in services:
+        service.close()
+        service.engine.close()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("nemotron-")]
+
+
+# Delivery
+
+
+def test_a_stream_in_order_with_running_totals(start: Start) -> None:
+    sink = start(SHORT, engine={"token_ms": 5}).ask(stream=True)
+    assert sink.wait().finish_reason == "stop"
+    assert sink.text == "Four."
+    totals = [response.num_output_tokens for response in sink.responses]
+    assert totals == sorted(totals) and totals[-1] == 5
+    assert {response.num_input_tokens for response in sink.responses} == {2}
+    assert len({response.stream_id for response in sink.responses}) == 1
+    assert [response.final for response in sink.responses] == [False] * (len(totals) - 1) + [True]
+    assert len(sink.responses) > 2
+
+
+def test_only_the_first_response_says_how_to_read_the_stream(start: Start) -> None:
+    sink = start(SHORT, engine={"token_ms": 5}).ask(stop_words=("END",))
+    sink.wait()
+    begins = [response.begins for response in sink.responses]
+    assert begins == [OutputRules("detect", ("END",))] + [None] * (len(begins) - 1)
+    assert all(response.for_text for response in sink.responses)
+
+
+def test_not_streaming_gives_exactly_one_response(start: Start) -> None:
+    service = start(SHORT, engine={"token_ms": 5})
+    sink = service.ask(stream=False)
+    response = sink.wait()
+    assert service.idle()
+    assert sink.responses == [response]
+    assert (text_of(response.token_ids), response.finish_reason, response.num_output_tokens) == ("Four.", "stop", 5)
+    assert response.begins == OutputRules("detect")
+
+
+def test_max_tokens_is_the_reason_length(start: Start) -> None:
+    sink = start(SHORT).ask(max_tokens=3)
+    assert sink.wait().finish_reason == "length"
+    assert sink.text == "Fou"
+
+
+def test_a_token_level_caller_gets_ids_and_no_rules(start: Start) -> None:
+    sink = start(SHORT).ask(token_level=True)
+    assert sink.wait().finish_reason == "stop"
+    assert sink.text == "Four."
+    assert {(response.for_text, response.begins) for response in sink.responses} == {(False, None)}
+
+
+def test_the_first_token_goes_out_at_once_and_then_not_more_often_than_the_interval(start: Start) -> None:
+    service = start(LONG, interval_ms=120)
+    begin = time.monotonic()
+    sink = service.ask(max_tokens=250)
+    sink.wait()
+    assert sink.text == LONG.answer[:250]
+    assert sink.times[0] - begin < 0.1
+    assert len(sink.responses[0].token_ids) < 20
+    gaps = [later - earlier for earlier, later in zip(sink.times, sink.times[1:], strict=False)]
+    assert min(gaps[:-1]) > 0.115  # the last response need not wait
+    assert 4 <= len(sink.responses) <= 9
+
+
+def test_without_an_interval_it_is_at_least_40_ms(start: Start) -> None:
+    sink = start(LONG, interval_ms=None).ask(max_tokens=120)
+    sink.wait()
+    gaps = [later - earlier for earlier, later in zip(sink.times, sink.times[1:], strict=False)]
+    assert min(gaps[:-1]) > 0.038
+    assert len(sink.responses) > 3
+
+
+# Admission
+
+
+def test_one_more_than_the_limit_is_refused_at_once_and_admitted_when_there_is_room(start: Start) -> None:
+    service = start(LONG, max_batch_size=2, max_waiting=1, engine={"max_batch_size": 2})
+    sinks = [service.ask(str(number), max_tokens=400) for number in range(3)]
+    assert eventually(lambda: service.stats().running == 2)
+    assert (service.stats().in_flight, service.stats().waiting) == (3, 1)
+    assert service.stats().kv_cache_used > 0
+    begin = time.monotonic()
+    with pytest.raises(UnavailableError, match=r"^This server has 3 requests in flight, which is its limit; try again"):
+        service.ask()
+    assert time.monotonic() - begin < 0.1
+    assert service.stop("0")
+    assert sinks[0].wait().finish_reason == "cancelled"
+    assert eventually(lambda: service.stats().in_flight == 2)
+    sinks.append(service.ask(max_tokens=3))
+    with pytest.raises(UnavailableError):
+        service.ask()
+    assert sinks[3].wait().finish_reason == "length"
+    for client_id in ("1", "2"):
+        service.stop(client_id)
+    assert service.idle()
+
+
+def test_two_hundred_streams_at_once(start: Start) -> None:
+    script = Script(match="", thinking="Let me think\nabout it.", answer="The answer is 4.", token_ms=1)
+    service = start(script, max_batch_size=64, max_waiting=200, interval_ms=None, max_seq_len=512)
+    sinks = []
+    for number in range(200):
+        thinking = number % 2 == 0
+        sinks.append(
+            service.ask(
+                str(number),
+                thinking=thinking,
+                budget=(8, 8) if number % 4 == 0 else None,
+                stream=number % 3 != 0,
+                stop_words=("4",) if number % 5 == 0 else (),
+            )
+        )
+    for number in (3, 50, 133):
+        service.stop(str(number))
+    for number, sink in enumerate(sinks):
+        reason = sink.wait().finish_reason
+        assert reason in (("stop", "cancelled") if number in (3, 50, 133) else ("stop",))
+        if reason == "stop":
+            thought = "Let me think\n" if number % 4 == 0 else "Let me think\nabout it."
+            expected = f"{thought}\n</think>\n\n" if number % 2 == 0 else ""
+            assert sink.text == expected + ("The answer is 4" if number % 5 == 0 else "The answer is 4.")
+    assert service.idle()
+
+
+# Cancel, deadline, shutdown
+
+
+@pytest.mark.parametrize("place", ["running", "waiting"])
+def test_cancel_by_the_callers_id(start: Start, place: str) -> None:
+    service = start(LONG, engine={"max_batch_size": 1})
+    first, second = service.ask("first", max_tokens=400), service.ask("second", max_tokens=400)
+    assert eventually(lambda: len(first.ids) > 5)
+    begin = time.monotonic()
+    assert service.stop("first" if place == "running" else "second") is True
+    sink = first if place == "running" else second
+    assert sink.wait().finish_reason == "cancelled"
+    assert time.monotonic() - begin < 0.2
+    assert LONG.answer.startswith(sink.text)
+    assert bool(sink.ids) is (place == "running")
+    assert eventually(lambda: service.stats().in_flight == 1)
+    if place == "running":
+        assert eventually(lambda: len(second.ids) > 5), "its place was not freed"
+    assert service.stop("first") is not service.stop("second")
+
+
+def test_cancelling_what_is_not_there_changes_nothing(start: Start) -> None:
+    service = start(LONG)
+    sinks = [service.ask("known", max_tokens=30), service.ask("", max_tokens=30)]
+    assert service.stop("unknown") is False
+    assert service.stop("") is False
+    assert [sink.wait().finish_reason for sink in sinks] == ["length", "length"]
+    assert service.stop("known") is False
+
+
+def test_a_stop_that_overtakes_its_request_cancels_it(start: Start) -> None:
+    service = start(SHORT)
+    assert service.stop("id") is False
+    sink = service.ask("id")
+    assert sink.wait().finish_reason == "cancelled"
+    assert service.engine.requests == []
+    assert service.ask("id").wait().finish_reason == "stop"
+
+
+def test_a_stop_that_comes_after_the_end_does_not_meet_the_next_request(start: Start) -> None:
+    service = start(SHORT)
+    service.ask("id").wait()
+    assert service.idle()
+    assert service.stop("id") is False
+    assert service.ask("id").wait().finish_reason == "stop"
+
+
+def test_one_id_for_two_requests_cancels_both(start: Start) -> None:
+    service = start(LONG)
+    sinks = [service.ask("same", max_tokens=400), service.ask("same", max_tokens=400)]
+    assert service.stop("same") is True
+    assert [sink.wait().finish_reason for sink in sinks] == ["cancelled", "cancelled"]
+
+
+THINKER = Script(match="", thinking="0" * 300, answer="A" * 300, token_ms=3)
+
+
+def test_cancel_while_thinking(start: Start) -> None:
+    service = start(THINKER)
+    sink = service.ask("id", thinking=True, budget=(200, 20), max_tokens=500)
+    assert eventually(lambda: len(sink.ids) > 5)
+    service.stop("id")
+    assert sink.wait().finish_reason == "cancelled"
+    assert set(sink.text) == {"0"}
+    assert service.idle(0.5)
+
+
+def test_cancel_in_the_answer_after_the_budget_closed_the_thinking(start: Start) -> None:
+    service = start(THINKER)
+    sink = service.ask("id", thinking=True, budget=(10, 1), max_tokens=500)
+    assert eventually(lambda: "AAA" in sink.text)
+    assert len(service.engine.requests) == 2
+    service.stop("id")
+    assert sink.wait().finish_reason == "cancelled"
+    assert service.engine.aborted[-1] == service.engine.requests[-1].request_id
+    assert service.idle(0.5)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_deadline_gives_what_there_is(start: Start, stream: bool) -> None:
+    service = start(LONG)
+    begin = time.monotonic()
+    sink = service.ask(max_tokens=400, timeout_ms=200, stream=stream)
+    response = sink.wait()
+    assert 0.19 < time.monotonic() - begin < 0.6
+    assert response.finish_reason == "timeout"
+    assert 5 < len(sink.ids) < 100
+    assert response.num_output_tokens == len(sink.ids)
+    assert LONG.answer.startswith(sink.text)
+    assert service.idle(0.5)
+
+
+def test_a_deadline_passes_while_waiting_too(start: Start) -> None:
+    service = start(LONG, engine={"max_batch_size": 1})
+    first = service.ask("first", max_tokens=400)
+    second = service.ask("second", timeout_ms=100)
+    assert second.wait().finish_reason == "timeout"
+    assert second.ids == []
+    assert not any(response.final for response in first.responses)
+    service.stop("first")
+
+
+def test_a_receiver_that_left_is_noticed_at_the_token_level(start: Start) -> None:
+    service = start(LONG)
+    tokens, text = service.ask(token_level=True, max_tokens=400), service.ask("text", max_tokens=400)
+    tokens.cancelled = text.cancelled = True
+    assert tokens.wait().finish_reason == "cancelled"
+    # An ensemble's sink never knows about its caller.
+    assert not any(response.final for response in text.responses)
+    service.stop("text")
+
+
+def test_draining_refuses_new_requests_and_finishes_the_others(start: Start, tmp_path: Path) -> None:
+    service = start(LONG)
+    sink = service.ask(max_tokens=40)
+    (tmp_path / "drain").touch()
+    with pytest.raises(UnavailableError, match=r"shutting down and takes no new requests; try another one\.$"):
+        service.ask()
+    assert sink.wait().finish_reason == "length"
+    assert len(sink.ids) == 40
+
+
+def test_the_cancel_file_ends_what_runs(start: Start, tmp_path: Path) -> None:
+    service = start(LONG, engine={"max_batch_size": 2})
+    sinks = [service.ask(max_tokens=400, stream=number != 0) for number in range(3)]
+    assert eventually(lambda: len(sinks[1].ids) > 5)
+    (tmp_path / "cancel").touch()
+    assert [sink.wait().finish_reason for sink in sinks] == ["cancelled"] * 3
+    assert len(sinks[0].ids) > 5
+    assert service.idle(0.5)
+
+
+def test_closing_cancels_what_runs_and_delivers_it(start: Start) -> None:
+    service = start(LONG)
+    sink = service.ask(max_tokens=400)
+    assert eventually(lambda: len(sink.ids) > 5)
+    service.close()
+    assert sink.responses[-1].finish_reason == "cancelled"
+    with pytest.raises(UnavailableError, match="shutting down"):
+        service.ask()
+
+
+# Thinking and its budget
+
+
+@pytest.mark.parametrize(
+    ("thought", "budget", "kept"),
+    [
+        ("0123456789\nabcdefgh", (8, 5), "0123456789\n"),  # the first newline after the budget
+        ("0123456\nabcdefgh", (8, 5), "0123456\n"),  # a newline as the last token of the budget
+        ("012345\nabcdefghijklm", (8, 3), "012345\nabcd"),  # one before it does not close
+        ("0" * 50, (8, 3), "0" * 11),  # none: the end of the grace
+        ("0" * 10 + "\n" + "0" * 40, (8, 3), "0" * 10 + "\n"),  # a newline as the last token of the grace
+        ("0" * 50, (1, 1), "0" * 2),
+    ],
+)
+def test_the_budget_closes_the_thinking_and_a_second_request_answers(
+    start: Start, thought: str, budget: tuple[int, int], kept: str
+) -> None:
+    service = start(Script(match="", thinking=thought, answer="Four."))
+    sink = service.ask(thinking=True, budget=budget, max_tokens=60)
+    assert sink.wait().finish_reason == "stop"
+    assert sink.text == f"{kept}\n</think>\n\nFour."
+    first, second = service.engine.requests
+    assert (first.prompt_ids, first.max_tokens) == (OPEN_PROMPT, 60)
+    assert second.prompt_ids == [*OPEN_PROMPT, *ids_of(kept), *CLOSE_IDS]
+    assert second.max_tokens == 60 - len(kept) - len(CLOSE_IDS)
+    assert (second.sampling, second.stop_token_ids) == (first.sampling, first.stop_token_ids)
+    assert second.request_id != first.request_id
+    assert service.engine.aborted == [first.request_id]
+    assert sink.responses[-1].num_output_tokens == len(sink.ids) == len(kept) + len(CLOSE_IDS) + 5
+
+
+def test_the_budget_does_not_cut_a_character(start: Start) -> None:
+    """Each of these is three tokens, and the grace ends after the first token of the fourth."""
+    service = start(Script(match="", thinking="ไทยไทยไทย", answer="Four."))
+    sink = service.ask(thinking=True, budget=(8, 2), max_tokens=60)
+    assert sink.wait().finish_reason == "stop"
+    assert sink.text == "ไทยไ\n</think>\n\nFour."
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("max_tokens", [26, 40, 200])
+def test_thinking_tag_and_answer_stay_within_max_tokens(start: Start, max_tokens: int, stream: bool) -> None:
+    service = start(Script(match="", thinking="0" * 500, answer="A" * 500))
+    sink = service.ask(thinking=True, budget=(8, 3), max_tokens=max_tokens, stream=stream)
+    assert sink.wait().finish_reason == "length"
+    assert len(sink.ids) == max_tokens
+    assert sink.text == "0" * 11 + "\n</think>\n\n" + "A" * (max_tokens - 11 - len(CLOSE_IDS))
+
+
+def test_a_model_that_closes_its_thinking_in_time_is_left_alone(start: Start) -> None:
+    service = start(Script(match="", thinking="Short.", answer="Four\nlines\nof\ntext."))
+    sink = service.ask(thinking=True, budget=(20, 3), max_tokens=100)
+    assert sink.wait().finish_reason == "stop"
+    assert sink.text == "Short.\n</think>\n\nFour\nlines\nof\ntext."
+    assert len(service.engine.requests) == 1
+    assert service.engine.aborted == []
+
+
+def test_without_a_budget_thinking_ends_as_the_model_likes(start: Start) -> None:
+    service = start(Script(match="", thinking="0" * 100, answer="Four."))
+    sink = service.ask(thinking=True, max_tokens=50)
+    assert sink.wait().finish_reason == "length"
+    assert sink.text == "0" * 50
+    assert len(service.engine.requests) == 1
+
+
+# The first script ends inside the thinking that the prompt opened, the second one answers.
+QUITTERS = (Script(match="</think>", answer="Four."), Script(match="", answer="I ponder"))
+
+
+def test_an_end_inside_thinking_closes_it_and_the_answer_follows(start: Start) -> None:
+    service = start(*QUITTERS)
+    sink = service.ask(thinking=True, prompt=PROMPT, budget=(30, 3), max_tokens=60)
+    assert sink.wait().finish_reason == "stop"
+    assert sink.text == "I ponder\n</think>\n\nFour."
+    assert service.engine.requests[1].prompt_ids == [*PROMPT, *ids_of("I ponder"), *CLOSE_IDS]
+    assert [response.final for response in sink.responses].count(True) == 1
+
+
+def test_an_end_inside_thinking_without_room_for_an_answer_is_the_end(start: Start) -> None:
+    service = start(*QUITTERS)
+    sink = service.ask(thinking=True, prompt=PROMPT, budget=(30, 3), max_tokens=8 + len(CLOSE_IDS))
+    assert sink.wait().finish_reason == "stop"
+    assert sink.text == "I ponder"
+    assert len(service.engine.requests) == 1
+
+
+# Stop strings
+
+
+def test_a_stop_string_ends_the_answer(start: Start) -> None:
+    service = start(Script(match="", answer="One, two STOP three " * 20, token_ms=2))
+    sink = service.ask(stop_words=("STOP",), max_tokens=400)
+    assert sink.wait().finish_reason == "stop"
+    assert sink.text == "One, two STOP"  # postprocessing cuts the string itself
+    assert service.engine.aborted == [service.engine.requests[0].request_id]
+    assert service.idle(0.5)
+
+
+def test_a_stop_string_held_back_for_a_longer_one_is_the_reason(start: Start) -> None:
+    service = start(Script(match="", answer="One STOP", token_ms=1))
+    sink = service.ask(stop_words=("STOP", "One STOP it"), max_tokens=8)
+    assert sink.wait().finish_reason == "stop"
+
+
+@pytest.mark.parametrize("budget", [None, (10, 3)])
+def test_a_stop_string_does_not_end_the_thinking(start: Start, budget: tuple[int, int] | None) -> None:
+    service = start(Script(match="", thinking="Do not STOP now\nor then", answer="Go STOP here"))
+    sink = service.ask(thinking=True, budget=budget, stop_words=("STOP",), max_tokens=100)
+    assert sink.wait().finish_reason == "stop"
+    thought = "Do not STOP n" if budget else "Do not STOP now\nor then"
+    assert sink.text == f"{thought}\n</think>\n\nGo STOP"
+
+
+# Failures
+
+FAILS = Script(match="", answer="Four and five", fail_after_tokens=6, token_ms=5)
+
+
+def test_an_engines_error_comes_after_the_tokens_before_it(start: Start) -> None:
+    service = start(FAILS)
+    sink = service.ask()
+    last = sink.wait()
+    assert (last.error, last.finish_reason, last.token_ids) == ("The script fails after 6 tokens.", None, [])
+    assert sink.text == "Four a"
+    assert service.idle()
+
+
+def test_an_engines_error_in_the_delta_of_unsent_tokens_comes_after_them_too(start: Start) -> None:
+    sink = start(FAILS, interval_ms=60_000).ask()
+    last = sink.wait()
+    assert [text_of(response.token_ids) for response in sink.responses] == ["F", "our a", ""]
+    assert last.error == "The script fails after 6 tokens."
+
+
+def test_an_engines_error_is_the_only_response_of_a_request_that_does_not_stream(start: Start) -> None:
+    service = start(FAILS)
+    sink = service.ask(stream=False)
+    assert sink.wait().error == "The script fails after 6 tokens."
+    assert service.idle()
+    assert len(sink.responses) == 1
+
+
+def test_an_engine_that_takes_no_requests_is_an_error_of_the_stream(start: Start) -> None:
+    service = start(SHORT)
+    service.engine.close()
+    sink = service.ask()
+    assert sink.wait().error == "The engine was closed."
+    assert service.idle()
+
+
+def test_an_engine_that_fails_between_thinking_and_answer(start: Start) -> None:
+    service = start(Script(match="", thinking="0" * 50, answer="Four."))
+    service.engine.fail_from = 1
+    sink = service.ask(thinking=True, budget=(8, 3))
+    assert sink.wait().error == "The engine was closed."
+    assert sink.text == "0" * 11 + "\n</think>\n\n"
+
+
+class BrokenSink(Collector):
+    """A sink whose receiver breaks at the third response."""
+
+    def send(self, response: Response) -> None:
+        super().send(response)
+        if len(self.responses) == 3:
+            raise RuntimeError("broken pipe")
+
+
+def test_a_sink_that_raises_loses_only_its_own_stream(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    service = start(LONG)
+    broken = BrokenSink()
+    service.submit("broken", PROMPT, settings(max_tokens=400), broken)
+    good = service.ask(max_tokens=60)
+    assert good.wait().finish_reason == "length"
+    assert len(good.ids) == 60
+    assert service.idle(0.5)
+    assert len(broken.responses) == 3
+    assert "request broken (stream 1): response not delivered" in caplog.text
+    # And the service still serves.
+    assert service.ask(max_tokens=3).wait().finish_reason == "length"
+
+
+def test_logs_hold_no_text(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    service = start(Script(match="", answer="confidential", fail_after_tokens=8))
+    service.ask("id-7", prompt=ids_of("secret")).wait()
+    assert service.idle()
+    assert "request id-7 (stream 1) failed: The script fails after 8 tokens." in caplog.text
+    assert "secret" not in caplog.text and "conf" not in caplog.text

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nemotron_serving.errors import PackageError
+from nemotron_serving.host import CANCEL_FILE, DRAIN_FILE, HostOptions, RuntimeDir
+
+paths = st.sampled_from([Path("/packages/demo"), Path("relative"), Path("/with space/ä")])
+
+
+@given(
+    options=st.builds(
+        HostOptions,
+        package=paths,
+        runtime_dir=st.none() | paths,
+        engine_threads=st.none() | st.integers(1, 256),
+        kv_cache_gib=st.none() | st.integers(1, 256),
+        stream_interval_ms=st.none() | st.floats(0, 1e6),
+    )
+)
+def test_the_environment_reads_back_as_the_options(options: HostOptions) -> None:
+    assert HostOptions.from_environment(options.to_environment()) == options
+
+
+def test_no_interval_at_all_is_not_the_same_as_none_given() -> None:
+    environment = HostOptions(package=Path("p"), stream_interval_ms=0.0).to_environment()
+    assert environment == {"NEMOTRON_PACKAGE": "p", "NEMOTRON_STREAM_INTERVAL_MS": "0.0"}
+
+
+def test_the_package_is_enough_and_other_variables_do_not_matter() -> None:
+    environment = {"NEMOTRON_PACKAGE": "packages/demo", "NEMOTRON_URL": "x", "PATH": "y", "NEMOTRON_KV_CACHE_GIB": ""}
+    assert HostOptions.from_environment(environment) == HostOptions(package=Path("packages/demo"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [
+        ({}, "missing required field `package`"),
+        ({"NEMOTRON_PACKAGE": ""}, "missing required field `package`"),
+        ({"NEMOTRON_PACKAGE": "p", "NEMOTRON_ENGINE_THREADS": "many"}, "engine_threads"),
+        ({"NEMOTRON_PACKAGE": "p", "NEMOTRON_KV_CACHE_GIB": "1.5"}, "kv_cache_gib"),
+        ({"NEMOTRON_PACKAGE": "p", "NEMOTRON_STREAM_INTERVAL_MS": "soon"}, "stream_interval_ms"),
+    ],
+)
+def test_variables_that_do_not_fit_are_refused(environment: dict[str, str], problem: str) -> None:
+    with pytest.raises(
+        PackageError, match=rf"^NEMOTRON_\* variables: .*{problem}.*Start the server with nemotron-serve"
+    ):
+        HostOptions.from_environment(environment)
+
+
+def test_runtime_dir_follows_its_files(tmp_path: Path) -> None:
+    runtime_dir = RuntimeDir(tmp_path)
+    assert (runtime_dir.draining(), runtime_dir.cancelling()) == (False, False)
+    (tmp_path / DRAIN_FILE).touch()
+    assert (runtime_dir.draining(), runtime_dir.cancelling()) == (True, False)
+    (tmp_path / CANCEL_FILE).touch()
+    assert (runtime_dir.draining(), runtime_dir.cancelling()) == (True, True)
+
+
+def test_without_a_launcher_nothing_drains() -> None:
+    runtime_dir = RuntimeDir(None)
+    assert (runtime_dir.draining(), runtime_dir.cancelling()) == (False, False)
