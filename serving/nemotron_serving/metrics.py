@@ -28,9 +28,10 @@ class GaugeReporter:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread and let go of the gauges: Triton crashes if they outlive the model."""
         self._closing.set()
         self._thread.join()
+        self._gauges = {}
 
     def _run(self) -> None:
         while not self._closing.wait(_INTERVAL_S):

@@ -151,8 +151,8 @@ def _serve_parser() -> argparse.ArgumentParser:
     engine.add_argument(
         "--stream-interval-ms",
         metavar="MS",
-        type=_number(above=0),
-        help="least time between two responses of a stream (default: by the load)",
+        type=_number(),
+        help="least time between two responses of a stream; 0 sends each token at once (default: by the load)",
     )
 
     running = parser.add_argument_group("running")
