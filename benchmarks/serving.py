@@ -101,16 +101,21 @@ def measure_throughput(package: Path, rounds: int) -> dict[str, Any]:
 
 
 def measure_pipeline(package: Path, rounds: int) -> dict[str, Any]:
-    """64 streams from an engine that costs nothing: what the stack around the engine can carry.
+    """64 streams from an engine that takes no CPU: what the stack around the engine can carry.
 
-    Tokens/s as served by default, and responses/s when each may go out as soon as its predecessor has.
+    Tokens/s as served by default from an engine that takes no time either, and responses/s when every token of an
+    engine with 10 ms a token may go out by itself.
     """
-    streams, tokens = 64, 1000
+    streams = 64
+    cases: tuple[tuple[str, int, list[str], list[str]], ...] = (
+        ("tokens_per_s", 1000, [], []),
+        ("responses_per_s", 300, ["--token-ms", "10"], ["--stream-interval-ms", "0"]),
+    )
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
-        simulated = _simulated_package(Path(directory) / "package", package)
-        for figure, options in (("tokens_per_s", ()), ("responses_per_s", ("--stream-interval-ms", "0"))):
-            with server(simulated, *options) as served:
+        for figure, tokens, build_options, serve_options in cases:
+            simulated = _simulated_package(Path(directory) / figure, package, *build_options)
+            with server(simulated, *serve_options) as served:
                 runs = [run_streams(served.address, ["[sim:random]"] * streams, tokens) for _ in range(rounds + 1)]
             results[f"pipeline_{figure}"] = {str(streams): statistics.median(run[figure] for run in runs[1:])}
     return results
@@ -160,9 +165,9 @@ def _ttft_overhead(raw: RawEngine, served: Server, numbers: Iterator[int], pairs
     return statistics.median(differences)
 
 
-def _simulated_package(path: Path, tokenizer_from: Path) -> Path:
+def _simulated_package(path: Path, tokenizer_from: Path, *options: str) -> Path:
     program = str(Path(sys.executable).parent / "nemotron-build")
-    command = [program, "simulated", "-o", str(path), "--tokenizer-from", str(tokenizer_from)]
+    command = [program, "simulated", "-o", str(path), "--tokenizer-from", str(tokenizer_from), *options]
     subprocess.run(command, check=True, capture_output=True)
     return path
 

@@ -1,0 +1,90 @@
+"""What README and docs show is run: Python and curl against a real server, and the options of every command exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from tests.integration.conftest import BIN, ROOT, Server
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^(?:\$ )?(nemotron-(?:serve|build)(?: (?:check|demo|simulated|verify)\b)?)(.*)", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#]+\.md)")
+
+
+def blocks(language: str) -> list[ParameterSet]:
+    return [
+        pytest.param(text, id=f"{page.name}-{number}")
+        for page in PAGES
+        for number, (found, text) in enumerate(BLOCK.findall(page.read_text()))
+        if found == language
+    ]
+
+
+def at(server: Server, text: str) -> str:
+    """The example with the test server's addresses."""
+    return text.replace("http://127.0.0.1:8000", server.http_url).replace("127.0.0.1:8001", server.grpc_address)
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def json_objects(text: str) -> Iterator[dict[str, object]]:
+    """The objects in a text, whatever stands between them."""
+    decoder, position = json.JSONDecoder(), 0
+    while (begin := text.find("{", position)) >= 0:
+        found, position = decoder.raw_decode(text, begin)
+        yield found
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_examples_run(demo_server: Server, code: str) -> None:
+    done = run([sys.executable, "-c", at(demo_server, code)])
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("script", blocks("bash"))
+def test_curl_examples_run(demo_server: Server, script: str) -> None:
+    done = run(["bash", "-ec", at(demo_server, script)])
+    answers = list(json_objects(done.stdout))
+    assert answers
+    # The one example of an error shows its answer too.
+    shown = [answer for answer in answers if "error" in answer]
+    assert len(shown) == script.count('"max_tokens": -1')
+
+
+@pytest.mark.parametrize("text", blocks("json"))
+def test_json_examples_are_json(text: str) -> None:
+    json.loads(text)
+
+
+def test_the_error_that_is_shown_is_the_one_that_comes(demo_server: Server) -> None:
+    _, body = demo_server.post("/v2/models/ensemble/generate", {"text_input": "Hi", "max_tokens": -1})
+    assert body in (ROOT / "docs" / "requests.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_the_options_that_are_shown(page: Path) -> None:
+    for command, rest in COMMAND.findall(page.read_text()):
+        program, *sub = command.split()
+        done = run([str(BIN / program), *sub, "--help"])
+        ours = rest.partition(" -- ")[0]
+        for option in re.findall(r"(?<=\s)--?[a-z][\w-]*", ours):
+            assert option in done.stdout, f"{command} has no {option}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).is_file(), target
