@@ -93,7 +93,8 @@ def serving_config(vocabulary: GgufVocabulary) -> ServingConfig:
         default_system_prompt=system_prompt[1],
         stop_token_ids=(vocabulary.eos_token_id, vocabulary.tokens.index(_END_OF_TEXT)),
         max_tokens=DEFAULT_MAX_TOKENS,
-        sampling_on=SamplingDefaults(temperature=0.6, top_p=0.95, repetition_penalty=1.1),
+        # Greedy in both modes: so small a model loses its thread when it samples.
+        sampling_on=SamplingDefaults(temperature=0.0, repetition_penalty=1.1),
         sampling_off=SamplingDefaults(temperature=0.0, repetition_penalty=1.1),
         thinking=ThinkingPolicy(
             default=False,
