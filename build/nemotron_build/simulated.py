@@ -71,6 +71,10 @@ def build_simulated(target: Path, options: SimulatedOptions, *, force: bool, ste
         ValueError: a time or size out of range, see `SimulatedConfig`.
         PackageError: `tokenizer_from` is not a package.
     """
+    if options.kv_cache_tokens < options.max_seq_len:
+        raise ValueError(
+            f"kv_cache_tokens is {options.kv_cache_tokens}, expected at least max_seq_len {options.max_seq_len}"
+        )
     scripts = read_scripts(options.script)
     with staged(target) as work:
         donor = Package.load(options.tokenizer_from) if options.tokenizer_from else None

@@ -52,6 +52,7 @@ class Client:
         Raises:
             NemotronError: see `nemotron_client`'s errors.
             TypeError: an option that does not exist, or of another type.
+            ValueError: a number out of its type's range.
         """
         with self._start(messages, stream=False, **options) as stream:
             return stream.get_final()
@@ -87,7 +88,7 @@ class Client:
 
     def _start(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatStream:
         request_id = uuid.uuid4().hex
-        given = {name: value for name, value in options.items() if value is not None}
+        given = {name: value for name, value in options.items() if value is not None and value != []}
         inputs = {"messages": json.dumps(messages, ensure_ascii=False), **given}
         request = infer_request(ENSEMBLE, request_id, inputs, OUTPUTS)
         call = self._stub.ModelStreamInfer(iter([request]))

@@ -44,7 +44,8 @@ def infer_request(model: str, request_id: str, inputs: Mapping[str, Any], output
     """A ModelInferRequest; each input becomes a tensor of shape [1, n].
 
     Raises:
-        TypeError: a name that is no option, or a value that does not fit its type.
+        TypeError: a name that is no option, or a value of another type.
+        ValueError: an integer out of its type's range, or text that is not Unicode.
     """
     request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
     for name, value in inputs.items():
@@ -69,12 +70,31 @@ def output_values(response: Any) -> dict[str, Any]:
     return values
 
 
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "BOOL": (bool,),
+    "BYTES": (str,),
+    "FP32": (int, float),
+    "INT32": (int,),
+    "UINT64": (int,),
+}
+
+
 def _encode(name: str, values: list[Any]) -> bytes:
     dtype = _DTYPES[name]
-    try:
-        if dtype == "BYTES":
-            encoded: bytes = serialize_byte_tensor(np.array([text.encode() for text in values], np.object_)).item()
-            return encoded
-        return np.array(values, triton_to_np_dtype(dtype)).tobytes()
-    except (AttributeError, OverflowError, TypeError, ValueError) as error:
-        raise TypeError(f"{name}: {values!r} was given, expected {dtype}") from error
+    accepted = _PYTHON_TYPES[dtype]
+    for value in values:
+        # A bool is an int to Python, but never what is meant here.
+        if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
+            expected = " or ".join(kind.__name__ for kind in accepted)
+            raise TypeError(f"{name}: {type(value).__name__} was given, expected {expected}")
+    if dtype == "BYTES":
+        texts = np.array([text.encode() for text in values], np.object_)
+        encoded: bytes = serialize_byte_tensor(texts).item()
+        return encoded
+    numpy_type = np.dtype(triton_to_np_dtype(dtype))
+    if numpy_type.kind in "iu":
+        limits = np.iinfo(numpy_type)
+        for value in values:
+            if not limits.min <= value <= limits.max:
+                raise ValueError(f"{name}: {value} was given, expected {limits.min} to {limits.max}")
+    return np.array(values, numpy_type).tobytes()

@@ -196,6 +196,9 @@ NUMPY_TYPES: dict[str, Any] = {
 }
 
 
+_SHOWN_CHARACTERS = 100  # of a refused value, in the message
+
+
 def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Tensor, ...]) -> dict[str, Any]:
     """Python values of the inputs that were sent: scalars and lists; strings from UTF-8.
 
@@ -223,9 +226,15 @@ def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Tensor, 
         elif refused := [value for value in values if value not in tensor.only]:
             accepted = f" or send {tensor.only[-1]!r}" if tensor.only else ""
             raise InvalidRequestError(
-                tensor.name, f"{refused[0]!r} was given, which this server does not support; leave it out{accepted}"
+                tensor.name,
+                f"{_shortened(refused[0])} was given, which this server does not support; leave it out{accepted}",
             )
     return fields
+
+
+def _shortened(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
 
 
 def _text(name: str, value: bytes | str) -> str:

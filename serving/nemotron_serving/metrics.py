@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Protocol
+
+_log = logging.getLogger(__name__)
 
 _INTERVAL_S = 0.25
 
@@ -35,7 +38,11 @@ class GaugeReporter:
 
     def _run(self) -> None:
         while not self._closing.wait(_INTERVAL_S):
-            self._publish()
+            try:
+                self._publish()
+            except Exception:
+                # Draining reads these gauges: one failed update must not freeze them.
+                _log.exception("metrics not published")
 
     def _publish(self) -> None:
         for name, value in self._read().items():

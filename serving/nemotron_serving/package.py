@@ -28,6 +28,9 @@ SERVING = "serving.json"
 TOKENIZER = "tokenizer.json"
 ENGINE_DIR = "engine"
 
+_CPU_ENGINES = ("openvino", "simulated")
+_MAX_TIMEOUT_MS = 2**31 - 1
+
 _T = TypeVar("_T")
 
 
@@ -53,7 +56,8 @@ class ThinkingPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             the first output thinking.
         prefill_off: The same with thinking off.
         max_thinking_tokens: Budget where the caller gives none; None leaves the end to the model.
-        min_answer_tokens: Part of max_tokens that thinking may never use up.
+        min_answer_tokens: Part of max_tokens kept for the answer; where there is no room for it, less is thought,
+            at the least one token.
     """
 
     default: bool
@@ -79,6 +83,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_batch_size: int
     max_waiting: int
     default_timeout_ms: int
+
+    @property
+    def max_in_flight(self) -> int:
+        """Requests admitted at one time."""
+        return self.max_batch_size + self.max_waiting
 
 
 class ServingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -205,6 +214,9 @@ class Package:
                 f"{self.path} was built for {wanted}, this machine is {here}. "
                 "Build the package on this kind of machine."
             )
+        device = self.manifest.engine.device
+        if self.manifest.engine.kind in _CPU_ENGINES and device != "cpu":
+            raise PackageError(f"{self.path} names the device {device!r}, its engine runs on 'cpu'. Build it again.")
 
 
 def check_engine_version(spec: EngineSpec, installed: str) -> None:
@@ -256,6 +268,16 @@ def _check_limits(serving: ServingConfig, where: Path) -> None:
         least = 0 if name == "max_waiting" else 1
         if value < least:
             raise PackageError(f"{where}: limits.{name} is {value}, expected at least {least}.")
+    if limits.default_timeout_ms > _MAX_TIMEOUT_MS:
+        raise PackageError(
+            f"{where}: limits.default_timeout_ms is {limits.default_timeout_ms}, expected at most {_MAX_TIMEOUT_MS}."
+        )
+    if thinking.min_answer_tokens >= limits.max_seq_len:
+        raise PackageError(f"{where}: thinking.min_answer_tokens {thinking.min_answer_tokens} leaves no room to think.")
+    for name, sampling in (("sampling_on", serving.sampling_on), ("sampling_off", serving.sampling_off)):
+        fits = 0 <= sampling.temperature <= 10 and 0 < sampling.top_p <= 1 and sampling.top_k >= 0
+        if not (fits and 0 < sampling.repetition_penalty <= 10):
+            raise PackageError(f"{where}: {name} is out of range: {sampling}.")
     if not serving.stop_token_ids:
         raise PackageError(f"{where}: stop_token_ids is empty, expected at least one token that ends the output.")
     if serving.max_tokens < 1:

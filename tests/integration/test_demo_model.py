@@ -105,9 +105,9 @@ def test_sync_grpc_stream(demo_server: Server) -> None:
         while True:
             result, error = results.get(timeout=60)
             assert error is None
+            responses.append(values_of(result))
             if result.get_response().parameters["triton_final_response"].bool_param:
                 break
-            responses.append(values_of(result))
         client.stop_stream()
     assert "Paris" in Answer(responses).text()
 

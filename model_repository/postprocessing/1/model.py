@@ -13,7 +13,9 @@ STREAMS = "nemotron_postprocessing_streams"
 class TritonPythonModel:
     def initialize(self, _args):
         package, _ = open_package()
-        self._postprocessor = Postprocessor(Vocabulary.load(package.tokenizer_path))
+        self._postprocessor = Postprocessor(
+            Vocabulary.load(package.tokenizer_path), package.serving.limits.max_in_flight
+        )
         self._gauges = report_gauges(
             "postprocessing",
             {STREAMS: "Streams that postprocessing keeps state for"},

@@ -17,6 +17,7 @@ from nemotron_serving.generation.settings import (
     GenerationSettings,
     ThinkingBudget,
     check_range,
+    check_stop_words,
     resolve_sampling,
     resolve_stop_ids,
 )
@@ -56,6 +57,7 @@ class Preprocessor:
         timeout_ms = fields.get("timeout_ms", config.limits.default_timeout_ms)
         check_range("timeout_ms", timeout_ms)
         stop_words = tuple(filter(None, fields.get("stop_words", ())))
+        check_stop_words("stop_words", stop_words)
         settings = GenerationSettings(
             sampling=resolve_sampling(fields, config.sampling_on if thinking else config.sampling_off, names={}),
             max_tokens=max_tokens,
@@ -127,10 +129,16 @@ class Preprocessor:
                 raise InvalidRequestError("max_thinking_tokens", "thinking is off; send thinking=true with it")
         if budget is None or not thinking:
             return None
+        # One token of thinking, one of grace, the closing tag and one of the answer.
+        least = len(self._close_ids) + 3
+        if max_tokens < least:
+            if "max_thinking_tokens" in fields:
+                raise InvalidRequestError("max_tokens", f"{max_tokens} is too few to think and answer; send {least}")
+            return None
         # The grace and the closing tag must fit in front of the answer's reserve as well.
         room = math.floor((max_tokens - policy.min_answer_tokens - len(self._close_ids)) / (1 + _GRACE))
-        budget = min(budget, room)
-        return ThinkingBudget(budget, math.ceil(budget * _GRACE), self._close_ids) if budget > 0 else None
+        budget = max(1, min(budget, room))
+        return ThinkingBudget(budget, math.ceil(budget * _GRACE), self._close_ids)
 
 
 def _opens_thinking(parts: list[PromptPart]) -> bool:

@@ -10,6 +10,8 @@ import msgspec
 
 EngineFinish = Literal["stop", "length"]
 
+_GREEDY_BELOW = 1e-6  # dividing logits by less overflows
+
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the next token is chosen.
@@ -34,7 +36,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def greedy(self) -> bool:
         """Whether the most probable token is always taken."""
-        return self.temperature == 0 or self.top_k == 1
+        return self.temperature < _GREEDY_BELOW or self.top_k == 1
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,10 @@ class Engine(Protocol):
         """
 
     def abort(self, request_id: int) -> None:
-        """Stop a request soon. Deltas on their way may still arrive, a last one need not. Unknown ids are ignored."""
+        """Stop a request soon; never raises, and ignores unknown ids.
+
+        Deltas on their way may still arrive, a last one need not.
+        """
 
     def stats(self) -> EngineStats:
         """What the engine does at this moment."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import socket
 import subprocess
 import sys
@@ -35,14 +37,16 @@ class OpenVINOEngine:
                 one sequence of the package's max_seq_len.
         """
         self._callbacks: dict[int, OnDelta] = {}
-        self._lock = threading.Lock()  # guards the callbacks and the order of frames
+        self._lock = threading.Lock()  # guards the callbacks, and that an abort is queued after its submit
+        self._orders: queue.SimpleQueue[Submit | Abort | None] = queue.SimpleQueue()
         self._closed = False
         self._scheduled, self._kv_cache_used = 0, 0.0
         self._worker, self._connection = _start_worker()
-        self._send(Start(str(package.path), options.kv_cache_gib, options.engine_threads))
         try:
+            start = Start(str(package.path), options.kv_cache_gib, options.engine_threads)
+            self._connection.send_bytes(msgspec.msgpack.encode(start))
             answer = msgspec.msgpack.decode(self._connection.recv_bytes(), type=ANSWERS)
-        except EOFError:
+        except (EOFError, ConnectionError):
             self._worker.wait()
             raise PackageError(f"{_DIED} It could not load {package.engine_path}; its log says why.") from None
         if isinstance(answer, Refused):
@@ -50,8 +54,13 @@ class OpenVINOEngine:
             raise PackageError(answer.reason)
         limits = package.serving.limits
         self.limits = EngineLimits(limits.max_batch_size, limits.max_seq_len, answer.kv_cache_tokens)
-        self._reader = threading.Thread(target=self._read, name="nemotron-openvino", daemon=True)
-        self._reader.start()
+        # Writing may block for as long as the worker takes; no caller of submit or abort waits for it.
+        self._threads = [
+            threading.Thread(target=self._read, name="nemotron-openvino", daemon=True),
+            threading.Thread(target=self._write, name="nemotron-openvino-orders", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, request: EngineRequest, on_delta: OnDelta) -> None:
         """See `Engine.submit`."""
@@ -59,13 +68,13 @@ class OpenVINOEngine:
             if self._closed:
                 raise EngineError("The engine was closed, or its process has ended.")
             self._callbacks[request.request_id] = on_delta
-            self._send(Submit(request))
+            self._orders.put(Submit(request))
 
     def abort(self, request_id: int) -> None:
         """See `Engine.abort`."""
         with self._lock:
             if self._callbacks.pop(request_id, None) is not None:
-                self._send(Abort(request_id))
+                self._orders.put(Abort(request_id))
 
     def stats(self) -> EngineStats:
         """See `Engine.stats`."""
@@ -85,14 +94,16 @@ class OpenVINOEngine:
         except subprocess.TimeoutExpired:
             self._worker.kill()
             self._worker.wait()
-        self._reader.join()
+        self._orders.put(None)
+        for thread in self._threads:
+            thread.join()
         self._connection.close()
 
-    def _send(self, frame: msgspec.Struct) -> None:
-        try:
-            self._connection.send_bytes(msgspec.msgpack.encode(frame))
-        except OSError as error:
-            raise EngineError(_DIED) from error
+    def _write(self) -> None:
+        # After the worker's end the reader has failed every request; what is still queued has nobody to wait for it.
+        with contextlib.suppress(OSError):
+            while (order := self._orders.get()) is not None:
+                self._connection.send_bytes(msgspec.msgpack.encode(order))
 
     def _read(self) -> None:
         try:

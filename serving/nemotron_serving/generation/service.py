@@ -58,7 +58,7 @@ class GenerationService:
     ) -> None:
         self._engine = engine
         self._vocabulary = vocabulary
-        self._capacity = limits.max_batch_size + limits.max_waiting
+        self._capacity = limits.max_in_flight
         self._runtime_dir = runtime_dir
         self._fixed_interval_s = None if stream_interval_ms is None else stream_interval_ms / 1000
         self._ids = itertools.count(1)
@@ -94,6 +94,7 @@ class GenerationService:
         )
         with self._lock:
             if len(self._streams) >= self._capacity:
+                self._stops.finished(client_id)
                 raise UnavailableError(
                     f"This server has {len(self._streams)} requests in flight, which is its limit; try again later."
                 )
@@ -183,7 +184,7 @@ class GenerationService:
         except EngineError as error:
             stream.fail(str(error))
         except Exception:
-            _log.exception("request %s (stream %d)", stream.client_id, stream.stream_id)
+            _log.exception("request %r (stream %d)", stream.client_id, stream.stream_id)
             stream.fail("unexpected error, see the server's log")
         self._schedule(stream)
 
@@ -226,11 +227,11 @@ class GenerationService:
                 stream.sink.send(response)
         except Exception:
             # The receiver is gone in a way that Triton did not tell before.
-            _log.exception("request %s (stream %d): response not delivered", stream.client_id, stream.stream_id)
+            _log.exception("request %r (stream %d): response not delivered", stream.client_id, stream.stream_id)
             stream.end("cancelled")
         if stream.finished:
             if stream.error is not None:
-                _log.error("request %s (stream %d) failed: %s", stream.client_id, stream.stream_id, stream.error)
+                _log.error("request %r (stream %d) failed: %s", stream.client_id, stream.stream_id, stream.error)
             with self._lock:
                 del self._streams[stream.stream_id]
                 self._stops.finished(stream.client_id)

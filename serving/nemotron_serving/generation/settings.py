@@ -17,11 +17,13 @@ from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.package import SamplingDefaults
 
 _INT32_MAX = 2**31 - 1
+_MAX_STOP_WORDS = 32  # each is looked for in every token's text, on a thread that all streams share
+_MAX_STOP_WORD_CHARACTERS = 256
 _RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0.0, 10.0),
     "top_p": (0.0, 1.0),
     "top_k": (0, _INT32_MAX),
-    "repetition_penalty": (0.01, 10.0),
+    "repetition_penalty": (0.001, 10.0),
     "presence_penalty": (-2.0, 2.0),
     "frequency_penalty": (-2.0, 2.0),
     "min_tokens": (0, _INT32_MAX),
@@ -96,6 +98,21 @@ def resolve_stop_ids(given: Mapping[str, Any], defaults: tuple[int, ...], vocabu
     return (*defaults, end_id)
 
 
+def check_stop_words(field: str, stop_words: tuple[str, ...]) -> None:
+    """Refuse more or longer stop words than can be matched in passing.
+
+    Raises:
+        InvalidRequestError: naming the field, what was given and the limit.
+    """
+    if len(stop_words) > _MAX_STOP_WORDS:
+        raise InvalidRequestError(field, f"{len(stop_words)} were given, expected at most {_MAX_STOP_WORDS}")
+    longest = max(map(len, stop_words), default=0)
+    if longest > _MAX_STOP_WORD_CHARACTERS:
+        raise InvalidRequestError(
+            field, f"one of {longest} characters was given, expected at most {_MAX_STOP_WORD_CHARACTERS}"
+        )
+
+
 def check_settings(settings: GenerationSettings, vocabulary_size: int) -> None:
     """Refuse settings that preprocessing would not have written.
 
@@ -107,6 +124,8 @@ def check_settings(settings: GenerationSettings, vocabulary_size: int) -> None:
     for field in Sampling.__struct_fields__:
         if field in _RANGES:
             check_range("request_settings", getattr(settings.sampling, field), rule=field)
+    if settings.output is not None:
+        check_stop_words("request_settings", settings.output.stop_words)
     budget = settings.budget
     ids = settings.stop_token_ids + (budget.close_ids if budget else ())
     if not settings.stop_token_ids or not all(0 <= index < vocabulary_size for index in ids):

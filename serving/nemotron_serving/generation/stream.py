@@ -7,9 +7,12 @@ the service's one thread.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+import msgspec
 
 from nemotron_serving.engine.base import Delta, Engine, EngineRequest
 from nemotron_serving.generation.settings import GenerationSettings
@@ -26,7 +29,7 @@ class Response:
     """What the caller gets at one time.
 
     Attributes:
-        stream_id: Unique in the life of this process.
+        stream_key: Names the stream to postprocessing; nobody else can guess it.
         token_ids: New output tokens.
         num_input_tokens: Tokens of the prompt.
         num_output_tokens: Output tokens so far.
@@ -36,7 +39,7 @@ class Response:
         error: Set in the last response of a request that failed.
     """
 
-    stream_id: int
+    stream_key: str
     token_ids: list[int]
     num_input_tokens: int
     num_output_tokens: int
@@ -89,6 +92,7 @@ class Stream:
     last_sent: float = 0.0
     queued: bool = False
     begun: bool = False
+    _key: str = field(default_factory=lambda: secrets.token_hex(8))
     _engine_id: int = 0
     _output_ids: list[int] = field(default_factory=list)
     _sent: int = 0
@@ -167,7 +171,7 @@ class Stream:
         begins = None if self.begun else self.settings.output
         self.begun = True
         return Response(
-            stream_id=self.stream_id,
+            stream_key=self._key,
             token_ids=token_ids,
             num_input_tokens=len(self.prompt_ids),
             num_output_tokens=self._sent,
@@ -216,11 +220,13 @@ class Stream:
 
     def _submit(self, engine_id: int) -> None:
         self._engine_id = engine_id
+        sampling = self.settings.sampling
+        min_tokens = max(0, sampling.min_tokens - len(self._output_ids))
         request = EngineRequest(
             request_id=engine_id,
             prompt_ids=self.prompt_ids + self._output_ids,
             max_tokens=self.settings.max_tokens - len(self._output_ids),
-            sampling=self.settings.sampling,
+            sampling=msgspec.structs.replace(sampling, min_tokens=min_tokens),
             stop_token_ids=frozenset(self.settings.stop_token_ids),
         )
         self.engine.submit(request, lambda delta: self.deliver(self, engine_id, delta))

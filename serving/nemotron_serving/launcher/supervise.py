@@ -105,6 +105,7 @@ class Supervisor:
             if child and (status := child.status()) is not None:
                 return status
             if (death := server.death()) is not None:
+                ready_file.remove()
                 self._restart(server, death)
                 restarts += 1
                 ready_file.write(server, restarts)

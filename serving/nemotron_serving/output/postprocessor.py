@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from nemotron_serving.errors import EngineError
+from nemotron_serving.errors import EngineError, InvalidRequestError
 from nemotron_serving.output.assembler import Assembler, OutputDelta, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 
@@ -16,13 +16,13 @@ class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the generating model says with the token ids of a response: the JSON of `stream_event`.
 
     Attributes:
-        stream_id: Unique among the streams of the generating process.
+        stream_key: Names the stream; only the generating model and postprocessing know it.
         begins: In the first response of a stream, how to read it.
         finish_reason: In the last response.
         error: In the last response of a stream that failed.
     """
 
-    stream_id: int
+    stream_key: str
     begins: OutputRules | None = None
     finish_reason: str = ""
     error: str = ""
@@ -39,9 +39,10 @@ class TextDelta(NamedTuple):
 class Postprocessor:
     """Keeps one assembler a stream, from its first response to its last."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, max_streams: int) -> None:
         self._vocabulary = vocabulary
-        self._streams: dict[int, Assembler] = {}
+        self._max_streams = max_streams
+        self._streams: dict[str, Assembler] = {}
 
     def __len__(self) -> int:
         """Streams with state: 0 when nothing is in flight."""
@@ -51,20 +52,30 @@ class Postprocessor:
         """Read one response.
 
         Raises:
+            InvalidRequestError: an event that the generating model would not send.
             EngineError: the stream has failed in the generating model, or its beginning is not known.
         """
-        event = msgspec.json.decode(event_json, type=StreamEvent)
-        if event.begins is not None:
-            self._streams[event.stream_id] = Assembler(self._vocabulary, event.begins)
-        assembler = self._streams.get(event.stream_id)
+        event = self._read(event_json)
+        assembler = self._streams.get(event.stream_key)
         last = bool(event.finish_reason or event.error)
         if last:
-            self._streams.pop(event.stream_id, None)
+            self._streams.pop(event.stream_key, None)
         if event.error:
             raise EngineError(event.error)
         if assembler is None:
-            raise EngineError(f"stream {event.stream_id} is not known; it began before postprocessing was restarted")
+            raise EngineError("the stream is not known; it began before postprocessing was restarted")
         delta = assembler.feed(token_ids)
         if last:
             delta = OutputDelta(*(new + rest for new, rest in zip(delta, assembler.flush(), strict=True)))
         return TextDelta(delta, assembler.num_reasoning_tokens, event.finish_reason)
+
+    def _read(self, event_json: bytes) -> StreamEvent:
+        try:
+            event = msgspec.json.decode(event_json, type=StreamEvent)
+        except msgspec.DecodeError as error:
+            raise InvalidRequestError("stream_event", f"{error}; it is written by the generating model") from error
+        if event.begins is not None:
+            if event.stream_key in self._streams or len(self._streams) >= self._max_streams:
+                raise InvalidRequestError("stream_event", "a stream that has begun, or one too many")
+            self._streams[event.stream_key] = Assembler(self._vocabulary, event.begins)
+        return event

@@ -35,7 +35,7 @@ class ResponseSink:
         if response.error is not None and not response.for_text:
             self.fail(EngineError(response.error))
             return
-        event = StreamEvent(response.stream_id, response.begins, response.finish_reason or "", response.error or "")
+        event = StreamEvent(response.stream_key, response.begins, response.finish_reason or "", response.error or "")
         tensors = _tensors(response.token_ids, response.finish_reason or "", msgspec.json.encode(event))
         counts = {
             "num_input_tokens": np.array([[response.num_input_tokens]], np.int32),

@@ -113,6 +113,11 @@ class Running:
         return info
 
     @property
+    def restarts(self) -> int:
+        """How often it was restarted; 0 while it is down."""
+        return int(self.info["restarts"]) if self.ready_file.exists() else 0
+
+    @property
     def grpc_address(self) -> str:
         return str(self.info["grpc_url"]).partition("://")[2]
 

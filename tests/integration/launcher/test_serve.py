@@ -36,7 +36,7 @@ def test_a_killed_model_process_fails_its_streams_and_comes_back(start: Start) -
         _, error = stream.end(timeout=5)
         assert error is not None
         assert time.monotonic() - killed_at < 5
-    wait_until(lambda: server.info["restarts"] == 1, 20)
+    wait_until(lambda: server.restarts == 1, 20)
     with open_stream(server.grpc_address, 2) as stream:
         assert stream.end(timeout=5) == (2, None)
     assert time.monotonic() - killed_at < 20
@@ -51,7 +51,7 @@ def test_a_killed_engine_process_restarts_the_server(start: Start, repository: P
     server.wait_ready()
     (worker,) = psutil.Process(server.info["model_pids"]["ensemble"]).children()
     worker.kill()
-    wait_until(lambda: server.info["restarts"] == 1, 20)
+    wait_until(lambda: server.restarts == 1, 20)
     assert "a process that model 'ensemble' had started died" in server.output.read_text()
 
 
@@ -59,7 +59,7 @@ def test_a_killed_triton_comes_back(start: Start) -> None:
     server = start()
     server.wait_ready()
     os.kill(server.info["triton_pid"], signal.SIGKILL)
-    wait_until(lambda: server.info["restarts"] == 1, 20)
+    wait_until(lambda: server.restarts == 1, 20)
     with open_stream(server.grpc_address, 2) as stream:
         assert stream.end(timeout=5) == (2, None)
 

@@ -212,10 +212,15 @@ def test_budget_grace_tag_and_answer_fit_in_max_tokens(
     preprocessor = with_config(package, max_thinking_tokens=default, min_answer_tokens=reserve)
     fields = {"max_tokens": max_tokens, "max_thinking_tokens": asked}
     sent = {name: value for name, value in fields.items() if value is not None}
-    _, settings = preprocessor.prepare({**HI_ON, **sent})
     wanted = asked or default
+    least = len(CLOSE_IDS) + 3
+    if asked and max_tokens and max_tokens < least:
+        with pytest.raises(InvalidRequestError, match=f"^max_tokens: {max_tokens} is too few .* send {least}$"):
+            preprocessor.prepare({**HI_ON, **sent})
+        return
+    _, settings = preprocessor.prepare({**HI_ON, **sent})
     room = settings.max_tokens - reserve - len(CLOSE_IDS)
-    if wanted is None or room < 2:
+    if wanted is None or settings.max_tokens < least:
         assert settings.budget is None
         return
     assert settings.budget is not None
@@ -223,17 +228,26 @@ def test_budget_grace_tag_and_answer_fit_in_max_tokens(
     used = settings.budget.max_tokens + settings.budget.grace_tokens
     assert 1 <= settings.budget.max_tokens <= wanted
     assert settings.budget.grace_tokens == -(-settings.budget.max_tokens // 10)
-    assert used <= room
+    # Where there is no room for the reserve, one token is thought.
+    assert used <= max(room, 2) <= settings.max_tokens - len(CLOSE_IDS) - 1
     # And no smaller than it has to be.
     assert settings.budget.max_tokens == wanted or used + 2 > room
 
 
-def test_every_budget_leaves_the_answer_its_reserve(preprocessor: Preprocessor) -> None:
-    for max_tokens in range(1, 900):
+def test_every_budget_leaves_the_answer_its_reserve_where_there_is_room(preprocessor: Preprocessor) -> None:
+    least = len(CLOSE_IDS) + 3
+    for max_tokens in range(least, 900):
         _, settings = preprocessor.prepare({**HI_ON, "max_tokens": max_tokens, "max_thinking_tokens": INT32_MAX})
-        if settings.budget is not None:
-            used = settings.budget.max_tokens + settings.budget.grace_tokens + len(CLOSE_IDS)
-            assert used + 16 <= max_tokens
+        assert settings.budget is not None
+        used = settings.budget.max_tokens + settings.budget.grace_tokens + len(CLOSE_IDS)
+        assert used + min(16, max_tokens - least + 1) <= max_tokens
+
+
+@pytest.mark.parametrize(("words", "message"), [(["a"] * 33, "33 were given"), (["a" * 257], "one of 257 characters")])
+def test_stop_words_are_bounded(preprocessor: Preprocessor, words: list[str], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"^stop_words: {message}"):
+        preprocessor.prepare({**HI, "stop_words": words})
+    assert preprocessor.prepare({**HI, "stop_words": ["a" * 256] * 32})[1].output is not None
 
 
 def test_a_format_whose_control_tokens_the_tokenizer_lacks_is_refused(tmp_path: Path) -> None:

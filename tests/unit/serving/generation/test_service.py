@@ -89,7 +89,7 @@ def test_a_stream_in_order_with_running_totals(start: Start) -> None:
     totals = [response.num_output_tokens for response in sink.responses]
     assert totals == sorted(totals) and totals[-1] == 5
     assert {response.num_input_tokens for response in sink.responses} == {2}
-    assert len({response.stream_id for response in sink.responses}) == 1
+    assert len({response.stream_key for response in sink.responses}) == 1
     assert [response.final for response in sink.responses] == [False] * (len(totals) - 1) + [True]
     assert len(sink.responses) > 2
 
@@ -517,7 +517,7 @@ def test_a_sink_that_raises_loses_only_its_own_stream(start: Start, caplog: pyte
     assert len(good.ids) == 60
     assert service.idle(0.5)
     assert len(broken.responses) == 3
-    assert "request broken (stream 1): response not delivered" in caplog.text
+    assert "request 'broken' (stream 1): response not delivered" in caplog.text
     # And the service still serves.
     assert service.ask(max_tokens=3).wait().finish_reason == "length"
 
@@ -526,5 +526,5 @@ def test_logs_hold_no_text(start: Start, caplog: pytest.LogCaptureFixture) -> No
     service = start(Script(match="", answer="confidential", fail_after_tokens=8))
     service.ask("id-7", prompt=ids_of("secret")).wait()
     assert service.idle()
-    assert "request id-7 (stream 1) failed: The script fails after 8 tokens." in caplog.text
+    assert "request 'id-7' (stream 1) failed: The script fails after 8 tokens." in caplog.text
     assert "secret" not in caplog.text and "conf" not in caplog.text
