@@ -72,8 +72,9 @@ def build_simulated(target: Path, options: SimulatedOptions, *, force: bool, ste
         PackageError: `tokenizer_from` is not a package.
     """
     if options.kv_cache_tokens < options.max_seq_len:
-        raise ValueError(
-            f"kv_cache_tokens is {options.kv_cache_tokens}, expected at least max_seq_len {options.max_seq_len}"
+        raise BuildError(
+            f"--kv-cache-tokens is {options.kv_cache_tokens}, expected at least the --max-seq-len of one request, "
+            f"{options.max_seq_len}."
         )
     scripts = read_scripts(options.script)
     with staged(target) as work:

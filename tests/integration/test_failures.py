@@ -116,6 +116,24 @@ def test_wrong_types_and_shapes_are_refused(simulated_server: Server) -> None:
         assert word in error
 
 
+def test_a_name_that_is_no_input_is_refused_over_http(simulated_server: Server) -> None:
+    status, body = simulated_server.post("/v2/models/ensemble/generate", {"text_input": "Hi", "temprature": 0.5})
+    assert status == 400
+    assert "temprature: is no input of this model" in body
+
+
+def test_nobody_else_can_touch_a_stream(simulated_server: Server) -> None:
+    """Postprocessing is callable, but a stream's key is a secret of the models."""
+    with grpcclient.InferenceServerClient(simulated_server.grpc_address) as client:
+        for key in range(1, 20):
+            ids = grpcclient.InferInput("output_ids", [1, 1, 1], "INT32")
+            ids.set_data_from_numpy(np.array([[[5]]], np.int32))
+            event = tensor("stream_event", json.dumps({"stream_key": str(key), "finish_reason": "stop"}))
+            with pytest.raises(grpcclient.InferenceServerException, match="not known"):
+                client.infer("postprocessing", [ids, event])
+    assert nothing_left(simulated_server)
+
+
 def test_status_code_of_a_unary_call(simulated_server: Server) -> None:
     with grpcclient.InferenceServerClient(simulated_server.grpc_address) as client:
         with pytest.raises(grpcclient.InferenceServerException) as caught:
