@@ -90,7 +90,7 @@ class Assembler:
                 text = self._stop.feed(piece.content)
                 raw.append(text)
                 content.append(text)
-            elif not self.stopped:
+            else:
                 raw.append(piece.raw)
                 reasoning.append(piece.reasoning)
         return OutputDelta("".join(raw), "".join(reasoning), "".join(content))
