@@ -16,7 +16,7 @@ import hashlib
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -58,6 +58,11 @@ class ThinkingPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_thinking_tokens: Budget where the caller gives none; None leaves the end to the model.
         min_answer_tokens: Part of max_tokens kept for the answer; where there is no room for it, less is thought,
             at the least one token.
+        system_on: The first system line with thinking on, such as `detailed thinking on`; empty for a model that is
+            not switched by its system prompt.
+        system_off: The same with thinking off.
+        system_text: Where a caller's own system text goes when such a line is written: to the head of the first
+            `user` turn, or below the line in the `system` turn.
     """
 
     default: bool
@@ -65,6 +70,9 @@ class ThinkingPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefill_off: str
     max_thinking_tokens: int | None
     min_answer_tokens: int
+    system_on: str = ""
+    system_off: str = ""
+    system_text: Literal["user", "system"] = "user"
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

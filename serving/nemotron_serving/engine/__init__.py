@@ -9,8 +9,10 @@ from nemotron_serving.engine.base import (
     EngineLimits,
     EngineRequest,
     EngineStats,
+    Feature,
     OnDelta,
     Sampling,
+    TokenLogprob,
 )
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import HostOptions
@@ -23,8 +25,10 @@ __all__ = [
     "EngineLimits",
     "EngineRequest",
     "EngineStats",
+    "Feature",
     "OnDelta",
     "Sampling",
+    "TokenLogprob",
     "open_engine",
 ]
 

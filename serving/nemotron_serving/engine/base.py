@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 EngineFinish = Literal["stop", "length"]
+Feature = Literal["guided_decoding", "bad_words", "logit_bias", "logprobs", "top_logprobs"]
+"""What not every engine can do. A request that asks for what is missing is refused by name before it is submitted."""
 
 _GREEDY_BELOW = 1e-6  # dividing logits by less overflows
 
@@ -22,6 +24,10 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         top_k: 0 keeps all tokens.
         seed: None lets the engine choose.
         min_tokens: No stop token before this many output tokens.
+        bad_words: Texts that the output must not contain. Needs the feature `bad_words`.
+        logit_bias: What is added to the logits, by token id. Needs the feature `logit_bias`.
+        logprobs: None for no log probabilities; else how many alternatives come with each chosen token's. 0 needs the
+            feature `logprobs`, more need `top_logprobs`.
     """
 
     temperature: float = 0.0
@@ -32,6 +38,9 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     min_tokens: int = 0
+    bad_words: tuple[str, ...] = ()
+    logit_bias: dict[int, float] = msgspec.field(default_factory=dict)
+    logprobs: int | None = None
 
     @property
     def greedy(self) -> bool:
@@ -48,6 +57,8 @@ class EngineRequest:
         prompt_ids: Token ids of the prompt.
         max_tokens: Output tokens at most, at least 1.
         stop_token_ids: Tokens that end the sequence.
+        guide: Grammar of the output in xgrammar's EBNF, with a rule `root`; None leaves the output free. Needs the
+            feature `guided_decoding`.
     """
 
     request_id: int
@@ -55,6 +66,14 @@ class EngineRequest:
     max_tokens: int
     sampling: Sampling
     stop_token_ids: frozenset[int]
+    guide: str | None = None
+
+
+class TokenLogprob(NamedTuple):
+    """Natural logarithm of a token's probability, and the most probable tokens in its place as (id, logarithm)."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,11 +84,16 @@ class Delta:
         token_ids: New output tokens, never a stop token.
         finish_reason: Set in the last delta of a request that ended by itself.
         error: Set in the last delta of a request that the engine could not finish.
+        logprobs: One for each of `token_ids` where the request asked for them, else empty.
+        cached_tokens: In the first delta, tokens of the prompt that came from the prefix cache; None where the engine
+            does not say.
     """
 
     token_ids: list[int]
     finish_reason: EngineFinish | None = None
     error: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +123,10 @@ class Engine(Protocol):
     @property
     def limits(self) -> EngineLimits:
         """What the engine can hold."""
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """What the engine can do beyond plain sampling."""
 
     def submit(self, request: EngineRequest, on_delta: OnDelta) -> None:
         """Queue a request and return at once.

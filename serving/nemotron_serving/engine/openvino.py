@@ -10,11 +10,11 @@ import subprocess
 import sys
 import threading
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta
+from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, Feature, OnDelta
 from nemotron_serving.engine.openvino_frames import ANSWERS, Abort, Refused, Start, StepResult, Submit
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.host import HostOptions
@@ -28,6 +28,8 @@ _DIED = "The engine's process ended unexpectedly."
 
 class OpenVINOEngine:
     """Hands requests to the worker and its deltas to their callbacks."""
+
+    features: ClassVar[frozenset[Feature]] = frozenset()
 
     def __init__(self, package: Package, options: HostOptions) -> None:
         """Start the worker and wait until it has loaded the model and run it once.

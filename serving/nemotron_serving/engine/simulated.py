@@ -13,11 +13,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import msgspec
 from tokenizers import Tokenizer
 
-from nemotron_serving.engine.base import Delta, EngineFinish, EngineLimits, EngineRequest, EngineStats, OnDelta
+from nemotron_serving.engine.base import (
+    Delta,
+    EngineFinish,
+    EngineLimits,
+    EngineRequest,
+    EngineStats,
+    Feature,
+    OnDelta,
+)
 from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.output.detokenizer import Vocabulary
@@ -39,6 +48,8 @@ class _Running:
 
 class SimulatedEngine:
     """The `simulated` engine."""
+
+    features: ClassVar[frozenset[Feature]] = frozenset()
 
     def __init__(self, package: Package) -> None:
         """Read engine/simulated.json.

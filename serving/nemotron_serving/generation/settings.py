@@ -56,6 +56,10 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         timeout_ms: Deadline from the arrival at the generating model.
         stop_token_ids: Tokens that end the output.
         budget: None leaves the end of the thinking to the model.
+        guide: Grammar of the answer in xgrammar's EBNF; None leaves it free. After thinking it needs a budget, which
+            says how thinking is closed.
+        repetition_guard: Whether an endless loop ends the output.
+        priority: Waiting requests with a smaller number are served first.
         output: How postprocessing reads the output; None for a caller that takes token ids.
     """
 
@@ -65,6 +69,9 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     timeout_ms: int
     stop_token_ids: tuple[int, ...]
     budget: ThinkingBudget | None = None
+    guide: str | None = None
+    repetition_guard: bool = False
+    priority: int = 0
     output: OutputRules | None = None
 
 

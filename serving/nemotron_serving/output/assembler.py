@@ -13,16 +13,34 @@ from nemotron_serving.output.reasoning import Piece, ReasoningSplitter, Start
 from nemotron_serving.output.stop import StopMatcher
 
 
+class ToolRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a model calls tools, and which there are.
+
+    Attributes:
+        names: Names of the tools; a call of any other is no call.
+        open_tag: What begins a block of calls, such as `<TOOLCALL>`.
+        close_tag: What ends it.
+        ends_thinking: Whether `open_tag` inside thinking ends the thinking.
+    """
+
+    names: tuple[str, ...]
+    open_tag: str
+    close_tag: str
+    ends_thinking: bool = True
+
+
 class OutputRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a request says about reading its output.
 
     Attributes:
         start: How the output begins.
         stop_words: Strings that end the answer. They do not apply to thinking.
+        tools: How tool calls are read; None reads none.
     """
 
     start: Start = "detect"
     stop_words: tuple[str, ...] = ()
+    tools: ToolRules | None = None
 
 
 class OutputDelta(NamedTuple):

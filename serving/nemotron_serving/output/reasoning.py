@@ -11,8 +11,15 @@ from typing import Literal, NamedTuple
 OPEN_TAG = "<think>"
 CLOSE_TAG = "</think>"
 
-Start = Literal["thinking", "detect"]
-"""How the output begins: inside a think block that the prompt opened, or perhaps with a block of its own."""
+Start = Literal["thinking", "expected", "detect", "answer"]
+"""How the output begins.
+
+- `thinking`: inside a think block that the prompt opened.
+- `expected`: thinking is on, and the model opens the block itself. Text without `<think>` in front is held back until
+  `</think>` shows that it was thinking all the same, or the end or a tool call that it was the answer.
+- `detect`: a block may come first; if it does not, everything is the answer. For prompts we did not render.
+- `answer`: thinking is off. Everything is the answer; an empty block in front is dropped.
+"""
 
 
 class Piece(NamedTuple):

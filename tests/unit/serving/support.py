@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from nemotron_serving.engine import Delta, Engine, EngineLimits, EngineRequest, EngineStats, OnDelta, Sampling
+from nemotron_serving.engine import Delta, Engine, EngineLimits, EngineRequest, EngineStats, Feature, OnDelta, Sampling
 from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.generation.settings import GenerationSettings, ThinkingBudget
 from nemotron_serving.generation.stream import Response
@@ -242,6 +242,10 @@ class RecordingEngine:
     @property
     def limits(self) -> EngineLimits:
         return self._engine.limits
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        return self._engine.features
 
     def submit(self, request: EngineRequest, on_delta: OnDelta) -> None:
         if self.fail_from is not None and len(self.requests) >= self.fail_from:
