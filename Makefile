@@ -35,7 +35,7 @@ $(VENV)/.installed: $(LOCK) pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 with venv is needed and none was found on PATH; name one with 'make $(MAKECMDGOALS) PYTHON=/path/to/python3'." >&2; exit 1; }
 	@echo "Installing into $(VENV) with $(PYTHON) (about 250 MB to download, once) …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
