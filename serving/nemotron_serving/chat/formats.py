@@ -1,4 +1,4 @@
-"""Chat formats: how a conversation is written for a model.
+"""Chat formats by the name that a package gives.
 
 A format renders to parts. `Control` parts become the one token of that name; strings are text, whoever wrote
 them, and can never become a control token.
@@ -6,49 +6,36 @@ them, and can never become a control token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-from nemotron_serving.chat.messages import Message
+from nemotron_serving.chat.base import ChatFormat, ChatRequest
+from nemotron_serving.chat.chatml import ChatMlFormat
+from nemotron_serving.chat.controls import Control, PromptPart
+from nemotron_serving.chat.nemotron import NemotronFormat
 from nemotron_serving.errors import PackageError
+from nemotron_serving.package import Package
+
+__all__ = ["FORMATS", "ChatFormat", "ChatRequest", "Control", "PromptPart", "open_chat_format"]
+
+FORMATS = ("chatml", "nemotron", "template")
 
 
-@dataclass(frozen=True)
-class Control:
-    """A control token by its name in the tokenizer, such as `<|im_start|>`."""
-
-    token: str
-
-
-PromptPart = Control | str
-ChatFormat = Callable[[Sequence[Message], str, str], list[PromptPart]]
-"""Renders (messages, default system prompt, prefill of the assistant's turn)."""
-
-
-def chatml(messages: Sequence[Message], default_system_prompt: str, prefill: str) -> list[PromptPart]:
-    """ChatML, as SmolLM2's own chat template writes it; the last turn is opened for the assistant."""
-    start, end = Control("<|im_start|>"), Control("<|im_end|>")
-    turns = [(message.role, message.text) for message in messages]
-    if default_system_prompt and turns[0][0] != "system":
-        turns.insert(0, ("system", default_system_prompt))
-    parts: list[PromptPart] = []
-    for role, text in turns:
-        parts += [start, f"{role}\n{text}", end, "\n"]
-    return [*parts, start, f"assistant\n{prefill}"]
-
-
-_FORMATS: dict[str, ChatFormat] = {"chatml": chatml}
-
-
-def chat_format(name: str) -> ChatFormat:
-    """The format that a package names.
+def open_chat_format(package: Package) -> ChatFormat:
+    """The format that a package names in `chat_format`.
 
     Raises:
-        PackageError: a name that this version does not know.
+        PackageError: a name that this version does not know, toggles that the format needs and the package lacks,
+            or a chat template that cannot be used.
     """
-    if name not in _FORMATS:
-        raise PackageError(
-            f"chat_format {name!r} is not known here, expected one of {sorted(_FORMATS)}. "
-            "Serve the package with the version that built it."
-        )
-    return _FORMATS[name]
+    name = package.serving.chat_format
+    if name == "nemotron":
+        return NemotronFormat(package.serving)
+    if name == "chatml":
+        return ChatMlFormat(package.serving)
+    if name == "template":
+        # jinja2 is loaded for the packages that bring a template.
+        from nemotron_serving.chat.template import TemplateFormat
+
+        return TemplateFormat(package)
+    raise PackageError(
+        f"chat_format {name!r} is not known here, expected one of {list(FORMATS)}. "
+        "Serve the package with the version that built it."
+    )

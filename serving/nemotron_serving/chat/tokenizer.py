@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from nemotron_serving.chat.formats import Control, PromptPart
+from nemotron_serving.chat.controls import Control, ControlTokens, PromptPart
 from nemotron_serving.errors import PackageError
 
 # Long texts are cut so that all cores encode. A letter before a space or newline ends a word in the pre-tokenizers
@@ -37,8 +37,7 @@ class PromptTokenizer:
         self._tokenizer.no_padding()
         added = self._tokenizer.get_added_tokens_decoder()
         self._control_ids = {token.content: index for index, token in added.items() if token.special}
-        longest_first = sorted(self._control_ids, key=len, reverse=True)
-        self._controls = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+        self._controls = ControlTokens(self._control_ids)
 
     @property
     def vocabulary_size(self) -> int:
@@ -76,8 +75,7 @@ class PromptTokenizer:
 
     def split_controls(self, text: str) -> list[PromptPart]:
         """Parts of a text whose author may write control tokens: a complete prompt (`raw_prompt`)."""
-        pieces = self._controls.split(text)
-        return [Control(piece) if piece in self._control_ids else piece for piece in pieces if piece]
+        return self._controls.split(text)
 
     def _control_id(self, control: Control) -> int:
         if control.token not in self._control_ids:

@@ -9,6 +9,8 @@ from nemotron_serving.chat.messages import Message, parse_messages
 from nemotron_serving.errors import InvalidRequestError
 
 HI = {"role": "user", "content": "Hi"}
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
 
 
 @pytest.mark.parametrize(
@@ -20,14 +22,19 @@ HI = {"role": "user", "content": "Hi"}
         ([{"role": "user"}], r"messages\[0\]\.content: empty"),
         ([HI, {"role": "assistant", "content": "A"}, {"role": "user", "content": None}], r"messages\[2\]\.content"),
         ([{"role": "system", "content": ""}, HI], r"messages\[0\]\.content: empty, expected the system's text"),
-        ([HI, {"role": "system", "content": "A"}, HI], r"messages\[1\]\.role: a system message must be the first"),
         ([HI, {"role": "assistant", "content": "A"}], "messages: the last message is from the assistant"),
         ([{"role": "system", "content": "A"}], "messages: the last message is from the system, expected the user"),
-        ([{"role": "tool", "content": "A"}], r"messages: Invalid enum value 'tool' - at `\$\[0\]\.role`"),
+        ([HI, {"role": "assistant"}, {"role": "system", "content": "A"}], "messages: the last message is from the ass"),
+        ([{"role": "function", "content": "A"}], r"messages: Invalid enum value 'function' - at `\$\[0\]\.role`"),
         ([{"content": "A"}], r"messages: Object missing required field `role` - at `\$\[0\]`"),
         ([HI, {"role": "user", "content": 5}], r"messages: Expected `str.*got `int` - at `\$\[1\]\.content`"),
         ([HI | {"colour": "red"}], "messages: Object contains unknown field `colour`"),
-        ([HI | {"tool_calls": [{"id": "1"}]}], r"messages\[0\]\.tool_calls: tool calls are not supported"),
+        ([HI | {"tool_calls": [{"id": "1"}]}], "messages: Object missing required field `function`"),
+        ([HI | {"tool_calls": [CALL]}], r"messages\[0\]\.tool_calls: given by the user, expected of the assistant"),
+        ([HI | {"tool_call_id": "1"}], r"messages\[0\]\.tool_call_id: given by the user, expected in a tool's"),
+        ([CALLS | {"tool_calls": [CALL | {"index": 0}]}], "messages: Object contains unknown field `index`"),
+        ([CALLS | {"tool_calls": [CALL | {"type": "custom"}]}], "messages: Invalid enum value 'custom'"),
+        ([HI, {"role": "tool", "content": 5}], r"messages: Expected `str.*at `\$\[1\]\.content`"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], r"messages: .*content\[0\]\.type"),
         ([{"role": "user", "content": [{"type": "text"}]}], "messages: Object missing required field `text`"),
         ({"role": "user", "content": "A"}, "messages: Expected `array`, got `object`"),
@@ -55,7 +62,7 @@ def test_refusals_name_the_field(value: Any, message: str) -> None:
         '[{"role": "user", "content": "\\udc00\\ud800"}]',
         '[{"role": "user", "content": "\ud800"}]',
         '[{"role": "user", "content": "a bare \x00"}]',
-        '[{"role": "user", "content": "Hi", "tool_calls": ' + "[" * 100_000 + "]" * 100_000 + "}]",
+        '[{"role": "user", "content": "Hi", "annotations": ' + "[" * 100_000 + "]" * 100_000 + "}]",
     ],
     ids=lambda value: value[:50].encode("unicode_escape").decode(),
 )
@@ -86,10 +93,59 @@ def test_text_of_a_message(role: str, content: Any, expected: str) -> None:
     assert [(message.role, message.text) for message in messages] == [(role, expected), ("user", "Hi")]
 
 
+def with_arguments(arguments: Any, name: str = "f") -> str:
+    calls = [CALL, CALL | {"function": {"name": name, "arguments": arguments}}]
+    return json.dumps([HI, CALLS | {"tool_calls": calls}, {"role": "tool", "content": "1", "tool_call_id": "1"}])
+
+
+@pytest.mark.parametrize("arguments", [{"a": [1, {"b": None}]}, '{"a": [1, {"b": null}]}', ' {"a":[1,{"b":null}]}\n'])
+def test_arguments_are_read_into_an_object(arguments: Any) -> None:
+    message = parse_messages(with_arguments(arguments))[1]
+    assert message.tool_calls is not None
+    assert [call.function.arguments for call in message.tool_calls] == [{}, {"a": [1, {"b": None}]}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ("{'a': 1}", "not valid JSON"),
+        ('{"a": NaN}', "not valid JSON"),
+        ('{"a": "\\ud800"}', "not valid JSON"),
+        ('{"a": 1} {}', "not valid JSON"),
+        ("[" * 100_000, "Expected `object`, got `array`"),
+        ("[]", "Expected `object`, got `array`"),
+        ('"{}"', "Expected `object`, got `str`"),
+        ("null", "Expected `object`, got `null`"),
+        ('{"a": 1e999}', "Number out of range"),
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "not valid JSON"),
+        ('{"a": ' + "[" * 100 + "]" * 100 + "}", "nested too deeply, expected at most 64 levels"),
+        ({"a": json.loads("[" * 100 + "]" * 100)}, "nested too deeply, expected at most 64 levels"),
+    ],
+    ids=lambda value: str(value)[:30].encode("unicode_escape").decode(),
+)
+def test_arguments_that_are_no_object_are_refused_by_their_place(arguments: Any, message: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_messages(with_arguments(arguments))
+    assert str(caught.value).startswith(f"messages[1].tool_calls[1].function.arguments: {message}")
+
+
+def test_a_call_needs_a_name() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^messages\[1\].tool_calls\[1\].function.name: empty"):
+        parse_messages(with_arguments({}, name=""))
+
+
 def test_fields_that_change_nothing_are_accepted() -> None:
     value = [
         {"role": "user", "content": "Hi", "name": "Ada"},
-        {"role": "assistant", "content": "Hello", "reasoning_content": "A greeting.", "tool_calls": []},
+        {
+            "role": "assistant",
+            "content": "Hello",
+            "reasoning_content": "A greeting.",
+            "reasoning": "A.",
+            "tool_calls": [],
+        },
         HI,
     ]
     messages = parse_messages(json.dumps(value))
@@ -98,5 +154,6 @@ def test_fields_that_change_nothing_are_accepted() -> None:
 
 
 def test_what_openais_sdk_dumps_is_taken() -> None:
-    reply = {"role": "assistant", "content": "A", "refusal": None, "tool_calls": None}
+    fields = ("refusal", "annotations", "audio", "function_call", "tool_calls")
+    reply = {"role": "assistant", "content": "A"} | dict.fromkeys(fields)
     assert [message.text for message in parse_messages(json.dumps([HI, reply, HI]))] == ["Hi", "A", "Hi"]

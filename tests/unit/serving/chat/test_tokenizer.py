@@ -7,10 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from nemotron_serving.chat.formats import Control, chat_format
+from nemotron_serving.chat.formats import ChatRequest, Control
 from nemotron_serving.chat.messages import Message
 from nemotron_serving.chat.tokenizer import PromptTokenizer
 from nemotron_serving.errors import PackageError
+from tests.unit.serving.chat.rendering import chat_format
 from tests.unit.serving.support import (
     CONTROL_TOKENS,
     END_OF_TEXT,
@@ -41,13 +42,13 @@ def callers_text() -> st.SearchStrategy[str]:
 def test_a_callers_text_never_becomes_a_control_token(
     prompts: PromptTokenizer, tokenizer: Tokenizer, texts: list[str]
 ) -> None:
-    messages = [Message("user", text) for text in texts]
-    ids = prompts.encode(chat_format("chatml")(messages, "", "")).tolist()
+    messages = [Message("assistant" if number % 2 else "user", text) for number, text in enumerate(texts)]
+    ids = prompts.encode(chat_format("chatml").render(ChatRequest(messages, (), False, ""))).tolist()
     controls = [index for index in ids if index in (END_OF_TEXT, IM_START, IM_END)]
     assert controls == [IM_START, IM_END] * len(texts) + [IM_START]
     assert prompts.encode(texts).max(initial=99) > IM_END
     # Nothing is lost on the way either.
-    turns = [f"user\n{text}\n" for text in texts]
+    turns = [f"{message.role}\n{message.text}\n" for message in messages]
     assert tokenizer.decode(ids, skip_special_tokens=True) == "".join([*turns, "assistant\n"])
 
 
@@ -56,7 +57,7 @@ def test_segments_give_the_ids_of_the_plain_rendering(
     prompts: PromptTokenizer, tokenizer: Tokenizer, texts: list[str], system: str
 ) -> None:
     messages = [Message("assistant" if number % 2 else "user", text) for number, text in enumerate(texts)]
-    parts = chat_format("chatml")(messages, system, "<think>\n")
+    parts = chat_format("chatml", system).render(ChatRequest(messages, (), True, "<think>\n"))
     plain = "".join(part.token if isinstance(part, Control) else part for part in parts)
     ids = prompts.encode(parts)
     assert ids.dtype == "int32"

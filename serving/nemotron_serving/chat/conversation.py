@@ -1,0 +1,79 @@
+"""A conversation as every format writes it: one system text, then turns of the two sides.
+
+The rules that do not depend on the format have their home here: where the toggle line and the caller's system text
+go, which messages are merged, and in which order tool results stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
+from typing import Literal
+
+from nemotron_serving.chat.base import ChatRequest
+from nemotron_serving.chat.messages import Message, ToolCall, joined, system_text
+from nemotron_serving.package import ServingConfig
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side says in a row.
+
+    Attributes:
+        text: Its texts, a blank line between them.
+        calls: What the assistant called, after its text.
+        results: Tool messages, in the order of the calls they answer: formats without ids have only the order.
+            They come before the text, which cannot answer a call.
+        preface: System text that opens the user's first turn.
+    """
+
+    side: Literal["user", "assistant"]
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    results: tuple[Message, ...] = ()
+    preface: str = ""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """The system's text, empty for none, and the turns, in which the two sides alternate."""
+
+    system: str
+    turns: tuple[Turn, ...]
+
+
+def arrange(request: ChatRequest, config: ServingConfig) -> Conversation:
+    """Apply the package's policy and merge what stands in a row."""
+    policy = config.thinking
+    text = system_text(request.messages) or config.default_system_prompt
+    turns = _turns(request.messages)
+    toggle = policy.system_on if request.thinking else policy.system_off
+    switched = policy.system_on or policy.system_off
+    if not switched or policy.system_text == "system":
+        return Conversation(joined(toggle, text), tuple(turns))
+    first = next(number for number, turn in enumerate(turns) if turn.side == "user")
+    turns[first] = replace(turns[first], preface=text)
+    return Conversation(toggle, tuple(turns))
+
+
+def _turns(messages: Sequence[Message]) -> list[Turn]:
+    turns: list[Turn] = []
+    calls: tuple[ToolCall, ...] = ()
+    spoken = (message for message in messages if message.side != "system")
+    for side, group in groupby(spoken, key=attrgetter("side")):
+        said = list(group)
+        text = joined(*(message.text for message in said if message.role != "tool"))
+        if side == "assistant":
+            calls = tuple(call for message in said for call in message.tool_calls or ())
+            turns.append(Turn("assistant", text, calls=calls))
+        else:
+            results = [message for message in said if message.role == "tool"]
+            turns.append(Turn("user", text, results=_in_order(results, calls)))
+    return turns
+
+
+def _in_order(results: list[Message], calls: Sequence[ToolCall]) -> tuple[Message, ...]:
+    places = {call.id: place for place, call in enumerate(calls)}
+    return tuple(sorted(results, key=lambda result: places.get(result.tool_call_id, len(calls))))

@@ -1,0 +1,77 @@
+"""Keep a caller's text apart from a chat template's own text while the two are mixed.
+
+A template may join, cut and change what it is given, so pieces of a caller's text could meet to form a control token.
+Every control token has a character that is taken out of the caller's text before rendering: a private-use character
+stands for it, one of the same length that occurs nowhere in the request, and is drawn anew for each request. A control
+token that is found in the result has all of these characters from the template.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from nemotron_serving.chat.json_values import dump
+from nemotron_serving.errors import InvalidRequestError, PackageError
+
+_PRIVATE_USE = tuple(map(chr, range(0xE000, 0xF900)))
+# The bar of `<|eot_id|>`, plain or full-width, if a token has it: templates do not look for bars in messages, but for
+# tags. Letters are no choice: the keys of messages and schemas are made of them.
+_GUARDED = (re.compile("[|\uff5c]"), re.compile(r"\W"))
+_random = random.SystemRandom()
+
+
+def guarded_characters(control_tokens: Iterable[str]) -> str:
+    """One character of each control token, each character once.
+
+    Raises:
+        PackageError: a control token that is a plain word.
+    """
+    characters: dict[str, None] = {}
+    for token in control_tokens:
+        found = next(filter(None, (pattern.search(token) for pattern in _GUARDED)), None)
+        if found is None:
+            raise PackageError(
+                f"The tokenizer's control token {token!r} is a plain word, which a chat template cannot be guarded "
+                "against. Use a chat format by name."
+            )
+        characters[found[0]] = None
+    return "".join(characters)
+
+
+class Guard:
+    """The stand-ins of one request."""
+
+    def __init__(self, guarded: str, values: Any) -> None:
+        """Choose the stand-ins.
+
+        Args:
+            guarded: Characters that the caller's text must not contribute.
+            values: All that comes from the caller, as JSON values.
+
+        Raises:
+            InvalidRequestError: the caller's text leaves no private-use characters.
+        """
+        used = set(dump(values))
+        free = [character for character in _PRIVATE_USE if character not in used]
+        if len(free) < len(guarded):
+            raise InvalidRequestError("messages", "nearly all private-use characters are used, expected some left")
+        self._stand_ins = dict(zip(guarded, _random.sample(free, len(guarded)), strict=True))
+
+    def protect(self, value: Any) -> Any:
+        """JSON values with the stand-ins in all strings, keys included."""
+        if isinstance(value, str):
+            for character, stand_in in self._stand_ins.items():
+                value = value.replace(character, stand_in)
+            return value
+        if isinstance(value, dict):
+            return {self.protect(key): self.protect(inner) for key, inner in value.items()}
+        return [self.protect(inner) for inner in value] if isinstance(value, list) else value
+
+    def restore(self, text: str) -> str:
+        """The text as it was before `protect`."""
+        for character, stand_in in self._stand_ins.items():
+            text = text.replace(stand_in, character)
+        return text

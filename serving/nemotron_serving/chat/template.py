@@ -1,0 +1,134 @@
+"""A checkpoint's own chat template, rendered as Hugging Face does, in a sandbox.
+
+The rules for system text, toggles and merging are applied before the template sees the conversation. What the caller
+wrote never becomes a control token (see `guard`); what the template writes does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from nemotron_serving.chat.base import ChatRequest
+from nemotron_serving.chat.chatml import ChatMlFormat
+from nemotron_serving.chat.controls import ControlTokens, PromptPart
+from nemotron_serving.chat.conversation import Conversation, Turn, arrange
+from nemotron_serving.chat.guard import Guard, guarded_characters
+from nemotron_serving.chat.messages import joined
+from nemotron_serving.chat.nemotron import NemotronFormat
+from nemotron_serving.chat.sandbox import compile_template, render_template
+from nemotron_serving.errors import InvalidRequestError, PackageError
+from nemotron_serving.package import Package
+
+CHAT_TEMPLATE = "chat_template.jinja"
+
+# tokenizer.json does not say which token begins a text; these are the names that Llama-shaped models use.
+_BEGIN_NAMES = ("<|begin_of_text|>", "<s>", "<bos>", "<|startoftext|>")
+
+
+class _AddedToken(msgspec.Struct, frozen=True):
+    id: int
+    content: str
+    special: bool
+
+
+class _TokenizerFile(msgspec.Struct, frozen=True):
+    added_tokens: tuple[_AddedToken, ...] = ()
+
+
+class TemplateFormat:
+    """Renders conversations with PACKAGE/chat_template.jinja."""
+
+    def __init__(self, package: Package) -> None:
+        source = _read_template(package)
+        self._config = package.serving
+        self._template = compile_template(source, package.path / CHAT_TEMPLATE)
+        self.tool_tags = _tool_tags(source)
+        controls = _control_tokens(package)
+        self._controls = ControlTokens(controls.values())
+        self._guarded = guarded_characters(controls.values())
+        ends = (controls[index] for index in package.serving.stop_token_ids if index in controls)
+        self._special = {
+            "bos_token": next((name for name in _BEGIN_NAMES if name in controls.values()), ""),
+            "eos_token": next(ends, ""),
+        }
+
+    def render(self, request: ChatRequest) -> list[PromptPart]:
+        """The prompt in parts.
+
+        Raises:
+            InvalidRequestError: the template refuses the conversation, or does not come to an end with it.
+        """
+        messages = list(_messages(arrange(request, self._config)))
+        tools = [{"type": "function", "function": tool.function} for tool in request.tools]
+        guard = Guard(self._guarded, [messages, tools])
+        variables = {
+            "messages": guard.protect(messages),
+            "tools": guard.protect(tools) or None,
+            "add_generation_prompt": True,
+            "enable_thinking": request.thinking,
+            "thinking": request.thinking,
+            **self._special,
+        }
+        try:
+            text = render_template(self._template, variables)
+        except Exception as error:  # whatever a template's own code runs into
+            reason = guard.restore(str(error)) or type(error).__name__
+            raise InvalidRequestError(
+                "messages", f"the package's chat template cannot write this conversation: {reason}"
+            ) from error
+        parts = self._controls.split(text)
+        return [*(guard.restore(part) if isinstance(part, str) else part for part in parts), request.prefill]
+
+
+def _messages(conversation: Conversation) -> Iterable[dict[str, Any]]:
+    """The conversation in OpenAI's shape again; each tool result stays a message of its own."""
+    if conversation.system:
+        yield {"role": "system", "content": conversation.system}
+    for turn in conversation.turns:
+        yield from _of_assistant(turn) if turn.side == "assistant" else _of_user(turn)
+
+
+def _of_assistant(turn: Turn) -> Iterable[dict[str, Any]]:
+    message: dict[str, Any] = {"role": "assistant", "content": turn.text}
+    if turn.calls:
+        message["tool_calls"] = [msgspec.to_builtins(call) for call in turn.calls]
+    yield message
+
+
+def _of_user(turn: Turn) -> Iterable[dict[str, Any]]:
+    names = ("tool_call_id", "name")
+    for result in turn.results:
+        given = {name: getattr(result, name) for name in names if getattr(result, name) is not None}
+        yield {"role": "tool", "content": result.text, **given}
+    if text := joined(turn.preface, turn.text):
+        yield {"role": "user", "content": text}
+
+
+def _tool_tags(source: str) -> tuple[str, str]:
+    """The known tags that the template itself writes; ChatML's if it writes none."""
+    known = (NemotronFormat.tool_tags, ChatMlFormat.tool_tags)
+    return next((tags for tags in known if tags[0] in source), ChatMlFormat.tool_tags)
+
+
+def _read_template(package: Package) -> str:
+    path = package.path / CHAT_TEMPLATE
+    if CHAT_TEMPLATE not in package.manifest.files:
+        raise PackageError(
+            f"{package.path} has chat_format 'template', but its manifest does not list {CHAT_TEMPLATE}. "
+            "Build the package again."
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise PackageError(f"{path} cannot be read: {error}. Build the package again.") from error
+
+
+def _control_tokens(package: Package) -> dict[int, str]:
+    try:
+        file = msgspec.json.decode(package.tokenizer_path.read_bytes(), type=_TokenizerFile)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise PackageError(f"{package.tokenizer_path} cannot be read: {error}. Build the package again.") from error
+    return {token.id: token.content for token in file.added_tokens if token.special}
