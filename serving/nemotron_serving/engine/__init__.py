@@ -48,7 +48,11 @@ def open_engine(package: Package, options: HostOptions) -> Engine:
         from nemotron_serving.engine.simulated import SimulatedEngine
 
         return SimulatedEngine(package)
+    if kind == "tensorrt_llm":
+        from nemotron_serving.engine.tensorrt_llm import TensorRTLLMEngine
+
+        return TensorRTLLMEngine(package, options)
     raise PackageError(
-        f"{package.path}: engine kind {kind!r} is not known here, expected 'openvino' or 'simulated'. "
+        f"{package.path}: engine kind {kind!r} is not known here, expected 'openvino', 'simulated' or 'tensorrt_llm'. "
         "Serve it with the version that built it, or build it again."
     )

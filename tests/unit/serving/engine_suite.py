@@ -1,4 +1,7 @@
-"""What every engine has to do. A subclass with an `engine` and a `prompt` fixture runs the suite on its engine."""
+"""What every engine has to do.
+
+A subclass with the fixtures `package`, `engine` and `prompt` runs the suite on its engine.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
+from tokenizers import Tokenizer
 
-from nemotron_serving.engine import Engine, EngineRequest, Sampling
+from nemotron_serving.engine import Engine, EngineRequest, Feature, Sampling
 from nemotron_serving.errors import EngineError
+from nemotron_serving.package import Package
 from tests.unit.serving.support import Deltas, eventually
 
 
@@ -38,9 +43,10 @@ class EngineSuite:
         max_tokens: int,
         sampling: Sampling | None = None,
         stop_token_ids: frozenset[int] | None = None,
+        guide: str | None = None,
     ) -> EngineRequest:
         stop = self.stop_token_ids if stop_token_ids is None else stop_token_ids
-        return EngineRequest(request_id, prompt, max_tokens, sampling or Sampling(), stop)
+        return EngineRequest(request_id, prompt, max_tokens, sampling or Sampling(), stop, guide)
 
     def run(self, engine: Engine, request: EngineRequest) -> Deltas:
         deltas = Deltas()
@@ -103,7 +109,7 @@ class EngineSuite:
         engine.submit(self.request(1, prompt, self.endless), deltas)
         assert eventually(lambda: len(deltas.all) > 2, 30)
         assert engine.stats().running == 1
-        assert engine.stats().kv_cache_used > 0
+        assert eventually(lambda: engine.stats().kv_cache_used > 0), "the gauge may be a moment old"
         engine.abort(1)
         assert self.idle(engine)
         so_far = len(deltas.all)
@@ -142,6 +148,57 @@ class EngineSuite:
     def test_limits_are_those_of_the_package(self, engine: Engine) -> None:
         assert engine.limits.max_batch_size >= 4
         assert engine.limits.kv_cache_tokens >= engine.limits.max_seq_len > self.endless
+
+    def test_tokens_of_the_prefix_cache_are_told_once_if_at_all(self, engine: Engine, prompt: list[int]) -> None:
+        deltas = self.run(engine, self.request(1, prompt * 8, 4))
+        told = [delta.cached_tokens for delta in deltas.all]
+        assert told[0] is None or 0 <= told[0] <= len(prompt) * 8
+        assert set(told[1:]) <= {None}
+
+    def test_a_guide_shapes_the_output_and_ends_it(self, engine: Engine, prompt: list[int], package: Package) -> None:
+        self.needs(engine, "guided_decoding")
+        deltas = self.run(engine, self.request(1, prompt, 20, guide='root ::= "yes"'))
+        assert Tokenizer.from_file(str(package.tokenizer_path)).decode(deltas.ids) == "yes"
+        assert deltas.all[-1].finish_reason == "stop"
+
+    def test_a_biased_logit_wins_or_loses(self, engine: Engine, prompt: list[int]) -> None:
+        self.needs(engine, "logit_bias")
+        free = self.run(engine, self.request(1, prompt, 4)).ids
+        assert self.run(engine, self.request(2, prompt, 4, Sampling(logit_bias={free[2]: 100}))).ids == [free[2]] * 4
+        assert free[0] not in self.run(engine, self.request(3, prompt, 4, Sampling(logit_bias={free[0]: -100}))).ids
+
+    def test_bad_words_do_not_come(self, engine: Engine, prompt: list[int], package: Package) -> None:
+        self.needs(engine, "bad_words")
+        tokenizer = Tokenizer.from_file(str(package.tokenizer_path))
+        free = self.run(engine, self.request(1, prompt, 8)).ids
+        word = next(text for token in free if (text := tokenizer.decode([token]).strip()).isascii() and text)
+        clean = self.run(engine, self.request(2, prompt, 8, Sampling(bad_words=(word,)))).ids
+        assert clean
+        assert word not in tokenizer.decode(clean)
+
+    def test_each_token_has_its_log_probability(self, engine: Engine, prompt: list[int]) -> None:
+        self.needs(engine, "logprobs")
+        deltas = self.run(engine, self.request(1, prompt, 6, Sampling(logprobs=0)))
+        logprobs = [one for delta in deltas.all for one in delta.logprobs]
+        assert [len(delta.logprobs) for delta in deltas.all] == [len(delta.token_ids) for delta in deltas.all]
+        assert len(logprobs) == 6
+        assert all(one.logprob <= 0 and one.top == () for one in logprobs)
+
+    def test_the_most_probable_tokens_come_in_order(self, engine: Engine, prompt: list[int]) -> None:
+        self.needs(engine, "top_logprobs")
+        deltas = self.run(engine, self.request(1, prompt, 6, Sampling(logprobs=3)))
+        logprobs = [one for delta in deltas.all for one in delta.logprobs]
+        assert len(logprobs) == len(deltas.ids)
+        for token, one in zip(deltas.ids, logprobs, strict=True):
+            values = [value for _, value in one.top]
+            assert len(values) == 3
+            assert values == sorted(values, reverse=True)
+            assert one.top[0] == (token, one.logprob)  # greedy
+
+    @staticmethod
+    def needs(engine: Engine, feature: Feature) -> None:
+        if feature not in engine.features:
+            pytest.skip(f"this engine has no {feature}")
 
     def check_close(self, engine: Engine, prompt: list[int]) -> None:
         """Closes the engine in the middle of a request; for a test that may use up an engine."""

@@ -1,0 +1,207 @@
+"""The one place that imports TensorRT-LLM, and what it brings: load it, construct its LLM, make its parameters."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nemotron_serving.engine.base import EngineRequest, Feature
+from nemotron_serving.engine.tensorrt_llm_files import EngineFiles, Flow, check_release
+from nemotron_serving.engine.tensorrt_llm_options import TensorRTLLMOptions, clear_job_variables
+from nemotron_serving.errors import PackageError
+from nemotron_serving.host import HostOptions
+from nemotron_serving.package import EngineSpec, Package
+
+_GIB = 1 << 30
+# The PyTorch flow's sampler took bad words (TensorRT-LLM #16052) and penalties (#16485) and did nothing with them
+# before this release.
+_SAMPLER_COMPLETE = (1, 3)
+
+
+@dataclass(frozen=True)
+class Library:
+    """The names of TensorRT-LLM that are used here. `llm` is that of one flow."""
+
+    version: str
+    llm: Any
+    sampling_params: Any
+    guided_decoding_params: Any
+    kv_cache_config: Any
+    request_error: type[Exception]
+
+
+def load_library(spec: EngineSpec, files: EngineFiles) -> Library:
+    """Import TensorRT-LLM, without what an MPI job may have left in the environment.
+
+    Raises:
+        PackageError: it is not installed, or is another release than the files need.
+    """
+    clear_job_variables()
+    try:
+        import tensorrt_llm  # type: ignore[import-not-found, unused-ignore]
+        from tensorrt_llm import llmapi
+
+        check_release(spec, files.path, tensorrt_llm.__version__)
+        if files.flow == "engine":
+            from tensorrt_llm._tensorrt_engine import LLM  # type: ignore[import-not-found, unused-ignore]
+        else:
+            from tensorrt_llm import LLM
+    except ImportError as error:
+        raise PackageError(
+            f"TensorRT-LLM {spec.version} cannot be imported: {error}. "
+            "Serve in nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3, which has 1.2.1."
+        ) from error
+    return Library(
+        version=tensorrt_llm.__version__,
+        llm=LLM,
+        sampling_params=tensorrt_llm.SamplingParams,
+        guided_decoding_params=llmapi.GuidedDecodingParams,
+        kv_cache_config=llmapi.KvCacheConfig,
+        request_error=llmapi.RequestError,
+    )
+
+
+def features(library: Library, flow: Flow) -> frozenset[Feature]:
+    """What the LLM of a flow can do beyond plain sampling.
+
+    The engine flow has no log probabilities: with them an abort takes the engine down (TensorRT-LLM issue #10810).
+    """
+    if flow == "engine":
+        return frozenset(("guided_decoding", "logit_bias", "bad_words"))
+    more: tuple[Feature, ...] = ("bad_words",) if _sampler_complete(library) else ()
+    return frozenset(("guided_decoding", "logit_bias", "logprobs", "top_logprobs", *more))
+
+
+def has_penalties(library: Library, flow: Flow) -> bool:
+    """Whether repetition, presence and frequency penalties have an effect."""
+    return flow == "engine" or _sampler_complete(library)
+
+
+def open_llm(
+    library: Library, package: Package, files: EngineFiles, host: HostOptions, options: TensorRTLLMOptions
+) -> Any:
+    """Construct the LLM. Returns when the weights are loaded; must not be called in an event loop.
+
+    Raises:
+        PackageError: options that do not fit the files, or files that TensorRT-LLM cannot load.
+    """
+    if files.flow == "engine" and options.tensor_parallel_size not in (1, files.world_size):
+        raise PackageError(
+            f"NEMOTRON_TRTLLM_TENSOR_PARALLEL_SIZE is {options.tensor_parallel_size}, the engine in {files.path} was "
+            f"built for {files.world_size} GPUs. Unset it: an engine has its own number built in."
+        )
+    tokenizer = _tokenizer(package.tokenizer_path, package.serving.stop_token_ids[0])
+    cache = _kv_cache(library, files, host)
+    make = _engine_llm if files.flow == "engine" else _pytorch_llm
+    try:
+        return make(library, files, tokenizer, cache, options)
+    except Exception as error:
+        raise PackageError(
+            f"TensorRT-LLM {library.version} cannot load {files.path}: {error}. Its own output above says more."
+        ) from error
+
+
+def _engine_llm(library: Library, files: EngineFiles, tokenizer: Any, cache: Any, _: TensorRTLLMOptions) -> Any:
+    # max_num_tokens and max_batch_size are forwarded as they are, also to an engine that was built with less.
+    return library.llm(
+        model=str(files.path),
+        tokenizer=tokenizer,
+        kv_cache_config=cache,
+        enable_chunked_prefill=files.cuts_prompts,
+        guided_decoding_backend="xgrammar",
+        max_batch_size=files.max_batch_size,
+        max_num_tokens=files.max_num_tokens,
+        max_seq_len=files.max_seq_len,
+    )
+
+
+def _pytorch_llm(library: Library, files: EngineFiles, tokenizer: Any, cache: Any, options: TensorRTLLMOptions) -> Any:
+    return library.llm(
+        model=str(files.path),
+        tokenizer=tokenizer,
+        tensor_parallel_size=options.tensor_parallel_size,
+        kv_cache_config=cache,
+        enable_chunked_prefill=files.cuts_prompts,
+        guided_decoding_backend="xgrammar",
+        max_batch_size=files.max_batch_size,
+        max_num_tokens=files.max_num_tokens,
+        max_input_len=files.max_seq_len,
+        max_seq_len=files.max_seq_len,
+        enable_iter_perf_stats=True,
+    )
+
+
+def _kv_cache(library: Library, files: EngineFiles, host: HostOptions) -> Any:
+    # Of this and TensorRT-LLM's own share of the free memory, the smaller wins.
+    max_tokens = host.kv_cache_gib * _GIB // files.kv_bytes_per_token if host.kv_cache_gib else None
+    return library.kv_cache_config(
+        enable_block_reuse=files.cuts_prompts, max_tokens=max_tokens, tokens_per_block=files.tokens_per_block
+    )
+
+
+def _tokenizer(path: Path, end_id: int) -> Any:
+    """What guided decoding and bad words need; its end of text is where a grammar may end."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end_id)
+    return tokenizer
+
+
+def sampling_params(library: Library, request: EngineRequest, stop_order: Sequence[int], vocab_size: int) -> Any:
+    """A request's SamplingParams, made anew for each: TensorRT-LLM changes the object.
+
+    TensorRT-LLM knows one end id, and as stop tokens the rest. It tokenizes bad words only where no end id is given;
+    it then takes the tokenizer's, and all ids are stop tokens. `min_tokens` holds back the end id alone.
+
+    Args:
+        library: TensorRT-LLM.
+        request: What to generate.
+        stop_order: The package's stop tokens; the first that the request has becomes its end id.
+        vocab_size: Length of the bias that `Sampling.logit_bias` becomes.
+    """
+    sampling, greedy = request.sampling, request.sampling.greedy
+    end_id = next((token for token in stop_order if token in request.stop_token_ids), min(request.stop_token_ids))
+    others = request.stop_token_ids if sampling.bad_words else request.stop_token_ids - {end_id}
+    return library.sampling_params(
+        end_id=None if sampling.bad_words else end_id,
+        stop_token_ids=sorted(others) or None,
+        bad=_with_leading_space(sampling.bad_words),
+        max_tokens=request.max_tokens,
+        min_tokens=min(sampling.min_tokens, request.max_tokens) or None,
+        # One token to choose from is greedy on both flows; temperature 0 and top_p 0 are not safe on either.
+        temperature=None if greedy else sampling.temperature,
+        top_k=1 if greedy else sampling.top_k,
+        top_p=None if greedy else sampling.top_p,
+        # None would be the same seed for every request.
+        seed=secrets.randbits(63) if sampling.seed is None else sampling.seed,
+        repetition_penalty=sampling.repetition_penalty if sampling.repetition_penalty != 1 else None,
+        presence_penalty=sampling.presence_penalty or None,
+        frequency_penalty=sampling.frequency_penalty or None,
+        embedding_bias=_embedding_bias(sampling.logit_bias, vocab_size) if sampling.logit_bias else None,
+        # 0 would be none at all; the chosen token's own comes with the first.
+        logprobs=None if sampling.logprobs is None else max(1, sampling.logprobs),
+        guided_decoding=library.guided_decoding_params(grammar=request.guide) if request.guide else None,
+        detokenize=False,
+    )
+
+
+def _with_leading_space(words: tuple[str, ...]) -> list[str] | None:
+    # In the middle of a text a word's first token begins with the space before it.
+    return [variant for word in words for variant in (word, f" {word}")] or None
+
+
+def _embedding_bias(logit_bias: dict[int, float], vocab_size: int) -> Any:
+    import torch
+
+    bias = torch.zeros(vocab_size, dtype=torch.float32)
+    for token, value in logit_bias.items():
+        bias[token] = value
+    return bias
+
+
+def _sampler_complete(library: Library) -> bool:
+    return tuple(int(part) for part in library.version.split(".")[:2]) >= _SAMPLER_COMPLETE

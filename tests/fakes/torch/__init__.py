@@ -1,0 +1,16 @@
+"""As much of torch as the TensorRT-LLM adapter uses: a vector of zeros."""
+
+from __future__ import annotations
+
+float32 = "float32"
+
+
+class Tensor(list[float]):
+    """A vector."""
+
+    dtype = float32
+
+
+def zeros(size: int, *, dtype: str) -> Tensor:
+    assert dtype == float32
+    return Tensor([0.0] * size)
