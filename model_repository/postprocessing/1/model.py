@@ -40,12 +40,18 @@ class TritonPythonModel:
                 _strings("text_output", delta.text.text),
                 _strings("reasoning_content", delta.text.reasoning_content),
                 _strings("content", delta.text.content),
-                _strings("tool_calls", ""),
+                _strings("tool_calls", delta.tool_calls),
                 _strings("finish_reason", delta.finish_reason),
-                pb_utils.Tensor("num_reasoning_tokens", np.array([[delta.num_reasoning_tokens]], dtype=np.int32)),
+                _scalar("num_reasoning_tokens", delta.num_reasoning_tokens, np.int32),
+                _scalar("thinking_budget_reached", delta.thinking_budget_reached, np.bool_),
+                _strings("logprobs", delta.logprobs),
             ]
         )
 
 
 def _strings(name, text):
     return pb_utils.Tensor(name, np.array([[text.encode()]], dtype=np.object_))
+
+
+def _scalar(name, value, dtype):
+    return pb_utils.Tensor(name, np.array([[value]], dtype=dtype))

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from nemotron_serving.output.call_syntax import ToolCall
 from nemotron_serving.output.detokenizer import Detokenizer, Vocabulary
 from nemotron_serving.output.reasoning import Piece, ReasoningSplitter, Start
 from nemotron_serving.output.stop import StopMatcher
+from nemotron_serving.output.tool_calls import Run, ToolCallReader
 
 
 class ToolRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,29 +46,57 @@ class OutputRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputDelta(NamedTuple):
-    """New text: as the model wrote it, and as the two fields that it was split into."""
+    """New text: as the model wrote it, and as the fields that it was split into; and the calls it completed."""
 
     text: str
     reasoning_content: str
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    def joined(self, later: OutputDelta) -> OutputDelta:
+        """This delta and the one after it as one."""
+        return OutputDelta(
+            self.text + later.text,
+            self.reasoning_content + later.reasoning_content,
+            self.content + later.content,
+            self.tool_calls + later.tool_calls,
+        )
 
 
 class Assembler:
-    """Feeds ids through detokenizer, reasoning splitter and stop matcher.
+    """Feeds ids through detokenizer, reasoning splitter, tool-call reader and stop matcher.
 
     The same ids give the same concatenated fields however they are cut into calls.
     """
 
     def __init__(self, vocabulary: Vocabulary, rules: OutputRules) -> None:
+        tools = rules.tools
         self._detokenizer = Detokenizer(vocabulary)
-        self._splitter = ReasoningSplitter(rules.start)
+        self._splitter = (
+            ReasoningSplitter(rules.start, tools.open_tag, tool_ends_thinking=tools.ends_thinking)
+            if tools
+            else ReasoningSplitter(rules.start)
+        )
+        self._tools = ToolCallReader(tools.names, tools.open_tag, tools.close_tag) if tools else None
         self._stop = StopMatcher(rules.stop_words)
         self._reasoning_tokens = _ReasoningTokens()
+        self.has_tool_calls = False
+        """Whether a tool call was read so far."""
 
     @property
     def thinking(self) -> bool:
         """Whether the output so far ends inside thinking."""
         return self._splitter.thinking
+
+    @property
+    def undecided(self) -> bool:
+        """Whether all of the output so far is held back: it may turn out to be thinking or the answer."""
+        return self._splitter.undecided
+
+    @property
+    def after_thinking(self) -> str:
+        """What stands behind the thinking in the token that ended it: text after the tag, or a tool call's tag."""
+        return self._splitter.after_thinking
 
     @property
     def mid_character(self) -> bool:
@@ -84,34 +114,61 @@ class Assembler:
         return self._reasoning_tokens.count
 
     def feed(self, ids: Iterable[int]) -> OutputDelta:
-        """Take more output tokens and return the text that is certain now."""
-        pieces: list[Piece] = []
+        """Take more output tokens and return the text and the calls that are certain now."""
+        delta = _Delta()
         for index in ids:
             text = self._detokenizer.feed(index)
             self._reasoning_tokens.token(len(text))
             if text:
-                pieces += self._splitter.feed(text)
-        return self._emit(pieces)
+                self._sort(self._splitter.feed(text), delta)
+        return delta.whole()
 
     def flush(self) -> OutputDelta:
         """Return what was held back; the output has ended."""
-        pieces = self._splitter.feed(self._detokenizer.flush()) + self._splitter.flush()
-        delta = self._emit(pieces)
-        rest = self._stop.flush()
-        return OutputDelta(delta.text + rest, delta.reasoning_content, delta.content + rest)
+        delta = _Delta()
+        self._sort(self._splitter.feed(self._detokenizer.flush()) + self._splitter.flush(), delta)
+        if self._tools is not None:
+            self._answer(self._tools.flush(), delta)
+        delta.add_content(self._stop.flush())
+        return delta.whole()
 
-    def _emit(self, pieces: list[Piece]) -> OutputDelta:
-        raw, reasoning, content = [], [], []
+    def _sort(self, pieces: list[Piece], delta: _Delta) -> None:
         for piece in pieces:
             self._reasoning_tokens.piece(piece)
-            if piece.content:
-                text = self._stop.feed(piece.content)
-                raw.append(text)
-                content.append(text)
+            if not piece.content:
+                delta.text.append(piece.raw)
+                delta.reasoning.append(piece.reasoning)
+            elif self._tools is None:
+                delta.add_content(self._stop.feed(piece.content))
             else:
-                raw.append(piece.raw)
-                reasoning.append(piece.reasoning)
-        return OutputDelta("".join(raw), "".join(reasoning), "".join(content))
+                self._answer(self._tools.feed(piece.content), delta)
+
+    def _answer(self, runs: list[Run], delta: _Delta) -> None:
+        for run in runs:
+            # No stop string reaches across a block: what was held back for one is decided before it.
+            delta.add_content(self._stop.flush() if run.markup else self._stop.feed(run.text))
+            if run.markup and not self.stopped:
+                delta.text.append(run.text)
+                delta.tool_calls += run.calls
+                self.has_tool_calls = self.has_tool_calls or bool(run.calls)
+
+
+class _Delta:
+    """An OutputDelta in the making."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.content: list[str] = []
+        self.tool_calls: list[ToolCall] = []
+
+    def add_content(self, text: str) -> None:
+        self.text.append(text)
+        self.content.append(text)
+
+    def whole(self) -> OutputDelta:
+        text, reasoning, content = ("".join(parts) for parts in (self.text, self.reasoning, self.content))
+        return OutputDelta(text, reasoning, content, tuple(self.tool_calls))
 
 
 class _ReasoningTokens:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from nemotron_serving.errors import EngineError, InvalidRequestError
 from nemotron_serving.output.assembler import Assembler, OutputDelta, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
+
+TokenLogprobs = tuple[float, tuple[tuple[int, float], ...]]
+"""The natural log probability of the chosen token, and those of the most likely tokens by id."""
 
 
 class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -20,20 +23,36 @@ class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
         begins: In the first response of a stream, how to read it.
         finish_reason: In the last response.
         error: In the last response of a stream that failed.
+        thinking_budget_reached: Whether the thinking was closed for the model.
+        logprobs: One entry a token of the response; none where they were not asked for.
     """
 
     stream_key: str
     begins: OutputRules | None = None
     finish_reason: str = ""
     error: str = ""
+    thinking_budget_reached: bool = False
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 class TextDelta(NamedTuple):
-    """New text of one response; finish_reason is empty before the last one."""
+    """What is new in one response.
+
+    Attributes:
+        text: New text by field.
+        tool_calls: The calls that became complete, a JSON list in OpenAI's shape; empty if there are none.
+        num_reasoning_tokens: A running total.
+        finish_reason: Empty before the last response. `tool_calls` if the model stopped and has called a tool.
+        thinking_budget_reached: Whether the thinking was closed for the model.
+        logprobs: A JSON list in OpenAI's shape, one entry a token; empty if they were not asked for.
+    """
 
     text: OutputDelta
+    tool_calls: str
     num_reasoning_tokens: int
     finish_reason: str
+    thinking_budget_reached: bool
+    logprobs: str
 
 
 class Postprocessor:
@@ -48,7 +67,7 @@ class Postprocessor:
         """Streams with state: 0 when nothing is in flight."""
         return len(self._streams)
 
-    def accept(self, event_json: bytes, token_ids: Iterable[int]) -> TextDelta:
+    def accept(self, event_json: bytes, token_ids: Sequence[int]) -> TextDelta:
         """Read one response.
 
         Raises:
@@ -66,8 +85,16 @@ class Postprocessor:
             raise EngineError("the stream is not known; it began before postprocessing was restarted")
         delta = assembler.feed(token_ids)
         if last:
-            delta = OutputDelta(*(new + rest for new, rest in zip(delta, assembler.flush(), strict=True)))
-        return TextDelta(delta, assembler.num_reasoning_tokens, event.finish_reason)
+            delta = delta.joined(assembler.flush())
+        called = event.finish_reason == "stop" and assembler.has_tool_calls
+        return TextDelta(
+            text=delta,
+            tool_calls=msgspec.json.encode(delta.tool_calls).decode() if delta.tool_calls else "",
+            num_reasoning_tokens=assembler.num_reasoning_tokens,
+            finish_reason="tool_calls" if called else event.finish_reason,
+            thinking_budget_reached=event.thinking_budget_reached,
+            logprobs=self._logprobs_json(token_ids, event.logprobs) if event.logprobs else "",
+        )
 
     def _read(self, event_json: bytes) -> StreamEvent:
         try:
@@ -79,3 +106,16 @@ class Postprocessor:
                 raise InvalidRequestError("stream_event", "a stream that has begun, or one too many")
             self._streams[event.stream_key] = Assembler(self._vocabulary, event.begins)
         return event
+
+    def _logprobs_json(self, token_ids: Sequence[int], logprobs: tuple[TokenLogprobs, ...]) -> str:
+        if len(logprobs) != len(token_ids):
+            raise InvalidRequestError("stream_event", f"{len(logprobs)} logprobs for {len(token_ids)} tokens")
+        entries = [
+            self._logprob(index, chosen) | {"top_logprobs": [self._logprob(*other) for other in top]}
+            for index, (chosen, top) in zip(token_ids, logprobs, strict=True)
+        ]
+        return msgspec.json.encode(entries).decode()
+
+    def _logprob(self, index: int, logprob: float) -> dict[str, Any]:
+        text = self._vocabulary.bytes_of(index)
+        return {"token": text.decode(errors="replace"), "logprob": logprob, "bytes": list(text)}

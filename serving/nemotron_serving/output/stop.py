@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nemotron_serving.output.reasoning import held_back
+from nemotron_serving.output.tags import held_back
 
 
 class StopMatcher:
@@ -24,7 +24,7 @@ class StopMatcher:
         self._held += text
         found = [at for word in self._stop_words if (at := self._held.find(word)) >= 0]
         # A longer stop string that has begun earlier may still be completed: wait for it.
-        waiting = max((held_back(self._held, word) for word in self._stop_words), default=0)
+        waiting = held_back(self._held, self._stop_words)
         certain = len(self._held) - waiting
         if found and min(found) <= certain:
             self.stopped = True
@@ -35,7 +35,7 @@ class StopMatcher:
         return text
 
     def flush(self) -> str:
-        """Return what was held back; no more text comes."""
+        """Return what was held back: nothing follows that could complete it. The next text starts anew."""
         held, self._held = self._held, ""
         found = [at for word in self._stop_words if (at := held.find(word)) >= 0]
         if found:

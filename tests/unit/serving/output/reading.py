@@ -2,31 +2,125 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from nemotron_serving.output.assembler import OutputRules
+import msgspec
+
+from nemotron_serving.output.assembler import Assembler, OutputDelta, OutputRules, ToolRules
+from nemotron_serving.output.call_syntax import ToolCall, read_calls
+from nemotron_serving.output.detokenizer import Vocabulary
+
+TOOLS = ToolRules(("f", "get_weather"), "<TOOLCALL>", "</TOOLCALL>")
 
 
 class Reading(NamedTuple):
-    """The fields of a finished output."""
+    """The fields of a finished output. Calls are without their random ids."""
 
     text: str
     reasoning: str
     content: str
     stopped: bool
+    calls: tuple[tuple[str, Any], ...] = ()
+
+
+def assemble(vocabulary: Vocabulary, rules: OutputRules, chunks: Iterable[list[int]]) -> tuple[Reading, int]:
+    """The concatenated fields of an output that came in chunks, and its reasoning tokens."""
+    assembler = Assembler(vocabulary, rules)
+    deltas = [assembler.feed(chunk) for chunk in chunks]
+    whole = functools.reduce(OutputDelta.joined, deltas, OutputDelta("", "", "")).joined(assembler.flush())
+    assert assembler.has_tool_calls is bool(whole.tool_calls)
+    reading = Reading(*whole[:3], assembler.stopped, plain(whole.tool_calls))
+    return reading, assembler.num_reasoning_tokens
+
+
+def cut(ids: list[int], sizes: list[int]) -> Iterator[list[int]]:
+    """The ids in chunks of these sizes, over and over."""
+    begin, turn = 0, 0
+    while begin < len(ids):
+        size = sizes[turn % len(sizes)]
+        yield ids[begin : begin + size]
+        begin, turn = begin + size, turn + 1
+
+
+def plain(calls: Iterable[ToolCall]) -> tuple[tuple[str, Any], ...]:
+    """Names and arguments."""
+    return tuple((call.function.name, msgspec.json.decode(call.function.arguments)) for call in calls)
 
 
 def read_whole(text: str, rules: OutputRules) -> Reading:
     """Split a whole output."""
-    begin = text.lstrip()
-    if rules.start == "detect" and not begin.startswith("<think>"):
-        head, reasoning, content = "", "", text
-    else:
-        head = text[: len(text) - len(begin)] + "<think>" if rules.start == "detect" else ""
-        thought, tag, answer = text[len(head) :].partition("</think>")
-        reasoning, content = thought.strip("\n"), answer.lstrip("\n")
-        head += thought + tag + answer[: len(answer) - len(content)]
-    found = [at for word in rules.stop_words if word and (at := content.find(word)) >= 0]
-    if found:
-        content = content[: min(found)]
-    return Reading(head + content, reasoning, content, bool(found))
+    head, reasoning, answer = _split(text, rules)
+    raw, content, stopped = head, "", False
+    calls: list[ToolCall] = []
+    for part, markup, found in _runs(answer, rules.tools):
+        stops = [] if markup else [at for word in rules.stop_words if word and (at := part.find(word)) >= 0]
+        kept = part[: min(stops)] if stops else part
+        raw += kept
+        content += "" if markup else kept
+        calls += found
+        if stops:
+            stopped = True
+            break
+    return Reading(raw, reasoning, content, stopped, plain(calls))
+
+
+def _split(text: str, rules: OutputRules) -> tuple[str, str, str]:
+    """The raw text up to the answer, the thinking, and the answer."""
+    tool_tag = re.escape(rules.tools.open_tag) if rules.tools else r"(?!)"
+    ends = f"</think>|{tool_tag}" if rules.tools and rules.tools.ends_thinking else "</think>"
+    head, thought = "", text
+    if rules.start == "closed":
+        answer = text.lstrip("\n")
+        return text[: len(text) - len(answer)], "", answer
+    if rules.start == "answer":
+        empty = re.match(r"\s*<think>\s*</think>\n*", text)
+        return (empty[0], "", text[empty.end() :]) if empty else ("", "", text)
+    if rules.start in ("detect", "expected"):
+        opener = re.match(r"\s*<think>", text)
+        first = re.search(f"</think>|{tool_tag}", text)
+        if opener:
+            head, thought = opener[0], text[opener.end() :]
+        elif rules.start == "detect" or not first or first[0] != "</think>":
+            return "", "", text
+    end = re.search(ends, thought)
+    if end is None:
+        # Newlines at the end are no reasoning, but were written.
+        return text, thought.strip("\n"), ""
+    answer = thought[end.end() :].lstrip("\n") if end[0] == "</think>" else thought[end.start() :]
+    return head + thought[: len(thought) - len(answer)], thought[: end.start()].strip("\n"), answer
+
+
+def _runs(answer: str, tools: ToolRules | None) -> list[tuple[str, bool, tuple[ToolCall, ...]]]:
+    """The answer in parts: text, whether it is markup, the calls that it completes."""
+    if tools is None:
+        return [(answer, False, ())]
+    parts = re.split(f"({re.escape(tools.open_tag)}|{re.escape(tools.close_tag)})", answer)
+    runs: list[tuple[str, bool, tuple[ToolCall, ...]]] = []
+    content = before = ""
+    for part in parts:
+        if part in (tools.open_tag, tools.close_tag):
+            runs.append((part, True, ()))
+        elif before == tools.open_tag:
+            runs.append((part, True, read_calls(part, tools.names)))
+        else:
+            rest = part
+            while size := _completed(content, rest, tools) if before else 0:
+                runs.append((rest[:size], True, ()))
+                rest = rest[size:]
+            markup = len(parts) > 1 and not rest.strip()
+            runs.append((rest, markup, ()))
+            content += "" if markup else rest
+        before = part
+    return runs
+
+
+def _completed(content: str, rest: str, tools: ToolRules) -> int:
+    """How much of the rest completes a tag that the content ends with the beginning of."""
+    for tag in (tools.open_tag, tools.close_tag):
+        for size in range(1, len(tag)):
+            if content.endswith(tag[:size]) and rest.startswith(tag[size:]):
+                return len(tag) - size
+    return 0

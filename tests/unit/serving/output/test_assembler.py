@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -10,11 +11,15 @@ from tokenizers import Tokenizer
 from nemotron_serving.output.assembler import Assembler, OutputDelta, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.reasoning import Start
-from tests.unit.serving.output.reading import Reading, read_whole
+from tests.unit.serving.output.reading import TOOLS, Reading, assemble, cut, read_whole
 from tests.unit.serving.support import FAMILY, TEXTS
 
-FRAGMENTS = ["<think>", "</think>", "</thi", "\n", "\n\n", " ", "STOP", "ST", "OP", "a", "so.", "น้ำ", "क्ष", FAMILY]
-STARTS: list[Start] = ["thinking", "detect"]
+FRAGMENTS = [
+    *("<think>", "</think>", "<thi", "</thi", "nk>"),
+    *("<TOOLCALL>", "</TOOLCALL>", "<TOOL", "</TOOL", "CALL>", "<", "</"),
+    *('[{"name": "f", "arguments": {"a": 1}}]', 'f(a="น้ำ")', "[]", "]", '{"name": "g"}', '{"name"'),
+    *("\n", "\n\n", " ", "STOP", "ST", "OP", "a", "so.", "น้ำ", "क्ष", FAMILY),
+]
 
 
 def outputs() -> st.SearchStrategy[str]:
@@ -22,26 +27,9 @@ def outputs() -> st.SearchStrategy[str]:
 
 
 def rules() -> st.SearchStrategy[OutputRules]:
-    words = st.lists(st.sampled_from(["STOP", "OP", "TOPa", "\n\n", "ำ"]), max_size=3).map(tuple)
-    return st.builds(OutputRules, start=st.sampled_from(STARTS), stop_words=words)
-
-
-def assemble(vocabulary: Vocabulary, rules: OutputRules, chunks: Iterable[list[int]]) -> tuple[Reading, int]:
-    """The concatenated fields of an output that came in chunks, and its reasoning tokens."""
-    assembler = Assembler(vocabulary, rules)
-    deltas = [assembler.feed(chunk) for chunk in chunks]
-    deltas.append(assembler.flush())
-    text, reasoning, content = ("".join(parts) for parts in zip(*deltas, strict=True))
-    return Reading(text, reasoning, content, assembler.stopped), assembler.num_reasoning_tokens
-
-
-def cut(ids: list[int], sizes: list[int]) -> Iterator[list[int]]:
-    """The ids in chunks of these sizes, over and over."""
-    begin, turn = 0, 0
-    while begin < len(ids):
-        size = sizes[turn % len(sizes)]
-        yield ids[begin : begin + size]
-        begin, turn = begin + size, turn + 1
+    words = st.lists(st.sampled_from(["STOP", "OP", "TOPa", "\n\n", "ำ", "a<"]), max_size=3).map(tuple)
+    tools = st.sampled_from([None, TOOLS, msgspec.structs.replace(TOOLS, ends_thinking=False)])
+    return st.builds(OutputRules, start=st.sampled_from(get_args(Start)), stop_words=words, tools=tools)
 
 
 @given(output=outputs(), rules=rules(), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4))
@@ -59,7 +47,7 @@ def test_any_chunking_gives_what_the_whole_text_gives(
 def test_any_chunking_of_any_ids(
     vocabulary: Vocabulary, data: st.DataObject, rules: OutputRules, sizes: list[int]
 ) -> None:
-    tags = [encoded(vocabulary, tag) for tag in ("<think>", "</think>", "STOP", "\n")]
+    tags = [encoded(vocabulary, tag) for tag in FRAGMENTS]
     anything = st.integers(0, len(vocabulary) - 1).map(lambda index: [index])
     runs = data.draw(st.lists(st.one_of(anything, st.sampled_from(tags)), max_size=30))
     ids = [index for run in runs for index in run]
@@ -67,6 +55,17 @@ def test_any_chunking_of_any_ids(
     assert one_by_one[0] == read_whole(vocabulary.decode(ids), rules)
     assert assemble(vocabulary, rules, cut(ids, sizes)) == one_by_one
     assert assemble(vocabulary, rules, [ids]) == one_by_one
+
+
+@given(output=outputs(), rules=rules(), size=st.integers(1, 9))
+def test_markers_never_reach_the_content(
+    vocabulary: Vocabulary, tokenizer: Tokenizer, output: str, rules: OutputRules, size: int
+) -> None:
+    rules = msgspec.structs.replace(rules, tools=TOOLS)
+    ids = tokenizer.encode(output, add_special_tokens=False).ids
+    reading, _ = assemble(vocabulary, rules, cut(ids, [size]))
+    assert "<TOOLCALL>" not in reading.content
+    assert "</TOOLCALL>" not in reading.content
 
 
 def encoded(vocabulary: Vocabulary, text: str) -> list[int]:
@@ -133,10 +132,47 @@ def test_after_a_stop_word_nothing_changes(vocabulary: Vocabulary) -> None:
     assert assembler.flush() == OutputDelta("", "", "")
 
 
+def test_a_stop_word_is_not_looked_for_in_a_block_or_across_it(vocabulary: Vocabulary) -> None:
+    output = "A ST<TOOLCALL>f(a='STOP')</TOOLCALL>OP B STOP C"
+    reading, _ = assemble(vocabulary, OutputRules("answer", ("STOP",), TOOLS), [encoded(vocabulary, output)])
+    assert reading == Reading(
+        "A ST<TOOLCALL>f(a='STOP')</TOOLCALL>OP B ", "", "A STOP B ", stopped=True, calls=(("f", {"a": "STOP"}),)
+    )
+
+
+def test_text_held_back_for_a_stop_word_goes_out_when_a_block_opens(vocabulary: Vocabulary) -> None:
+    assembler = Assembler(vocabulary, OutputRules("answer", ("STOP",), TOOLS))
+    assert assembler.feed(encoded(vocabulary, "A ST<TOOLCALL")).content == "A "
+    assert assembler.feed(encoded(vocabulary, ">")) == OutputDelta("ST<TOOLCALL>", "", "ST")
+
+
+def test_after_a_stop_word_no_tool_is_called(vocabulary: Vocabulary) -> None:
+    output = "A STOP<TOOLCALL>f()</TOOLCALL>"
+    for words in (("STOP",), ("STOP", "A STOP B")):  # the second is decided by the block
+        reading, _ = assemble(vocabulary, OutputRules("answer", words, TOOLS), [encoded(vocabulary, output)])
+        assert reading == Reading("A ", "", "A ", stopped=True)
+
+
+def test_without_tools_their_markers_are_text(vocabulary: Vocabulary) -> None:
+    output = "<TOOLCALL>f()</TOOLCALL>"
+    reading, _ = assemble(vocabulary, OutputRules("answer"), [encoded(vocabulary, output)])
+    assert reading == Reading(output, "", output, stopped=False)
+
+
+def test_the_generating_side_sees_where_thinking_ends(vocabulary: Vocabulary) -> None:
+    assembler = Assembler(vocabulary, OutputRules("expected"))
+    seen = []
+    for index in encoded(vocabulary, "<think>A</think>"):
+        assembler.feed((index,))
+        seen.append((assembler.undecided, assembler.thinking))
+    assert seen == [(True, False)] * 6 + [(False, True)] * 9 + [(False, False)]
+    assert assembler.after_thinking == ""
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_no_replacement_character_in_any_delta(vocabulary: Vocabulary, tokenizer: Tokenizer, text: str) -> None:
     assembler = Assembler(vocabulary, OutputRules("thinking"))
     output = f"{text}\n</think>\n\n{text}"
     for index in tokenizer.encode(output, add_special_tokens=False).ids:
-        assert "\ufffd" not in "".join(assembler.feed((index,)))
-    assert "\ufffd" not in "".join(assembler.flush())
+        assert "\ufffd" not in "".join(assembler.feed((index,))[:3])
+    assert "\ufffd" not in "".join(assembler.flush()[:3])

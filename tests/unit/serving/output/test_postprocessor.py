@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 
 from nemotron_serving.errors import EngineError, InvalidRequestError
 from nemotron_serving.output.assembler import OutputDelta, OutputRules
-from nemotron_serving.output.postprocessor import Postprocessor, StreamEvent
+from nemotron_serving.output.postprocessor import Postprocessor, StreamEvent, TextDelta
+from nemotron_serving.output.reasoning import Start
+from tests.unit.serving.output.reading import TOOLS
 from tests.unit.serving.support import byte_tokenizer, ids_of, vocabulary_of
 
 
@@ -16,18 +19,26 @@ def postprocessor(tmp_path: Path) -> Postprocessor:
     return Postprocessor(vocabulary_of(byte_tokenizer(), tmp_path), max_streams=3)
 
 
-def event(key: str = "a", begins: OutputRules | None = None, finish_reason: str = "", error: str = "") -> bytes:
-    return msgspec.json.encode(StreamEvent(key, begins, finish_reason, error))
+def event(
+    key: str = "a", begins: OutputRules | None = None, finish_reason: str = "", error: str = "", **more: Any
+) -> bytes:
+    return msgspec.json.encode(StreamEvent(key, begins, finish_reason, error, **more))
+
+
+def text_delta(
+    text: str, reasoning: str, content: str, num_reasoning_tokens: int, finish_reason: str = ""
+) -> TextDelta:
+    return TextDelta(OutputDelta(text, reasoning, content), "", num_reasoning_tokens, finish_reason, False, "")
 
 
 def test_a_stream_from_first_to_last_response(postprocessor: Postprocessor) -> None:
     first = postprocessor.accept(event(begins=OutputRules("thinking")), ids_of("A"))
-    assert first == (OutputDelta("A", "A", ""), 1, "")
+    assert first == text_delta("A", "A", "", 1)
     assert len(postprocessor) == 1
     second = postprocessor.accept(event(), ids_of("B\n</think>\n\nC <th"))
-    assert second == (OutputDelta("B\n</think>\n\nC <th", "B", "C <th"), 2, "")
+    assert second == text_delta("B\n</think>\n\nC <th", "B", "C <th", 2)
     last = postprocessor.accept(event(finish_reason="length"), ids_of("D"))
-    assert last == (OutputDelta("D", "", "D"), 2, "length")
+    assert last == text_delta("D", "", "D", 2, "length")
     assert len(postprocessor) == 0
 
 
@@ -39,7 +50,7 @@ def test_the_last_response_gives_out_what_was_held_back(postprocessor: Postproce
 
 def test_one_response_is_first_and_last(postprocessor: Postprocessor) -> None:
     delta = postprocessor.accept(event(begins=OutputRules("thinking"), finish_reason="stop"), ids_of("A</think>B"))
-    assert delta == (OutputDelta("A</think>B", "A", "B"), 1, "stop")
+    assert delta == text_delta("A</think>B", "A", "B", 1, "stop")
     assert len(postprocessor) == 0
 
 
@@ -88,3 +99,128 @@ def test_no_more_streams_than_the_server_admits(postprocessor: Postprocessor) ->
 def test_what_the_generating_model_would_not_send_is_refused(postprocessor: Postprocessor, value: bytes) -> None:
     with pytest.raises(InvalidRequestError, match=r"^stream_event: .*written by the generating model"):
         postprocessor.accept(value, [])
+
+
+class Row(NamedTuple):
+    """One of the table "Reading the output"."""
+
+    situation: str
+    start: Start
+    output: str
+    reasoning: str = ""
+    content: str = ""
+    calls: tuple[str, ...] = ()
+    finish_reason: str = "stop"
+    ended: str = "stop"
+
+
+F = '{"name": "f", "arguments": {"a": 1}}'
+F_CALL = ('f({"a": 1})',)
+TABLE = [
+    Row("on: a block", "expected", "<think>\nA\n</think>\n\nB", "A", "B"),
+    Row("on: an empty block", "expected", "<think></think>B", "", "B"),
+    Row("on: no opener", "expected", "A\n</think>\n\nB", "A", "B"),
+    Row("on: no block", "expected", "B", "", "B"),
+    Row("on: cut off inside thinking", "expected", "<think>\nA", "A", "", (), "length", "length"),
+    Row("off", "answer", "B", "", "B"),
+    Row("off: an empty block", "answer", "<think>\n</think>\n\nB", "", "B"),
+    Row("later tags", "expected", "<think>A</think>B<think>C</think>", "A", "B<think>C</think>"),
+    Row("a call inside thinking", "expected", f"<think>A\n<TOOLCALL>[{F}]</TOOLCALL>", "A", "", F_CALL, "tool_calls"),
+    Row(
+        "a call right after thinking",
+        "expected",
+        f"<think>A</think>\n\n<TOOLCALL>[{F}]</TOOLCALL>",
+        "A",
+        "",
+        F_CALL,
+        "tool_calls",
+    ),
+    Row("a list", "answer", f"<TOOLCALL>[{F}, {F}]</TOOLCALL>", "", "", F_CALL * 2, "tool_calls"),
+    Row("a single object", "answer", f"<TOOLCALL>{F}</TOOLCALL>", "", "", F_CALL, "tool_calls"),
+    Row(
+        "parameters",
+        "answer",
+        '<TOOLCALL>[{"name": "f", "parameters": {"a": 1}}]</TOOLCALL>',
+        "",
+        "",
+        F_CALL,
+        "tool_calls",
+    ),
+    Row(
+        "arguments as a string",
+        "answer",
+        r'<TOOLCALL>[{"name": "f", "arguments": "{\"a\": 1}"}]</TOOLCALL>',
+        "",
+        "",
+        F_CALL,
+        "tool_calls",
+    ),
+    Row("pythonic", "answer", "<TOOLCALL>[f(a=1)]</TOOLCALL>", "", "", F_CALL, "tool_calls"),
+    Row(
+        "several blocks",
+        "answer",
+        f"A<TOOLCALL>[{F}]</TOOLCALL>\n<TOOLCALL>[{F}]</TOOLCALL>\n",
+        "",
+        "A",
+        F_CALL * 2,
+        "tool_calls",
+    ),
+    Row("no ]", "answer", f"<TOOLCALL>[{F}</TOOLCALL>", "", "", F_CALL, "tool_calls"),
+    Row("no closing tag", "answer", f"<TOOLCALL>[{F}]", "", "", F_CALL, "tool_calls"),
+    Row("an unknown tool", "answer", '<TOOLCALL>[{"name": "g", "arguments": {}}]</TOOLCALL>'),
+    Row("garbage", "answer", "A<TOOLCALL>{what?</TOOLCALL>", "", "A"),
+    Row("no calls", "answer", "<TOOLCALL>[]</TOOLCALL>B", "", "B"),
+    Row("a call, and out of tokens", "answer", f"<TOOLCALL>[{F}, {{", "", "", F_CALL, "length", "length"),
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.situation)
+def test_reading_the_output(postprocessor: Postprocessor, row: Row, size: int) -> None:
+    ids = ids_of(row.output)
+    deltas = [postprocessor.accept(event(begins=OutputRules(row.start, (), TOOLS)), [])]
+    deltas += [postprocessor.accept(event(), ids[at : at + size]) for at in range(0, len(ids), size)]
+    deltas.append(postprocessor.accept(event(finish_reason=row.ended), []))
+    calls = [call["function"] for delta in deltas if delta.tool_calls for call in msgspec.json.decode(delta.tool_calls)]
+    assert "".join(delta.text.text for delta in deltas) == row.output
+    assert "".join(delta.text.reasoning_content for delta in deltas) == row.reasoning
+    assert "".join(delta.text.content for delta in deltas) == row.content
+    assert tuple(f"{call['name']}({call['arguments']})" for call in calls) == row.calls
+    assert [delta.finish_reason for delta in deltas] == [""] * (len(deltas) - 1) + [row.finish_reason]
+
+
+def test_a_call_is_in_the_response_that_completes_it(postprocessor: Postprocessor) -> None:
+    begun = postprocessor.accept(event(begins=OutputRules("answer", (), TOOLS)), ids_of(f"<TOOLCALL>{F}</TOOLCALL"))
+    assert (begun.text.text, begun.tool_calls) == (f"<TOOLCALL>{F}</TOOLCALL", "")
+    (call,) = msgspec.json.decode(postprocessor.accept(event(), ids_of(">")).tool_calls)
+    assert call == {"id": call["id"], "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    assert postprocessor.accept(event(finish_reason="stop"), []).tool_calls == ""
+
+
+def test_the_budget_is_passed_on(postprocessor: Postprocessor) -> None:
+    assert not postprocessor.accept(event(begins=OutputRules("thinking")), []).thinking_budget_reached
+    assert postprocessor.accept(event(thinking_budget_reached=True), []).thinking_budget_reached
+
+
+def test_log_probabilities_have_openais_shape(postprocessor: Postprocessor) -> None:
+    a, b, part = *ids_of("AB"), ids_of("ก")[0]
+    logprobs = ((-0.5, ((a, -0.5), (b, -1.5))), (-2.0, ()))
+    delta = postprocessor.accept(event(begins=OutputRules(), logprobs=logprobs), [a, part])
+    assert msgspec.json.decode(delta.logprobs) == [
+        {
+            "token": "A",
+            "logprob": -0.5,
+            "bytes": [65],
+            "top_logprobs": [
+                {"token": "A", "logprob": -0.5, "bytes": [65]},
+                {"token": "B", "logprob": -1.5, "bytes": [66]},
+            ],
+        },
+        {"token": "\ufffd", "logprob": -2.0, "bytes": [0xE0], "top_logprobs": []},
+    ]
+    assert postprocessor.accept(event(), [a]).logprobs == ""
+
+
+def test_log_probabilities_of_other_tokens_are_refused(postprocessor: Postprocessor) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^stream_event: 1 logprobs for 2 tokens$"):
+        postprocessor.accept(event(begins=OutputRules(), logprobs=((-0.5, ()),)), ids_of("AB"))
