@@ -12,6 +12,7 @@ from nemotron_serving.errors import PackageError
 from nemotron_serving.package import EngineSpec, Limits, Package, check_engine_version
 
 CONFIG = "config.json"
+IMAGE = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"  # has 1.2.1, the last with engines
 DEFAULT_TOKENS_PER_BLOCK = 32  # of KvCacheConfig and of trtllm-build
 _CHECKPOINT_NUM_TOKENS = 8192  # TensorRT-LLM's default, said so that it stays
 _QUANTIZATION = "hf_quant_config.json"

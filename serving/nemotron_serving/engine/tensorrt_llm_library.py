@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nemotron_serving.engine.base import EngineRequest, Feature
-from nemotron_serving.engine.tensorrt_llm_files import EngineFiles, Flow, check_release
+from nemotron_serving.engine.tensorrt_llm_files import IMAGE, EngineFiles, Flow, check_release
 from nemotron_serving.engine.tensorrt_llm_options import TensorRTLLMOptions, clear_job_variables
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import HostOptions
@@ -51,8 +51,7 @@ def load_library(spec: EngineSpec, files: EngineFiles) -> Library:
             from tensorrt_llm import LLM
     except ImportError as error:
         raise PackageError(
-            f"TensorRT-LLM {spec.version} cannot be imported: {error}. "
-            "Serve in nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3, which has 1.2.1."
+            f"TensorRT-LLM {spec.version} cannot be imported: {error}. Serve in {IMAGE}, which has 1.2.1."
         ) from error
     return Library(
         version=tensorrt_llm.__version__,
@@ -86,8 +85,9 @@ def open_llm(
     """Construct the LLM. Returns when the weights are loaded; must not be called in an event loop.
 
     Raises:
-        PackageError: options that do not fit the files, or files that TensorRT-LLM cannot load.
+        PackageError: no GPU or another one, options that do not fit the files, or files that TensorRT-LLM cannot load.
     """
+    _check_gpu(package.manifest.engine, files)
     if files.flow == "engine" and options.tensor_parallel_size not in (1, files.world_size):
         raise PackageError(
             f"NEMOTRON_TRTLLM_TENSOR_PARALLEL_SIZE is {options.tensor_parallel_size}, the engine in {files.path} was "
@@ -102,6 +102,20 @@ def open_llm(
         raise PackageError(
             f"TensorRT-LLM {library.version} cannot load {files.path}: {error}. Its own output above says more."
         ) from error
+
+
+def _check_gpu(spec: EngineSpec, files: EngineFiles) -> None:
+    """Refuse to load where there is no GPU, and an engine on another GPU than it was compiled for."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise PackageError("No GPU is visible. Look at nvidia-smi, CUDA_VISIBLE_DEVICES and docker's --gpus.")
+    here = torch.cuda.get_device_name(0)
+    if files.flow == "engine" and here != spec.device:
+        raise PackageError(
+            f"The engine in {files.path} was compiled for {spec.device}, the GPU here is {here}. "
+            "Build the package on this kind of GPU."
+        )
 
 
 def _engine_llm(library: Library, files: EngineFiles, tokenizer: Any, cache: Any, _: TensorRTLLMOptions) -> Any:

@@ -1,4 +1,4 @@
-"""nemotron-serve check: what stands in the way of serving, as a table."""
+"""nemotron-serve check: what stands in the way of serving, as a table; with --engine, how TensorRT-LLM differs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from pathlib import Path
 
 import psutil
 
+from nemotron_serving.engine.tensorrt_llm_files import read_engine_files
 from nemotron_serving.errors import ServingError
 from nemotron_serving.launcher.engine_library import check_engine_library
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.find import PYTHON_VERSION, check_stub, find_triton, libpython_directories
+from nemotron_serving.launcher.llm_api import differences, installed_release, recorded_api
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.ports import choose_endpoints
 from nemotron_serving.launcher.prepare import default_repository, model_names
@@ -28,6 +30,7 @@ _SHM = Path("/dev/shm")  # noqa: S108 - where Triton puts it
 _SHM_LEAST = 32 << 20  # a few MiB for each Python model, and room to grow with long prompts
 _VERSION_S = 20.0
 _GIB = 1 << 30
+_NAME_WIDTH = 22
 
 Check = Callable[[], str]
 
@@ -45,13 +48,45 @@ def report(options: ServeOptions, package: Path | None) -> int:
     faults = 0
     for name, check in _checks(options, package):
         try:
-            mark, text = "ok", check()
+            _row("ok", name, check())
         except ServingError as error:
-            mark, text = "FAIL", str(error)
+            _row("FAIL", name, str(error))
             faults += 1
-        sys.stdout.write(f"{mark:<5}{name:<18}{text}\n")
-        sys.stdout.flush()
     return 1 if faults else 0
+
+
+def report_engine(package: Path | None) -> int:
+    """Print how the installed TensorRT-LLM differs from the release that the engine's adapter was written for.
+
+    Args:
+        package: Compares only what this package needs; None compares all.
+
+    Returns:
+        0 if the adapter can work with it, else 1.
+    """
+    try:
+        flow = read_engine_files(Package.load(package)).flow if package else None
+        installed, recorded = installed_release(), recorded_api()
+    except ServingError as error:
+        _row("FAIL", "TensorRT-LLM", str(error))
+        return 1
+    _row("ok", "TensorRT-LLM", f"{installed}, compared with {recorded.release}")
+    faults = 0
+    for one in recorded.objects:
+        if flow is not None and one.flow not in (None, flow):
+            continue
+        found = differences(one)
+        for difference in found:
+            _row("FAIL" if difference.breaks else "look", one.name, difference.text)
+        if not found:
+            _row("ok", one.name, f"{len(one.members)} names as recorded" if one.members else "is there")
+        faults += sum(difference.breaks for difference in found)
+    return 1 if faults else 0
+
+
+def _row(mark: str, name: str, text: str) -> None:
+    sys.stdout.write(f"{mark:<5}{name:<{_NAME_WIDTH}}{text}\n")
+    sys.stdout.flush()
 
 
 def _checks(options: ServeOptions, package: Path | None) -> Iterator[tuple[str, Check]]:
@@ -70,7 +105,7 @@ def _checks(options: ServeOptions, package: Path | None) -> Iterator[tuple[str, 
         yield "package files", lambda: _package_files(loaded)
         if loaded.manifest.engine.device == "cpu":
             yield "package memory", lambda: _package_memory(loaded)
-        yield "engine library", lambda: check_engine_library(loaded.manifest.engine)
+        yield "engine library", lambda: check_engine_library(loaded.manifest.engine, loaded.engine_path)
 
 
 def _python() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nemotron_serving.errors import PackageError
-from nemotron_serving.launcher.check import report
+from nemotron_serving.launcher.check import report, report_engine
 from nemotron_serving.launcher.child import check_command
 from nemotron_serving.launcher.console import complain
 from nemotron_serving.launcher.engine_library import check_engine_library
@@ -50,6 +50,8 @@ _CHECK_EPILOG = """\
 examples:
   nemotron-serve check                  this machine
   nemotron-serve check packages/demo    this machine and whether the package can be served on it
+  nemotron-serve check --engine         the installed TensorRT-LLM beside the release this was written for: FAIL is
+                                        something that is not there, look is something of another type
 
 exit status: 0 if nothing stands in the way, 1 if something does.
 """
@@ -94,7 +96,7 @@ def _serve(arguments: list[str]) -> int:
     if command:
         check_command(command)
     package = Package.load(given.package)
-    check_engine_library(package.manifest.engine)
+    check_engine_library(package.manifest.engine, package.engine_path)
     package.verify_files()
     return Supervisor(
         package,
@@ -107,6 +109,8 @@ def _serve(arguments: list[str]) -> int:
 
 def _check(arguments: list[str]) -> int:
     given = _check_parser().parse_args(arguments)
+    if given.engine:
+        return report_engine(given.package)
     return report(_machine_options(given), given.package)
 
 
@@ -186,6 +190,11 @@ def _check_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("package", metavar="PACKAGE", type=Path, nargs="?", help="directory made by nemotron-build")
+    parser.add_argument(
+        "--engine",
+        action="store_true",
+        help="compare the interface of the installed TensorRT-LLM with the recorded one, and nothing else",
+    )
     _add_machine_options(parser)
     return parser
 

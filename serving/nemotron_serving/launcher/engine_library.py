@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 
+from nemotron_serving.engine.tensorrt_llm_files import IMAGE, check_release
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.package import EngineSpec, check_engine_version
 
 _DISTRIBUTIONS = {"openvino": "openvino-genai", "tensorrt_llm": "tensorrt-llm"}
 
 
-def check_engine_library(spec: EngineSpec) -> str:
+def check_engine_library(spec: EngineSpec, engine_path: Path) -> str:
     """Refuse a package whose engine is not installed, or in another release.
+
+    Args:
+        spec: The package's engine.
+        engine_path: Its files, which say what release a `tensorrt_llm` package needs.
 
     Returns:
         What is installed, for people to read.
@@ -26,9 +32,12 @@ def check_engine_library(spec: EngineSpec) -> str:
     try:
         installed = metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        raise SetupError(
-            f"The package needs {distribution} {spec.version}, which is not installed. "
-            f"Install it with: pip install '{distribution}=={spec.version}'."
-        ) from None
-    check_engine_version(spec, installed)
+        advice = f"Install it with: pip install '{distribution}=={spec.version}'."
+        if spec.kind == "tensorrt_llm":
+            advice = f"Serve in {IMAGE}, which has 1.2.1."
+        raise SetupError(f"The package needs {distribution} {spec.version}, which is not installed. {advice}") from None
+    if spec.kind == "tensorrt_llm":
+        check_release(spec, engine_path, installed)
+    else:
+        check_engine_version(spec, installed)
     return f"{distribution} {installed}"

@@ -15,8 +15,9 @@ Tokens are pseudo-random, from prompt and seed, with in-flight batching. What is
 
 from __future__ import annotations
 
+from . import llmapi
 from .llm import LLM
 from .parameters import SamplingParams
 
-__all__ = ["LLM", "SamplingParams"]
+__all__ = ["LLM", "SamplingParams", "llmapi"]
 __version__ = "1.2.1"

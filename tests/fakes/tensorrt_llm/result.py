@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from .parameters import RECORDED
 
 
 class RequestError(RuntimeError):
@@ -27,6 +29,10 @@ class CompletionOutput:
     prompt_logprobs: list[Any] | None = field(default_factory=list)
     finish_reason: str | None = None
     stop_reason: int | str | None = None
+
+
+for _field in fields(CompletionOutput):
+    _field.type = next(one["type"] for one in RECORDED["CompletionOutput"]["params"] if one["name"] == _field.name)
 
 
 @dataclass

@@ -1,6 +1,8 @@
-"""As much of torch as the TensorRT-LLM adapter uses: a vector of zeros."""
+"""As much of torch as the TensorRT-LLM adapter uses: a vector of zeros, and a GPU's name."""
 
 from __future__ import annotations
+
+from . import cuda as cuda
 
 float32 = "float32"
 

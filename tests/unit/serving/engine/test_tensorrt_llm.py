@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import logging
 import re
 import sys
@@ -24,61 +25,28 @@ from nemotron_serving.engine.tensorrt_llm_options import TensorRTLLMOptions, cle
 from nemotron_serving.engine.tensorrt_llm_run import Run
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.host import HostOptions
-from nemotron_serving.package import TOKENIZER, Package, SamplingDefaults, write_package
+from nemotron_serving.package import Package, SamplingDefaults
+from tests.fakes import importable
+from tests.fakes.packages import BUILD, checkpoint_config, engine_config, make_package
 from tests.unit.serving.engine_suite import EngineSuite
 from tests.unit.serving.support import (
     END_OF_TEXT,
     IM_END,
     Deltas,
-    byte_tokenizer,
     eventually,
     ids_of,
-    manifest,
-    serving_config,
     text_of,
 )
 
-FAKES = Path(__file__).parents[3] / "fakes"
 STOP = frozenset((IM_END, END_OF_TEXT))
-LIMITS = {"max_seq_len": 8192, "max_batch_size": 8}
-MODEL = {"vocab_size": 259, "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64}
-BUILD = {"max_batch_size": 8, "max_seq_len": 8192, "max_num_tokens": 1024}
 FLOWS = ("engine", "pytorch")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def library() -> Iterator[Any]:
     """The fake package, importable for the length of this module."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(FAKES))
-    try:
-        yield importlib.import_module("tensorrt_llm")
-    finally:
-        sys.path.remove(str(FAKES))
-        for name in set(sys.modules) - before:
-            if name.partition(".")[0] in ("tensorrt_llm", "torch", "transformers"):
-                del sys.modules[name]
-
-
-def engine_config(**build: Any) -> dict[str, Any]:
-    pretrained = {**MODEL, "mapping": {"world_size": 1}, "quantization": {"kv_cache_quant_algo": None}}
-    return {"version": "1.2.1", "pretrained_config": pretrained, "build_config": {**BUILD, **build}}
-
-
-def checkpoint_config(**model: Any) -> dict[str, Any]:
-    return {**MODEL, "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 131072, **model}
-
-
-def make_package(path: Path, flow: str, config: dict[str, Any] | None = None, **changes: Any) -> Package:
-    """A package of a flow; `changes` are of `serving_config`, `version` of its manifest."""
-    (path / "engine").mkdir(parents=True)
-    config = config or (engine_config() if flow == "engine" else checkpoint_config())
-    (path / "engine" / "config.json").write_bytes(msgspec.json.encode(config))
-    (path / "engine" / ("rank0.engine" if flow == "engine" else "model.safetensors")).write_bytes(b"weights")
-    byte_tokenizer().save(str(path / TOKENIZER))
-    version = changes.pop("version", "1.2.1")
-    spec = manifest(kind="tensorrt_llm", version=version, device="NVIDIA H100 80GB HBM3")
-    return write_package(path, spec, serving_config(**(LIMITS | changes)))
+    with importable() as module:
+        yield module
 
 
 @pytest.fixture(scope="module", params=FLOWS)
@@ -114,9 +82,10 @@ Start = Callable[..., TensorRTLLMEngine]
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts engines of a flow, and closes them. `host` is of HostOptions, the rest as in `make_package`."""
     engines: list[TensorRTLLMEngine] = []
+    numbers = itertools.count()
 
     def start(flow: str = "pytorch", *, host: dict[str, Any] | None = None, **given: Any) -> TensorRTLLMEngine:
-        package = make_package(tmp_path / f"package-{len(engines)}", flow, **given)
+        package = make_package(tmp_path / f"package-{next(numbers)}", flow, **given)
         engines.append(TensorRTLLMEngine(package, HostOptions(package=package.path, **(host or {}))))
         return engines[-1]
 
@@ -288,6 +257,21 @@ def test_a_kv_cache_below_one_request_is_refused(start: Start, library: Any) -> 
     with pytest.raises(PackageError, match=r"The KV cache holds 32 tokens, the package promises 8192"):
         start("pytorch", config=config, host={"kv_cache_gib": 160})
     assert llm(library)._executor is None, "the LLM was not shut down"
+
+
+def test_an_engine_for_another_gpu_is_refused_and_a_checkpoint_is_not(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "NVIDIA L40S")
+    with pytest.raises(PackageError, match="compiled for NVIDIA H100 80GB HBM3, the GPU here is NVIDIA L40S"):
+        start("engine")
+    start("pytorch")
+
+
+def test_a_machine_without_a_gpu_is_refused(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(PackageError, match="No GPU is visible"):
+        start("pytorch")
 
 
 def test_without_tensorrt_llm_the_refusal_says_where_it_is(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
