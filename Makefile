@@ -1,4 +1,4 @@
-# make demo   set up, build the demo package, serve it, ask it with thinking on and off, stop
+# make demo   set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop
 # make serve  the same server, kept running
 # make test   lint, types and all tests
 # make help   the rest
@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGES := packages
 DEMO := $(PACKAGES)/demo
+SIMULATED := $(PACKAGES)/demo-simulated
 LOCK := requirements.lock
 PORTS ?= --http-port 8000 --grpc-port 8001 --metrics-port 8002
 FREE_PORTS := --http-port 0 --grpc-port 0 --metrics-port 0
@@ -20,7 +21,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
 .PHONY: help setup demo-package demo serve test lint bench lock clean
 
 help:
-	@echo "make demo    set up, build the demo package, serve it, ask it with thinking on and off, stop"
+	@echo "make demo    set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
 	@echo "make serve   serve the demo package until ctrl-C"
 	@echo "make test    lint, types and all tests, with a real Triton"
 	@echo "make lint    ruff and mypy only"
@@ -44,6 +45,8 @@ demo-package: setup
 
 demo: demo-package
 	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) -- $(BIN)/python -m nemotron_client.demo
+	@$(BIN)/nemotron-build simulated -o $(SIMULATED) --ttft-ms 30 --token-ms 3 --force > /dev/null
+	@$(BIN)/nemotron-serve $(SIMULATED) $(FREE_PORTS) -- $(BIN)/python -m nemotron_client.demo --tools
 
 serve: demo-package
 	@$(BIN)/nemotron-serve $(DEMO) $(PORTS)

@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 import nemotron_serving
 from nemotron_build.demo_source import GGUF, LICENCE, REQUIREMENT, extract_gguf, obtain_wheel
 from nemotron_build.errors import BuildError
-from nemotron_build.serving_defaults import (
-    CHAT_FORMAT,
-    DEFAULT_MAX_TOKENS,
-    DEFAULT_TIMEOUT_MS,
-    PROMPT_BYTES_PER_TOKEN,
-    THINKING_PREFILL,
-)
+from nemotron_build.serving_defaults import DEFAULT_MAX_TOKENS, DEFAULT_TIMEOUT_MS, PROMPT_BYTES_PER_TOKEN
 from nemotron_build.steps import Steps
 from nemotron_build.target import good_package, staged
 from nemotron_serving.errors import PackageError
@@ -43,6 +37,10 @@ NAME = "smollm2-135m-instruct-q4_1-cpu"
 MODEL_NAME = "SmolLM2-135M-Instruct"
 _SYSTEM_PROMPT = re.compile(r"<\|im_start\|>system\n(.+?)<\|im_end\|>", re.DOTALL)
 _END_OF_TEXT = "<|endoftext|>"
+# Guided decoding reads the vocabulary from the two tokenizers.
+ENGINE_FILES = tuple(
+    f"openvino_{name}.{end}" for name in ("model", "tokenizer", "detokenizer") for end in ("xml", "bin")
+)
 
 
 def build_demo(target: Path, *, cache: Path, wheel: Path | None, force: bool, steps: Steps) -> None:
@@ -70,7 +68,7 @@ def build_demo(target: Path, *, cache: Path, wheel: Path | None, force: bool, st
         with steps.step("Making tokenizer.json"):
             vocabulary = _write_tokenizer(gguf, work.package / TOKENIZER)
         with steps.step("Comparing it with OpenVINO's tokenizer"):
-            _check_tokenizer(work.package / TOKENIZER, work.scratch)
+            _check_tokenizer(work.package / TOKENIZER, work.package / ENGINE_DIR)
         with steps.step("Writing serving.json and the manifest"):
             write_package(work.package, _manifest(engine), serving_config(vocabulary))
         work.finish()
@@ -89,7 +87,7 @@ def serving_config(vocabulary: GgufVocabulary) -> ServingConfig:
     # A penalty of 1.1 ends the loops that this small model falls into at 1.0, in greedy decoding too.
     return ServingConfig(
         model_name=MODEL_NAME,
-        chat_format=CHAT_FORMAT,
+        chat_format="chatml",
         default_system_prompt=system_prompt[1],
         stop_token_ids=(vocabulary.eos_token_id, vocabulary.tokens.index(_END_OF_TEXT)),
         max_tokens=DEFAULT_MAX_TOKENS,
@@ -98,7 +96,7 @@ def serving_config(vocabulary: GgufVocabulary) -> ServingConfig:
         sampling_off=SamplingDefaults(temperature=0.0, repetition_penalty=1.1),
         thinking=ThinkingPolicy(
             default=False,
-            prefill_on=THINKING_PREFILL,
+            prefill_on="<think>\n",  # it was not trained to think and would not open a block itself
             prefill_off="",
             max_thinking_tokens=64,
             min_answer_tokens=32,
@@ -125,7 +123,8 @@ def _is_there(target: Path) -> bool:
         check_engine_version(package.manifest.engine, metadata.version("openvino-genai"))
     except PackageError as error:
         raise BuildError(f"{error} Pass --force to build {target} again.") from None
-    return True
+    # Packages of earlier versions lack some.
+    return all(f"{ENGINE_DIR}/{name}" in package.manifest.files for name in ENGINE_FILES)
 
 
 def _convert(gguf: Path, engine: Path) -> EngineSpec:
@@ -136,7 +135,7 @@ def _convert(gguf: Path, engine: Path) -> EngineSpec:
         openvino_genai.LLMPipeline(gguf, "CPU", enable_save_ov_model=True)
     except RuntimeError as error:
         raise BuildError(f"OpenVINO cannot read {gguf.name}: {' '.join(str(error).split())}") from error
-    for name in ("openvino_model.xml", "openvino_model.bin"):
+    for name in ENGINE_FILES:
         shutil.move(gguf.with_name(name), engine / name)
     return EngineSpec(
         kind="openvino",

@@ -1,10 +1,33 @@
-"""What the demo package and the simulated one have in common in serving.json."""
+"""What packages have in common in serving.json, and what belongs to Nemotron Nano.
+
+The rules of Llama-3.1-Nemotron-Nano-8B-v1 are those of its model card: the system line that switches thinking, an empty
+think block in front of an answer without thinking, temperature 0.6 and top_p 0.95 with thinking, greedy without.
+"""
 
 from __future__ import annotations
+
+from nemotron_serving.package import SamplingDefaults, ThinkingPolicy
 
 DEFAULT_MAX_TOKENS = 256
 DEFAULT_TIMEOUT_MS = 600_000
 # A token of text is rarely longer than 16 bytes, so this admits every prompt that fits and bounds the tokenizing.
 PROMPT_BYTES_PER_TOKEN = 16
-THINKING_PREFILL = "<think>\n"
-CHAT_FORMAT = "chatml"
+
+NEMOTRON_CHAT_FORMAT = "nemotron"
+NEMOTRON_SAMPLING_ON = SamplingDefaults(temperature=0.6, top_p=0.95)
+NEMOTRON_SAMPLING_OFF = SamplingDefaults()
+# A checkpoint's own generation_config may name fewer.
+NEMOTRON_STOP_TOKENS = ("<|end_of_text|>", "<|eom_id|>", "<|eot_id|>")
+
+
+def nemotron_thinking(*, min_answer_tokens: int) -> ThinkingPolicy:
+    """How Nemotron Nano is made to think: it opens the think block itself and ends it when it likes."""
+    return ThinkingPolicy(
+        default=False,
+        prefill_on="",
+        prefill_off="<think>\n</think>",
+        max_thinking_tokens=None,
+        min_answer_tokens=min_answer_tokens,
+        system_on="detailed thinking on",
+        system_off="detailed thinking off",
+    )

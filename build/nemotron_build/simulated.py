@@ -14,11 +14,14 @@ import nemotron_serving
 from nemotron_build.byte_level import byte_level_bpe
 from nemotron_build.errors import BuildError
 from nemotron_build.serving_defaults import (
-    CHAT_FORMAT,
     DEFAULT_MAX_TOKENS,
     DEFAULT_TIMEOUT_MS,
+    NEMOTRON_CHAT_FORMAT,
+    NEMOTRON_SAMPLING_OFF,
+    NEMOTRON_SAMPLING_ON,
+    NEMOTRON_STOP_TOKENS,
     PROMPT_BYTES_PER_TOKEN,
-    THINKING_PREFILL,
+    nemotron_thinking,
 )
 from nemotron_build.steps import Steps
 from nemotron_build.target import good_package, staged
@@ -31,15 +34,21 @@ from nemotron_serving.package import (
     Limits,
     Manifest,
     Package,
-    SamplingDefaults,
     ServingConfig,
-    ThinkingPolicy,
     write_package,
 )
 
 NAME = "simulated"
-_CONTROL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-_END_OF_TEXT, _END_OF_TURN = 0, 2
+# Those of Llama 3.1 that Nemotron's chat format uses.
+_CONTROL_TOKENS = [
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eom_id|>",
+    "<|eot_id|>",
+]
+_MIN_ANSWER_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ def build_simulated(target: Path, options: SimulatedOptions, *, force: bool, ste
 
 
 def byte_tokenizer() -> Tokenizer:
-    """A tokenizer of one token per byte, after the three control tokens of ChatML."""
+    """A tokenizer of one token per byte, after the control tokens of Nemotron's chat format."""
     return byte_level_bpe(_CONTROL_TOKENS + sorted(pre_tokenizers.ByteLevel.alphabet()), [], _CONTROL_TOKENS)
 
 
@@ -138,19 +147,13 @@ def read_scripts(path: Path | None) -> tuple[Script, ...]:
 def _serving(options: SimulatedOptions, donor: Package | None) -> ServingConfig:
     serving = ServingConfig(
         model_name=NAME,
-        chat_format=CHAT_FORMAT,
-        default_system_prompt="You are a simulated assistant",
-        stop_token_ids=(_END_OF_TURN, _END_OF_TEXT),
+        chat_format=NEMOTRON_CHAT_FORMAT,
+        default_system_prompt="",
+        stop_token_ids=tuple(_CONTROL_TOKENS.index(token) for token in NEMOTRON_STOP_TOKENS),
         max_tokens=min(DEFAULT_MAX_TOKENS, options.max_seq_len // 2),
-        sampling_on=SamplingDefaults(),
-        sampling_off=SamplingDefaults(),
-        thinking=ThinkingPolicy(
-            default=False,
-            prefill_on=THINKING_PREFILL,
-            prefill_off="",
-            max_thinking_tokens=None,
-            min_answer_tokens=16,
-        ),
+        sampling_on=NEMOTRON_SAMPLING_ON,
+        sampling_off=NEMOTRON_SAMPLING_OFF,
+        thinking=nemotron_thinking(min_answer_tokens=_MIN_ANSWER_TOKENS),
         limits=Limits(
             max_seq_len=options.max_seq_len,
             max_prompt_bytes=PROMPT_BYTES_PER_TOKEN * options.max_seq_len,
@@ -167,6 +170,9 @@ def _serving(options: SimulatedOptions, donor: Package | None) -> ServingConfig:
         chat_format=donor.serving.chat_format,
         default_system_prompt=donor.serving.default_system_prompt,
         stop_token_ids=donor.serving.stop_token_ids,
+        thinking=msgspec.structs.replace(
+            donor.serving.thinking, max_thinking_tokens=None, min_answer_tokens=_MIN_ANSWER_TOKENS
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from nemotron_client._errors import (
     RequestTimeoutError,
     ServerError,
 )
-from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, Usage
+from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCall, ToolCallDelta, Usage
 
 __all__ = [
     "ChatStream",
@@ -31,5 +31,7 @@ __all__ = [
     "Reply",
     "RequestTimeoutError",
     "ServerError",
+    "ToolCall",
+    "ToolCallDelta",
     "Usage",
 ]

@@ -14,11 +14,12 @@ from tritonclient.grpc import service_pb2_grpc
 
 from nemotron_client._errors import from_rpc_error, from_stream_error
 from nemotron_client._protocol import ENSEMBLE, GENERATING_MODEL, OUTPUTS, infer_request, output_values
-from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, Usage
+from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCall, ToolCallDelta, Usage
 
 DEFAULT_URL = "grpc://127.0.0.1:8001"
 _SCHEME = "grpc://"
 _CANCEL_TIMEOUT_S = 5.0
+_JSON_OPTIONS = ("tools", "tool_choice", "response_format")
 _CHANNEL_OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 
 
@@ -46,8 +47,9 @@ class Client:
         Args:
             messages: OpenAI's shape: `{"role": "user", "content": "…"}`.
             options: `thinking`, `max_tokens`, `max_thinking_tokens`, `temperature`, `top_p`, `top_k`, `seed`,
-                `stop_words`, `min_tokens`, `repetition_penalty`, `presence_penalty`, `frequency_penalty`,
-                `timeout_ms`.
+                `stop_words`, `bad_words`, `min_tokens`, `repetition_penalty`, `presence_penalty`,
+                `frequency_penalty`, `repetition_guard`, `priority`, `timeout_ms`; and in OpenAI's shapes `tools`,
+                `tool_choice`, `response_format`.
 
         Raises:
             NemotronError: see `nemotron_client`'s errors.
@@ -88,7 +90,7 @@ class Client:
 
     def _start(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatStream:
         request_id = uuid.uuid4().hex
-        given = {name: value for name, value in options.items() if value is not None and value != []}
+        given = {name: _as_input(name, value) for name, value in options.items() if value is not None and value != []}
         inputs = {"messages": json.dumps(messages, ensure_ascii=False), **given}
         request = infer_request(ENSEMBLE, request_id, inputs, OUTPUTS)
         call = self._stub.ModelStreamInfer(iter([request]))
@@ -104,6 +106,7 @@ class ChatStream:
         self._call = call
         self._content: list[str] = []
         self._reasoning: list[str] = []
+        self._tool_calls: list[ToolCall] = []
         self._final: Reply | None = None
         self._events = self._read()
 
@@ -149,6 +152,9 @@ class ChatStream:
                 if text := values["content"]:
                     self._content.append(text)
                     yield ContentDelta(text)
+                for call in json.loads(values["tool_calls"] or "[]"):
+                    self._tool_calls.append(ToolCall(call["id"], **call["function"]))
+                    yield ToolCallDelta(self._tool_calls[-1])
                 if values["finish_reason"]:
                     self._final = self._reply(values)
         except grpc.RpcError as error:
@@ -158,7 +164,13 @@ class ChatStream:
         return Reply(
             content="".join(self._content),
             reasoning_content="".join(self._reasoning),
+            tool_calls=tuple(self._tool_calls),
             finish_reason=values["finish_reason"],
+            thinking_budget_reached=values["thinking_budget_reached"],
             usage=Usage(values["num_input_tokens"], values["num_output_tokens"], values["num_reasoning_tokens"]),
             request_id=self.request_id,
         )
+
+
+def _as_input(name: str, value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if name in _JSON_OPTIONS and not isinstance(value, str) else value

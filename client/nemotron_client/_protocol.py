@@ -14,20 +14,26 @@ GENERATING_MODEL = "tensorrt_llm"
 OUTPUTS = (
     "reasoning_content",
     "content",
+    "tool_calls",
     "finish_reason",
     "num_input_tokens",
     "num_output_tokens",
     "num_reasoning_tokens",
+    "thinking_budget_reached",
 )
 
 _DTYPES = {
+    "bad_words": "BYTES",
     "frequency_penalty": "FP32",
     "max_thinking_tokens": "INT32",
     "max_tokens": "INT32",
     "messages": "BYTES",
     "min_tokens": "INT32",
     "presence_penalty": "FP32",
+    "priority": "INT32",
+    "repetition_guard": "BOOL",
     "repetition_penalty": "FP32",
+    "response_format": "BYTES",
     "seed": "UINT64",
     "stop": "BOOL",
     "stop_words": "BYTES",
@@ -35,6 +41,8 @@ _DTYPES = {
     "temperature": "FP32",
     "thinking": "BOOL",
     "timeout_ms": "INT32",
+    "tool_choice": "BYTES",
+    "tools": "BYTES",
     "top_k": "INT32",
     "top_p": "FP32",
 }

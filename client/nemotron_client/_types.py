@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,32 @@ class ContentDelta:
     text: str
 
 
-Event = ReasoningDelta | ContentDelta
+@dataclass(frozen=True)
+class ToolCall:
+    """A function that the model wants called.
+
+    Attributes:
+        id: To be sent back with the result, as `tool_call_id`.
+        arguments: A JSON object, as text.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+    def as_message_part(self) -> dict[str, Any]:
+        """The call in OpenAI's shape, for `tool_calls` of the assistant's message when the conversation goes on."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+
+@dataclass(frozen=True)
+class ToolCallDelta:
+    """A tool call that is complete."""
+
+    call: ToolCall
+
+
+Event = ReasoningDelta | ContentDelta | ToolCallDelta
 
 
 @dataclass(frozen=True)
@@ -36,12 +62,15 @@ class Reply:
     """A whole answer.
 
     Attributes:
-        finish_reason: `stop`, `length`, `cancelled` or `timeout`.
+        finish_reason: `stop`, `length`, `tool_calls`, `repetition`, `cancelled` or `timeout`.
+        thinking_budget_reached: Whether `max_thinking_tokens` has ended the thinking.
         request_id: The request, as the server's log knows it.
     """
 
     content: str
     reasoning_content: str
+    tool_calls: tuple[ToolCall, ...]
     finish_reason: str
+    thinking_budget_reached: bool
     usage: Usage
     request_id: str

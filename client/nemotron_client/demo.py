@@ -1,4 +1,4 @@
-"""Ask one question with thinking on and off, streaming: what `make demo` shows.
+"""What `make demo` shows: answers with and without thinking, a thinking budget, a JSON answer; and a tool call.
 
 Talks to the server that NEMOTRON_URL names (nemotron-serve sets it), else to grpc://127.0.0.1:8001.
 """
@@ -6,27 +6,54 @@ Talks to the server that NEMOTRON_URL names (nemotron-serve sets it), else to gr
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
+from typing import Any
 
 from nemotron_client._client import DEFAULT_URL, Client
 from nemotron_client._errors import NemotronError
-from nemotron_client._types import ContentDelta, Reply
+from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply
 
 _DIM, _PLAIN = "\033[2m", "\033[0m"
+_QUESTION = "What is the capital of France?"
+# The marker makes the simulated engine call the tool; a model needs none.
+_TOOL_QUESTION = "What is the weather like in Bangkok? [sim:think-tool]"
+_CITY = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "maxLength": 30},
+        "country": {"type": "string", "maxLength": 30},
+        "is_capital": {"type": "boolean"},
+    },
+    "required": ["city", "country", "is_capital"],
+}
+_TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "The weather in a city",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        },
+    }
+]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the demo; the exit status says whether both answers came."""
+    """Run the demo; the exit status says whether all answers came."""
     parser = argparse.ArgumentParser(prog="python -m nemotron_client.demo", description=__doc__)
-    parser.add_argument("question", nargs="?", default="What is the capital of France?")
+    parser.add_argument("question", nargs="?", default=_QUESTION)
     parser.add_argument("--url", default=os.environ.get("NEMOTRON_URL", DEFAULT_URL), help="default: %(default)s")
+    parser.add_argument("--tools", action="store_true", help="show a tool call, as the simulated engine makes it")
     options = parser.parse_args(argv)
     try:
         with Client(options.url) as client:
-            for thinking in (True, False):
-                _show(client, options.question, thinking)
+            if options.tools:
+                _show_tool_call(client)
+            else:
+                _show_answers(client, options.question)
     except (NemotronError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -35,28 +62,65 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _show(client: Client, question: str, thinking: bool) -> None:
-    _write(f"\n── thinking {'on' if thinking else 'off'} ──\nQ: {question}\n")
+def _show_answers(client: Client, question: str) -> None:
+    conversation = [{"role": "user", "content": question}]
+    _show(client, "thinking off", conversation, thinking=False)
+    _show(client, "thinking on, with a budget of 24 tokens", conversation, thinking=True, max_thinking_tokens=24)
+    answer_format = {"type": "json_schema", "json_schema": {"name": "city", "schema": _CITY}}
+    reply = _show(client, "a JSON answer by a schema", conversation, thinking=False, response_format=answer_format)
+    _write(_dim(f"[read as JSON: {json.loads(reply.content)}]") + "\n")
+
+
+def _show_tool_call(client: Client) -> None:
+    """A round trip: the model asks for a function, we call it, and the model answers with what it returned."""
+    conversation: list[dict[str, Any]] = [{"role": "user", "content": _TOOL_QUESTION}]
+    reply = _show(client, "a tool call, from the simulated engine", conversation, thinking=True, tools=_TOOLS)
+    calls = [call.as_message_part() for call in reply.tool_calls]
+    conversation.append({"role": "assistant", "content": reply.content, "tool_calls": calls})
+    for call in reply.tool_calls:
+        result = _get_weather(**json.loads(call.arguments))
+        _write(f"We call {call.name}({call.arguments}) and it returns {result}\n")
+        conversation.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(result)})
+    _show(client, "the answer, with the tool's result", conversation, thinking=True, tools=_TOOLS)
+
+
+def _get_weather(city: str) -> dict[str, Any]:
+    return {"city": city, "temperature_c": 31, "sky": "sunny"}
+
+
+def _show(client: Client, title: str, conversation: list[dict[str, Any]], **options: Any) -> Reply:
+    _write(f"\n── {title} ──\n")
+    if conversation[-1]["role"] == "user":
+        _write(f"Q: {conversation[-1]['content']}\n")
     begin = time.perf_counter()
     first = None
-    was_answer = False
-    with client.stream_chat([{"role": "user", "content": question}], thinking=thinking, max_tokens=160) as stream:
+    shown: type[Event] | None = None
+    with client.stream_chat(conversation, max_tokens=160, **options) as stream:
         for event in stream:
             first = first or time.perf_counter()
-            is_answer = isinstance(event, ContentDelta)
-            if is_answer and not was_answer:
-                _write("A: " if not thinking else "\nA: ")
-            _write(event.text if is_answer else _dim(event.text))
-            was_answer = is_answer
+            _show_event(event, shown)
+            shown = type(event)
         reply = stream.get_final()
     _write(f"\n{_dim(_summary(reply, begin, first or begin, time.perf_counter()))}\n")
+    return reply
+
+
+def _show_event(event: Event, before: type[Event] | None) -> None:
+    if isinstance(event, ReasoningDelta):
+        _write(_dim(event.text))
+        return
+    if before is not type(event):
+        _write("\n" if before else "")
+        _write("A: " if isinstance(event, ContentDelta) else "The model calls a tool: ")
+    _write(event.text if isinstance(event, ContentDelta) else f"{event.call.name}({event.call.arguments})")
 
 
 def _summary(reply: Reply, begin: float, first: float, end: float) -> str:
     usage = reply.usage
+    budget = ", ended by the budget" if reply.thinking_budget_reached else ""
     return (
         f"[{usage.prompt_tokens} prompt tokens, {usage.output_tokens} output tokens of which "
-        f"{usage.reasoning_tokens} thinking; first token after {1000 * (first - begin):.0f} ms, "
+        f"{usage.reasoning_tokens} thinking{budget}; first token after {1000 * (first - begin):.0f} ms, "
         f"{usage.output_tokens / (end - begin):.0f} tokens/s; finish_reason {reply.finish_reason}]"
     )
 

@@ -42,13 +42,21 @@ _ADDED_INPUTS = (
     Tensor("thinking", "BOOL"),
     Tensor("max_thinking_tokens", "INT32"),
     Tensor("raw_prompt", "BOOL"),
-    Tensor("timeout_ms", "INT32"),
-    Tensor("tools", "STRING", only=("", "[]")),
-    Tensor("tool_choice", "STRING", only=("", "none", "auto")),
-    Tensor("response_format", "STRING", only=("", '{"type": "text"}')),
+    Tensor("tools", "STRING"),
+    Tensor("tool_choice", "STRING"),
+    Tensor("response_format", "STRING"),
+    Tensor("repetition_guard", "BOOL"),
 )
 
-# Sampling and control inputs that both levels have under one name.
+# The same, for inputs that both levels have under one name.
+_ADDED_SHARED_INPUTS = (
+    Tensor("timeout_ms", "INT32"),
+    Tensor("priority", "INT32"),
+    Tensor("logit_bias", "STRING"),
+    Tensor("top_logprobs", "INT32"),
+)
+
+# NVIDIA's sampling and control inputs that both levels have under one name.
 _SHARED_INPUTS = (
     Tensor("end_id", "INT32"),
     Tensor("temperature", "FP32"),
@@ -64,7 +72,7 @@ _SHARED_INPUTS = (
     Tensor("num_return_sequences", "INT32", only=(0, 1)),
     Tensor("beam_width", "INT32", only=(0, 1)),
     Tensor("exclude_input_in_output", "BOOL", only=(True,)),
-    Tensor("return_log_probs", "BOOL", only=(False,)),
+    Tensor("return_log_probs", "BOOL"),
     Tensor("return_context_logits", "BOOL", only=(False,)),
     Tensor("return_generation_logits", "BOOL", only=(False,)),
     Tensor("return_perf_metrics", "BOOL", only=(False,)),
@@ -73,8 +81,8 @@ _SHARED_INPUTS = (
     Tensor("lora_task_id", "UINT64", only=()),
     Tensor("lora_weights", "FP16", (-1, -1), only=()),
     Tensor("lora_config", "INT32", (-1, 3), only=()),
-    Tensor("guided_decoding_guide_type", "STRING", only=("",)),
-    Tensor("guided_decoding_guide", "STRING", only=("",)),
+    Tensor("guided_decoding_guide_type", "STRING"),
+    Tensor("guided_decoding_guide", "STRING"),
 )
 
 ENSEMBLE_INPUTS = (
@@ -86,12 +94,13 @@ ENSEMBLE_INPUTS = (
     Tensor("top_p", "FP32"),
     *_SHARED_INPUTS,
     Tensor("decoder_text_input", "STRING", only=("",)),
-    Tensor("bad_words", "STRING", (-1,), only=("",)),
+    Tensor("bad_words", "STRING", (-1,)),
     Tensor("length_penalty", "FP32", only=(0.0, 1.0)),
     Tensor("prompt_table_extra_id", "UINT64", only=(0,)),
     Tensor("embedding_bias_words", "STRING", (-1,), only=("",)),
     Tensor("embedding_bias_weights", "FP32", (-1,), only=(0.0,)),
     *_ADDED_INPUTS,
+    *_ADDED_SHARED_INPUTS,
 )
 
 # The generating model, for callers that bring token ids.
@@ -104,7 +113,7 @@ TOKEN_INPUTS = (
     Tensor("runtime_top_k", "INT32"),
     Tensor("runtime_top_p", "FP32"),
     *_SHARED_INPUTS,
-    Tensor("timeout_ms", "INT32"),
+    *_ADDED_SHARED_INPUTS,
     Tensor("request_settings", "STRING"),
     Tensor("encoder_input_features", "FP16", (-1, -1), only=()),
     Tensor("encoder_output_lengths", "INT32", only=(0,)),
@@ -143,10 +152,11 @@ TOKEN_INPUT_NAMES = {"max_tokens": "request_output_len", "top_k": "runtime_top_k
 
 PREPROCESSING_OUTPUTS = (Tensor("input_ids", "INT32", (-1,)), Tensor("request_settings", "STRING"))
 
-# Outputs of the generating model that the ensemble returns as they are. Those that no engine here fills are zero.
+# Outputs of the generating model that the ensemble returns as they are. Those that nothing here fills are zero.
 GENERATION_OUTPUTS = (
     Tensor("num_input_tokens", "INT32"),
     Tensor("num_output_tokens", "INT32"),
+    Tensor("num_cached_tokens", "INT32"),
     Tensor("cum_log_probs", "FP32", (-1,)),
     Tensor("output_log_probs", "FP32", (-1, -1)),
     Tensor("context_logits", "FP32", (-1, -1)),
@@ -181,6 +191,8 @@ TEXT_OUTPUTS = (
     Tensor("tool_calls", "STRING"),
     Tensor("finish_reason", "STRING"),
     Tensor("num_reasoning_tokens", "INT32"),
+    Tensor("thinking_budget_reached", "BOOL"),
+    Tensor("logprobs", "STRING"),
 )
 ENSEMBLE_OUTPUTS = (*TEXT_OUTPUTS, *GENERATION_OUTPUTS)
 

@@ -9,23 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nemotron_serving.chat.formats import PromptPart, chat_format
-from nemotron_serving.chat.messages import Message, parse_messages
+from nemotron_serving.chat.answer_form import resolve_answer_form
+from nemotron_serving.chat.formats import ChatRequest, PromptPart, open_chat_format
+from nemotron_serving.chat.messages import Message, parse_messages, thinking_flag
 from nemotron_serving.chat.tokenizer import PromptTokenizer
+from nemotron_serving.chat.tools import Tool
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.generation.settings import (
-    GenerationSettings,
-    ThinkingBudget,
-    check_range,
-    check_stop_words,
-    resolve_sampling,
-    resolve_stop_ids,
-)
+from nemotron_serving.generation.checks import check_range, check_words
+from nemotron_serving.generation.sampling import resolve_priority, resolve_sampling, resolve_stop_ids
+from nemotron_serving.generation.settings import GenerationSettings, ThinkingBudget
 from nemotron_serving.output.assembler import OutputRules
-from nemotron_serving.output.reasoning import CLOSE_TAG, OPEN_TAG
+from nemotron_serving.output.reasoning import CLOSE_TAG, OPEN_TAG, Start
 from nemotron_serving.package import Package
 
 THINKING_CLOSE = f"\n{CLOSE_TAG}\n\n"
+_THINKING_OPEN = f"{OPEN_TAG}\n"
+_LONG_TEXTS = ("text_input", "messages", "tools", "tool_choice", "response_format", "guided_decoding_guide")
 _GRACE = 0.1  # of the budget, to wait for a newline
 
 
@@ -34,7 +33,7 @@ class Preprocessor:
 
     def __init__(self, package: Package) -> None:
         self._config = package.serving
-        self._format = chat_format(package.serving.chat_format)
+        self._format = open_chat_format(package)
         self._tokenizer = PromptTokenizer(package.tokenizer_path)
         self._close_ids = tuple(self._tokenizer.encode([THINKING_CLOSE]).tolist())
 
@@ -47,43 +46,66 @@ class Preprocessor:
         Raises:
             InvalidRequestError: naming the field, what was given and what was expected.
         """
-        raw = fields.get("raw_prompt", False)
-        thinking = fields.get("thinking", self._config.thinking.default)
-        parts = self._raw_parts(fields) if raw else self._chat_parts(fields, thinking)
+        config, vocabulary_size = self._config, self._tokenizer.vocabulary_size
+        self._check_sizes(fields)
+        form = resolve_answer_form(fields, self._format.tool_tags)
+        guided = form.guide is not None
+        if fields.get("raw_prompt", False):
+            parts = self._raw_parts(fields)
+            thinking = _ends_with(parts, OPEN_TAG)
+            start: Start = "thinking" if thinking else "detect"
+        else:
+            messages = self._messages(fields)
+            thinking = self._thinking(fields, messages)
+            parts = self._chat_parts(messages, form.tools, thinking, guided)
+            start = _start(parts, thinking)
         ids = self._tokenizer.encode(parts)
         max_tokens = self._max_tokens(fields, len(ids))
-        open_block = _opens_thinking(parts)
-        config = self._config
         timeout_ms = fields.get("timeout_ms", config.limits.default_timeout_ms)
         check_range("timeout_ms", timeout_ms)
         stop_words = tuple(filter(None, fields.get("stop_words", ())))
-        check_stop_words("stop_words", stop_words)
+        check_words("stop_words", stop_words)
+        defaults = config.sampling_on if thinking else config.sampling_off
         settings = GenerationSettings(
-            sampling=resolve_sampling(fields, config.sampling_on if thinking else config.sampling_off, names={}),
+            sampling=resolve_sampling(fields, defaults, {}, vocabulary_size),
             max_tokens=max_tokens,
             stream=fields.get("stream", False),
             timeout_ms=timeout_ms,
-            stop_token_ids=resolve_stop_ids(fields, config.stop_token_ids, self._tokenizer.vocabulary_size),
-            budget=self._budget(fields, max_tokens, open_block),
-            output=OutputRules("thinking" if open_block else "detect", stop_words),
+            stop_token_ids=resolve_stop_ids(fields, config.stop_token_ids, vocabulary_size),
+            budget=self._budget(fields, max_tokens, thinking, guided),
+            guide=form.guide,
+            repetition_guard=fields.get("repetition_guard", thinking),
+            priority=resolve_priority(fields),
+            output=OutputRules(start, stop_words, form.tool_rules),
         )
         return ids, settings
 
-    def _chat_parts(self, fields: Mapping[str, Any], thinking: bool) -> list[PromptPart]:
+    def _messages(self, fields: Mapping[str, Any]) -> list[Message]:
         if ("text_input" in fields) == ("messages" in fields):
             given = "both were given" if "messages" in fields else "neither was given"
             raise InvalidRequestError("text_input", f"{given}; send either text_input or messages")
         if "messages" in fields:
-            self._check_size("messages", fields["messages"])
-            messages = parse_messages(fields["messages"])
-        else:
-            messages = [Message("user", self._text_input(fields))]
+            return parse_messages(fields["messages"])
+        return [Message("user", self._text_input(fields))]
+
+    def _thinking(self, fields: Mapping[str, Any], messages: list[Message]) -> bool:
+        if "thinking" in fields:
+            return bool(fields["thinking"])
+        said = thinking_flag(messages)
+        return self._config.thinking.default if said is None else said
+
+    def _chat_parts(
+        self, messages: list[Message], tools: tuple[Tool, ...], thinking: bool, guided: bool
+    ) -> list[PromptPart]:
         policy = self._config.thinking
         prefill = policy.prefill_on if thinking else policy.prefill_off
-        return self._format(messages, self._config.default_system_prompt, prefill)
+        if thinking and guided and not prefill:
+            # A guided answer begins where the thinking ends, so there has to be one.
+            prefill = _THINKING_OPEN
+        return self._format.render(ChatRequest(messages, tools, thinking, prefill))
 
     def _raw_parts(self, fields: Mapping[str, Any]) -> list[PromptPart]:
-        for name in ("messages", "thinking"):
+        for name in ("messages", "thinking", "tools", "tool_choice"):
             if name in fields:
                 raise InvalidRequestError(name, "does not go with raw_prompt; write it into text_input")
         return self._tokenizer.split_controls(self._text_input(fields))
@@ -92,13 +114,14 @@ class Preprocessor:
         text: str = fields.get("text_input", "")
         if not text:
             raise InvalidRequestError("text_input", "empty, expected the user's text")
-        self._check_size("text_input", text)
         return text
 
-    def _check_size(self, field: str, text: str) -> None:
-        size, limit = len(text.encode()), self._config.limits.max_prompt_bytes
-        if size > limit:
-            raise InvalidRequestError(field, f"{size} bytes were given, this server takes at most {limit}")
+    def _check_sizes(self, fields: Mapping[str, Any]) -> None:
+        limit = self._config.limits.max_prompt_bytes
+        for field in _LONG_TEXTS:
+            size = len(fields.get(field, "").encode())
+            if size > limit:
+                raise InvalidRequestError(field, f"{size} bytes were given, this server takes at most {limit}")
 
     def _max_tokens(self, fields: Mapping[str, Any], prompt_tokens: int) -> int:
         limit = self._config.limits.max_seq_len
@@ -119,27 +142,35 @@ class Preprocessor:
             )
         return max_tokens
 
-    def _budget(self, fields: Mapping[str, Any], max_tokens: int, thinking: bool) -> ThinkingBudget | None:
+    def _budget(
+        self, fields: Mapping[str, Any], max_tokens: int, thinking: bool, guided: bool
+    ) -> ThinkingBudget | None:
         policy = self._config.thinking
-        budget: int | None = policy.max_thinking_tokens
-        if "max_thinking_tokens" in fields:
-            budget = fields["max_thinking_tokens"]
+        given = "max_thinking_tokens" in fields
+        budget: int | None = fields.get("max_thinking_tokens", policy.max_thinking_tokens)
+        if given:
             check_range("max_thinking_tokens", fields["max_thinking_tokens"])
             if not thinking:
                 raise InvalidRequestError("max_thinking_tokens", "thinking is off; send thinking=true with it")
-        if budget is None or not thinking:
+        if not thinking or (budget is None and not guided):
             return None
         # One token of thinking, one of grace, the closing tag and one of the answer.
         least = len(self._close_ids) + 3
         if max_tokens < least:
-            if "max_thinking_tokens" in fields:
+            if given or guided:
                 raise InvalidRequestError("max_tokens", f"{max_tokens} is too few to think and answer; send {least}")
             return None
         # The grace and the closing tag must fit in front of the answer's reserve as well.
         room = math.floor((max_tokens - policy.min_answer_tokens - len(self._close_ids)) / (1 + _GRACE))
-        budget = max(1, min(budget, room))
+        budget = max(1, room if budget is None else min(budget, room))
         return ThinkingBudget(budget, math.ceil(budget * _GRACE), self._close_ids)
 
 
-def _opens_thinking(parts: list[PromptPart]) -> bool:
-    return bool(parts) and isinstance(parts[-1], str) and parts[-1].rstrip().endswith(OPEN_TAG)
+def _start(parts: list[PromptPart], thinking: bool) -> Start:
+    if not thinking:
+        return "closed" if _ends_with(parts, CLOSE_TAG) else "answer"
+    return "thinking" if _ends_with(parts, OPEN_TAG) else "expected"
+
+
+def _ends_with(parts: list[PromptPart], tag: str) -> bool:
+    return bool(parts) and isinstance(parts[-1], str) and parts[-1].rstrip().endswith(tag)

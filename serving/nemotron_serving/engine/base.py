@@ -98,11 +98,20 @@ class Delta:
 
 @dataclass(frozen=True)
 class EngineLimits:
-    """What the engine can hold: sequences at once, tokens a sequence, tokens in the KV cache."""
+    """What the engine can hold.
+
+    Attributes:
+        max_batch_size: Sequences at once.
+        max_seq_len: Tokens of a sequence.
+        kv_cache_tokens: Tokens in the KV cache.
+        max_num_tokens: Tokens that one step processes. A longer prompt takes several steps, and the prefill of two
+            such prompts side by side takes as long as one after the other.
+    """
 
     max_batch_size: int
     max_seq_len: int
     kv_cache_tokens: int
+    max_num_tokens: int = 2**31 - 1
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from multiprocessing.connection import Connection
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -23,13 +23,12 @@ from nemotron_serving.package import Package
 _log = logging.getLogger(__name__)
 
 _EXIT_S = 10
+_VOCABULARY = "openvino_tokenizer.xml"  # grammars are matched against the texts of its tokens
 _DIED = "The engine's process ended unexpectedly."
 
 
 class OpenVINOEngine:
     """Hands requests to the worker and its deltas to their callbacks."""
-
-    features: ClassVar[frozenset[Feature]] = frozenset()
 
     def __init__(self, package: Package, options: HostOptions) -> None:
         """Start the worker and wait until it has loaded the model and run it once.
@@ -55,7 +54,10 @@ class OpenVINOEngine:
             self._worker.wait()
             raise PackageError(answer.reason)
         limits = package.serving.limits
-        self.limits = EngineLimits(limits.max_batch_size, limits.max_seq_len, answer.kv_cache_tokens)
+        self.limits = EngineLimits(
+            limits.max_batch_size, limits.max_seq_len, answer.kv_cache_tokens, answer.max_num_tokens
+        )
+        self.features = _features(package)
         # Writing may block for as long as the worker takes; no caller of submit or abort waits for it.
         self._threads = [
             threading.Thread(target=self._read, name="nemotron-openvino", daemon=True),
@@ -131,6 +133,11 @@ class OpenVINOEngine:
             _log.error(_DIED)
         for on_delta in callbacks.values():
             on_delta(Delta([], error=_DIED))
+
+
+def _features(package: Package) -> frozenset[Feature]:
+    has_vocabulary = (package.engine_path / _VOCABULARY).is_file()
+    return frozenset(("guided_decoding", "bad_words", "logprobs") if has_vocabulary else ("logprobs",))
 
 
 def _start_worker() -> tuple[subprocess.Popen[Any], Connection]:

@@ -16,9 +16,10 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The model is loaded; so many tokens fit in the KV cache."""
+    """The model is loaded; so many tokens fit in the KV cache, and one step processes so many."""
 
     kv_cache_tokens: int
+    max_num_tokens: int
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

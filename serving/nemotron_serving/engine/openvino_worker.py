@@ -10,6 +10,7 @@ MessagePack: a `Start` comes in first and `Ready` or `Refused` goes out; then `S
 
 from __future__ import annotations
 
+import json
 import secrets
 import sys
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import openvino_genai
 import psutil
 from openvino_genai import py_openvino_genai
 
-from nemotron_serving.engine.base import Delta, EngineFinish, EngineRequest, Sampling
+from nemotron_serving.engine.base import Delta, EngineFinish, EngineRequest, Sampling, TokenLogprob
 from nemotron_serving.engine.openvino_frames import ORDERS, Ready, Refused, Start, StepResult, Submit
 from nemotron_serving.errors import PackageError
 from nemotron_serving.package import Package, check_engine_version
@@ -52,7 +53,7 @@ def main() -> None:
         except PackageError as error:
             connection.send_bytes(msgspec.msgpack.encode(Refused(str(error))))
             return
-        connection.send_bytes(msgspec.msgpack.encode(Ready(kv_cache_tokens)))
+        connection.send_bytes(msgspec.msgpack.encode(Ready(kv_cache_tokens, _MAX_BATCHED_TOKENS)))
         _Loop(pipeline, connection).run()
     except (EOFError, ConnectionError, KeyboardInterrupt):
         return
@@ -88,8 +89,31 @@ def add_request(pipeline: Any, request: EngineRequest) -> Any:
 
 @dataclass
 class _Running:
+    """A request in the pipeline. While `prefilled` is short of the prompt, the handle is that of a part of it."""
+
     request: EngineRequest
-    handle: Any
+    handle: Any = None
+    prefilled: int = 0
+
+    def next_part(self) -> EngineRequest:
+        """What to add to the pipeline next.
+
+        OpenVINO processes prompts in the order they came, so a long one would hold up all that come after it for as
+        long as its prefill takes. In parts of one step each, whose tokens stay in the prefix cache, others get their
+        turn between two of them.
+        """
+        prompt_ids = self.request.prompt_ids
+        self.prefilled += _MAX_BATCHED_TOKENS
+        if self.prefilled >= len(prompt_ids):
+            self.prefilled = len(prompt_ids)
+            return self.request
+        part = prompt_ids[: self.prefilled]
+        return EngineRequest(self.request.request_id, part, 1, Sampling(), self.request.stop_token_ids)
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether the handle is that of a part of the prompt, whose output is nobody's."""
+        return self.prefilled < len(self.request.prompt_ids)
 
 
 class _Loop:
@@ -103,10 +127,11 @@ class _Loop:
         self._cancelled = False  # a cancelled request keeps its KV cache until the next step
 
     def run(self) -> None:
-        while True:
+        alive = True
+        while alive:
             self._take_orders()
             if self._running or self._cancelled:
-                self._step()
+                alive = self._step()
             if self._deltas:
                 self._hand_out()
 
@@ -115,34 +140,44 @@ class _Loop:
         while not (self._running or self._cancelled or self._deltas) or self._connection.poll():
             order = msgspec.msgpack.decode(self._connection.recv_bytes(), type=ORDERS)
             if isinstance(order, Submit):
-                self._add(order.request)
+                self._add(_Running(order.request))
             elif running := self._running.pop(order.request_id, None):
                 running.handle.cancel()
                 self._cancelled = True
 
-    def _add(self, request: EngineRequest) -> None:
+    def _add(self, running: _Running) -> None:
+        request_id = running.request.request_id
+        self._running[request_id] = running
         try:
-            self._running[request.request_id] = _Running(request, add_request(self._pipeline, request))
+            running.handle = add_request(self._pipeline, running.next_part())
         except RuntimeError as error:
-            self._deltas.append((request.request_id, Delta([], error=f"The engine refused the request: {error}")))
+            del self._running[request_id]
+            self._deltas.append((request_id, Delta([], error=f"The engine refused the request: {error}")))
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """Run one step; False if the pipeline has failed, which it does not survive."""
         self._cancelled = False
         try:
             self._pipeline.step()
         except RuntimeError as error:
             self._deltas += [(number, Delta([], error=f"The engine failed: {error}")) for number in self._running]
-            self._running.clear()
-            return
+            return False
         for running in list(self._running.values()):
             self._read(running)
+        return True
 
     def _read(self, running: _Running) -> None:
+        if running.prefilling:
+            if running.handle.get_status() != py_openvino_genai.GenerationStatus.RUNNING:
+                self._add(running)
+            return
         token_ids: list[int] = []
+        logprobs: list[float] = []
         reason: EngineFinish | None = None
         if running.handle.can_read():
             for output in running.handle.read().values():
                 token_ids += output.generated_ids
+                logprobs += output.generated_log_probs
                 reason = _REASONS.get(output.finish_reason)
         error = None
         if running.handle.get_status() == py_openvino_genai.GenerationStatus.IGNORED:
@@ -152,7 +187,10 @@ class _Loop:
         if reason or error:
             del self._running[running.request.request_id]
         if token_ids or reason or error:
-            self._deltas.append((running.request.request_id, Delta(token_ids, reason, error)))
+            wanted = running.request.sampling.logprobs is not None
+            # The stop token that was taken off has one as well.
+            pairs = tuple(TokenLogprob(value) for value in logprobs[: len(token_ids)]) if wanted else ()
+            self._deltas.append((running.request.request_id, Delta(token_ids, reason, error, pairs)))
 
     def _hand_out(self) -> None:
         metrics = self._pipeline.get_metrics()
@@ -204,6 +242,13 @@ def _generation_config(request: EngineRequest) -> Any:
             config.top_k = sampling.top_k
         # Left alone, OpenVINO starts every request from the same seed.
         config.rng_seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
+    config.logprobs = 0 if sampling.logprobs is None else 1
+    if request.guide is not None:
+        config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=request.guide)
+    elif sampling.bad_words:
+        free_text = {"type": "any_text", "excludes": sampling.bad_words}
+        tag = json.dumps({"type": "structural_tag", "format": free_text})
+        config.structured_output_config = openvino_genai.StructuredOutputConfig(structural_tags_config=tag)
     return config
 
 

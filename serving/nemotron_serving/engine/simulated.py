@@ -6,6 +6,7 @@ For tests, load tests and capacity work, and for trying a client. Its timing mod
 from __future__ import annotations
 
 import collections
+import math
 import queue
 import random
 import re
@@ -26,6 +27,7 @@ from nemotron_serving.engine.base import (
     EngineStats,
     Feature,
     OnDelta,
+    TokenLogprob,
 )
 from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.errors import EngineError, PackageError
@@ -34,6 +36,7 @@ from nemotron_serving.output.reasoning import CLOSE_TAG, OPEN_TAG
 from nemotron_serving.package import Package
 
 _NO_SCRIPT = Script(match="")
+_ASSISTANT = "assistant\n"  # the end of the header of the assistant's turn, in every chat format here
 
 
 @dataclass
@@ -42,6 +45,7 @@ class _Running:
     on_delta: OnDelta
     script: Script
     tokens: Iterator[int]
+    logprob: float
     next_at: float
     emitted: int = 0
 
@@ -49,7 +53,7 @@ class _Running:
 class SimulatedEngine:
     """The `simulated` engine."""
 
-    features: ClassVar[frozenset[Feature]] = frozenset()
+    features: ClassVar[frozenset[Feature]] = frozenset(("logprobs",))
 
     def __init__(self, package: Package) -> None:
         """Read engine/simulated.json.
@@ -69,6 +73,8 @@ class SimulatedEngine:
                 f"max_seq_len {package.serving.limits.max_seq_len}."
             )
         self.limits = EngineLimits(config.max_batch_size, config.max_seq_len, config.kv_cache_tokens)
+        system_on = package.serving.thinking.system_on
+        self._switched_on = re.compile(rf"system\s+{re.escape(system_on)}\s" if system_on else r"(?!)")
         self._vocabulary = Vocabulary.load(package.tokenizer_path)
         self._tokenizer = Tokenizer.from_file(str(package.tokenizer_path))
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -131,10 +137,10 @@ class SimulatedEngine:
             if self._kv_tokens() + len(request.prompt_ids) + request.max_tokens > self._config.kv_cache_tokens:
                 return
             del self._waiting[request.request_id]
-            script, tokens = self._plan(request)
+            script, tokens, logprob = self._plan(request)
             ttft_ms = self._config.ttft_ms if script.ttft_ms is None else script.ttft_ms
             first_at = time.monotonic() + ttft_ms / 1000
-            self._running[request.request_id] = _Running(request, on_delta, script, tokens, first_at)
+            self._running[request.request_id] = _Running(request, on_delta, script, tokens, logprob, first_at)
 
     def _kv_tokens(self) -> int:
         running = list(self._running.values())
@@ -155,7 +161,9 @@ class SimulatedEngine:
         if reason:
             del self._running[request.request_id]
         running.next_at += self._pause_s(running)
-        running.on_delta(Delta([] if token is None else [token], reason))
+        wanted = token is not None and request.sampling.logprobs is not None
+        logprobs = (TokenLogprob(running.logprob),) if wanted else ()
+        running.on_delta(Delta([] if token is None else [token], reason, logprobs=logprobs))
 
     def _pause_s(self, running: _Running) -> float:
         script, config = running.script, self._config
@@ -165,22 +173,34 @@ class SimulatedEngine:
             pause_ms += script.stall_ms
         return max(0.0, pause_ms) / 1000
 
-    def _plan(self, request: EngineRequest) -> tuple[Script, Iterator[int]]:
+    def _plan(self, request: EngineRequest) -> tuple[Script, Iterator[int], float]:
+        """What is played, its tokens, and the log probability of each: a script has no choice."""
         text = self._vocabulary.decode(request.prompt_ids) if self._config.scripts else ""
         script = next((one for one in self._config.scripts if re.search(one.match, text)), _NO_SCRIPT)
         if not script.thinking and not script.answer:
-            return script, self._random_tokens(request)
-        _, opened, after = text.rpartition(OPEN_TAG)
-        reply = script.answer
-        if opened and CLOSE_TAG not in after:
-            reply = f"{script.thinking}\n{CLOSE_TAG}\n\n{script.answer}"
-        return script, iter(self._tokenizer.encode(reply, add_special_tokens=False).ids)
+            choices = self._config.vocab_size - len(self._never_random(request))
+            return script, self._random_tokens(request), -math.log(choices)
+        reply = f"{self._thinking_for(text, script)}{script.answer}"
+        return script, iter(self._tokenizer.encode(reply, add_special_tokens=False).ids), 0.0
+
+    def _thinking_for(self, prompt: str, script: Script) -> str:
+        """The think block in front of the answer: all of it, the rest of it, or none."""
+        _, opened, after = prompt.rpartition(_ASSISTANT)[2].rpartition(OPEN_TAG)
+        close = f"{script.thinking}\n{CLOSE_TAG}\n\n"
+        if opened:
+            return "" if CLOSE_TAG in after else close
+        # A model that is switched by its system prompt opens the block itself.
+        return f"{OPEN_TAG}\n{close}" if self._switched_on.match(prompt) else ""
 
     def _random_tokens(self, request: EngineRequest) -> Iterator[int]:
         seed = request.sampling.seed if request.sampling.seed is not None else request.request_id
         chosen = random.Random(self._config.seed * 1_000_003 + seed)  # noqa: S311 - not for secrets
-        size, special = self._config.vocab_size, set(self._vocabulary.special_ids.values())
+        size, never = self._config.vocab_size, self._never_random(request)
         while True:
             token = chosen.randrange(size)
-            if token not in special and token not in request.stop_token_ids:
+            if token not in never:
                 yield token
+
+    def _never_random(self, request: EngineRequest) -> set[int]:
+        never = request.stop_token_ids.union(self._vocabulary.special_ids.values())
+        return {token for token in never if token < self._config.vocab_size}

@@ -8,23 +8,27 @@ from typing import Any
 import msgspec
 
 from nemotron_serving.contract import TOKEN_INPUT_NAMES
+from nemotron_serving.engine.base import Feature
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.generation.settings import (
-    GenerationSettings,
-    check_range,
-    check_settings,
-    resolve_sampling,
-    resolve_stop_ids,
-)
+from nemotron_serving.generation.checks import check_range
+from nemotron_serving.generation.sampling import resolve_priority, resolve_sampling, resolve_stop_ids
+from nemotron_serving.generation.settings import GenerationSettings, check_features, check_settings
+from nemotron_serving.guide.spec import stock_spec
 from nemotron_serving.package import SamplingDefaults, ServingConfig
 
 _GREEDY = SamplingDefaults()
 
 
 def read_generation_request(
-    fields: Mapping[str, Any], config: ServingConfig, vocabulary_size: int
+    fields: Mapping[str, Any], config: ServingConfig, vocabulary_size: int, features: frozenset[Feature]
 ) -> tuple[list[int], GenerationSettings]:
     """Prompt ids and settings, from preprocessing's JSON or from NVIDIA's token-level tensors.
+
+    Args:
+        fields: Values by input name of the generating model; absent ones were not sent.
+        config: Of the package.
+        vocabulary_size: Token ids are below it.
+        features: What the engine can do.
 
     Raises:
         InvalidRequestError: naming the field, what was given and what was expected.
@@ -35,6 +39,7 @@ def read_generation_request(
         if "request_settings" in fields
         else _from_tensors(fields, config, vocabulary_size)
     )
+    check_features(settings, features)
     total, limit = len(prompt_ids) + settings.max_tokens, config.limits.max_seq_len
     if total > limit:
         raise InvalidRequestError(
@@ -76,9 +81,11 @@ def _from_tensors(fields: Mapping[str, Any], config: ServingConfig, vocabulary_s
     timeout_ms = fields.get("timeout_ms", config.limits.default_timeout_ms)
     check_range("timeout_ms", timeout_ms)
     return GenerationSettings(
-        sampling=resolve_sampling(fields, _GREEDY, TOKEN_INPUT_NAMES),
+        sampling=resolve_sampling(fields, _GREEDY, TOKEN_INPUT_NAMES, vocabulary_size),
         max_tokens=fields["request_output_len"],
         stream=fields.get("streaming", False),
         timeout_ms=timeout_ms,
         stop_token_ids=resolve_stop_ids(fields, config.stop_token_ids, vocabulary_size),
+        guide=stock_spec(fields),
+        priority=resolve_priority(fields),
     )

@@ -21,8 +21,10 @@ from nemotron_serving.engine.base import Delta, Engine
 from nemotron_serving.errors import EngineError, UnavailableError
 from nemotron_serving.generation.early_stops import EarlyStops
 from nemotron_serving.generation.pacing import adaptive_interval_s
+from nemotron_serving.generation.response import FinishReason, Sink
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.generation.stream import FinishReason, Sink, Stream
+from nemotron_serving.generation.stream import Stream
+from nemotron_serving.generation.waiting import WaitingRequests
 from nemotron_serving.host import RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import Limits
@@ -59,6 +61,7 @@ class GenerationService:
         self._engine = engine
         self._vocabulary = vocabulary
         self._capacity = limits.max_in_flight
+        self._batch_size = limits.max_batch_size
         self._runtime_dir = runtime_dir
         self._fixed_interval_s = None if stream_interval_ms is None else stream_interval_ms / 1000
         self._ids = itertools.count(1)
@@ -67,6 +70,9 @@ class GenerationService:
         self._lock = threading.Lock()  # guards both against the other threads
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._due: list[tuple[float, int, Stream]] = []
+        self._waiting: WaitingRequests[Stream] = WaitingRequests()
+        self._generating = 0  # streams that the engine has
+        self._long_prefill: Stream | None = None
         self._next_tick = 0.0
         self._closed = False
         self._pump = threading.Thread(target=self._run, name="nemotron-pump", daemon=True)
@@ -85,6 +91,7 @@ class GenerationService:
             client_id=client_id,
             prompt_ids=list(prompt_ids),
             settings=settings,
+            guide=settings.guide.grammar() if settings.guide else None,
             sink=sink,
             deadline=time.monotonic() + settings.timeout_ms / 1000,
             engine=self._engine,
@@ -100,7 +107,7 @@ class GenerationService:
                 )
             self._streams[stream.stream_id] = stream
             stopped = self._stops.take(client_id)
-        self._events.put(functools.partial(self._end, stream, "cancelled") if stopped else lambda: self._start(stream))
+        self._events.put(functools.partial(self._end, stream, "cancelled") if stopped else lambda: self._queue(stream))
 
     def stop(self, client_id: str) -> bool:
         """Cancel the requests with this id. Returns whether there was one.
@@ -137,6 +144,7 @@ class GenerationService:
             if now >= self._next_tick:
                 self._tick(now)
             self._send_due(now)
+            self._start_waiting()
             if self._closed and not self._streams:
                 return
 
@@ -171,11 +179,36 @@ class GenerationService:
     def _deliver(self, stream: Stream, engine_id: int, delta: Delta) -> None:
         self._events.put(lambda: self._accept(stream, engine_id, delta))
 
-    def _start(self, stream: Stream) -> None:
-        self._drive(stream, stream.start)
+    def _queue(self, stream: Stream) -> None:
+        if not stream.finished:
+            self._waiting.push(stream, stream.settings.priority, long=self._is_long(stream))
+
+    def _is_long(self, stream: Stream) -> bool:
+        return len(stream.prompt_ids) > self._engine.limits.max_num_tokens
+
+    def _start_waiting(self) -> None:
+        while self._generating < self._batch_size:
+            stream = self._waiting.pop(long_allowed=self._long_prefill is None)
+            if stream is None:
+                return
+            self._generating += 1
+            if self._is_long(stream):
+                self._long_prefill = stream
+            self._drive(stream, stream.start)
 
     def _accept(self, stream: Stream, engine_id: int, delta: Delta) -> None:
         self._drive(stream, lambda: stream.accept(engine_id, delta))
+        if stream is self._long_prefill and stream.has_output:
+            self._long_prefill = None
+
+    def _leave(self, stream: Stream) -> None:
+        """A stream has ended: its place in the batch is another's."""
+        if stream.started:
+            self._generating -= 1
+        else:
+            self._waiting.discard(stream)
+        if stream is self._long_prefill:
+            self._long_prefill = None
 
     def _drive(self, stream: Stream, action: _Event) -> None:
         """Let one stream act; whatever goes wrong in it is its own failure, not the pump's."""
@@ -235,3 +268,4 @@ class GenerationService:
             with self._lock:
                 del self._streams[stream.stream_id]
                 self._stops.finished(stream.client_id)
+            self._leave(stream)

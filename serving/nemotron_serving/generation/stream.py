@@ -1,67 +1,28 @@
 """One request on its way through the engine: think, close the thinking, answer.
 
-A thinking budget needs nothing from the engine but prefix reuse: at the budget the running sequence is aborted and
-a second one is submitted whose prompt is the first prompt, the thinking and its closing tag. All of this runs on
-the service's one thread.
+A thinking budget, and a grammar for the answer alone, need nothing from the engine but prefix reuse: when the thinking
+is over the running sequence is aborted and a second one is submitted, whose prompt is the first prompt, the thinking
+and its closing tag. All of this runs on the service's one thread.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
 
 import msgspec
 
-from nemotron_serving.engine.base import Delta, Engine, EngineRequest
+from nemotron_serving.engine.base import Delta, Engine, EngineRequest, TokenLogprob
+from nemotron_serving.generation.repetition import RepetitionGuard
+from nemotron_serving.generation.response import FinishReason, Response, Sink
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.output.assembler import Assembler, OutputRules
+from nemotron_serving.output.assembler import Assembler
 from nemotron_serving.output.detokenizer import Vocabulary
 
 _MAX_CHARACTER_TOKENS = 3  # that a UTF-8 character may still need once it has begun
-
-FinishReason = Literal["stop", "length", "cancelled", "timeout"]
-
-
-@dataclass(frozen=True)
-class Response:
-    """What the caller gets at one time.
-
-    Attributes:
-        stream_key: Names the stream to postprocessing; nobody else can guess it.
-        token_ids: New output tokens.
-        num_input_tokens: Tokens of the prompt.
-        num_output_tokens: Output tokens so far.
-        for_text: Whether postprocessing follows; a token-level caller gets these responses as they are.
-        begins: In the first response, how postprocessing reads the stream.
-        finish_reason: Set in the last response.
-        error: Set in the last response of a request that failed.
-    """
-
-    stream_key: str
-    token_ids: list[int]
-    num_input_tokens: int
-    num_output_tokens: int
-    for_text: bool
-    begins: OutputRules | None
-    finish_reason: FinishReason | None
-    error: str | None
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing follows."""
-        return self.finish_reason is not None or self.error is not None
-
-
-class Sink(Protocol):
-    """Where a stream's responses go."""
-
-    def send(self, response: Response) -> None:
-        """Deliver a response; may block for as long as the receiver takes."""
-
-    def is_cancelled(self) -> bool:
-        """Whether the receiver is known to have left."""
+_AFTER_CLOSE_TAG = b"\n\n"
+_FORCED = TokenLogprob(0.0)  # of a token that was not chosen by the model: its probability is 1
 
 
 @dataclass
@@ -71,6 +32,7 @@ class Stream:
     Attributes:
         stream_id: Also the engine's id of the first phase; later phases take new ids from `new_id`.
         client_id: The caller's request id, for cancelling; may be empty.
+        guide: Grammar of the answer in xgrammar's EBNF; None leaves it free.
         deadline: On the clock of time.monotonic.
         last_sent: The same clock; when the last response was sent.
         queued: Whether the service has a time set for the next response.
@@ -81,6 +43,7 @@ class Stream:
     client_id: str
     prompt_ids: list[int]
     settings: GenerationSettings
+    guide: str | None
     sink: Sink
     deadline: float
     engine: Engine
@@ -94,9 +57,25 @@ class Stream:
     begun: bool = False
     _key: str = field(default_factory=lambda: secrets.token_hex(8))
     _engine_id: int = 0
+    _guided: bool = False
     _output_ids: list[int] = field(default_factory=list)
+    _logprobs: list[TokenLogprob] = field(default_factory=list)
+    _cum_log_prob: float = 0.0
+    _cached_tokens: int | None = None
+    _budget_reached: bool = False
     _sent: int = 0
     _text: Assembler | None = None
+    _guard: RepetitionGuard | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the engine has or had this request."""
+        return self._engine_id != 0
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the first token has come: the prefill is over."""
+        return bool(self._output_ids)
 
     @property
     def finished(self) -> bool:
@@ -117,9 +96,12 @@ class Stream:
         if self.finished:  # cancelled before its turn came
             return
         rules = self.settings.output
-        if rules is not None and (self.settings.budget is not None or rules.stop_words):
+        if rules is not None and (self.settings.budget or self.guide or rules.stop_words):
             self._text = Assembler(self.vocabulary, rules)
-        self._submit(self.stream_id)
+        if self.settings.repetition_guard:
+            self._guard = RepetitionGuard()
+        thinks_first = self._text is not None and self._text.thinking
+        self._submit(self.stream_id, guided=not thinks_first)
 
     def accept(self, engine_id: int, delta: Delta) -> None:
         """Take news from the engine; news of an abandoned phase are dropped.
@@ -129,65 +111,81 @@ class Stream:
         """
         if self.finished or engine_id != self._engine_id:
             return
-        if self._text is None:
-            self._output_ids += delta.token_ids
-        else:
-            for token in delta.token_ids:
-                self._output_ids.append(token)
-                self._read(self._text, token)
-                if self.finished or engine_id != self._engine_id:
-                    return
+        if delta.cached_tokens is not None:
+            self._cached_tokens = delta.cached_tokens
+        for index, token in enumerate(delta.token_ids):
+            if self._text is None:  # nothing is to be found in the rest
+                self._append(delta.token_ids[index:], delta.logprobs[index:])
+                break
+            self._append([token], delta.logprobs[index : index + 1])
+            self._read(self._text, token)
+            if self.finished or engine_id != self._engine_id:
+                return
         if delta.error is not None:
             self.error = delta.error
         elif delta.finish_reason is not None:
             if delta.finish_reason == "stop" and self._text is not None and self._text.thinking and self._may_close():
-                self._close_thinking()
+                self._close_thinking(self._text)
             else:
                 self.finish_reason = "stop" if self._stop_word_at_end() else delta.finish_reason
+        elif self._guard is not None and self._guard.loops(self._output_ids):
+            self.end("repetition")
 
     def end(self, reason: FinishReason) -> None:
-        """Finish now: cancelled or out of time."""
+        """Finish now: cancelled, out of time, or by a rule."""
         if not self.finished:
             self.finish_reason = reason
-            if self._engine_id:
-                self.engine.abort(self._engine_id)
+            self._abort()
 
     def fail(self, error: str) -> None:
         """Finish now, with an error."""
         if not self.finished:
             self.error = error
-            if self._engine_id:
-                self.engine.abort(self._engine_id)
+            self._abort()
 
     def take_responses(self) -> list[Response]:
         """What is new since the last call; tokens that came before an error go ahead of it."""
-        token_ids = self._output_ids[self._sent :]
-        self._sent = len(self._output_ids)
-        if self.error is not None and token_ids and self.settings.stream:
-            return [self._response(token_ids, None, None), self._response([], None, self.error)]
-        return [self._response(token_ids, self.finish_reason, self.error)]
+        begin, self._sent = self._sent, len(self._output_ids)
+        if self.error is not None and begin < self._sent and self.settings.stream:
+            return [self._response(begin, None, None), self._response(self._sent, None, self.error)]
+        return [self._response(begin, self.finish_reason, self.error)]
 
-    def _response(self, token_ids: list[int], finish_reason: FinishReason | None, error: str | None) -> Response:
+    def _response(self, begin: int, finish_reason: FinishReason | None, error: str | None) -> Response:
         begins = None if self.begun else self.settings.output
         self.begun = True
+        logprobs = self._logprobs[begin:]
+        self._cum_log_prob += sum(one.logprob for one in logprobs)
         return Response(
             stream_key=self._key,
-            token_ids=token_ids,
+            token_ids=self._output_ids[begin:],
+            logprobs=logprobs,
+            cum_log_prob=self._cum_log_prob,
             num_input_tokens=len(self.prompt_ids),
-            num_output_tokens=self._sent,
+            num_output_tokens=len(self._output_ids),
+            num_cached_tokens=self._cached_tokens,
+            thinking_budget_reached=self._budget_reached,
             for_text=self.settings.output is not None,
             begins=begins,
             finish_reason=finish_reason,
             error=error,
         )
 
+    def _append(self, token_ids: Sequence[int], logprobs: tuple[TokenLogprob, ...] = ()) -> None:
+        """Take tokens into the output; those without log probabilities were not chosen by the model."""
+        self._output_ids += token_ids
+        if self.settings.sampling.logprobs is not None:
+            self._logprobs += logprobs or [_FORCED] * len(token_ids)
+
     def _read(self, text: Assembler, token: int) -> None:
+        was_thinking = text.thinking
         text.feed((token,))
         if text.stopped:
             self.end("stop")
         elif text.thinking:
             self._watch_budget(text, token)
-        elif self.settings.output is not None and not self.settings.output.stop_words:
+        elif was_thinking and self.guide is not None:
+            self._begin_guided_answer(text, token)
+        elif not text.undecided and self.settings.output is not None and not self.settings.output.stop_words:
             # The thinking is over and nothing else is to be found in the text.
             self._text = None
 
@@ -199,7 +197,8 @@ class Stream:
         over_grace = len(self._output_ids) - budget.max_tokens - budget.grace_tokens
         ends_line = self.vocabulary.bytes_of(token).endswith(b"\n")
         if ends_line or (over_grace >= 0 and not text.mid_character) or over_grace >= _MAX_CHARACTER_TOKENS:
-            self._close_thinking()
+            self._budget_reached = True
+            self._close_thinking(text)
 
     def _stop_word_at_end(self) -> bool:
         # A stop word may stand in text that was held back for a longer one.
@@ -211,14 +210,44 @@ class Stream:
         budget = self.settings.budget
         return budget is not None and len(self._output_ids) + len(budget.close_ids) < self.settings.max_tokens
 
-    def _close_thinking(self) -> None:
-        assert self.settings.budget is not None and self._text is not None  # noqa: S101 - both callers have checked
-        self.engine.abort(self._engine_id)
-        self._output_ids += self.settings.budget.close_ids
-        self._text.feed(self.settings.budget.close_ids)
-        self._submit(self.new_id())
+    def _close_thinking(self, text: Assembler) -> None:
+        """Write the closing tag for the model, and let it answer."""
+        assert self.settings.budget is not None  # noqa: S101 - _may_close has looked
+        self._abort()
+        self._append(self.settings.budget.close_ids)
+        text.feed(self.settings.budget.close_ids)
+        self._submit(self.new_id(), guided=True)
 
-    def _submit(self, engine_id: int) -> None:
+    def _begin_guided_answer(self, text: Assembler, token: int) -> None:
+        """The model has closed its thinking: from here on the grammar holds.
+
+        The token that completed the tag may have begun the answer as well. Then it is spelled anew up to the tag, and
+        so is the space that models put between the two, for a grammar begins with the answer's first character.
+        """
+        self._abort()
+        begun = text.after_thinking.encode()
+        if begun.strip():
+            tag_end = self.vocabulary.bytes_of(token).removesuffix(begun)
+            self._output_ids.pop()
+            self._logprobs[len(self._output_ids) :] = []
+            self._append(self.vocabulary.spell(tag_end + _AFTER_CLOSE_TAG))
+        else:
+            self._append(self.vocabulary.spell(_AFTER_CLOSE_TAG.removeprefix(begun)))
+        if len(self._output_ids) >= self.settings.max_tokens:
+            del self._output_ids[self.settings.max_tokens :], self._logprobs[self.settings.max_tokens :]
+            self.finish_reason = "length"
+            return
+        # The text as it is now: with other tokens at its end.
+        assert self.settings.output is not None  # noqa: S101 - without it there is no text to read
+        self._text = Assembler(self.vocabulary, self.settings.output)
+        self._text.feed(self._output_ids)
+        self._submit(self.new_id(), guided=True)
+
+    def _abort(self) -> None:
+        if self._engine_id:
+            self.engine.abort(self._engine_id)
+
+    def _submit(self, engine_id: int, *, guided: bool) -> None:
         self._engine_id = engine_id
         sampling = self.settings.sampling
         min_tokens = max(0, sampling.min_tokens - len(self._output_ids))
@@ -228,5 +257,6 @@ class Stream:
             max_tokens=self.settings.max_tokens - len(self._output_ids),
             sampling=msgspec.structs.replace(sampling, min_tokens=min_tokens),
             stop_token_ids=frozenset(self.settings.stop_token_ids),
+            guide=self.guide if guided else None,
         )
         self.engine.submit(request, lambda delta: self.deliver(self, engine_id, delta))

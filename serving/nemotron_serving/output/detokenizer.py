@@ -9,6 +9,7 @@ sequences that are not valid UTF-8.)
 from __future__ import annotations
 
 import codecs
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,20 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of a whole sequence; bytes that are not valid UTF-8 become U+FFFD."""
         return b"".join(map(self.bytes_of, ids)).decode("utf-8", errors="replace")
+
+    def spell(self, data: bytes) -> list[int]:
+        """Token ids of these bytes: the one token that is just that, else one for each byte."""
+        whole = self._id_of_bytes.get(data)
+        if whole is not None:
+            return [whole]
+        return [self._id_of_bytes[bytes((byte,))] for byte in data]
+
+    @functools.cached_property
+    def _id_of_bytes(self) -> dict[bytes, int]:
+        ids: dict[bytes, int] = {}
+        for index, data in enumerate(self.token_bytes):
+            ids.setdefault(data, index)
+        return ids
 
     def bytes_of(self, index: int) -> bytes:
         """The bytes of one token; none for an id that the tokenizer does not have."""

@@ -11,12 +11,13 @@ import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import GENERATION_OUTPUTS, NUMPY_TYPES
 from nemotron_serving.errors import EngineError
-from nemotron_serving.generation.stream import Response
+from nemotron_serving.generation.response import Response
 from nemotron_serving.output.postprocessor import StreamEvent
 from nemotron_serving.triton import error_response
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-# What no engine here fills: a zero of the contract's rank, as NVIDIA's model sends it.
+_UNKNOWN = -1
+# What nothing here fills: a zero of the contract's rank, as NVIDIA's model sends it.
 _ZEROS = {
     tensor.name: np.zeros([1, *(1 for _ in tensor.dims)], NUMPY_TYPES[tensor.dtype]) for tensor in GENERATION_OUTPUTS
 }
@@ -35,13 +36,25 @@ class ResponseSink:
         if response.error is not None and not response.for_text:
             self.fail(EngineError(response.error))
             return
-        event = StreamEvent(response.stream_key, response.begins, response.finish_reason or "", response.error or "")
+        event = StreamEvent(
+            stream_key=response.stream_key,
+            begins=response.begins,
+            finish_reason=response.finish_reason or "",
+            error=response.error or "",
+            thinking_budget_reached=response.thinking_budget_reached,
+            logprobs=tuple(response.logprobs),
+        )
         tensors = _tensors(response.token_ids, response.finish_reason or "", msgspec.json.encode(event))
-        counts = {
+        cached = _UNKNOWN if response.num_cached_tokens is None else response.num_cached_tokens
+        values = {
             "num_input_tokens": np.array([[response.num_input_tokens]], np.int32),
             "num_output_tokens": np.array([[response.num_output_tokens]], np.int32),
+            "num_cached_tokens": np.array([[cached]], np.int32),
         }
-        tensors += [pb_utils.Tensor(name, value) for name, value in (_ZEROS | counts).items()]
+        if response.logprobs:
+            values["output_log_probs"] = np.array([[[one.logprob for one in response.logprobs]]], np.float32)
+            values["cum_log_probs"] = np.array([[response.cum_log_prob]], np.float32)
+        tensors += [pb_utils.Tensor(name, value) for name, value in (_ZEROS | values).items()]
         self._sender.send(pb_utils.InferenceResponse(tensors), flags=flags)
 
     def is_cancelled(self) -> bool:

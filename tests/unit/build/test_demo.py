@@ -36,6 +36,8 @@ def built(tmp_path: Path) -> Path:
     """A whole package that says it is the demo, without the model."""
     path = tmp_path / "demo"
     (path / "engine").mkdir(parents=True)
+    for name in demo.ENGINE_FILES:
+        (path / "engine" / name).write_bytes(b"")
     byte_level_bpe(_VOCABULARY.tokens, [], _VOCABULARY.tokens).save(str(path / "tokenizer.json"))
     engine = EngineSpec("openvino", metadata.version("openvino-genai"), "cpu", "any", "int4 (Q4_1)")
     write_package(path, Manifest(1, demo.NAME, "test", {}, engine, {}), serving_config(_VOCABULARY))
@@ -62,6 +64,14 @@ def test_other_chat_template_is_refused() -> None:
 def test_good_package_is_left_alone(built: Path, steps: Steps, said: io.StringIO) -> None:
     _build(built, steps)
     assert "is there already" in said.getvalue()
+
+
+def test_package_of_an_earlier_version_is_built_again(built: Path, steps: Steps) -> None:
+    package = Package.load(built)
+    (built / "engine" / "openvino_tokenizer.xml").unlink()
+    write_package(built, package.manifest, package.serving)
+    with pytest.raises(BuildError, match=r"absent.whl is not a file"):
+        _build(built, steps)
 
 
 def test_force_builds_although_it_is_there(built: Path, steps: Steps) -> None:
@@ -105,7 +115,7 @@ def test_real_build_from_the_cached_wheel(tmp_path: Path, steps: Steps) -> None:
         build_demo(target, cache=cached.parent, wheel=None, force=False, steps=steps)
         Package.load(target).verify_files()
         names = sorted(file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file())
-        engine = ["engine/openvino_model.bin", "engine/openvino_model.xml"]
+        engine = [f"engine/{name}" for name in sorted(demo.ENGINE_FILES)]
         assert names == [*engine, "manifest.json", "serving.json", "tokenizer.json"]
     finally:
         shutil.rmtree(target, ignore_errors=True)

@@ -41,21 +41,23 @@ def test_package_is_whole_and_holds_the_options(tmp_path: Path, steps: Steps) ->
     package.verify_files()
     assert package.manifest.engine.kind == "simulated"
     assert package.manifest.engine.machine == "any"
-    assert package.serving.stop_token_ids == (2, 0)
+    assert package.serving.stop_token_ids == (1, 4, 5)
+    assert package.serving.chat_format == "nemotron"
+    assert package.serving.thinking.system_on == "detailed thinking on"
     assert package.serving.max_tokens == 50
     limits = package.serving.limits
     assert (limits.max_batch_size, limits.max_seq_len, limits.max_waiting) == (8, 100, 3)
     assert limits.max_prompt_bytes == 1600
     config = _config(tmp_path / "s")
     assert (config.ttft_ms, config.token_ms, config.slowdown, config.kv_cache_tokens) == (80, 9, 0.02, 1000)
-    assert config.vocab_size == 259
+    assert config.vocab_size == 262
 
 
 def test_tokenizer_has_a_token_per_byte(tmp_path: Path, steps: Steps) -> None:
     build_simulated(tmp_path / "s", _OPTIONS, force=False, steps=steps)
     tokenizer = Tokenizer.from_file(str(tmp_path / "s" / "tokenizer.json"))
-    assert tokenizer.get_vocab_size() == 259
-    assert tokenizer.encode("<|endoftext|><|im_start|><|im_end|>").ids == [0, 1, 2]
+    assert tokenizer.get_vocab_size() == 262
+    assert tokenizer.encode("<|begin_of_text|><|end_of_text|><|eot_id|>").ids == [0, 1, 5]
     assert len(tokenizer.encode("ไทย").ids) == 9
     for text in corpus():
         check_round_trip(tokenizer, text, tokenizer.encode(text, add_special_tokens=False).ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -13,10 +14,11 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from nemotron_serving.engine import Delta, Engine, EngineLimits, EngineRequest, EngineStats, Feature, OnDelta, Sampling
 from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
+from nemotron_serving.generation.response import Response
 from nemotron_serving.generation.settings import GenerationSettings, ThinkingBudget
-from nemotron_serving.generation.stream import Response
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.output.reasoning import Start
 from nemotron_serving.package import (
     ENGINE_DIR,
     SCHEMA_VERSION,
@@ -100,6 +102,8 @@ def serving_config(**changes: Any) -> ServingConfig:
         "prefill_off": "",
         "max_thinking_tokens": None,
         "min_answer_tokens": 16,
+        "system_on": "",
+        "system_off": "",
     }
     limits: dict[str, Any] = {
         "max_seq_len": 2048,
@@ -178,19 +182,25 @@ def settings(  # the names of GenerationSettings, with defaults
     timeout_ms: int = 30_000,
     seed: int | None = None,
     thinking: bool = False,
+    start: Start = "detect",
     budget: tuple[int, int] | None = None,
     stop_words: tuple[str, ...] = (),
     token_level: bool = False,
+    logprobs: int | None = None,
+    repetition_guard: bool = False,
+    priority: int = 0,
 ) -> GenerationSettings:
-    """Settings of one request; `budget` is (max_tokens, grace_tokens)."""
+    """Settings of one request; `budget` is (max_tokens, grace_tokens); `thinking` is the start of that name."""
     return GenerationSettings(
-        sampling=Sampling(seed=seed),
+        sampling=Sampling(seed=seed, logprobs=logprobs),
         max_tokens=max_tokens,
         stream=stream,
         timeout_ms=timeout_ms,
         stop_token_ids=(IM_END, END_OF_TEXT),
         budget=ThinkingBudget(*budget, tuple(CLOSE_IDS)) if budget else None,
-        output=None if token_level else OutputRules("thinking" if thinking else "detect", stop_words),
+        repetition_guard=repetition_guard,
+        priority=priority,
+        output=None if token_level else OutputRules("thinking" if thinking else start, stop_words),
     )
 
 
@@ -232,8 +242,9 @@ class Collector:
 class RecordingEngine:
     """Another engine, and what was asked of it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, max_num_tokens: int | None = None) -> None:
         self._engine = engine
+        self._max_num_tokens = max_num_tokens
         self.requests: list[EngineRequest] = []
         self.aborted: list[int] = []
         self.fail_from: int | None = None
@@ -241,7 +252,8 @@ class RecordingEngine:
 
     @property
     def limits(self) -> EngineLimits:
-        return self._engine.limits
+        limits = self._engine.limits
+        return dataclasses.replace(limits, max_num_tokens=self._max_num_tokens or limits.max_num_tokens)
 
     @property
     def features(self) -> frozenset[Feature]:

@@ -99,8 +99,8 @@ def _candidates(tensor: Tensor) -> list[Any]:
 
 
 def test_a_list_is_refused_for_one_value_that_is_used() -> None:
-    with pytest.raises(InvalidRequestError, match=r"^bad_words: 'swear'"):
-        read_inputs({"bad_words": text("", "swear")}, ENSEMBLE_INPUTS)
+    with pytest.raises(InvalidRequestError, match=r"^embedding_bias_words: 'swear'"):
+        read_inputs({"embedding_bias_words": text("", "swear")}, ENSEMBLE_INPUTS)
 
 
 def test_a_refusal_says_what_may_be_sent_instead() -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from nemotron_serving.chat.preprocessor import THINKING_CLOSE, Preprocessor
 from nemotron_serving.engine import Sampling
 from nemotron_serving.errors import InvalidRequestError, PackageError
-from nemotron_serving.output.assembler import OutputRules
+from nemotron_serving.generation.settings import ThinkingBudget
+from nemotron_serving.guide.spec import ForcedCalls, ResponseFormat, StockGuide
+from nemotron_serving.output.assembler import OutputRules, ToolRules
 from nemotron_serving.package import Package
 from tests.unit.serving.support import (
     CLOSE_IDS,
@@ -23,6 +25,7 @@ from tests.unit.serving.support import (
     ids_of,
     make_package,
     serving_config,
+    text_of,
 )
 
 INT32_MAX = 2**31 - 1
@@ -50,6 +53,14 @@ def messages(*turns: str) -> str:
 
 HI: dict[str, Any] = {"text_input": "Hi"}
 HI_ON: dict[str, Any] = {"text_input": "Hi", "thinking": True}
+TOOL = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+OTHER = {"name": "now"}
+TOOLS = json.dumps([{"type": "function", "function": TOOL}, {"type": "function", "function": OTHER}])
+NAMES = ("get_weather", "now")
+TAGS = ("<tool_call>", "</tool_call>")
+NAMED = '{"type": "function", "function": {"name": "now"}}'
+JSON_OBJECT = '{"type": "json_object"}'
+STOCK = {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "[0-9]+"}
 RAW: dict[str, Any] = {"text_input": "Once upon", "raw_prompt": True}
 
 REFUSALS: list[tuple[dict[str, Any], str]] = [
@@ -64,6 +75,16 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"text_input": "a" * 2048}, r"text_input: the prompt has \d+ tokens, this server takes at most 2047"),
     ({"messages": messages("a" * 2048)}, r"messages: the prompt has \d+ tokens, this server takes at most 2047"),
     ({**RAW, "messages": messages("Hi")}, "messages: does not go with raw_prompt"),
+    ({**RAW, "tools": TOOLS}, "tools: does not go with raw_prompt"),
+    ({**RAW, "tool_choice": "auto"}, "tool_choice: does not go with raw_prompt"),
+    ({**HI, "tools": TOOLS, "response_format": JSON_OBJECT}, "response_format: it does not go with tools"),
+    ({**HI, "tool_choice": "required"}, "tool_choice: a call is required, but no tools were given"),
+    ({**HI, "response_format": "{"}, "response_format: "),
+    ({**HI, "response_format": JSON_OBJECT, "bad_words": ["x"]}, "bad_words: they do not go with response_format"),
+    ({**HI, "response_format": JSON_OBJECT, **STOCK}, "response_format: guided_decoding_guide was given as well"),
+    ({**HI, "guided_decoding_guide_type": "ebnf_grammar", "guided_decoding_guide": "root ::= root"}, "guided_decoding"),
+    ({**HI_ON, "response_format": JSON_OBJECT, "max_tokens": 9}, "max_tokens: 9 is too few to think and answer"),
+    ({**HI, "tools": "[" + "a" * 8192}, "tools: 8193 bytes were given, this server takes at most 8192"),
     ({**RAW, "thinking": True}, "thinking: does not go with raw_prompt"),
     ({**RAW, "thinking": False}, "thinking: does not go with raw_prompt"),
     ({"raw_prompt": True}, "text_input: empty"),
@@ -123,7 +144,8 @@ def test_a_request_that_says_nothing_gets_the_packages_defaults(preprocessor: Pr
     assert settings.stream is False
     assert set(settings.stop_token_ids) == {END_OF_TEXT, IM_END}
     assert settings.budget is None
-    assert settings.output == OutputRules("detect", ())
+    assert settings.output == OutputRules("answer", ())
+    assert (settings.guide, settings.repetition_guard, settings.priority) == (None, False, 0)
 
 
 def test_what_a_request_says_goes_before_the_defaults(preprocessor: Preprocessor) -> None:
@@ -136,7 +158,7 @@ def test_what_a_request_says_goes_before_the_defaults(preprocessor: Preprocessor
     assert settings.sampling == Sampling(**given_values)
     assert (settings.max_tokens, settings.timeout_ms, settings.stream) == (9, 5, True)
     assert set(settings.stop_token_ids) == {END_OF_TEXT, IM_END, 77}
-    assert settings.output == OutputRules("detect", ("END", "\n\n"))
+    assert settings.output == OutputRules("answer", ("END", "\n\n"))
 
 
 def test_top_p_of_zero_means_not_set(preprocessor: Preprocessor) -> None:
@@ -155,17 +177,43 @@ def test_thinking_decides_prefill_sampling_and_reading(
         assert settings.sampling == Sampling(temperature=0.6, top_p=0.95)
         assert settings.output == OutputRules("thinking")
         assert settings.budget is not None and settings.budget.max_tokens == 50
+        assert settings.repetition_guard
     else:
         assert ids.tolist()[-26:] == ids_of("assistant\n<think>\n</think>")
         assert settings.sampling == Sampling(temperature=0.0, top_p=1.0)
-        assert settings.output == OutputRules("detect")
+        assert settings.output == OutputRules("closed")
         assert settings.budget is None
+        assert not settings.repetition_guard
 
 
 def test_a_model_that_opens_its_own_block_is_read_from_the_start(package: Package) -> None:
-    _, settings = with_config(package, prefill_on="").prepare(HI_ON)
-    assert settings.output == OutputRules("detect")
+    preprocessor = with_config(package, prefill_on="")
+    _, settings = preprocessor.prepare(HI_ON)
+    assert settings.output == OutputRules("expected")
+    assert settings.budget is None
     assert settings.sampling.temperature == 0.6
+    _, settings = preprocessor.prepare({**HI_ON, "max_thinking_tokens": 9})
+    assert settings.budget == ThinkingBudget(9, 1, tuple(CLOSE_IDS))
+
+
+@pytest.mark.parametrize(
+    ("text", "flag", "on"),
+    [
+        ("detailed thinking on", None, True),
+        ("Be brief.\ndetailed thinking on", None, True),
+        ("detailed thinking on", False, False),
+        ("detailed thinking off", True, True),
+        ("Be brief.", None, False),
+    ],
+)
+def test_a_system_text_switches_thinking_unless_the_flag_was_given(
+    preprocessor: Preprocessor, text: str, flag: bool | None, on: bool
+) -> None:
+    conversation = [{"role": "system", "content": text}, {"role": "user", "content": "Hi"}]
+    flags = {} if flag is None else {"thinking": flag}
+    ids, settings = preprocessor.prepare({"messages": json.dumps(conversation), **flags})
+    assert (settings.output is not None and settings.output.start == "thinking") is on
+    assert "detailed thinking" not in text_of(ids.tolist())
 
 
 def test_a_raw_prompt_is_taken_as_it_is(preprocessor: Preprocessor) -> None:
@@ -185,7 +233,7 @@ def test_a_raw_prompt_that_opens_a_block_is_thinking(preprocessor: Preprocessor)
 
 def test_an_opener_typed_by_the_user_opens_nothing(preprocessor: Preprocessor) -> None:
     _, settings = preprocessor.prepare({"text_input": "<think>\n"})
-    assert settings.output == OutputRules("detect")
+    assert settings.output == OutputRules("answer")
 
 
 def test_max_tokens_may_fill_the_sequence_exactly(preprocessor: Preprocessor) -> None:
@@ -261,3 +309,68 @@ def test_a_format_whose_control_tokens_the_tokenizer_lacks_is_refused(tmp_path: 
 def test_an_unknown_chat_format_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="chat_format 'other' is not known here"):
         Preprocessor(make_package(tmp_path / "package", chat_format="other"))
+
+
+def test_tools_are_shown_and_their_calls_are_read(preprocessor: Preprocessor) -> None:
+    ids, settings = preprocessor.prepare({**HI, "tools": TOOLS})
+    assert '"name": "get_weather"' in text_of(ids.tolist())
+    assert settings.guide is None
+    assert settings.output == OutputRules("answer", (), ToolRules(NAMES, *TAGS, ends_thinking=True))
+
+
+def test_with_tool_choice_none_no_tool_is_shown_and_no_call_is_read(preprocessor: Preprocessor) -> None:
+    ids, settings = preprocessor.prepare({**HI, "tools": TOOLS, "tool_choice": "none"})
+    assert ids.tolist() == preprocessor.prepare(HI)[0].tolist()
+    assert settings.output == OutputRules("answer")
+    # Then an answer may have a form.
+    fields = {**HI, "tools": TOOLS, "tool_choice": "none", "response_format": JSON_OBJECT}
+    assert preprocessor.prepare(fields)[1].guide == ResponseFormat(JSON_OBJECT)
+
+
+@pytest.mark.parametrize(
+    ("choice", "may", "single"), [("required", ("get_weather", "now"), False), (NAMED, ("now",), True)]
+)
+def test_a_required_call_is_guided(preprocessor: Preprocessor, choice: str, may: tuple[str, ...], single: bool) -> None:
+    _, settings = preprocessor.prepare({**HI, "tools": TOOLS, "tool_choice": choice})
+    assert isinstance(settings.guide, ForcedCalls)
+    assert tuple(name for name, _ in settings.guide.tools) == may
+    assert settings.guide.single is single
+    # The grammar begins after the thinking, so a tag inside thinking must not end it.
+    assert settings.output == OutputRules("answer", (), ToolRules(NAMES, *TAGS, ends_thinking=False))
+    grammar = settings.guide.grammar() or ""
+    assert all(name in grammar for name in may)
+
+
+def test_a_guided_answer_needs_a_think_block_and_a_budget_that_closes_it(package: Package) -> None:
+    preprocessor = with_config(package, prefill_on="", system_on="detailed thinking on", min_answer_tokens=16)
+    fields = {**HI_ON, "response_format": JSON_OBJECT, "max_tokens": 100}
+    ids, settings = preprocessor.prepare(fields)
+    assert text_of(ids.tolist()).endswith("assistant\n<think>\n")
+    assert settings.output == OutputRules("thinking")
+    assert settings.guide == ResponseFormat(JSON_OBJECT)
+    assert settings.budget is not None
+    assert settings.budget.max_tokens + settings.budget.grace_tokens + len(CLOSE_IDS) + 16 <= 100
+    assert preprocessor.prepare({**fields, "max_thinking_tokens": 5})[1].budget == ThinkingBudget(
+        5, 1, tuple(CLOSE_IDS)
+    )
+
+
+def test_forms_that_ask_for_nothing_change_nothing(preprocessor: Preprocessor) -> None:
+    plain = preprocessor.prepare(HI)[1]
+    nothing = {"tools": "[]", "tool_choice": "", "response_format": '{"type": "text"}', "bad_words": [""]}
+    stock = {"guided_decoding_guide_type": "", "guided_decoding_guide": ""}
+    assert preprocessor.prepare({**HI, **nothing, **stock})[1] == plain
+
+
+def test_nvidias_guided_decoding_inputs_are_read_too(preprocessor: Preprocessor) -> None:
+    assert preprocessor.prepare({**HI, **STOCK})[1].guide == StockGuide("regex", "[0-9]+")
+
+
+def test_what_else_a_request_may_ask_for(preprocessor: Preprocessor) -> None:
+    asked = {"bad_words": ["", "bad"], "logit_bias": '{"5": -1}', "top_logprobs": 3, "priority": 2}
+    _, settings = preprocessor.prepare({**HI, **asked, "repetition_guard": True})
+    assert settings.sampling.bad_words == ("bad",)
+    assert settings.sampling.logit_bias == {5: -1.0}
+    assert settings.sampling.logprobs == 3
+    assert (settings.priority, settings.repetition_guard) == (2, True)
+    assert preprocessor.prepare({**HI, "return_log_probs": True})[1].sampling.logprobs == 0

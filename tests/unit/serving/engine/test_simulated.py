@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -214,7 +215,7 @@ def test_an_engine_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     path = make_package(tmp_path / "package").path
     package = write_package(path, manifest(kind="abacus"), serving_config())
     with pytest.raises(
-        PackageError, match="engine kind 'abacus' is not known here, expected 'openvino' or 'simulated'"
+        PackageError, match="engine kind 'abacus' is not known here, expected 'openvino', 'simulated' or 'tensorrt_llm'"
     ):
         open_engine(package, HostOptions(package=path))
 
@@ -242,3 +243,28 @@ def test_sizes_and_times_that_make_no_sense_are_refused(change: dict[str, float]
     SimulatedConfig(**values, scripts=())
     with pytest.raises(ValueError, match=f"{next(iter(change))} is .*, expected a finite number of at least"):
         SimulatedConfig(**{**values, "scripts": (), **change})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("system\n\ndetailed thinking on user\n\nHi assistant\n\n", "<think>\nHm.\n</think>\n\nHello."),
+        ("system\n\ndetailed thinking off user\n\nHi assistant\n\n<think>\n</think>", "Hello."),
+        ("system\n\ndetailed thinking on user\n\nHi assistant\n\n<think>\nHm.\n</think>\n\n", "Hello."),
+        ("system\n\ndetailed thinking on user\n\nHi assistant\n\n<think>\n", "Hm.\n</think>\n\nHello."),
+        ("user\n\ndetailed thinking on assistant\n\n", "Hello."),
+    ],
+)
+def test_a_model_that_is_switched_by_its_system_prompt(tmp_path: Path, prompt: str, expected: str) -> None:
+    script = Script(match="", thinking="Hm.", answer="Hello.")
+    engine = SimulatedEngine(make_package(tmp_path / "package", script, system_on="detailed thinking on"))
+    assert text_of(run(engine, prompt).ids) == expected
+    engine.close()
+
+
+def test_log_probabilities_are_those_of_the_scripts_choice(start: Start) -> None:
+    scripted = run(start(Script(match="", answer="Hello.")), logprobs=0)
+    assert [one.logprob for delta in scripted.all for one in delta.logprobs] == [0.0] * len("Hello.")
+    chosen = run(start(Script(match="")), max_tokens=5, logprobs=0)
+    assert [one.logprob for delta in chosen.all for one in delta.logprobs] == [-math.log(256)] * 5
+    assert run(start(Script(match="")), max_tokens=5).all[0].logprobs == ()

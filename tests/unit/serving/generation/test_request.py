@@ -7,20 +7,22 @@ import msgspec
 import numpy as np
 import pytest
 
-from nemotron_serving.engine import Sampling
+from nemotron_serving.engine import Feature, Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.request import read_generation_request
 from nemotron_serving.generation.settings import GenerationSettings
+from nemotron_serving.guide.spec import StockGuide
 from tests.unit.serving.support import END_OF_TEXT, IM_END, serving_config, settings
 
 VOCABULARY_SIZE = 259
 CONFIG = serving_config(max_seq_len=1024)
+FEATURES: frozenset[Feature] = frozenset(("guided_decoding", "logit_bias", "logprobs"))
 
 
 def read(**fields: Any) -> tuple[list[int], GenerationSettings]:
     if "input_ids" in fields:
         fields["input_ids"] = np.array(fields["input_ids"], np.int32)
-    return read_generation_request(fields, CONFIG, VOCABULARY_SIZE)
+    return read_generation_request(fields, CONFIG, VOCABULARY_SIZE, FEATURES)
 
 
 def as_json(**changes: Any) -> str:
@@ -32,6 +34,7 @@ def as_json(**changes: Any) -> str:
 
 
 IDS = [5, 6, 7]
+GUIDE = {"type": "ResponseFormat", "value": "{}"}
 
 
 def test_settings_of_preprocessing_are_taken_as_they_are() -> None:
@@ -56,6 +59,18 @@ def test_token_level_defaults_are_greedy_and_the_packages_deadline() -> None:
     _, given = read(input_ids=IDS, request_output_len=1)
     assert given.sampling == Sampling()
     assert (given.stream, given.timeout_ms) == (False, 60_000)
+
+
+def test_what_is_asked_for_beyond_plain_sampling() -> None:
+    _, given = read(
+        input_ids=IDS, request_output_len=9, logit_bias='{"7": -100, "8": 1.5}', return_log_probs=True, priority=-3,
+        guided_decoding_guide_type="regex", guided_decoding_guide="[0-9]{4}",
+    )  # fmt: skip
+    assert given.sampling.logit_bias == {7: -100.0, 8: 1.5}
+    assert given.sampling.logprobs == 0
+    assert given.priority == -3
+    assert given.guide == StockGuide("regex", "[0-9]{4}")
+    assert read(input_ids=IDS, request_settings=msgspec.json.encode(given).decode())[1] == given
 
 
 def test_end_id_is_a_stop_token_too_and_minus_one_is_none() -> None:
@@ -105,6 +120,27 @@ def test_prompt_and_output_may_fill_the_sequence_exactly() -> None:
             "request_settings: token ids .*, expected stop ids of the vocabulary",
         ),
         ({"input_ids": IDS, "request_settings": as_json(max_tokens=1022)}, "request_output_len: 3 prompt tokens plus"),
+        (
+            {
+                "input_ids": IDS,
+                "request_settings": as_json(guide={"type": "ResponseFormat", "value": "{}"}, budget=None),
+            },
+            "request_settings: a guide after thinking without a budget",
+        ),
+        ({"input_ids": IDS, "request_settings": as_json(priority=10**6)}, "request_settings: 1000000 was given"),
+        ({"input_ids": IDS, "request_output_len": 5, "priority": 1001}, "priority: 1001 was given, expected -1000"),
+        ({"input_ids": IDS, "request_output_len": 5, "logit_bias": "[1]"}, "logit_bias: .*a JSON object of biases"),
+        ({"input_ids": IDS, "request_output_len": 5, "logit_bias": '{"259": 1}'}, "logit_bias: 259 is no token id"),
+        ({"input_ids": IDS, "request_output_len": 5, "logit_bias": '{"1": 101}'}, "logit_bias: 101.0 was given"),
+        ({"input_ids": IDS, "request_output_len": 5, "top_logprobs": 21}, "top_logprobs: 21 was given, expected 0"),
+        (
+            {"input_ids": IDS, "request_output_len": 5, "top_logprobs": 2},
+            "top_logprobs: the engine of this package has no top logprobs; leave it out",
+        ),
+        (
+            {"input_ids": IDS, "request_settings": as_json(sampling={"bad_words": ["x"]})},
+            "bad_words: the engine of this package has no bad words",
+        ),
     ],
     ids=lambda value: str(value)[:70].encode("unicode_escape").decode(),
 )

@@ -11,8 +11,8 @@ import pytest
 from nemotron_serving.engine.simulated import SimulatedEngine
 from nemotron_serving.engine.simulated_config import Script
 from nemotron_serving.errors import UnavailableError
+from nemotron_serving.generation.response import Response
 from nemotron_serving.generation.service import GenerationService
-from nemotron_serving.generation.stream import Response
 from nemotron_serving.host import RuntimeDir
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
@@ -62,10 +62,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
     services: list[Service] = []
 
     def start(
-        *scripts: Script, interval_ms: float | None = 1, engine: dict[str, Any] | None = None, **changes: Any
+        *scripts: Script,
+        interval_ms: float | None = 1,
+        engine: dict[str, Any] | None = None,
+        max_num_tokens: int | None = None,
+        **changes: Any,
     ) -> Service:
         package = make_package(tmp_path / f"package-{len(services)}", *scripts, engine=engine, **changes)
-        recording = RecordingEngine(SimulatedEngine(package))
+        recording = RecordingEngine(SimulatedEngine(package), max_num_tokens)
         vocabulary = Vocabulary.load(package.tokenizer_path)
         service = Service(recording, vocabulary, package.serving.limits, RuntimeDir(tmp_path), interval_ms)
         service.engine = recording
@@ -528,3 +532,67 @@ def test_logs_hold_no_text(start: Start, caplog: pytest.LogCaptureFixture) -> No
     assert service.idle()
     assert "request 'id-7' (stream 1) failed: The script fails after 8 tokens." in caplog.text
     assert "secret" not in caplog.text and "conf" not in caplog.text
+
+
+def order_of_starts(service: Service) -> list[str]:
+    """Prompts in the order in which the engine got them."""
+    return [text_of(request.prompt_ids) for request in service.engine.requests]
+
+
+def test_waiting_requests_start_by_priority_and_then_by_arrival(start: Start) -> None:
+    service = start(Script(match="^first", answer="0123456789", token_ms=20), SHORT, max_batch_size=1)
+    sinks = [service.ask(prompt=ids_of("first"))]
+    assert eventually(lambda: len(service.engine.requests) == 1)
+    sinks += [service.ask(prompt=ids_of(f"p{number}"), priority=number) for number in (0, 5, -1, 0)]
+    sinks.append(service.ask(prompt=ids_of("p-1 again"), priority=-1))
+    for sink in sinks:
+        assert sink.wait().finish_reason == "stop"
+    assert order_of_starts(service) == ["first", "p-1", "p-1 again", "p0", "p0", "p5"]
+    assert service.idle()
+
+
+def test_a_short_prompt_passes_long_ones_that_wait_for_the_prefill_of_another(start: Start) -> None:
+    long = Script(match="^long", answer="Done.", ttft_ms=60)
+    service = start(long, SHORT, max_num_tokens=15)
+    sinks = [service.ask(prompt=ids_of(f"long prompt number {number}")) for number in range(4)]
+    assert eventually(lambda: len(service.engine.requests) == 1)
+    short = service.ask(prompt=ids_of("short"))
+    short.wait()
+    assert order_of_starts(service)[1] == "short"
+    # One prefill of a long prompt at a time, and its end, not the request's, lets the next one start.
+    assert len(service.engine.requests) == 2
+    for sink in sinks:
+        assert sink.wait().finish_reason == "stop"
+    assert order_of_starts(service) == [
+        "long prompt number 0", "short", "long prompt number 1", "long prompt number 2", "long prompt number 3",
+    ]  # fmt: skip
+    assert service.idle()
+
+
+def test_a_long_prompt_that_is_cancelled_or_fails_in_its_prefill_lets_the_next_one_start(start: Start) -> None:
+    service = start(
+        Script(match="cancelled", answer="Never.", ttft_ms=60_000),
+        Script(match="fails", answer="Never.", fail_after_tokens=0),
+        SHORT,
+        max_num_tokens=20,
+    )
+    cancelled = service.ask("one", ids_of("this one is cancelled in time"))
+    failing = service.ask(prompt=ids_of("this one fails at its first token"))
+    last = service.ask(prompt=ids_of("this one is answered in the end"))
+    assert eventually(lambda: len(service.engine.requests) == 1)
+    service.stop("one")
+    assert cancelled.wait().finish_reason == "cancelled"
+    assert failing.wait().error is not None
+    assert last.wait().finish_reason == "stop"
+    assert service.idle()
+
+
+def test_an_engine_that_takes_no_more_requests_fails_all_that_wait(start: Start) -> None:
+    service = start(LONG, max_batch_size=1, max_waiting=2000)
+    first = service.ask("first")
+    assert eventually(lambda: len(first.responses) > 2)
+    waiting = [service.ask() for _ in range(1500)]
+    service.engine.fail_from = 1
+    service.stop("first")
+    assert all(sink.wait().error is not None for sink in waiting)
+    assert service.idle()

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nemotron_serving.engine import Delta
+import pytest
+
+from nemotron_serving.engine import Delta, TokenLogprob
 from nemotron_serving.engine.simulated import SimulatedEngine
+from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Stream
 from nemotron_serving.output.detokenizer import Vocabulary
-from tests.unit.serving.support import Collector, RecordingEngine, ids_of, make_package, settings
+from nemotron_serving.output.reasoning import Start
+from tests.unit.serving.support import Collector, RecordingEngine, ids_of, make_package, settings, text_of
 
 
 def test_a_stream_that_was_cancelled_before_its_start_never_reaches_the_engine(tmp_path: Path) -> None:
@@ -40,14 +44,148 @@ def test_token_ids_that_the_tokenizer_does_not_have_are_passed_on(tmp_path: Path
     engine.close()
 
 
-def make_stream(directory: Path) -> tuple[Stream, RecordingEngine]:
+GUIDE = 'root ::= "{}"'
+THINKING = settings(thinking=True, budget=(50, 5), max_tokens=100)
+
+
+def test_a_guide_holds_from_the_first_token_when_there_is_no_thinking(tmp_path: Path) -> None:
+    starts: tuple[Start, ...] = ("answer", "closed", "detect")
+    for number, start in enumerate(starts):
+        stream, engine = make_stream(tmp_path / str(number), settings(start=start), GUIDE)
+        stream.start()
+        assert [request.guide for request in engine.requests] == [GUIDE]
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("fed", "sent"),
+    [
+        # The tokens that may come with the tag in one delta are not the answer: no grammar has held for them.
+        (["Hm.</think>", "\n\nfree"], "Hm.</think>\n\n"),
+        (["Hm.", "</thi", "nk>{"], "Hm.</think>\n\n"),
+        (["Hm.</think>\n"], "Hm.</think>\n\n"),
+    ],
+)
+def test_a_guided_answer_follows_the_end_of_the_thinking(tmp_path: Path, fed: list[str], sent: str) -> None:
+    stream, engine = make_stream(tmp_path, THINKING, GUIDE)
+    stream.start()
+    for text in fed:
+        stream.accept(1, Delta(ids_of(text)))
+    stream.accept(1, Delta(ids_of("late"), "stop"))
+    first, second = engine.requests
+    assert (first.guide, second.guide) == (None, GUIDE)
+    assert engine.aborted == [1]
+    assert text_of(second.prompt_ids) == "Hi" + sent
+    assert second.max_tokens == first.max_tokens - len(sent)
+    stream.accept(2, Delta(ids_of("{}"), "stop"))
+    assert text_of(stream.take_responses()[0].token_ids) == sent + "{}"
+    assert stream.finish_reason == "stop"
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "sent"),
+    [
+        # Tokens of real tokenizers hold a part of the tag and a part of what follows.
+        (["Hm", ".</", "think", ">{"], "Hm.</think>\n\n"),
+        (["Hm", ".</", "think", ">\n\n"], "Hm.</think>\n\n"),
+        (["Hm", ".</", "think", ">\n"], "Hm.</think>\n\n"),
+        (["Hm", ".</", "think", ">"], "Hm.</think>\n\n"),
+    ],
+)
+def test_a_token_that_ends_the_tag_and_begins_the_answer_is_spelled_anew(
+    tmp_path: Path, pieces: list[str], sent: str
+) -> None:
+    stream, engine = make_stream(tmp_path, settings(thinking=True, budget=(50, 5), logprobs=0), GUIDE)
+    first_new = len(stream.vocabulary)
+    stream.vocabulary.token_bytes.extend(piece.encode() for piece in pieces)
+    stream.start()
+    for number in range(len(pieces)):
+        stream.accept(1, Delta([first_new + number], logprobs=(TokenLogprob(-1.0),)))
+    assert stream.vocabulary.decode(engine.requests[1].prompt_ids) == "Hi" + sent
+    [response] = stream.take_responses()
+    assert stream.vocabulary.decode(response.token_ids) == sent
+    assert len(response.logprobs) == len(response.token_ids)
+    assert response.logprobs[0].logprob == -1.0
+    engine.close()
+
+
+def test_an_end_inside_thinking_and_the_budget_both_lead_to_the_guided_answer(tmp_path: Path) -> None:
+    for number, (delta, reached) in enumerate(
+        [(Delta(ids_of("Hm."), "stop"), False), (Delta(ids_of("0123456789" * 6)), True)]
+    ):
+        stream, engine = make_stream(tmp_path / str(number), THINKING, GUIDE)
+        stream.start()
+        stream.accept(1, delta)
+        assert [request.guide for request in engine.requests] == [None, GUIDE]
+        assert text_of(engine.requests[1].prompt_ids).endswith("\n</think>\n\n")
+        assert stream.take_responses()[0].thinking_budget_reached is reached
+        engine.close()
+
+
+def test_thinking_that_leaves_no_token_for_a_guided_answer_ends_by_length(tmp_path: Path) -> None:
+    stream, engine = make_stream(tmp_path, settings(thinking=True, budget=(5, 1), max_tokens=12), GUIDE)
+    stream.start()
+    stream.accept(1, Delta(ids_of("Hm.</think>")))
+    [response] = stream.take_responses()
+    assert (response.finish_reason, len(response.token_ids)) == ("length", 12)
+    assert len(engine.requests) == 1
+    engine.close()
+
+
+def test_a_model_that_opens_its_thinking_itself_has_a_budget_too(tmp_path: Path) -> None:
+    stream, engine = make_stream(tmp_path, settings(start="expected", budget=(12, 2)))
+    stream.start()
+    stream.accept(1, Delta(ids_of("<think>\n0123456789" * 2)))
+    assert text_of(engine.requests[1].prompt_ids) == "Hi<think>\n012345\n</think>\n\n"
+    engine.close()
+
+
+def test_an_answer_without_the_expected_thinking_is_not_cut_by_the_budget(tmp_path: Path) -> None:
+    stream, engine = make_stream(tmp_path, settings(start="expected", budget=(12, 2)))
+    stream.start()
+    stream.accept(1, Delta(ids_of("No need to think about so simple a question.")))
+    assert len(engine.requests) == 1
+    engine.close()
+
+
+def test_a_loop_ends_the_output_with_its_own_reason(tmp_path: Path) -> None:
+    for guarded in (True, False):
+        stream, engine = make_stream(tmp_path / str(guarded), settings(repetition_guard=guarded, max_tokens=1000))
+        stream.start()
+        for _ in range(60):
+            stream.accept(1, Delta(ids_of("so so ")))
+        assert stream.finish_reason == ("repetition" if guarded else None)
+        assert engine.aborted == ([1] if guarded else [])
+        engine.close()
+
+
+def test_log_probabilities_go_with_their_tokens_and_forced_tokens_are_certain(tmp_path: Path) -> None:
+    stream, engine = make_stream(tmp_path, settings(thinking=True, budget=(2, 1), logprobs=2))
+    stream.start()
+    chosen = tuple(TokenLogprob(-float(number), ((65, -0.5),)) for number in range(1, 4))
+    stream.accept(1, Delta(ids_of("012"), logprobs=chosen))
+    [first] = stream.take_responses()
+    assert first.token_ids == ids_of("012\n</think>\n\n")
+    assert first.logprobs == [*chosen, *[TokenLogprob(0.0)] * len(ids_of("\n</think>\n\n"))]
+    assert first.cum_log_prob == -6
+    stream.accept(2, Delta(ids_of("A"), "stop", logprobs=(TokenLogprob(-0.25),), cached_tokens=14))
+    [last] = stream.take_responses()
+    assert (last.logprobs, last.cum_log_prob, last.num_cached_tokens) == ([TokenLogprob(-0.25)], -6.25, 14)
+    engine.close()
+
+
+def make_stream(
+    directory: Path, given: GenerationSettings | None = None, guide: str | None = None
+) -> tuple[Stream, RecordingEngine]:
     package = make_package(directory / "package")
     engine = RecordingEngine(SimulatedEngine(package))
     stream = Stream(
         stream_id=1,
         client_id="",
         prompt_ids=ids_of("Hi"),
-        settings=settings(thinking=True, budget=(2, 1)),
+        settings=given or settings(thinking=True, budget=(2, 1)),
+        guide=guide,
         sink=Collector(),
         deadline=float("inf"),
         engine=engine,

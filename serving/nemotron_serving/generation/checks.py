@@ -1,0 +1,74 @@
+"""Ranges and sizes of what a request may ask for: the one home of these limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nemotron_serving.errors import InvalidRequestError
+
+_INT32_MAX = 2**31 - 1
+_MAX_WORDS = 32  # each is looked for in every token's text, on a thread that all streams share
+_MAX_WORD_CHARACTERS = 256
+_MAX_LOGIT_BIASES = 1024
+_LOGIT_BIAS_LIMIT = 100.0
+RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0.0, 10.0),
+    "top_p": (0.0, 1.0),
+    "top_k": (0, _INT32_MAX),
+    "repetition_penalty": (0.001, 10.0),
+    "presence_penalty": (-2.0, 2.0),
+    "frequency_penalty": (-2.0, 2.0),
+    "min_tokens": (0, _INT32_MAX),
+    "max_tokens": (1, _INT32_MAX),
+    "max_thinking_tokens": (1, _INT32_MAX),
+    "timeout_ms": (1, _INT32_MAX),
+    "priority": (-1000, 1000),
+    "top_logprobs": (0, 20),
+}
+
+
+def check_range(field: str, value: float, rule: str | None = None) -> None:
+    """Refuse a number outside its range, or one that is not a number.
+
+    Args:
+        field: The name the caller knows.
+        value: What was given.
+        rule: The name in our own vocabulary, where it differs.
+
+    Raises:
+        InvalidRequestError: naming the field, the value and the range.
+    """
+    low, high = RANGES[rule or field]
+    if not low <= value <= high:
+        raise InvalidRequestError(field, f"{value} was given, expected {low} to {high}")
+
+
+def check_words(field: str, words: tuple[str, ...]) -> None:
+    """Refuse more or longer stop words or bad words than can be matched in passing.
+
+    Raises:
+        InvalidRequestError: naming the field, what was given and the limit.
+    """
+    if len(words) > _MAX_WORDS:
+        raise InvalidRequestError(field, f"{len(words)} were given, expected at most {_MAX_WORDS}")
+    longest = max(map(len, words), default=0)
+    if longest > _MAX_WORD_CHARACTERS:
+        raise InvalidRequestError(
+            field, f"one of {longest} characters was given, expected at most {_MAX_WORD_CHARACTERS}"
+        )
+
+
+def check_logit_bias(field: str, biases: Mapping[int, float], vocabulary_size: int) -> None:
+    """Refuse biases of tokens that do not exist, too many of them, or too large ones.
+
+    Raises:
+        InvalidRequestError: naming the field, what was given and the limit.
+    """
+    if len(biases) > _MAX_LOGIT_BIASES:
+        raise InvalidRequestError(field, f"{len(biases)} were given, expected at most {_MAX_LOGIT_BIASES}")
+    limit = _LOGIT_BIAS_LIMIT
+    for token, bias in biases.items():
+        if not 0 <= token < vocabulary_size:
+            raise InvalidRequestError(field, f"{token} is no token id, expected 0 to {vocabulary_size - 1}")
+        if not -limit <= bias <= limit:
+            raise InvalidRequestError(field, f"{bias} was given, expected {-limit:g} to {limit:g}")

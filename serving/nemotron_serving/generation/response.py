@@ -1,0 +1,60 @@
+"""What the generating model sends, and where to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from nemotron_serving.engine.base import TokenLogprob
+from nemotron_serving.output.assembler import OutputRules
+
+FinishReason = Literal["stop", "length", "cancelled", "timeout", "repetition"]
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the caller gets at one time.
+
+    Attributes:
+        stream_key: Names the stream to postprocessing; nobody else can guess it.
+        token_ids: New output tokens.
+        logprobs: One for each of them where the request asked for it, else empty.
+        cum_log_prob: Sum of all log probabilities so far.
+        num_input_tokens: Tokens of the prompt.
+        num_output_tokens: Output tokens so far.
+        num_cached_tokens: Tokens that the engine took from its prefix cache when it last began; None if it does not
+            say.
+        thinking_budget_reached: Whether the budget has closed the thinking.
+        for_text: Whether postprocessing follows; a token-level caller gets these responses as they are.
+        begins: In the first response, how postprocessing reads the stream.
+        finish_reason: Set in the last response.
+        error: Set in the last response of a request that failed.
+    """
+
+    stream_key: str
+    token_ids: list[int]
+    logprobs: list[TokenLogprob]
+    cum_log_prob: float
+    num_input_tokens: int
+    num_output_tokens: int
+    num_cached_tokens: int | None
+    thinking_budget_reached: bool
+    for_text: bool
+    begins: OutputRules | None
+    finish_reason: FinishReason | None
+    error: str | None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return self.finish_reason is not None or self.error is not None
+
+
+class Sink(Protocol):
+    """Where a stream's responses go."""
+
+    def send(self, response: Response) -> None:
+        """Deliver a response; may block for as long as the receiver takes."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the receiver is known to have left."""

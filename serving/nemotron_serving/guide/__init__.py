@@ -1,0 +1,10 @@
+"""Guides: the grammars that hold an answer to a `response_format`, or to the form of a tool call.
+
+One grammar in xgrammar's EBNF serves every engine. What xgrammar would make of a schema itself is not used: it
+ignores keywords that it does not know, allows white space without end, and an error in it can stop an engine.
+"""
+
+from nemotron_serving.guide.response_format import response_guide, stock_guide
+from nemotron_serving.guide.tool_calls import tool_guide
+
+__all__ = ["response_guide", "stock_guide", "tool_guide"]

@@ -1,0 +1,57 @@
+"""Sets of characters, as sorted ranges of code points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+Ranges: TypeAlias = "tuple[tuple[int, int], ...]"
+
+_LETTERS = (*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1))
+
+
+def union(*sets: Ranges) -> Ranges:
+    """Characters of any of the sets."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(span for ranges in sets for span in ranges):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return tuple(merged)
+
+
+def minus(ranges: Ranges, removed: Ranges) -> Ranges:
+    """Characters of the first set that are not in the second."""
+    left = list(ranges)
+    for low, high in removed:
+        left = [
+            part
+            for begin, end in left
+            for part in ((begin, min(end, low - 1)), (max(begin, high + 1), end))
+            if part[0] <= part[1]
+        ]
+    return tuple(left)
+
+
+def common(first: Ranges, second: Ranges) -> Ranges:
+    """Characters of both sets."""
+    return minus(first, minus(first, second))
+
+
+def of(characters: Iterable[str]) -> Ranges:
+    """The set of these characters."""
+    return union(*(((ord(character), ord(character)),) for character in characters))
+
+
+def breadth(ranges: Ranges) -> float:
+    """About the share of a vocabulary that begins with one of the set, by the letters in it: above 0, up to 1."""
+    letters = sum(low <= letter <= high for letter in _LETTERS for low, high in ranges)
+    share: float = max(letters, 1) / len(_LETTERS)
+    return share
+
+
+DIGITS: Ranges = ((ord("0"), ord("9")),)
+NON_ASCII: Ranges = ((0xA0, 0xD7FF), (0xE000, 0x10FFFF))
+ALPHABET: Ranges = ((0x09, 0x0A), (0x0D, 0x0D), (0x20, 0x7E), *NON_ASCII)
+"""All that is ever generated: no control characters but tab, line feed and carriage return, and no surrogates."""

@@ -1,0 +1,329 @@
+"""Grammars as small trees, and their text in xgrammar's EBNF.
+
+Only what every release of xgrammar reads in one way is written: literals, classes of ranges, groups, `|`, `*`, and
+counts of at most 14. The text is ASCII.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from nemotron_serving.guide.characters import Ranges, breadth
+
+MAX_COUNT = 4096
+"""Most repetitions that are counted: an upper bound above it is lowered to it."""
+
+MAX_BYTES = 64 * 1024
+MAX_COST = 100
+"""Most work of compiling a grammar, in scans of the whole vocabulary: one takes about 2 ms with 50,000 tokens."""
+
+# Counting to n by single steps costs a scan of the vocabulary each, so longer counts go by groups of 8.
+_GROUP = 8
+_MAX_STEPS = 14
+
+
+class GuideError(ValueError):
+    """What cannot be turned into a grammar, and why. The reader of the input adds where it stands."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """These characters."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Chars:
+    """One character of a set."""
+
+    ranges: Ranges
+
+
+@dataclass(frozen=True)
+class Seq:
+    """One after the other."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of them."""
+
+    options: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """At least `low` times, at most `high` times; None is without end."""
+
+    item: Node
+    low: int
+    high: int | None
+
+
+@dataclass(frozen=True)
+class Ref:
+    """What a rule says."""
+
+    name: str
+
+
+Node: TypeAlias = "Text | Chars | Seq | Choice | Repeat | Ref"
+
+EMPTY = Text("")
+
+
+def sequence(*parts: Node) -> Node:
+    """One after the other, without needless nesting."""
+    return parts[0] if len(parts) == 1 else Seq(parts)
+
+
+def choice(*options: Node) -> Node:
+    """One of them, without needless nesting."""
+    return options[0] if len(options) == 1 else Choice(options)
+
+
+def optional(node: Node) -> Node:
+    """The node or nothing."""
+    return Choice((node, EMPTY))
+
+
+def lengths(node: Node) -> tuple[int, int | None]:
+    """Fewest and most characters of a tree without rules; None is without end."""
+    if isinstance(node, Text):
+        return len(node.text), len(node.text)
+    if isinstance(node, Chars):
+        return 1, 1
+    if isinstance(node, Repeat):
+        low, high = lengths(node.item)
+        endless = high is None or (node.high is None and high > 0)
+        return low * node.low, None if endless else (high or 0) * (node.high or 0)
+    if isinstance(node, Ref):
+        raise TypeError(f"the length of rule {node.name} is not known")
+    inner = [lengths(part) for part in (node.parts if isinstance(node, Seq) else node.options)]
+    lows, highs = [low for low, _ in inner], [high for _, high in inner]
+    bounded = [high for high in highs if high is not None]
+    joined = sum if isinstance(node, Seq) else max
+    low = sum(lows) if isinstance(node, Seq) else min(lows)
+    return low, joined(bounded) if len(bounded) == len(highs) else None
+
+
+class Grammar:
+    """Rules by name. Equal rules are one rule."""
+
+    def __init__(self) -> None:
+        self._rules: dict[str, Node] = {}
+        self._names: dict[Node, Ref] = {}
+
+    def rule(self, node: Node) -> Ref:
+        """A rule for a node: shared by all that ask for an equal one."""
+        if isinstance(node, Ref):
+            return node
+        if node not in self._names:
+            self._names[node] = self.declare()
+            self._rules[self._names[node].name] = node
+        return self._names[node]
+
+    def declare(self) -> Ref:
+        """A rule that is defined later, so that its definition may refer to it."""
+        ref = Ref(f"r{len(self._rules)}")
+        self._rules[ref.name] = EMPTY
+        return ref
+
+    def define(self, ref: Ref, node: Node) -> None:
+        """Say what a declared rule is."""
+        self._rules[ref.name] = node
+
+    def endless(self) -> set[str]:
+        """Names of the rules that no finite text fulfils."""
+        open_rules = dict(self._rules)
+        while finished := [name for name, node in open_rules.items() if not _needs(node, open_rules)]:
+            for name in finished:
+                del open_rules[name]
+        return set(open_rules)
+
+    def circular(self) -> set[str]:
+        """Names of the rules that may stand for themselves, without a character in between."""
+        heads = {name: set(_heads(node)) for name, node in self._rules.items()}
+        return {name for name in heads if name in _reachable(name, heads)}
+
+    def render(self, root: Node) -> str:
+        """The text of the grammar, with the rule `root`.
+
+        Raises:
+            GuideError: it is too large, or would take too long to compile.
+        """
+        return _Writer(self._rules).write(root)
+
+
+def _needs(node: Node, open_rules: dict[str, Node]) -> bool:
+    """Whether every text of a node needs one of the open rules."""
+    if isinstance(node, Ref):
+        return node.name in open_rules
+    if isinstance(node, Seq):
+        return any(_needs(part, open_rules) for part in node.parts)
+    if isinstance(node, Choice):
+        return all(_needs(option, open_rules) for option in node.options)
+    return isinstance(node, Repeat) and node.low > 0 and _needs(node.item, open_rules)
+
+
+def _heads(node: Node) -> Iterator[str]:
+    """Rules that a node may begin with. Rules that refer to themselves are of JSON values, which are never empty."""
+    if isinstance(node, Ref):
+        yield node.name
+    elif isinstance(node, Seq):
+        yield from _heads(node.parts[0])
+    elif isinstance(node, Choice):
+        for option in node.options:
+            yield from _heads(option)
+    elif isinstance(node, Repeat):
+        yield from _heads(node.item)
+
+
+def _reachable(start: str, edges: dict[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(edges[start])
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += edges[name]
+    return found
+
+
+class _Writer:
+    """Writes the rules that the root needs, and counts what compiling them costs."""
+
+    def __init__(self, rules: dict[str, Node]) -> None:
+        self._rules = rules
+        self._helpers: dict[str, str] = {}  # rules of repetitions: name by text
+        self._lines: dict[str, str] = {}
+        self._size = 0
+        self._cost = 0.0
+
+    def write(self, root: Node) -> str:
+        self._line("root", self._alternatives(root))
+        waiting = list(_refs(root))
+        while waiting:
+            name = waiting.pop()
+            if name not in self._lines:
+                self._lines[name] = ""
+                self._line(name, self._alternatives(self._rules[name]))
+                waiting += _refs(self._rules[name])
+        return "".join(self._lines.values())
+
+    def _line(self, name: str, body: str) -> None:
+        self._lines[name] = f"{name} ::= {body}\n"
+        self._size += len(self._lines[name])
+        if self._size > MAX_BYTES:
+            raise GuideError(f"too large: its grammar has more than {MAX_BYTES} bytes; ask for less at once")
+
+    def _spend(self, cost: float) -> None:
+        self._cost += cost
+        if self._cost > MAX_COST:
+            raise GuideError(
+                "too complex: preparing it would hold up other requests; use fewer different length limits, "
+                "patterns and formats"
+            )
+
+    def _alternatives(self, node: Node) -> str:
+        return " | ".join(map(self._sequence, node.options)) if isinstance(node, Choice) else self._sequence(node)
+
+    def _sequence(self, node: Node) -> str:
+        return " ".join(map(self._atom, node.parts)) if isinstance(node, Seq) else self._atom(node)
+
+    def _atom(self, node: Node) -> str:
+        if isinstance(node, Text):
+            return f'"{"".join(map(_escaped, node.text))}"'
+        if isinstance(node, Chars):
+            self._spend(breadth(node.ranges))
+            return _class(node.ranges)
+        if isinstance(node, Ref):
+            return node.name
+        if isinstance(node, Repeat):
+            return self._repeat(node)
+        return f"({self._alternatives(node)})"
+
+    def _repeat(self, node: Repeat) -> str:
+        if node.high == 0:
+            return self._atom(EMPTY)
+        if node.low == node.high == 1:
+            return self._atom(node.item)
+        item, cost = self._item(node.item)
+        if node.high is None:
+            return f"({self._exactly(item, node.low)} {item}*)" if node.low else f"{item}*"
+        if node.high == node.low:
+            return f"({self._exactly(item, node.low)})"
+        at_most = self._at_most(item, min(node.high, MAX_COUNT) - node.low, cost)
+        return f"({self._exactly(item, node.low)} {at_most})" if node.low else f"({at_most})"
+
+    def _item(self, node: Node) -> tuple[str, float]:
+        """The rule of what is repeated, and the cost of each step of a count."""
+        text = self._atom(node)
+        if not isinstance(node, Ref):
+            text = self._helper(text)
+            return text, _cost(node)
+        return text, _cost(self._rules[node.name])
+
+    def _exactly(self, item: str, count: int) -> str:
+        if count <= _MAX_STEPS:
+            return f"{item}{{{count}}}"
+        groups = self._exactly(self._group(item), count // _GROUP)
+        return f"{groups} {item}{{{count % _GROUP}}}" if count % _GROUP else groups
+
+    def _at_most(self, item: str, count: int, cost: float) -> str:
+        """Up to `count`: groups of 8, and then at least up to 7 and at most up to 14 single ones."""
+        steps = count if count <= _MAX_STEPS else _GROUP - 1 + (count + 1) % _GROUP
+        singles = self._helper(f"{item}{{0,{steps}}}", steps * cost)
+        if steps == count:
+            return singles
+        return f"{self._at_most(self._group(item), (count - steps) // _GROUP, 0)} {singles}"
+
+    def _group(self, item: str) -> str:
+        return self._helper(f"{item}{{{_GROUP}}}")
+
+    def _helper(self, body: str, cost: float = 0) -> str:
+        if body not in self._helpers:
+            self._helpers[body] = f"c{len(self._helpers)}"
+            self._spend(cost)
+            self._line(self._helpers[body], body)
+        return self._helpers[body]
+
+
+def _refs(node: Node) -> Iterator[str]:
+    if isinstance(node, Ref):
+        yield node.name
+    elif isinstance(node, (Seq, Choice)):
+        for part in node.parts if isinstance(node, Seq) else node.options:
+            yield from _refs(part)
+    elif isinstance(node, Repeat):
+        yield from _refs(node.item)
+
+
+def _cost(node: Node) -> float:
+    """Cost of compiling one occurrence, without that of the rules it refers to."""
+    if isinstance(node, Chars):
+        return breadth(node.ranges)
+    if isinstance(node, (Seq, Choice)):
+        return sum(map(_cost, node.parts if isinstance(node, Seq) else node.options))
+    return _cost(node.item) if isinstance(node, Repeat) else 0
+
+
+def _class(ranges: Ranges) -> str:
+    written = (
+        _escaped(chr(low)) if low == high else f"{_escaped(chr(low))}-{_escaped(chr(high))}" for low, high in ranges
+    )
+    return f"[{''.join(written)}]"
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character.isascii() and (character.isalnum() or character in " _{}:,"):
+        return character
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,163 @@
+"""`response_format`, and NVIDIA's inputs for the same, to the grammar of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.guide import json_text
+from nemotron_serving.guide.characters import ALPHABET, minus, of
+from nemotron_serving.guide.grammar import Grammar, GuideError, Node, Text, choice
+from nemotron_serving.guide.regex import parse
+from nemotron_serving.guide.schema import SchemaError, schema_node
+
+MAX_INPUT_BYTES = 32 * 1024
+_MAX_CHOICES = 1000
+
+_FIELD = "response_format"
+_STOCK_TYPE = "guided_decoding_guide_type"
+_STOCK_GUIDE = "guided_decoding_guide"
+_STOCK_TYPES = ("json", "json_schema", "regex")
+
+
+def response_guide(response_format: str) -> str | None:
+    """The grammar of an answer.
+
+    Args:
+        response_format: JSON of OpenAI's shape, {"type": "text" | "json_object" | "json_schema", …}, or
+            {"type": "regex", "regex": …} or {"type": "choice", "choice": […]}.
+
+    Returns:
+        xgrammar's EBNF with a rule `root`; None where the answer is free.
+
+    Raises:
+        InvalidRequestError: what is wrong or not supported, and where.
+    """
+    given = _decode(_FIELD, response_format)
+    if not isinstance(given, dict) or given.get("type") not in _READERS:
+        expected = ", ".join(f'"{name}"' for name in _READERS)
+        raise InvalidRequestError(_FIELD, f"expected an object whose type is one of {expected}")
+    keys, read = _READERS[given["type"]]
+    if unknown := given.keys() - {"type", *keys}:
+        raise InvalidRequestError(_FIELD, f"{min(unknown)!r} is no part of the type {given['type']!r}")
+    try:
+        return read(given)
+    except GuideError as error:
+        raise InvalidRequestError(_FIELD, str(error)) from error
+
+
+def stock_guide(guide_type: str, guide: str) -> str | None:
+    """The grammar that NVIDIA's two inputs ask for.
+
+    Args:
+        guide_type: `guided_decoding_guide_type`: json, json_schema or regex; empty for none.
+        guide: `guided_decoding_guide`: the schema as JSON, or the pattern.
+
+    Returns:
+        xgrammar's EBNF with a rule `root`; None where the answer is free.
+
+    Raises:
+        InvalidRequestError: what is wrong or not supported, and where.
+    """
+    if not guide_type:
+        if guide:
+            raise InvalidRequestError(_STOCK_TYPE, f"missing, expected one of {', '.join(_STOCK_TYPES)}")
+        return None
+    if guide_type in ("ebnf_grammar", "structural_tag"):
+        raise InvalidRequestError(
+            _STOCK_TYPE,
+            f"{guide_type} is not supported: it cannot be checked here, and one that the engine refuses would stop "
+            f"it for everyone; use one of {', '.join(_STOCK_TYPES)}",
+        )
+    if guide_type not in _STOCK_TYPES:
+        raise InvalidRequestError(_STOCK_TYPE, f"{guide_type!r} was given, expected one of {', '.join(_STOCK_TYPES)}")
+    try:
+        if guide_type == "json":
+            return _json_object({})
+        if guide_type == "json_schema":
+            return _of_schema(_decode(_STOCK_GUIDE, guide), "schema")
+        return _of_regex(guide)
+    except GuideError as error:
+        raise InvalidRequestError(_STOCK_GUIDE, str(error)) from error
+
+
+def at_path(prefix: str, path: tuple[str | int, ...]) -> str:
+    """A place in a JSON document, for an error message."""
+    return prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+
+
+def _decode(field: str, text: str) -> Any:
+    size = len(text.encode(errors="replace"))
+    if size > MAX_INPUT_BYTES:
+        raise InvalidRequestError(field, f"{size} bytes were given, expected at most {MAX_INPUT_BYTES}")
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidRequestError(field, f"not valid JSON: {error}") from error
+
+
+def _free(_: Mapping[str, Any]) -> None:
+    return None
+
+
+def _json_object(_: Mapping[str, Any]) -> str:
+    grammar = Grammar()
+    return grammar.render(json_text.any_object(grammar))
+
+
+def _json_schema(given: Mapping[str, Any]) -> str:
+    if "schema" in given:
+        return _of_schema(given["schema"], "schema")
+    outer = given.get("json_schema")
+    if not isinstance(outer, dict) or "schema" not in outer:
+        raise GuideError('a json_schema needs {"json_schema": {"name": …, "schema": {…}}}')
+    if unknown := outer.keys() - {"name", "description", "schema", "strict"}:
+        raise GuideError(f"json_schema: {min(unknown)!r} is no part of it")
+    return _of_schema(outer["schema"], "json_schema.schema")
+
+
+def _of_schema(schema: Any, prefix: str) -> str:
+    grammar = Grammar()
+    try:
+        return grammar.render(schema_node(grammar, schema))
+    except SchemaError as error:
+        raise GuideError(f"{at_path(prefix, error.path)}: {error}") from error
+    except GuideError as error:
+        raise GuideError(f"{prefix}: {error}") from error
+
+
+def _regex(given: Mapping[str, Any]) -> str:
+    if not isinstance(given.get("regex"), str):
+        raise GuideError('a regex needs {"regex": "…"}')
+    return _of_regex(given["regex"])
+
+
+def _of_regex(pattern: str) -> str:
+    try:
+        return Grammar().render(parse(pattern))
+    except GuideError as error:
+        raise GuideError(f"regex: {error}") from error
+
+
+def _choice(given: Mapping[str, Any]) -> str:
+    texts = given.get("choice")
+    if not isinstance(texts, list) or not 1 <= len(texts) <= _MAX_CHOICES:
+        raise GuideError(f'a choice needs {{"choice": […]}} with 1 to {_MAX_CHOICES} texts')
+    for index, text in enumerate(texts):
+        if not isinstance(text, str) or not text or minus(of(text), ALPHABET):
+            raise GuideError(f"choice[{index}]: expected a text that is not empty and has no control characters")
+    options: list[Node] = [Text(text) for text in dict.fromkeys(texts)]
+    return Grammar().render(choice(*options))
+
+
+_READERS: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], str | None]]] = {
+    "text": ((), _free),
+    "json_object": ((), _json_object),
+    "json_schema": (("json_schema", "schema", "name", "description", "strict"), _json_schema),
+    "regex": (("regex",), _regex),
+    "choice": (("choice",), _choice),
+}
+"""Per type: the keys beside it, and who reads them."""

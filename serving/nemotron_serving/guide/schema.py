@@ -1,0 +1,346 @@
+"""JSON Schema to a grammar that generates some of its instances, and nothing else.
+
+Every keyword is honoured, has no effect on what is generated, or is refused by name: a finished answer validates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nemotron_serving.guide import json_text, numbers
+from nemotron_serving.guide.formats import FORMATS
+from nemotron_serving.guide.grammar import MAX_COUNT, Grammar, GuideError, Node, Ref, choice, lengths
+from nemotron_serving.guide.regex import parse
+from nemotron_serving.guide.schema_kinds import (
+    ANNOTATIONS,
+    KEYWORDS,
+    TYPES,
+    Schema,
+    disjoint,
+    is_of_type,
+    kinds,
+    resolve,
+    types_of,
+)
+
+MAX_DEPTH = 32
+
+
+class SchemaError(GuideError):
+    """A schema that cannot be honoured.
+
+    Attributes:
+        path: Where in the schema, as keys and indices.
+    """
+
+    def __init__(self, path: tuple[str | int, ...], reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
+
+
+Path = tuple["str | int", ...]
+
+
+def schema_node(grammar: Grammar, schema: Any) -> Node:
+    """A node that generates instances of a schema.
+
+    Args:
+        grammar: Gets the rules.
+        schema: Decoded JSON, which references with "#" are relative to.
+
+    Raises:
+        SchemaError: it is not valid, contradicts itself, or asks what is not supported.
+    """
+    return _Compiler(grammar, schema).compile()
+
+
+class _Compiler:
+    def __init__(self, grammar: Grammar, root: Any) -> None:
+        self._grammar = grammar
+        self._root = root
+        self._rules: dict[str, Ref] = {}
+        self._paths: dict[str, Path] = {}  # by rule, where what it stands for is referred to
+
+    def compile(self) -> Node:
+        node = self._node(self._root, ())
+        for names, reason in (
+            (self._grammar.circular(), "refers to itself without anything around it"),
+            (self._grammar.endless(), "needs itself without end; make what refers to it optional"),
+        ):
+            for name, path in self._paths.items():
+                if name in names:
+                    raise SchemaError(path, f"what '$ref' names {reason}")
+        return node
+
+    def _node(self, schema: Any, path: Path) -> Node:
+        if len(path) > 2 * MAX_DEPTH:
+            raise SchemaError(path, f"nested more than {MAX_DEPTH} levels deep")
+        if schema is True:
+            return json_text.any_value(self._grammar)
+        if schema is False:
+            raise SchemaError(path, "false allows no value; leave it out")
+        if not isinstance(schema, dict):
+            raise SchemaError(path, f"{_shown(schema)} was given, expected a schema: an object or true")
+        for keyword in schema:
+            if keyword not in KEYWORDS:
+                raise SchemaError(path, f"{keyword!r} is not supported{_HINTS.get(keyword, '')}")
+        for keyword, method in _ALONE.items():
+            if keyword in schema:
+                return method(self, schema, path)
+        try:
+            names = types_of(schema)
+        except GuideError as error:
+            raise SchemaError((*path, "type"), str(error)) from error
+        if names is None:
+            # Instances of other types are valid too, but hardly what is meant.
+            names = [name for name, (_, keywords) in _BY_TYPE.items() if schema.keys() & keywords]
+        if not names:
+            return json_text.any_value(self._grammar)
+        return self._grammar.rule(choice(*(_BY_TYPE[name][0](self, schema, path) for name in names)))
+
+    def _only_beside(self, keyword: str, schema: Schema, path: Path, *allowed: str) -> None:
+        for other in schema:
+            if other != keyword and other not in ANNOTATIONS and other not in allowed:
+                raise SchemaError(path, f"{other!r} beside {keyword!r} is not supported")
+
+    def _reference(self, schema: Schema, path: Path) -> Node:
+        self._only_beside("$ref", schema, path)
+        name = schema["$ref"]
+        try:
+            target = resolve(self._root, name)
+        except GuideError as error:
+            raise SchemaError((*path, "$ref"), str(error)) from error
+        if name not in self._rules:
+            self._rules[name] = rule = self._grammar.declare()
+            self._paths[rule.name] = path
+            self._grammar.define(rule, self._node(target, tuple(name.split("/")[1:])))
+        return self._rules[name]
+
+    def _values(self, schema: Schema, path: Path) -> Node:
+        keyword = "const" if "const" in schema else "enum"
+        self._only_beside(keyword, schema, path, "type")
+        values = [schema["const"]] if keyword == "const" else schema["enum"]
+        if not isinstance(values, list) or not values:
+            raise SchemaError((*path, keyword), f"{_shown(values)} was given, expected a list of values")
+        try:
+            names = types_of(schema)
+        except GuideError as error:
+            raise SchemaError((*path, "type"), str(error)) from error
+        fitting = [value for value in values if names is None or any(is_of_type(value, name) for name in names)]
+        if not fitting:
+            raise SchemaError((*path, keyword), f"no value is of type {' or '.join(names or ())}")
+        return choice(*(json_text.literal(value) for value in fitting))
+
+    def _any_of(self, schema: Schema, path: Path) -> Node:
+        return choice(*self._branches("anyOf", schema, path))
+
+    def _one_of(self, schema: Schema, path: Path) -> Node:
+        nodes = self._branches("oneOf", schema, path)
+        branches = schema["oneOf"]
+        for second in range(len(branches)):
+            for first in range(second):
+                if not disjoint(branches[first], branches[second], self._root):
+                    raise SchemaError(
+                        (*path, "oneOf"),
+                        f"a value might fit both {first} and {second}; use anyOf, or give each a 'const' property "
+                        "of its own that is required",
+                    )
+        return choice(*nodes)
+
+    def _all_of(self, schema: Schema, path: Path) -> Node:
+        self._only_beside("allOf", schema, path)
+        branches = schema["allOf"]
+        if not isinstance(branches, list) or len(branches) != 1:
+            raise SchemaError((*path, "allOf"), "only a list of one schema is supported; join them into one")
+        return self._node(branches[0], (*path, "allOf", 0))
+
+    def _branches(self, keyword: str, schema: Schema, path: Path) -> list[Node]:
+        self._only_beside(keyword, schema, path, "type")
+        branches = schema[keyword]
+        if not isinstance(branches, list) or not branches:
+            raise SchemaError((*path, keyword), f"{_shown(branches)} was given, expected a list of schemas")
+        nodes: list[Node] = []
+        for index, branch in enumerate(branches):
+            at = (*path, keyword, index)
+            if "type" in schema:
+                allowed = kinds({"type": schema["type"]}, self._root)
+                if isinstance(branch, dict) and not branch.keys() & {"type", "$ref", *_COMBINING}:
+                    nodes.append(self._node(branch | {"type": schema["type"]}, at))
+                    continue
+                if not kinds(branch, self._root) <= allowed:
+                    raise SchemaError(at, f"allows other types than the 'type' beside {keyword!r}")
+            nodes.append(self._node(branch, at))
+        return nodes
+
+    def _object(self, schema: Schema, path: Path) -> Node:
+        properties = schema.get("properties", {})
+        if not isinstance(properties, dict):
+            raise SchemaError((*path, "properties"), f"{_shown(properties)} was given, expected an object")
+        required = schema.get("required", [])
+        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+            raise SchemaError((*path, "required"), f"{_shown(required)} was given, expected a list of names")
+        others = schema.get("additionalProperties", True)
+        others_path = (*path, "additionalProperties")
+        undeclared = [name for name in dict.fromkeys(required) if name not in properties]
+        if undeclared and others is False:
+            raise SchemaError((*path, "required"), f"{undeclared[0]!r} is not among the properties")
+        if "properties" not in schema and not required:
+            if others is False:
+                return json_text.record(self._grammar, [])
+            return json_text.mapping(self._grammar, self._node(others, others_path))
+        members = [
+            (name, self._node(value, (*path, "properties", name)), name in required)
+            for name, value in properties.items()
+        ]
+        members += [(name, self._node(others, others_path), True) for name in undeclared]
+        return json_text.record(self._grammar, members)
+
+    def _array(self, schema: Schema, path: Path) -> Node:
+        low, high = self._counts(schema, path, "minItems", "maxItems")
+        first = schema.get("prefixItems", [])
+        if not isinstance(first, list):
+            raise SchemaError((*path, "prefixItems"), f"{_shown(first)} was given, expected a list of schemas")
+        if isinstance(schema.get("items"), list):
+            raise SchemaError((*path, "items"), "a list is not supported; write 'prefixItems'")
+        rest = schema.get("items", True)
+        if rest is False or (first and "items" not in schema and low <= len(first)):
+            high = len(first) if high is None else min(high, len(first))
+        if high is not None and low > high:
+            raise SchemaError((*path, "minItems"), f"{low} items, more than the {high} that are allowed")
+        first = first[:high]
+        nodes = [self._node(value, (*path, "prefixItems", index)) for index, value in enumerate(first)]
+        more = None if high is None else high - len(first)
+        item = self._node(rest, (*path, "items")) if more != 0 else json_text.literal(None)
+        return json_text.array(self._grammar, tuple(nodes), item, max(low - len(first), 0), more)
+
+    def _string(self, schema: Schema, path: Path) -> Node:
+        low, high = self._counts(schema, path, "minLength", "maxLength")
+        if "pattern" in schema and "format" in schema:
+            raise SchemaError(path, "'pattern' beside 'format' is not supported")
+        if "pattern" not in schema and "format" not in schema:
+            return json_text.string(self._grammar, low, high)
+        keyword = "pattern" if "pattern" in schema else "format"
+        try:
+            node = self._pattern(schema[keyword]) if keyword == "pattern" else self._format(schema[keyword])
+            content = json_text.string_of(node)
+        except GuideError as error:
+            raise SchemaError((*path, keyword), str(error)) from error
+        shortest, longest = lengths(node)
+        if low > shortest or (high is not None and (longest is None or longest > high)):
+            raise SchemaError(
+                path,
+                f"the {keyword} allows lengths that 'minLength' or 'maxLength' does not; leave them out, or write the "
+                "length into a pattern, as in ^[a-z]{2,9}$",
+            )
+        return content
+
+    def _pattern(self, pattern: Any) -> Node:
+        if not isinstance(pattern, str):
+            raise GuideError(f"{_shown(pattern)} was given, expected a pattern")
+        return parse(pattern)
+
+    def _format(self, name: Any) -> Node:
+        if not isinstance(name, str) or name not in FORMATS:
+            raise GuideError(f"{_shown(name)} is not supported, expected one of {', '.join(FORMATS)}")
+        return FORMATS[name]
+
+    def _integer(self, schema: Schema, path: Path) -> Node:
+        lows = [math.ceil(value) for value in self._bounds(schema, path, "minimum")]
+        lows += [math.floor(value) + 1 for value in self._bounds(schema, path, "exclusiveMinimum")]
+        highs = [math.floor(value) for value in self._bounds(schema, path, "maximum")]
+        highs += [math.ceil(value) - 1 for value in self._bounds(schema, path, "exclusiveMaximum")]
+        return self._number_node(path, lambda: numbers.integer(max(lows, default=None), min(highs, default=None)))
+
+    def _number(self, schema: Schema, path: Path) -> Node:
+        lows = [(bound, False) for bound in self._whole_bounds(schema, path, "minimum")]
+        lows += [(bound, True) for bound in self._whole_bounds(schema, path, "exclusiveMinimum")]
+        highs = [(bound, True) for bound in self._whole_bounds(schema, path, "maximum")]
+        highs += [(bound, False) for bound in self._whole_bounds(schema, path, "exclusiveMaximum")]
+        if not lows and not highs:
+            return numbers.NUMBER
+        low, above = max(lows, default=(None, False))
+        high, within = min(highs, default=(None, True))
+        return self._number_node(path, lambda: numbers.number(low, high, above=above, below=not within))
+
+    def _number_node(self, path: Path, make: Callable[[], Node]) -> Node:
+        try:
+            return make()
+        except GuideError as error:
+            raise SchemaError(path, str(error)) from error
+
+    def _bounds(self, schema: Schema, path: Path, keyword: str) -> list[int | float]:
+        if keyword not in schema:
+            return []
+        value = schema[keyword]
+        if not is_of_type(value, "number"):
+            raise SchemaError((*path, keyword), f"{_shown(value)} was given, expected a number")
+        return [value]
+
+    def _whole_bounds(self, schema: Schema, path: Path, keyword: str) -> list[int]:
+        values = self._bounds(schema, path, keyword)
+        for value in values:
+            if value != int(value):
+                raise SchemaError(
+                    (*path, keyword), f"{value} was given, expected an integer; widen or narrow the bound to one"
+                )
+        return [int(value) for value in values]
+
+    def _counts(self, schema: Schema, path: Path, low: str, high: str) -> tuple[int, int | None]:
+        for keyword in (low, high):
+            value = schema.get(keyword, 0)
+            if not is_of_type(value, "integer") or value < 0:
+                raise SchemaError((*path, keyword), f"{_shown(value)} was given, expected an integer from 0")
+        least, most = int(schema.get(low, 0)), schema.get(high)
+        if least > MAX_COUNT:
+            raise SchemaError((*path, low), f"{least} was given, expected at most {MAX_COUNT}")
+        if most is not None and least > most:
+            raise SchemaError((*path, low), f"{least} is more than {high!r} {most}")
+        return least, None if most is None else int(most)
+
+    def _null(self, _schema: Schema, _path: Path) -> Node:
+        return json_text.literal(None)
+
+    def _boolean(self, _schema: Schema, _path: Path) -> Node:
+        return choice(json_text.literal(True), json_text.literal(False))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+_Method = Callable[[_Compiler, Schema, Path], Node]
+
+# Keywords that decide the whole schema; what may stand beside them is checked by each.
+_ALONE: Mapping[str, _Method] = {
+    "$ref": _Compiler._reference,
+    "allOf": _Compiler._all_of,
+    "anyOf": _Compiler._any_of,
+    "oneOf": _Compiler._one_of,
+    "const": _Compiler._values,
+    "enum": _Compiler._values,
+}
+_COMBINING = ("allOf", "anyOf", "oneOf")
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
+# How each type is generated, and the keywords that tell it where 'type' is missing.
+_BY_TYPE: Mapping[str, tuple[_Method, set[str]]] = {
+    "object": (_Compiler._object, {"properties", "required", "additionalProperties"}),
+    "array": (_Compiler._array, {"items", "prefixItems", "minItems", "maxItems"}),
+    "string": (_Compiler._string, {"minLength", "maxLength", "pattern", "format"}),
+    "integer": (_Compiler._integer, set()),
+    "number": (_Compiler._number, set(_BOUNDS)),
+    "boolean": (_Compiler._boolean, set()),
+    "null": (_Compiler._null, set()),
+}
+assert set(_BY_TYPE) == set(TYPES)  # noqa: S101
+
+_HINTS: Mapping[str, str] = {
+    "nullable": "; write 'type': ['string', 'null']",
+    "uniqueItems": "; leave it out and check the answer",
+    "multipleOf": "; leave it out, or use 'integer' or 'enum'",
+    "patternProperties": "; name the properties",
+    "$dynamicRef": "; write '$ref'",
+}

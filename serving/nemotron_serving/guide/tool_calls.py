@@ -1,0 +1,55 @@
+"""The form of a tool call, where the caller demands one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.guide import json_text
+from nemotron_serving.guide.grammar import Grammar, GuideError, Node, Repeat, Seq, Text, choice
+from nemotron_serving.guide.response_format import at_path
+from nemotron_serving.guide.schema import SchemaError, schema_node
+from nemotron_serving.guide.schema_kinds import kinds
+
+_FIELD = "tools"
+
+
+def tool_guide(tools: Sequence[tuple[str, Mapping[str, Any]]], open_tag: str, close_tag: str, *, single: bool) -> str:
+    """The grammar of a list of tool calls between its tags.
+
+    Args:
+        tools: Name and schema of the parameters of each tool that may be called.
+        open_tag: What the model writes before the list.
+        close_tag: What it writes after it.
+        single: Exactly one call, rather than one or more.
+
+    Returns:
+        xgrammar's EBNF with a rule `root`.
+
+    Raises:
+        InvalidRequestError: parameters that are wrong or not supported, and where.
+    """
+    grammar = Grammar()
+    call = grammar.rule(choice(*(_call(grammar, index, *tool) for index, tool in enumerate(tools))))
+    more: list[Node] = [] if single else [Repeat(Seq((Text(", "), call)), 0, None)]
+    try:
+        return grammar.render(Seq((Text(f"{open_tag}["), call, *more, Text(f"]{close_tag}"))))
+    except GuideError as error:
+        raise InvalidRequestError(_FIELD, f"the parameters together are {error}") from error
+
+
+def _call(grammar: Grammar, index: int, name: str, parameters: Mapping[str, Any]) -> Node:
+    place = f"tools[{index}].function.parameters"
+    schema = dict(parameters)
+    try:
+        if not schema.keys() & {"type", "$ref", "allOf"}:
+            schema["type"] = "object"
+        arguments = schema_node(grammar, schema)
+        if kinds(schema, schema) != {"object"}:
+            raise GuideError("arguments are an object, expected 'type': 'object'")
+    except SchemaError as error:
+        raise InvalidRequestError(_FIELD, f"{at_path(place, error.path)}: {error}") from error
+    except GuideError as error:
+        raise InvalidRequestError(_FIELD, f"{place}: {error}") from error
+    return json_text.record(grammar, [("name", json_text.literal(name), True), ("arguments", arguments, True)])
