@@ -117,6 +117,9 @@ def test_the_rules_themselves(room: str, source: str, allowed: bool) -> None:
         ("openvino_genai", {"engine/openvino_worker.py"}),
         ("triton_python_backend_utils", {"triton/__init__.py", "triton/generation.py"}),
         ("tokenizers", {"chat/tokenizer.py", "engine/simulated.py"}),
+        ("tensorrt_llm", {"engine/tensorrt_llm_library.py"}),
+        ("torch", {"engine/tensorrt_llm_library.py"}),
+        ("transformers", {"engine/tensorrt_llm_library.py"}),
     ],
 )
 def test_in_serving_one_place_knows_each_foreign_library(module: str, only_in: set[str]) -> None:
