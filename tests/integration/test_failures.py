@@ -293,30 +293,6 @@ def test_a_token_level_client_that_left_is_noticed(simulated_server: Server) -> 
     wait_until(lambda: nothing_left(simulated_server), 2)
 
 
-def test_cancel_storm(simulated_server: Server) -> None:
-    """Many streams dropped at random moments: the server goes on and nothing is left."""
-
-    async def use(client: aioclient.InferenceServerClient) -> None:
-        async def consume(request_id: str) -> None:
-            async for _ in stream(client, request_id, text_input=RANDOM, max_tokens=2000, stream=True):
-                pass
-
-        async def one(number: int) -> None:
-            request_id = f"storm-{number}"
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(consume(request_id), 0.01 * (number % 30))
-            with contextlib.suppress(Exception):
-                async for _ in stream(client, request_id, model="tensorrt_llm", stop=True):
-                    pass
-
-        for _ in range(5):
-            await asyncio.gather(*(one(number) for number in range(20)))
-
-    run_with(simulated_server.grpc_address, use)
-    wait_until(lambda: nothing_left(simulated_server), 10)
-    assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
-
-
 def test_killed_engine_process_comes_back(simulated_package: Callable[..., Path], tmp_path: Path) -> None:
     with serving(simulated_package("--token-ms", "20"), tmp_path) as server:
         before = server.info
