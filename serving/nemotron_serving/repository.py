@@ -32,6 +32,7 @@ def render_configs() -> dict[str, str]:
         # One instance and no dynamic batching: responses of a stream stay in order.
         "postprocessing": _python_model("postprocessing", STREAM_OUTPUTS, TEXT_OUTPUTS),
         "ensemble": _ensemble(),
+        "unary": _python_model("unary", ENSEMBLE_INPUTS, ENSEMBLE_OUTPUTS),
     }
 
 

@@ -14,7 +14,7 @@ from nemotron_serving.repository import main, render_configs
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 STOCK: dict[str, Any] = json.loads((Path(__file__).parent / "stock_ensemble.json").read_text())
-MODELS = ["preprocessing", "tensorrt_llm", "postprocessing", "ensemble"]
+MODELS = ["preprocessing", "tensorrt_llm", "postprocessing", "ensemble", "unary"]
 
 Tensors = dict[str, tuple[str, list[int]]]
 """Type and dims by name."""
@@ -59,6 +59,13 @@ def test_a_batch_dimension_as_in_the_stock_models(model: str) -> None:
 def test_only_the_generating_model_is_decoupled() -> None:
     decoupled = {model: config(model).model_transaction_policy.decoupled for model in MODELS}
     assert [model for model, is_decoupled in decoupled.items() if is_decoupled] == ["tensorrt_llm"]
+
+
+def test_the_unary_front_is_the_ensemble_for_clients_that_only_know_infer() -> None:
+    unary, ensemble = config("unary"), config("ensemble")
+    assert tensors(unary.input) == tensors(ensemble.input)
+    assert tensors(unary.output) == tensors(ensemble.output)
+    assert all(tensor.optional for tensor in unary.input)
 
 
 def test_the_files_are_what_the_contract_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

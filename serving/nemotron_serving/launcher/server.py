@@ -41,6 +41,7 @@ class TritonServer:
     Args:
         options: What to serve and how.
         gpu: Whether the engine runs on a GPU.
+        max_in_flight: Requests that may wait for an answer of `unary` at once: what the package admits.
         sleep: Waits some seconds. An exception from it ends any wait in here.
         log_stream: Gets Triton's log as it is written.
 
@@ -57,6 +58,7 @@ class TritonServer:
         options: ServeOptions,
         *,
         gpu: bool = False,
+        max_in_flight: int = 0,
         sleep: Callable[[float], None] = time.sleep,
         log_stream: TextIO | None = None,
     ) -> None:
@@ -93,6 +95,7 @@ class TritonServer:
             shm_prefix=shm_prefix,
             tls=options.tls,
             gpu=gpu,
+            max_in_flight=max_in_flight,
         )
 
     @property

@@ -61,6 +61,7 @@ class Supervisor:
                 with TritonServer(
                     self.options,
                     gpu=self.package.manifest.engine.device != "cpu",
+                    max_in_flight=self.package.serving.limits.max_in_flight,
                     sleep=signals.sleep,
                     log_stream=self.log_stream,
                 ) as server:

@@ -16,6 +16,7 @@ from nemotron_serving.launcher.ports import Endpoints
 ADMIN_HEADER = "nemotron-admin-key"
 # Health, metadata and inference stay open. The rest changes the server or tells about other people's requests.
 RESTRICTED = ("shared-memory", "model-config", "model-repository", "statistics", "trace", "logging")
+_BACKEND_THREADS = 32  # of each Python model, for all that does not wait; Triton's own default
 
 
 def tritonserver_arguments(
@@ -28,6 +29,7 @@ def tritonserver_arguments(
     shm_prefix: str,
     tls: TlsFiles | None,
     gpu: bool,
+    max_in_flight: int,
 ) -> list[str]:
     """The command that starts Triton.
 
@@ -40,6 +42,7 @@ def tritonserver_arguments(
         shm_prefix: How the names of the shared-memory regions in /dev/shm start.
         tls: Files for gRPC, if it is to use TLS.
         gpu: Whether the engine runs on a GPU, and the GPU's metrics are wanted.
+        max_in_flight: Requests that may wait for their answers in the model `unary` at once.
     """
     restricted = f"{','.join(RESTRICTED)}:{ADMIN_HEADER}={admin_key}"
     return [
@@ -67,6 +70,8 @@ def tritonserver_arguments(
         "--cuda-memory-pool-byte-size=0:0",
         f"--allow-gpu-metrics={'true' if gpu else 'false'}",
         f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+        # A request from one model to another keeps one of these threads until its first response.
+        f"--backend-config=python,thread-pool-size={_BACKEND_THREADS + max_in_flight}",
     ]
 
 

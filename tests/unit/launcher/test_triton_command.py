@@ -26,6 +26,7 @@ def arguments(tls: TlsFiles | None = None, *, gpu: bool = False) -> list[str]:
         shm_prefix="prefix-",
         tls=tls,
         gpu=gpu,
+        max_in_flight=80,
     )
 
 
@@ -54,6 +55,10 @@ def test_tls_and_mutual_tls() -> None:
     mutual = arguments(TlsFiles(Path("crt"), Path("key"), Path("ca")))
     assert {"--grpc-use-ssl-mutual=true", *files, "--grpc-root-cert=ca"} < set(mutual)
     assert "--grpc-use-ssl=true" not in mutual
+
+
+def test_requests_that_wait_leave_threads_for_the_rest() -> None:
+    assert "--backend-config=python,thread-pool-size=112" in arguments()
 
 
 @pytest.mark.parametrize("gpu", [True, False])
