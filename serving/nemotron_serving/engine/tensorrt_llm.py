@@ -91,6 +91,7 @@ class TensorRTLLMEngine:
             self._warm_up()
             held = kv_cache_tokens(self._gauge, files.tokens_per_block) or files.max_seq_len
             self.limits = EngineLimits(files.max_batch_size, files.max_seq_len, held, files.max_num_tokens)
+            _log.info("TensorRT-LLM %s, %s flow, KV cache of %d tokens", self._library.version, files.flow, held)
             _check_kv_cache(held, package.serving.limits.max_seq_len)
         except PackageError:
             self.close()

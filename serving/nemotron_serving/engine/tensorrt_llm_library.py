@@ -90,8 +90,8 @@ def open_llm(
     _check_gpu(package.manifest.engine, files)
     if files.flow == "engine" and options.tensor_parallel_size not in (1, files.world_size):
         raise PackageError(
-            f"NEMOTRON_TRTLLM_TENSOR_PARALLEL_SIZE is {options.tensor_parallel_size}, the engine in {files.path} was "
-            f"built for {files.world_size} GPUs. Unset it: an engine has its own number built in."
+            f"TENSORRT_LLM_ENGINE_TENSOR_PARALLEL_SIZE is {options.tensor_parallel_size}, the engine in {files.path} "
+            f"was built for {files.world_size} GPUs. Unset it: an engine has its own number built in."
         )
     tokenizer = _tokenizer(package.tokenizer_path, package.serving.stop_token_ids[0])
     cache = _kv_cache(library, files, host)

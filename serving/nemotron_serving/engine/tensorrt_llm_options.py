@@ -10,7 +10,7 @@ import msgspec
 
 from nemotron_serving.errors import PackageError
 
-_PREFIX = "NEMOTRON_TRTLLM_"
+_PREFIX = "TENSORRT_LLM_ENGINE_"
 # Variables of a job that mpirun or srun started. TensorRT-LLM spawns workers of its own, which would take themselves
 # for part of that job. What configures MPI (OMPI_MCA_*, PMIX_MCA_*) stays.
 _JOB = re.compile(
@@ -20,7 +20,7 @@ _JOB = re.compile(
 
 
 class TensorRTLLMOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What depends on the machine and its TensorRT-LLM. Each is the variable NEMOTRON_TRTLLM_<NAME>.
+    """What depends on the machine and its TensorRT-LLM. Each is the variable TENSORRT_LLM_ENGINE_<NAME>.
 
     Attributes:
         abort: Whether an abandoned request is aborted in the engine. Switched off, its tokens are dropped and the

@@ -185,7 +185,7 @@ def test_a_checkpoints_fp8_kv_cache_is_known_from_its_quantization(tmp_path: Pat
 
 
 def test_a_checkpoint_is_spread_over_gpus(start: Start, library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NEMOTRON_TRTLLM_TENSOR_PARALLEL_SIZE", "2")
+    monkeypatch.setenv("TENSORRT_LLM_ENGINE_TENSOR_PARALLEL_SIZE", "2")
     start("pytorch")
     assert llm(library).arguments["tensor_parallel_size"] == 2
 
@@ -247,7 +247,7 @@ def test_an_engine_without_all_its_files_is_refused(start: Start) -> None:
 
 
 def test_an_engine_keeps_its_own_number_of_gpus(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NEMOTRON_TRTLLM_TENSOR_PARALLEL_SIZE", "4")
+    monkeypatch.setenv("TENSORRT_LLM_ENGINE_TENSOR_PARALLEL_SIZE", "4")
     with pytest.raises(PackageError, match=r"TENSOR_PARALLEL_SIZE is 4, the engine in .* was built for 1 GPUs"):
         start("engine")
 
@@ -315,9 +315,9 @@ def test_job_variables_are_gone_before_the_import(start: Start, monkeypatch: pyt
     ("environment", "expected"),
     [
         ({}, TensorRTLLMOptions(abort=True, tensor_parallel_size=1)),
-        ({"NEMOTRON_TRTLLM_ABORT": "0"}, TensorRTLLMOptions(abort=False)),
-        ({"NEMOTRON_TRTLLM_ABORT": "false"}, TensorRTLLMOptions(abort=False)),
-        ({"NEMOTRON_TRTLLM_ABORT": "", "NEMOTRON_TRTLLM_TENSOR_PARALLEL_SIZE": "2"},
+        ({"TENSORRT_LLM_ENGINE_ABORT": "0"}, TensorRTLLMOptions(abort=False)),
+        ({"TENSORRT_LLM_ENGINE_ABORT": "false"}, TensorRTLLMOptions(abort=False)),
+        ({"TENSORRT_LLM_ENGINE_ABORT": "", "TENSORRT_LLM_ENGINE_TENSOR_PARALLEL_SIZE": "2"},
          TensorRTLLMOptions(tensor_parallel_size=2)),
     ],
 )  # fmt: skip
@@ -327,8 +327,8 @@ def test_options_come_from_the_environment(environment: dict[str, str], expected
 
 @pytest.mark.parametrize(("name", "value"), [("ABORT", "maybe"), ("TENSOR_PARALLEL_SIZE", "0")])
 def test_options_that_make_no_sense_are_refused(name: str, value: str) -> None:
-    with pytest.raises(PackageError, match="NEMOTRON_TRTLLM_"):
-        TensorRTLLMOptions.from_environment({f"NEMOTRON_TRTLLM_{name}": value})
+    with pytest.raises(PackageError, match="TENSORRT_LLM_ENGINE_"):
+        TensorRTLLMOptions.from_environment({f"TENSORRT_LLM_ENGINE_{name}": value})
 
 
 # Tokens.
@@ -639,7 +639,7 @@ def test_an_id_is_free_at_once_after_an_abort(start: Start) -> None:
 def test_with_abort_switched_off_the_llm_works_on_and_nobody_gets_it(
     start: Start, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NEMOTRON_TRTLLM_ABORT", "0")
+    monkeypatch.setenv("TENSORRT_LLM_ENGINE_ABORT", "0")
     engine = start()
     deltas = submit(engine, max_tokens=800)
     assert eventually(lambda: len(deltas.all) > 2)
@@ -656,7 +656,7 @@ def test_with_abort_switched_off_the_llm_works_on_and_nobody_gets_it(
 def test_closing_does_not_wait_for_an_llm_that_fell_silent(
     start: Start, library: Any, monkeypatch: pytest.MonkeyPatch, abort: str
 ) -> None:
-    monkeypatch.setenv("NEMOTRON_TRTLLM_ABORT", abort)
+    monkeypatch.setenv("TENSORRT_LLM_ENGINE_ABORT", abort)
     monkeypatch.setattr(adapter, "_DRAIN_S", 0.2)
     engine = start()
     deltas = running(engine)
