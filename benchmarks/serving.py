@@ -22,6 +22,7 @@ import tritonclient.grpc as grpcclient
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.control import measure_control
 from benchmarks.peers import measure_peers
 from benchmarks.processes import RawEngine, Server, raw_engine, server
 from benchmarks.streams import run_streams, tensor
@@ -39,6 +40,10 @@ _AIMS: dict[str, dict[str, tuple[str, float]]] = {
     "preprocess_ms_p50": {"100": ("≤", 2), "10000": ("≤", 20), "100000": ("≤", 250)},
     "ready_seconds": {"": ("≤", 12)},
     "rss_overhead_mib": {"": ("≤", 700)},
+    "structured_overhead_ratio": {"1": ("≥", 0.7), "16": ("≥", 0.7)},
+    "budget_phase_switch_ms_p50": {"": ("≤", 30)},
+    "tool_parse_us_per_token": {"": ("≤", 10)},
+    "detokenize_us_per_token": {"": ("≤", 10)},
     "peers_ratio_to_llama_cpp": {"1": ("≥", 1.0), "16": ("≥", 3.0)},
 }
 _console = Console(stderr=True)
@@ -84,7 +89,7 @@ def measure_throughput(package: Path, rounds: int) -> dict[str, Any]:
                     raw_rates[str(streams)].append(raw.run(batch, OUTPUT_TOKENS)["tokens_per_s"])
                 else:
                     prompts = [question(number) for number in batch]
-                    rate = run_streams(served.address, prompts, OUTPUT_TOKENS)["tokens_per_s"]
+                    rate = run_streams(served.address, prompts, OUTPUT_TOKENS, min_tokens=OUTPUT_TOKENS)["tokens_per_s"]
                     served_rates[str(streams)].append(rate)
             _console.print(
                 f"  {streams:>2} streams: raw {raw_rates[str(streams)][-1]:.0f}, "
@@ -121,7 +126,8 @@ def measure_pipeline(package: Path, rounds: int) -> dict[str, Any]:
         for figure, tokens, build_options, serve_options in cases:
             simulated = _simulated_package(Path(directory) / figure, package, *build_options)
             with server(simulated, *serve_options) as served:
-                runs = [run_streams(served.address, ["[sim:random]"] * streams, tokens) for _ in range(rounds + 1)]
+                prompts = ["[sim:random]"] * streams
+                runs = [run_streams(served.address, prompts, tokens, min_tokens=tokens) for _ in range(rounds + 1)]
             results[f"pipeline_{figure}"] = {str(streams): statistics.median(run[figure] for run in runs[1:])}
     return results
 
@@ -158,6 +164,7 @@ _PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "pipeline": measure_pipeline,
     "preprocessing": measure_preprocessing,
     "start": measure_start,
+    "control": measure_control,
     "peers": measure_peers,
 }
 
@@ -166,7 +173,7 @@ def _ttft_overhead(raw: RawEngine, served: Server, numbers: Iterator[int], pairs
     differences = []
     for number in itertools.islice(numbers, pairs):
         alone = raw.run([number], 2)["ttft_ms"]
-        differences.append(run_streams(served.address, [question(number)], 2)["ttft_ms"] - alone)
+        differences.append(run_streams(served.address, [question(number)], 2, min_tokens=2)["ttft_ms"] - alone)
     return statistics.median(differences)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as aioclient
 
 _OUTPUTS = [grpcclient.InferRequestedOutput(name) for name in ("text_output", "finish_reason", "num_output_tokens")]
+Input = str | int | bool | float
 _DTYPES = {str: ("BYTES", np.object_), int: ("INT32", np.int32), bool: ("BOOL", np.bool_), float: ("FP32", np.float32)}
 
 
-def tensor(name: str, value: str | int | bool | float) -> grpcclient.InferInput:
+def tensor(name: str, value: Input) -> grpcclient.InferInput:
     """An input of shape [1, 1]."""
     wire, dtype = _DTYPES[type(value)]
     result = grpcclient.InferInput(name, [1, 1], wire)
@@ -23,20 +24,28 @@ def tensor(name: str, value: str | int | bool | float) -> grpcclient.InferInput:
     return result
 
 
-def run_streams(address: str, prompts: Sequence[str], max_tokens: int) -> dict[str, float]:
+def run_streams(address: str, prompts: Sequence[str], max_tokens: int, **inputs: Input) -> dict[str, float]:
     """Generate for all prompts at once.
+
+    Args:
+        address: HOST:PORT of the server's gRPC front.
+        prompts: One for each stream.
+        max_tokens: Of each stream.
+        inputs: More inputs of the ensemble.
 
     Returns:
         Tokens and tokens/s of all streams, responses/s, and the time to the first token of the first stream.
     """
-    return asyncio.run(_run(address, prompts, max_tokens))
+    return asyncio.run(_run(address, prompts, {"max_tokens": max_tokens, **inputs}))
 
 
-async def _run(address: str, prompts: Sequence[str], max_tokens: int) -> dict[str, float]:
+async def _run(address: str, prompts: Sequence[str], inputs: Mapping[str, Input]) -> dict[str, float]:
     async with aioclient.InferenceServerClient(address) as client:
         await client.is_server_live()
         begin = time.perf_counter()
-        results = await asyncio.gather(*(_stream(client, prompt, max_tokens, begin) for prompt in prompts))
+        results = await asyncio.gather(
+            *(_stream(client, {"text_input": prompt, **inputs}, begin) for prompt in prompts)
+        )
         seconds = time.perf_counter() - begin
     tokens, responses = (sum(result[key] for result in results) for key in ("tokens", "responses"))
     return {
@@ -49,18 +58,12 @@ async def _run(address: str, prompts: Sequence[str], max_tokens: int) -> dict[st
 
 
 async def _stream(
-    client: aioclient.InferenceServerClient, prompt: str, max_tokens: int, begin: float
+    client: aioclient.InferenceServerClient, inputs: Mapping[str, Input], begin: float
 ) -> dict[str, float]:
     async def requests() -> AsyncIterator[dict[str, Any]]:
-        inputs = [
-            tensor("text_input", prompt),
-            tensor("max_tokens", max_tokens),
-            tensor("min_tokens", max_tokens),
-            tensor("temperature", 0.0),
-            tensor("repetition_penalty", 1.0),
-            tensor("stream", True),
-        ]
-        yield {"model_name": "ensemble", "inputs": inputs, "outputs": _OUTPUTS}
+        values = {"temperature": 0.0, "repetition_penalty": 1.0, "stream": True, **inputs}
+        tensors = [tensor(name, value) for name, value in values.items()]
+        yield {"model_name": "ensemble", "inputs": tensors, "outputs": _OUTPUTS}
 
     first, responses, tokens = 0.0, 0, 0
     async for result, error in client.stream_infer(requests()):

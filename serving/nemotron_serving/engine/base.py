@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 EngineFinish = Literal["stop", "length"]
-Feature = Literal["guided_decoding", "bad_words", "logit_bias", "logprobs", "top_logprobs"]
+Feature = Literal["penalties", "guided_decoding", "bad_words", "logit_bias", "logprobs", "top_logprobs"]
 """What not every engine can do. A request that asks for what is missing is refused by name before it is submitted."""
 
 _GREEDY_BELOW = 1e-6  # dividing logits by less overflows
@@ -23,6 +23,9 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         top_p: In (0, 1]; 1 keeps all tokens.
         top_k: 0 keeps all tokens.
         seed: None lets the engine choose.
+        repetition_penalty: 1 changes nothing. This and the next two need the feature `penalties` for anything else.
+        presence_penalty: 0 changes nothing.
+        frequency_penalty: 0 changes nothing.
         min_tokens: No stop token before this many output tokens.
         bad_words: Texts that the output must not contain. Needs the feature `bad_words`.
         logit_bias: What is added to the logits, by token id. Needs the feature `logit_bias`.
@@ -41,6 +44,11 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bad_words: tuple[str, ...] = ()
     logit_bias: dict[int, float] = msgspec.field(default_factory=dict)
     logprobs: int | None = None
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether tokens are weighed by what was generated before."""
+        return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
 
     @property
     def greedy(self) -> bool:

@@ -137,7 +137,8 @@ class OpenVINOEngine:
 
 def _features(package: Package) -> frozenset[Feature]:
     has_vocabulary = (package.engine_path / _VOCABULARY).is_file()
-    return frozenset(("guided_decoding", "bad_words", "logprobs") if has_vocabulary else ("logprobs",))
+    grammars: tuple[Feature, ...] = ("guided_decoding", "bad_words") if has_vocabulary else ()
+    return frozenset(("penalties", "logprobs", *grammars))
 
 
 def _start_worker() -> tuple[subprocess.Popen[Any], Connection]:

@@ -53,7 +53,7 @@ class _Running:
 class SimulatedEngine:
     """The `simulated` engine."""
 
-    features: ClassVar[frozenset[Feature]] = frozenset(("logprobs",))
+    features: ClassVar[frozenset[Feature]] = frozenset(("logprobs", "penalties"))
 
     def __init__(self, package: Package) -> None:
         """Read engine/simulated.json.

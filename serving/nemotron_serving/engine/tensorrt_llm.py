@@ -24,7 +24,6 @@ from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, Eng
 from nemotron_serving.engine.tensorrt_llm_files import read_engine_files
 from nemotron_serving.engine.tensorrt_llm_library import (
     features,
-    has_penalties,
     load_library,
     open_llm,
     sampling_params,
@@ -66,8 +65,7 @@ class TensorRTLLMEngine:
         files = read_engine_files(package)
         self._library = load_library(package.manifest.engine, files)
         self.features = features(self._library, files.flow)
-        self._has_penalties = has_penalties(self._library, files.flow)
-        if not self._has_penalties:
+        if "penalties" not in self.features:
             _refuse_penalties(package.serving.sampling_on, package.serving.sampling_off)
         self._vocab_size = files.vocab_size
         self._stop_order = package.serving.stop_token_ids
@@ -152,9 +150,6 @@ class TensorRTLLMEngine:
     def _start(self, run: Run) -> None:
         if run.on_delta is None:  # abandoned before its turn came
             return
-        if refusal := self._refusal(run.request.sampling):
-            self._give(run, Delta([], error=refusal))
-            return
         try:
             run.result = self._llm.generate_async(
                 inputs=run.request.prompt_ids,
@@ -169,15 +164,6 @@ class TensorRTLLMEngine:
             if run.request.request_id != _PROBE_ID:
                 self._held.add(run)
             self._tasks[run] = self._loop.create_task(self._follow(run))
-
-    def _refusal(self, sampling: Sampling) -> str | None:
-        """Why a request cannot be honoured; what the LLM would take and ignore."""
-        neutral = sampling.repetition_penalty == 1 and not sampling.presence_penalty and not sampling.frequency_penalty
-        if not neutral and not self._has_penalties:
-            return f"TensorRT-LLM {self._library.version} has no penalties for a checkpoint; leave them out."
-        if sampling.logprobs is not None and "logprobs" not in self.features:
-            return "This engine has no log probabilities; leave them out, or serve a checkpoint."
-        return None
 
     async def _follow(self, run: Run) -> None:
         try:

@@ -69,14 +69,9 @@ def features(library: Library, flow: Flow) -> frozenset[Feature]:
     The engine flow has no log probabilities: with them an abort takes the engine down (TensorRT-LLM issue #10810).
     """
     if flow == "engine":
-        return frozenset(("guided_decoding", "logit_bias", "bad_words"))
-    more: tuple[Feature, ...] = ("bad_words",) if _sampler_complete(library) else ()
+        return frozenset(("guided_decoding", "logit_bias", "bad_words", "penalties"))
+    more: tuple[Feature, ...] = ("bad_words", "penalties") if _sampler_complete(library) else ()
     return frozenset(("guided_decoding", "logit_bias", "logprobs", "top_logprobs", *more))
-
-
-def has_penalties(library: Library, flow: Flow) -> bool:
-    """Whether repetition, presence and frequency penalties have an effect."""
-    return flow == "engine" or _sampler_complete(library)
 
 
 def open_llm(

@@ -66,6 +66,7 @@ def check_features(settings: GenerationSettings, features: frozenset[Feature]) -
     sampling = settings.sampling
     forced_call = isinstance(settings.guide, ForcedCalls)
     asked: tuple[tuple[str, Feature, bool], ...] = (
+        ("repetition_penalty, presence_penalty or frequency_penalty", "penalties", sampling.has_penalties),
         ("tool_choice" if forced_call else "response_format", "guided_decoding", settings.guide is not None),
         ("bad_words", "bad_words", bool(sampling.bad_words)),
         ("logit_bias", "logit_bias", bool(sampling.logit_bias)),

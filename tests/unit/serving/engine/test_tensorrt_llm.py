@@ -6,7 +6,6 @@ import dataclasses
 import importlib
 import itertools
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,7 +135,7 @@ def running(engine: Engine, number: int = 1) -> Deltas:
 def test_an_engine_is_loaded_with_its_own_sizes(start: Start, library: Any) -> None:
     engine = start("engine", max_batch_size=4, max_seq_len=4096)
     assert (engine.limits.max_batch_size, engine.limits.max_seq_len) == (8, 8192)
-    assert engine.features == {"guided_decoding", "logit_bias", "bad_words"}
+    assert engine.features == {"guided_decoding", "logit_bias", "bad_words", "penalties"}
     arguments = llm(library).arguments
     assert {name: arguments[name] for name in BUILD} == BUILD
     assert arguments["enable_chunked_prefill"] is True
@@ -156,7 +155,7 @@ def test_a_later_release_runs_a_checkpoint_and_has_more(
     start: Start, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "__version__", "1.3.0")
-    assert "bad_words" in start("pytorch").features
+    assert {"bad_words", "penalties"} <= start("pytorch").features
 
 
 def test_the_tokenizer_ends_a_grammar_where_the_package_ends_an_output(start: Start, library: Any) -> None:
@@ -493,23 +492,6 @@ def test_prompt_tokens_from_the_prefix_cache_are_counted(start: Start) -> None:
 
 
 # Refusals and errors.
-
-
-@pytest.mark.parametrize(
-    ("flow", "sampling", "error"),
-    [
-        ("engine", {"logprobs": 0}, "This engine has no log probabilities"),
-        ("pytorch", {"repetition_penalty": 1.2}, r"TensorRT-LLM 1\.2\.1 has no penalties for a checkpoint"),
-        ("pytorch", {"presence_penalty": 0.2}, r"TensorRT-LLM 1\.2\.1 has no penalties for a checkpoint"),
-        ("pytorch", {"frequency_penalty": 0.2}, r"TensorRT-LLM 1\.2\.1 has no penalties for a checkpoint"),
-    ],
-)
-def test_what_would_be_ignored_is_refused(start: Start, flow: str, sampling: dict[str, Any], error: str) -> None:
-    engine = start(flow)
-    deltas = run(engine, **sampling)
-    assert deltas.ids == []
-    assert re.match(error, deltas.all[-1].error or "")
-    assert len(run(engine).ids) == 40
 
 
 @pytest.mark.parametrize("kind", ["ValueError", "TypeError", "AssertionError", "RequestError"])

@@ -19,10 +19,10 @@ CONFIG = serving_config(max_seq_len=1024)
 FEATURES: frozenset[Feature] = frozenset(("guided_decoding", "logit_bias", "logprobs"))
 
 
-def read(**fields: Any) -> tuple[list[int], GenerationSettings]:
+def read(features: frozenset[Feature] = FEATURES, **fields: Any) -> tuple[list[int], GenerationSettings]:
     if "input_ids" in fields:
         fields["input_ids"] = np.array(fields["input_ids"], np.int32)
-    return read_generation_request(fields, CONFIG, VOCABULARY_SIZE, FEATURES)
+    return read_generation_request(fields, CONFIG, VOCABULARY_SIZE, features)
 
 
 def as_json(**changes: Any) -> str:
@@ -46,7 +46,7 @@ def test_token_level_tensors_by_their_own_names() -> None:
     prompt, given = read(
         input_ids=IDS, request_output_len=9, streaming=True, timeout_ms=77, end_id=9,
         runtime_top_k=5, runtime_top_p=0.5, temperature=0.25, seed=3, min_tokens=2,
-        repetition_penalty=1.5, presence_penalty=-1.0, frequency_penalty=1.0,
+        repetition_penalty=1.5, presence_penalty=-1.0, frequency_penalty=1.0, features=FEATURES | {"penalties"},
     )  # fmt: skip
     assert prompt == IDS
     assert given.sampling == Sampling(0.25, 0.5, 5, 3, 1.5, -1.0, 1.0, 2)
@@ -136,6 +136,10 @@ def test_prompt_and_output_may_fill_the_sequence_exactly() -> None:
         (
             {"input_ids": IDS, "request_output_len": 5, "top_logprobs": 2},
             "top_logprobs: the engine of this package has no top logprobs; leave it out",
+        ),
+        (
+            {"input_ids": IDS, "request_output_len": 5, "presence_penalty": 0.5},
+            "repetition_penalty, presence_penalty or",
         ),
         (
             {"input_ids": IDS, "request_settings": as_json(sampling={"bad_words": ["x"]})},
