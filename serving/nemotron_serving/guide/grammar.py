@@ -79,7 +79,8 @@ EMPTY = Text("")
 
 def sequence(*parts: Node) -> Node:
     """One after the other, without needless nesting."""
-    return parts[0] if len(parts) == 1 else Seq(parts)
+    flat = [inner for part in parts for inner in (part.parts if isinstance(part, Seq) else (part,))]
+    return flat[0] if len(flat) == 1 else Seq(tuple(flat))
 
 
 def choice(*options: Node) -> Node:
@@ -141,9 +142,12 @@ class Grammar:
     def endless(self) -> set[str]:
         """Names of the rules that no finite text fulfils."""
         open_rules = dict(self._rules)
-        while finished := [name for name, node in open_rules.items() if not _needs(node, open_rules)]:
-            for name in finished:
-                del open_rules[name]
+        before = len(open_rules) + 1
+        while len(open_rules) < before:
+            before = len(open_rules)
+            for name, node in list(open_rules.items()):
+                if not _needs(node, open_rules):
+                    del open_rules[name]
         return set(open_rules)
 
     def circular(self) -> set[str]:
@@ -254,12 +258,12 @@ class _Writer:
         if node.low == node.high == 1:
             return self._atom(node.item)
         item, cost = self._item(node.item)
+        parts = [self._exactly(item, node.low)] if node.low else []
         if node.high is None:
-            return f"({self._exactly(item, node.low)} {item}*)" if node.low else f"{item}*"
-        if node.high == node.low:
-            return f"({self._exactly(item, node.low)})"
-        at_most = self._at_most(item, min(node.high, MAX_COUNT) - node.low, cost)
-        return f"({self._exactly(item, node.low)} {at_most})" if node.low else f"({at_most})"
+            parts.append(f"{self._atom(node.item) if isinstance(node.item, Chars) else item}*")
+        elif node.high > node.low:
+            parts.append(self._at_most(item, min(node.high, MAX_COUNT) - node.low, cost))
+        return " ".join(parts)
 
     def _item(self, node: Node) -> tuple[str, float]:
         """The rule of what is repeated, and the cost of each step of a count."""

@@ -6,11 +6,13 @@ what both accept is generated. What looks around, refers back or depends on flag
 
 from __future__ import annotations
 
+from nemotron_serving.guide.ambiguity import places_at_once
 from nemotron_serving.guide.characters import ALPHABET, DIGITS, NON_ASCII, Ranges, common, minus, of, union
 from nemotron_serving.guide.grammar import EMPTY, MAX_COUNT, Chars, GuideError, Node, Repeat, Text, choice, sequence
 
 MAX_LENGTH = 1024
 _MAX_DEPTH = 30
+_MAX_PLACES_AT_ONCE = 8
 
 _LETTERS: Ranges = ((ord("A"), ord("Z")), (ord("_"), ord("_")), (ord("a"), ord("z")))
 _WORD = union(DIGITS, _LETTERS)
@@ -51,7 +53,13 @@ def parse(pattern: str) -> Node:
     """
     if len(pattern) > MAX_LENGTH:
         raise GuideError(f"a pattern of {len(pattern)} characters, expected at most {MAX_LENGTH}")
-    return _Parser(pattern).parse()
+    node = _Parser(pattern).parse()
+    if places_at_once(node) > _MAX_PLACES_AT_ONCE:
+        raise GuideError(
+            "a repetition whose end cannot be told from what follows, or from its next turn, can be read in too many "
+            "ways; put something between that neither contains"
+        )
+    return node
 
 
 class _Parser:
@@ -204,8 +212,7 @@ class _Parser:
         negated = self._take("^")
         if self._peek("]"):
             raise self._error("']' first in a class is read in two ways; write '\\]':")
-        least: Ranges = ()
-        most: Ranges = ()
+        items: list[tuple[Ranges, Ranges]] = []
         while not self._take("]"):
             item = self._class_item(at)
             if isinstance(item, str) and self._peek("-") and not self._peek("-]"):
@@ -213,7 +220,8 @@ class _Parser:
                 item = self._range(item, self._class_item(at))
             elif isinstance(item, str):
                 item = (of(item), of(item))
-            least, most = union(least, item[0]), union(most, item[1])
+            items.append(item)
+        least, most = union(*(item[0] for item in items)), union(*(item[1] for item in items))
         ranges = minus(ALPHABET, most) if negated else common(least, ALPHABET)
         if not ranges:
             raise self._error("a class of no character that can be written", at)

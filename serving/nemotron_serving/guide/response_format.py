@@ -37,7 +37,7 @@ def response_guide(response_format: str) -> str | None:
         InvalidRequestError: what is wrong or not supported, and where.
     """
     given = _decode(_FIELD, response_format)
-    if not isinstance(given, dict) or given.get("type") not in _READERS:
+    if not isinstance(given, dict) or given.get("type") not in list(_READERS):
         expected = ", ".join(f'"{name}"' for name in _READERS)
         raise InvalidRequestError(_FIELD, f"expected an object whose type is one of {expected}")
     keys, read = _READERS[given["type"]]

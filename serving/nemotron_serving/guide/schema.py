@@ -25,7 +25,8 @@ from nemotron_serving.guide.schema_kinds import (
     types_of,
 )
 
-MAX_DEPTH = 32
+_MAX_DEPTH = 64
+_MAX_ONE_OF = 64  # each is compared with each
 
 
 class SchemaError(GuideError):
@@ -60,6 +61,8 @@ class _Compiler:
     def __init__(self, grammar: Grammar, root: Any) -> None:
         self._grammar = grammar
         self._root = root
+        self._depth = 0
+        self._any: Ref | None = None
         self._rules: dict[str, Ref] = {}
         self._paths: dict[str, Path] = {}  # by rule, where what it stands for is referred to
 
@@ -75,10 +78,16 @@ class _Compiler:
         return node
 
     def _node(self, schema: Any, path: Path) -> Node:
-        if len(path) > 2 * MAX_DEPTH:
-            raise SchemaError(path, f"nested more than {MAX_DEPTH} levels deep")
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise SchemaError(path, f"nested more than {_MAX_DEPTH} levels deep")
+        node = self._checked(schema, path)
+        self._depth -= 1
+        return node
+
+    def _checked(self, schema: Any, path: Path) -> Node:
         if schema is True:
-            return json_text.any_value(self._grammar)
+            return self._any_value()
         if schema is False:
             raise SchemaError(path, "false allows no value; leave it out")
         if not isinstance(schema, dict):
@@ -97,8 +106,13 @@ class _Compiler:
             # Instances of other types are valid too, but hardly what is meant.
             names = [name for name, (_, keywords) in _BY_TYPE.items() if schema.keys() & keywords]
         if not names:
-            return json_text.any_value(self._grammar)
+            return self._any_value()
         return self._grammar.rule(choice(*(_BY_TYPE[name][0](self, schema, path) for name in names)))
+
+    def _any_value(self) -> Ref:
+        if self._any is None:
+            self._any = json_text.any_value(self._grammar)
+        return self._any
 
     def _only_beside(self, keyword: str, schema: Schema, path: Path, *allowed: str) -> None:
         for other in schema:
@@ -139,6 +153,8 @@ class _Compiler:
     def _one_of(self, schema: Schema, path: Path) -> Node:
         nodes = self._branches("oneOf", schema, path)
         branches = schema["oneOf"]
+        if len(branches) > _MAX_ONE_OF:
+            raise SchemaError((*path, "oneOf"), f"{len(branches)} schemas, expected at most {_MAX_ONE_OF}; use anyOf")
         for second in range(len(branches)):
             for first in range(second):
                 if not disjoint(branches[first], branches[second], self._root):
@@ -183,6 +199,7 @@ class _Compiler:
             raise SchemaError((*path, "required"), f"{_shown(required)} was given, expected a list of names")
         others = schema.get("additionalProperties", True)
         others_path = (*path, "additionalProperties")
+        always = set(required)
         undeclared = [name for name in dict.fromkeys(required) if name not in properties]
         if undeclared and others is False:
             raise SchemaError((*path, "required"), f"{undeclared[0]!r} is not among the properties")
@@ -191,8 +208,7 @@ class _Compiler:
                 return json_text.record(self._grammar, [])
             return json_text.mapping(self._grammar, self._node(others, others_path))
         members = [
-            (name, self._node(value, (*path, "properties", name)), name in required)
-            for name, value in properties.items()
+            (name, self._node(value, (*path, "properties", name)), name in always) for name, value in properties.items()
         ]
         members += [(name, self._node(others, others_path), True) for name in undeclared]
         return json_text.record(self._grammar, members)

@@ -148,6 +148,8 @@ def _key(value: Any) -> str:
 
 def _required_properties(schema: Any, root: Any) -> dict[str, Any]:
     schema = _behind_references(schema, root)
+    if not isinstance(schema, dict):
+        return {}
     properties, required = schema.get("properties", {}), schema.get("required", [])
     if not isinstance(properties, dict) or not isinstance(required, list):
         return {}
