@@ -74,7 +74,7 @@ class SimulatedEngine:
             )
         self.limits = EngineLimits(config.max_batch_size, config.max_seq_len, config.kv_cache_tokens)
         system_on = package.serving.thinking.system_on
-        self._switched_on = re.compile(rf"system\s+{re.escape(system_on)}\s" if system_on else r"(?!)")
+        self._switched_on = re.compile(rf"system\s+{re.escape(system_on)}" if system_on else r"(?!)")
         self._vocabulary = Vocabulary.load(package.tokenizer_path)
         self._tokenizer = Tokenizer.from_file(str(package.tokenizer_path))
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()

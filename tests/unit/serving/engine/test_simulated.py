@@ -248,11 +248,11 @@ def test_sizes_and_times_that_make_no_sense_are_refused(change: dict[str, float]
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
-        ("system\n\ndetailed thinking on user\n\nHi assistant\n\n", "<think>\nHm.\n</think>\n\nHello."),
-        ("system\n\ndetailed thinking off user\n\nHi assistant\n\n<think>\n</think>", "Hello."),
-        ("system\n\ndetailed thinking on user\n\nHi assistant\n\n<think>\nHm.\n</think>\n\n", "Hello."),
-        ("system\n\ndetailed thinking on user\n\nHi assistant\n\n<think>\n", "Hm.\n</think>\n\nHello."),
-        ("user\n\ndetailed thinking on assistant\n\n", "Hello."),
+        ("system\n\ndetailed thinking onuser\n\nHiassistant\n\n", "<think>\nHm.\n</think>\n\nHello."),
+        ("system\n\ndetailed thinking offuser\n\nHiassistant\n\n<think>\n</think>", "Hello."),
+        ("system\n\ndetailed thinking onuser\n\nHiassistant\n\n<think>\nHm.\n</think>\n\n", "Hello."),
+        ("system\n\ndetailed thinking onuser\n\nHiassistant\n\n<think>\n", "Hm.\n</think>\n\nHello."),
+        ("user\n\ndetailed thinking onassistant\n\n", "Hello."),
     ],
 )
 def test_a_model_that_is_switched_by_its_system_prompt(tmp_path: Path, prompt: str, expected: str) -> None:

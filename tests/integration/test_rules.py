@@ -1,0 +1,201 @@
+"""The model's rules through a real Triton: thinking, tool calls, budgets, grammars, log probabilities."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import Any
+
+import pytest
+
+from nemotron_client import Client, ToolCallDelta
+from tests.integration.conftest import Server
+from tests.integration.triton_calls import Answer, ask
+
+QUESTION = "What is the capital of France?"
+TOOLS = json.dumps(
+    [
+        {
+            "type": "function",
+            "function": {
+                "name": "get_weather",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"city": {"type": "string", "maxLength": 20}, "days": {"type": "integer"}},
+                    "required": ["city", "days"],
+                },
+            },
+        }
+    ]
+)
+FIELDS = ("text_output", "reasoning_content", "content")
+
+
+def calls_of(answer: Answer) -> list[dict[str, Any]]:
+    """The tool calls of all responses, without their ids, which are made anew each time."""
+    calls = [call for response in answer.responses for call in json.loads(response["tool_calls"] or "[]")]
+    assert len({call.pop("id") for call in calls}) == len(calls)
+    return calls
+
+
+@pytest.mark.parametrize("marker", ["[sim:think]", "[sim:tool]", "[sim:think-tool]", "[sim:unicode]", "Hi"])
+@pytest.mark.parametrize("thinking", [True, False])
+def test_streamed_and_not_streamed_answers_are_the_same(simulated_server: Server, marker: str, thinking: bool) -> None:
+    inputs = {"text_input": marker, "tools": TOOLS, "thinking": thinking, "max_tokens": 600}
+    streamed = asyncio.run(ask(simulated_server.grpc_address, stream=True, **inputs))
+    whole = asyncio.run(ask(simulated_server.grpc_address, stream=False, **inputs))
+    assert len(streamed.responses) > len(whole.responses) == 1
+    for field in FIELDS:
+        assert streamed.text(field) == whole.text(field)
+    assert calls_of(streamed) == calls_of(whole)
+    for field in ("finish_reason", "num_reasoning_tokens", "num_output_tokens", "thinking_budget_reached"):
+        assert streamed.last[field] == whole.last[field]
+    assert bool(whole.last["reasoning_content"]) is (thinking and marker in ("[sim:think]", "[sim:think-tool]", "Hi"))
+    assert whole.last["finish_reason"] == ("tool_calls" if "tool" in marker else "stop")
+
+
+def test_a_tool_call_and_its_result_make_a_round_trip(simulated_server: Server) -> None:
+    conversation: list[dict[str, Any]] = [{"role": "user", "content": "How is the weather? [sim:think-tool]"}]
+    tools = json.loads(TOOLS)
+    with Client(simulated_server.grpc_url) as client:
+        with client.stream_chat(conversation, thinking=True, tools=tools, max_tokens=600) as stream:
+            events = list(stream)
+            reply = stream.get_final()
+        assert reply.finish_reason == "tool_calls"
+        assert reply.content == ""
+        assert reply.reasoning_content.startswith("I need the weather")
+        (call,) = reply.tool_calls
+        assert [event.call for event in events if isinstance(event, ToolCallDelta)] == [call]
+        assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": "Bangkok"})
+        conversation += [
+            {"role": "assistant", "content": reply.content, "tool_calls": [call.as_message_part()]},
+            {"role": "tool", "tool_call_id": call.id, "content": '{"temperature_c": 31}'},
+        ]
+        reply = client.chat(conversation, thinking=True, tools=tools, max_tokens=600)
+    assert reply.finish_reason == "stop"
+    assert reply.tool_calls == ()
+    assert reply.content == "It is 31 °C and sunny in Bangkok."
+
+
+def test_without_tools_nothing_is_a_call(simulated_server: Server) -> None:
+    answer = simulated_server.generate(text_input="[sim:tool]", max_tokens=200)
+    assert answer["tool_calls"] == ""
+    assert answer["finish_reason"] == "stop"
+    unknown = TOOLS.replace("get_weather", "another")
+    answer = simulated_server.generate(text_input="[sim:tool]", tools=unknown, max_tokens=200)
+    assert (answer["tool_calls"], answer["content"], answer["finish_reason"]) == ("", "", "stop")
+
+
+def test_the_budget_closes_the_thinking_that_the_model_opened(simulated_server: Server) -> None:
+    inputs = {"text_input": "[sim:think]", "thinking": True, "max_tokens": 300}
+    free = simulated_server.generate(**inputs)
+    assert not free["thinking_budget_reached"]
+    cut = simulated_server.generate(max_thinking_tokens=20, **inputs)
+    assert cut["thinking_budget_reached"]
+    assert free["reasoning_content"].startswith(cut["reasoning_content"])
+    assert cut["content"] == free["content"]
+    # One token is one byte here. The opening tag and its newline are tokens too.
+    assert cut["num_reasoning_tokens"] == len(cut["reasoning_content"]) <= 22 - len("<think>\n")
+
+
+def test_cut_off_inside_thinking_there_is_no_content(simulated_server: Server) -> None:
+    answer = simulated_server.generate(text_input="[sim:think]", thinking=True, max_tokens=30)
+    assert (answer["content"], answer["finish_reason"]) == ("", "length")
+    assert answer["reasoning_content"].startswith("The user wants")
+    assert not answer["thinking_budget_reached"]
+
+
+def test_log_probabilities_of_every_token(simulated_server: Server) -> None:
+    inputs = {"text_input": "[sim:random]", "max_tokens": 20, "return_log_probs": True}
+    streamed = asyncio.run(ask(simulated_server.grpc_address, stream=True, **inputs))
+    per_token = [value for response in streamed.responses for value in response["output_log_probs"]]
+    assert per_token == pytest.approx([-math.log(256)] * 20)
+    assert streamed.last["cum_log_probs"] == pytest.approx([-20 * math.log(256)])
+    texts = [one for response in streamed.responses for one in json.loads(response["logprobs"])]
+    assert [one["logprob"] for one in texts] == pytest.approx(per_token)
+    assert all(set(one) == {"token", "logprob", "bytes", "top_logprobs"} for one in texts)
+    silent = asyncio.run(ask(simulated_server.grpc_address, text_input="[sim:random]", max_tokens=2))
+    assert (silent.last["logprobs"], silent.last["output_log_probs"]) == ("", [0.0])
+
+
+def test_a_loop_is_ended_with_its_own_reason(demo_server: Server) -> None:
+    # What so small a model does when nothing keeps it from repeating itself.
+    prompt = "<|im_start|>assistant\n" + "la la la la la la la la\n" * 12
+    inputs = {"text_input": prompt, "raw_prompt": True, "max_tokens": 700, "repetition_penalty": 1.0}
+    answer = demo_server.generate(repetition_guard=True, **inputs)
+    assert answer["finish_reason"] == "repetition"
+    assert 256 <= answer["num_output_tokens"] < 400
+    assert demo_server.generate(**{**inputs, "max_tokens": 400})["finish_reason"] == "length"
+
+
+def test_bad_words_are_not_said(demo_server: Server) -> None:
+    inputs = {"text_input": QUESTION, "max_tokens": 60}
+    assert "Paris" in demo_server.generate(**inputs)["content"]
+    answer = demo_server.generate(bad_words=["Paris"], **inputs)
+    assert answer["content"]
+    assert "Paris" not in answer["text_output"]
+
+
+def test_log_probabilities_of_a_real_model(demo_server: Server) -> None:
+    answer = demo_server.generate(
+        text_input="Why is the sky blue?", thinking=True, max_thinking_tokens=12, max_tokens=40, return_log_probs=True
+    )
+    entries = json.loads(answer["logprobs"])
+    assert len(entries) == answer["num_output_tokens"]
+    assert all(entry["logprob"] <= 0 for entry in entries)
+    assert answer["cum_log_probs"] == pytest.approx(sum(entry["logprob"] for entry in entries), rel=1e-4)
+    text = b"".join(bytes(entry["bytes"]) for entry in entries).decode(errors="replace")
+    assert text == answer["text_output"]
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_a_required_call_is_made(demo_server: Server, thinking: bool) -> None:
+    for choice, count in (("required", 1), ('{"type": "function", "function": {"name": "get_weather"}}', 1)):
+        answer = demo_server.generate(
+            text_input="What is the weather in Paris tomorrow?", tools=TOOLS, tool_choice=choice,
+            thinking=thinking, max_tokens=200,
+        )  # fmt: skip
+        assert answer["finish_reason"] == "tool_calls", answer
+        calls = json.loads(answer["tool_calls"])
+        assert len(calls) >= count
+        for call in calls:
+            assert call["function"]["name"] == "get_weather"
+            arguments = json.loads(call["function"]["arguments"])
+            assert isinstance(arguments["city"], str) and isinstance(arguments["days"], int)
+        assert answer["content"] == ""
+        assert bool(answer["reasoning_content"]) is thinking
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_other_forms_of_an_answer(demo_server: Server, thinking: bool) -> None:
+    for form, check in (
+        ({"type": "choice", "choice": ["yes", "no", "ไม่รู้"]}, lambda text: text in ("yes", "no", "ไม่รู้")),
+        ({"type": "regex", "regex": "[0-9]{4}-[0-9]{2}"}, lambda text: len(text) == 7 and text[4] == "-"),
+        ({"type": "json_object"}, lambda text: isinstance(json.loads(text), dict)),
+    ):
+        answer = demo_server.generate(
+            text_input="Is Paris in France?", response_format=json.dumps(form), thinking=thinking, max_tokens=300
+        )
+        assert answer["finish_reason"] == "stop", answer
+        assert check(answer["content"]), answer
+        assert bool(answer["reasoning_content"]) is thinking
+
+
+@pytest.mark.parametrize(
+    ("response_format", "reason"),
+    [
+        ('{"type": "json_schema", "json_schema": {"schema": {"type": "array", "uniqueItems": true}}}', "uniqueItems"),
+        ('{"type": "json_schema", "json_schema": {"schema": {"type": "strin"}}}', "strin"),
+        ('{"type": "regex", "regex": "(?=a)b"}', "response_format"),
+        ('{"type": "grammar", "grammar": "root ::= root"}', "response_format"),
+    ],
+)
+def test_what_no_grammar_can_be_made_of_is_refused_with_the_reason(
+    demo_server: Server, response_format: str, reason: str
+) -> None:
+    inputs = {"text_input": QUESTION, "response_format": response_format, "max_tokens": 100}
+    status, body = demo_server.post("/v2/models/ensemble/generate", inputs)
+    assert status == 400
+    assert "response_format" in body and reason in body and "INVALID_ARGUMENT" in body
+    assert "Paris" in demo_server.generate(text_input=QUESTION, max_tokens=60)["content"]
