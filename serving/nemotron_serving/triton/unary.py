@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,42 @@ _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 _STREAM = tuple(tensor for tensor in ENSEMBLE_INPUTS if tensor.name == "stream")
 
 
+class EndedResponses:
+    """Keeps the responses of ended requests until Triton has let go of them.
+
+    It does so in a thread of its own, some time after the last one was taken. If its reference is the last, that thread
+    frees their tensors: up to Triton 24.11 without Python's lock, which corrupts the memory of this process; since
+    then with it, while it holds a lock that other threads with Python's lock wait for. So ours has to be the last.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
+        self._lock = threading.Lock()
+
+    def keep(self, responses: Any) -> None:
+        """Take what `exec` of an ended request had returned."""
+        with self._lock:
+            self._kept.append(responses)
+
+    def free(self, request: Any) -> None:
+        """Let go of what was kept so far.
+
+        Args:
+            request: A new one. The first question whether it is cancelled goes through the same queue as Triton's
+                letting go, so when it is answered, that is done.
+        """
+        with self._lock:
+            kept, self._kept = self._kept, []
+        request.is_cancelled()
+        kept.clear()
+
+
 class EnsembleCall:
     """See `nemotron_serving.unary.Call`."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, ended: EndedResponses) -> None:
+        ended.free(request)
+        self._ended = ended
         self._request = request
         self._sender = request.get_response_sender()
         # Without an id there is nothing that a stop request could name.
@@ -52,8 +85,7 @@ class EnsembleCall:
 
     def stop(self) -> None:
         """Send TensorRT-LLM's stop request; see `Call.stop`."""
-        for _ in self._send("tensorrt_llm", [pb_utils.Tensor("stop", np.array([[True]]))], ["finish_reason"]):
-            pass
+        self._send("tensorrt_llm", [pb_utils.Tensor("stop", np.array([[True]]))], ["finish_reason"])
 
     def answer(self, answer: Any) -> None:
         """See `Call.answer`."""
@@ -68,7 +100,7 @@ class EnsembleCall:
         """See `Call.fail`."""
         self.answer(error_response(self._request, error))
 
-    def _send(self, model: str, inputs: list[Any], outputs: Iterable[str]) -> Iterator[Any]:
+    def _send(self, model: str, inputs: list[Any], outputs: Iterable[str]) -> list[Any]:
         request = pb_utils.InferenceRequest(
             model_name=model,
             inputs=inputs,
@@ -76,5 +108,7 @@ class EnsembleCall:
             request_id=self._id,
         )
         # Not async_exec: up to 2026 it can use freed memory.
-        responses: Iterator[Any] = request.exec(decoupled=True)
-        return responses
+        responses = request.exec(decoupled=True)
+        received = list(responses)
+        self._ended.keep(responses)
+        return received
