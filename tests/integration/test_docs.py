@@ -31,7 +31,9 @@ def blocks(language: str) -> list[ParameterSet]:
 
 def at(server: Server, text: str) -> str:
     """The example with the test server's addresses."""
-    return text.replace("http://127.0.0.1:8000", server.http_url).replace("127.0.0.1:8001", server.grpc_address)
+    return text.replace("127.0.0.1:8000", server.http_url.removeprefix("http://")).replace(
+        "127.0.0.1:8001", server.grpc_address
+    )
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
