@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 Ranges: TypeAlias = "tuple[tuple[int, int], ...]"
 
+_LEAST_BREADTH = 0.05
 _LETTERS = (*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1))
 
 
@@ -45,12 +46,13 @@ def of(characters: Iterable[str]) -> Ranges:
 
 
 def breadth(ranges: Ranges) -> float:
-    """About the share of a vocabulary that begins with one of the set, by the letters in it: 0.1 to 1.
+    """About the share of a vocabulary that begins with one of the set: half with a space, half with a letter.
 
     It is what a place in a grammar costs where one of the set follows.
     """
-    letters = sum(low <= letter <= high for letter in _LETTERS for low, high in ranges)
-    return max(0.1, letters / len(_LETTERS))
+    letters: int = sum(low <= letter <= high for letter in _LETTERS for low, high in ranges)
+    space = any(low <= ord(" ") <= high for low, high in ranges)
+    return max(_LEAST_BREADTH, 0.5 * letters / len(_LETTERS) + 0.5 * space)
 
 
 DIGITS: Ranges = ((ord("0"), ord("9")),)

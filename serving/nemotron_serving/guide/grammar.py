@@ -15,13 +15,17 @@ from nemotron_serving.guide.characters import Ranges, breadth
 MAX_COUNT = 4096
 """Most repetitions that are counted: an upper bound above it is lowered to it."""
 
-MAX_BYTES = 64 * 1024
-MAX_COST = 100
-"""Most work of compiling a grammar, in scans of the whole vocabulary: one takes about 2 ms with 50,000 tokens."""
+# Compiling stays at 200 ms with 50,000 tokens on two cores.
+MAX_BYTES = 32 * 1024
+MAX_COST = 50
+"""Most work of compiling a grammar, in scans of the whole vocabulary."""
 
 # Counting to n by single steps costs a scan of the vocabulary each, so longer counts go by groups of 8.
 _GROUP = 8
 _MAX_STEPS = 14
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+_CARET = ord("^")
+_EXACT = 64  # what goes further is lowered to a multiple of 8, less 1, so that all share the single steps at the end
 
 
 class GuideError(ValueError):
@@ -242,7 +246,7 @@ class _Writer:
 
     def _atom(self, node: Node) -> str:
         if isinstance(node, Text):
-            return f'"{"".join(map(_escaped, node.text))}"'
+            return _literal(node.text)
         if isinstance(node, Chars):
             self._spend(breadth(node.ranges))
             return _class(node.ranges)
@@ -280,7 +284,9 @@ class _Writer:
         return f"{groups} {item}{{{count % _GROUP}}}" if count % _GROUP else groups
 
     def _at_most(self, item: str, count: int, cost: float) -> str:
-        """Up to `count`: groups of 8, and then at least up to 7 and at most up to 14 single ones."""
+        """Up to `count`: groups of 8, and then up to 7 to 14 single ones."""
+        if count > _EXACT:
+            count -= (count + 1) % _GROUP
         steps = count if count <= _MAX_STEPS else _GROUP - 1 + (count + 1) % _GROUP
         singles = self._helper(f"{item}{{0,{steps}}}", steps * cost)
         if steps == count:
@@ -317,17 +323,40 @@ def _cost(node: Node) -> float:
     return _cost(node.item) if isinstance(node, Repeat) else 0
 
 
+def _literal(text: str) -> str:
+    # xgrammar (seen in 2026.4 of OpenVINO GenAI) reads `"\u00e9a"` as U+0E9A: what could be taken for one more digit
+    # of an escape begins a literal of its own.
+    parts = [""]
+    for character in text:
+        if character in _HEX_DIGITS and parts[-1] and not _is_plain(parts[-1][-1]):
+            parts.append("")
+        parts[-1] += character
+    return " ".join(f'"{"".join(map(_escaped, part))}"' for part in parts)
+
+
 def _class(ranges: Ranges) -> str:
+    # `^` must not come first, however it is written: it would negate.
+    if ranges == ((_CARET, _CARET),):
+        return _literal("^")
+    if ranges[0][0] == _CARET:
+        _, high = ranges[0]
+        rest = ((_CARET + 1, high), *ranges[1:]) if high > _CARET else ranges[1:]
+        ranges = (*rest, (_CARET, _CARET))
     written = (
         _escaped(chr(low)) if low == high else f"{_escaped(chr(low))}-{_escaped(chr(high))}" for low, high in ranges
     )
     return f"[{''.join(written)}]"
 
 
+def _is_plain(character: str) -> bool:
+    return " " <= character <= "~" or character in "\t\n\r"
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
     if character.isascii() and (character.isalnum() or character in " _{}:,"):
         return character
-    if code < 0x100:
-        return f"\\x{code:02x}"
+    if character in '"\\':
+        return f"\\{character}"
+    # Not \\x, which takes all hexadecimal digits that follow.
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

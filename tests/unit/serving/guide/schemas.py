@@ -157,7 +157,7 @@ SCHEMAS: dict[str, Any] = {
     "enum": {"enum": ["a", 1, 2.5, True, None, [1, "x"], {"k": "v"}, 'q"\\\n']},
     "enum with type": {"type": "string", "enum": ["a", "b", 3]},
     "enum of nullable": {"type": ["string", "null"], "enum": ["a", None]},
-    "const": {"const": {"a": [1, 2, "é"]}},
+    "const": {"const": {"a": [1, 2, "éa\x7f0"]}},
     "const with type": {"type": "integer", "const": 3},
     "minimum": integer(minimum=17),
     "maximum": integer(maximum=-5),
@@ -226,6 +226,7 @@ PATTERNS = [
     "a{70}",
     "(ab){20,300}",
     "日本[語人]",
+    "éa1\\tb[é0-9][\\^é][\\^-a]\\^[\\^]",
     "^(a|^b)(c|d$)$",
     "(?:^a)",
 ]

@@ -1,0 +1,137 @@
+"""Guides on the real engine: every grammar compiles, and what the model ends by itself is what was asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+from tokenizers import Tokenizer
+
+from nemotron_serving.engine import Engine, EngineRequest, Sampling, open_engine
+from nemotron_serving.guide import response_guide, tool_guide
+from nemotron_serving.host import HostOptions
+from nemotron_serving.package import Package
+from tests.unit.serving.guide.schemas import ORDER, PATTERNS, PERSON, SCHEMAS, record, string
+from tests.unit.serving.support import Deltas
+
+TEXTS_A_GUIDE = 3
+HOT = 2.0  # with no guide the model writes nonsense at this temperature
+COMPILE_S = 0.6  # 0.2 s on an idle machine
+
+
+@pytest.fixture(scope="module")
+def package(demo_package: Path) -> Package:
+    return Package.load(demo_package)
+
+
+@pytest.fixture(scope="module")
+def engine(package: Package) -> Iterator[Engine]:
+    engine = open_engine(package, HostOptions(package=package.path, kv_cache_gib=1))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def writer(engine: Engine, package: Package) -> Writer:
+    return Writer(engine, Tokenizer.from_file(str(package.tokenizer_path)))
+
+
+class Writer:
+    """Asks the engine for texts."""
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._prompt = tokenizer.encode("<|im_start|>user\nTell me more.<|im_end|>\n<|im_start|>assistant\n").ids
+        self._requests = 0
+
+    def begin(self, guide: str | None, count: int, max_tokens: int = 200) -> list[Deltas]:
+        """Ask for some texts at once, each with a seed of its own."""
+        return [self._submit(guide, seed, max_tokens) for seed in range(count)]
+
+    def finished(self, begun: list[Deltas]) -> list[str]:
+        """Those of the texts that the model ended by itself."""
+        texts = []
+        for deltas in begun:
+            last = deltas.wait(240)
+            assert last.error is None
+            if last.finish_reason == "stop":
+                texts.append(self._tokenizer.decode(deltas.ids))
+        return texts
+
+    def first_token_s(self, guide: str | None) -> float:
+        begin = time.monotonic()
+        deltas = self._submit(guide, 0, 1)
+        deltas.wait()
+        return deltas.times[0] - begin
+
+    def _submit(self, guide: str | None, seed: int, max_tokens: int) -> Deltas:
+        self._requests += 1
+        deltas = Deltas()
+        sampling = Sampling(temperature=HOT, seed=seed)
+        stop = frozenset((0, 2))
+        self._engine.submit(EngineRequest(self._requests, self._prompt, max_tokens, sampling, stop, guide), deltas)
+        return deltas
+
+
+def json_schema(schema: object) -> str | None:
+    return response_guide(json.dumps({"type": "json_schema", "json_schema": {"name": "t", "schema": schema}}))
+
+
+@pytest.fixture(scope="module")
+def begun(writer: Writer) -> dict[str, list[Deltas]]:
+    """Texts of all the tables, written side by side."""
+    schemas = {name: json_schema(schema) for name, schema in SCHEMAS.items()}
+    patterns = {pattern: response_guide(json.dumps({"type": "regex", "regex": pattern})) for pattern in PATTERNS}
+    return {name: writer.begin(guide, TEXTS_A_GUIDE) for name, guide in (schemas | patterns).items()}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_answers_validate(writer: Writer, begun: dict[str, list[Deltas]], name: str) -> None:
+    for text in writer.finished(begun[name]):
+        jsonschema.Draft202012Validator(SCHEMAS[name]).validate(json.loads(text))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_answers_match(writer: Writer, begun: dict[str, list[Deltas]], pattern: str) -> None:
+    for text in writer.finished(begun[pattern]):
+        assert re.fullmatch(pattern.replace("(?<name>", "(?P<name>"), text), repr(text)
+
+
+def test_most_answers_come_to_an_end(writer: Writer) -> None:
+    assert len(writer.finished(writer.begin(json_schema(PERSON), 6))) >= 3
+
+
+def test_a_choice_is_taken(writer: Writer) -> None:
+    choices = ["yes", "no", "日本 or naïve"]
+    texts = writer.finished(writer.begin(response_guide(json.dumps({"type": "choice", "choice": choices})), 8))
+    assert len(texts) == 8
+    assert set(texts) <= set(choices)
+
+
+def test_tool_calls_are_well_formed(writer: Writer) -> None:
+    tools = [("get_weather", {**record(city=string(maxLength=20)), "required": ["city"]}), ("save", PERSON)]
+    for text in writer.finished(writer.begin(tool_guide(tools, "<TOOLCALL>", "</TOOLCALL>", single=True), 6)):
+        (call,) = json.loads(text.removeprefix("<TOOLCALL>").removesuffix("</TOOLCALL>"))
+        jsonschema.Draft202012Validator(dict(tools)[call["name"]]).validate(call["arguments"])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        ORDER,
+        record(**{f"property_{number}": string() for number in range(350)}),
+        {"enum": [f"value number {number}" for number in range(1200)]},
+        record(**{f"p{number}": string(maxLength=number) for number in (15, 16, 17, 18)}),
+        record(**{f"p{number}": string(pattern=f"^[ -~]{{0,{number}}}$") for number in (14, 15, 16)}),
+    ],
+    ids=["order", "350 properties", "1200 values", "maxLength", "patterns"],
+)
+def test_the_largest_grammars_compile_in_time(writer: Writer, schema: object) -> None:
+    plain = writer.first_token_s(None)
+    assert writer.first_token_s(json_schema(schema)) - plain < COMPILE_S

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import jsonschema
+import pytest
+
+from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.guide import tool_guide
+from tests.unit.serving.guide.ebnf import Ebnf
+from tests.unit.serving.guide.schemas import ORDER, PERSON, TREE, record, string
+
+TOOLS: list[tuple[str, dict[str, Any]]] = [
+    ("get_weather", {**record(city=string(), unit={"enum": ["C", "F"]}), "required": ["city"]}),
+    ("now", {"type": "object", "properties": {}}),
+    ("save", ORDER),
+    ("grow", {**TREE, "description": "refers to its own definitions"}),
+    ("anything", {}),
+    ('quo"te', {"properties": {"x": {"type": "integer"}}}),
+    ("reply", {"anyOf": [PERSON, record(error=string())]}),
+]
+
+
+def calls(grammar: Ebnf, seed: int) -> list[dict[str, Any]]:
+    text = grammar.sample(random.Random(seed), depth=seed)
+    assert text.startswith("<TOOLCALL>[")
+    assert text.endswith("]</TOOLCALL>")
+    found: list[dict[str, Any]] = json.loads(text.removeprefix("<TOOLCALL>").removesuffix("</TOOLCALL>"))
+    return found
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_calls_have_a_known_name_and_arguments_by_its_schema(single: bool) -> None:
+    grammar = Ebnf(tool_guide(TOOLS, "<TOOLCALL>", "</TOOLCALL>", single=single))
+    seen, most = set(), 0
+    for seed in range(150):
+        found = calls(grammar, seed)
+        most = max(most, len(found))
+        for call in found:
+            assert list(call) == ["name", "arguments"]
+            assert isinstance(call["arguments"], dict)
+            jsonschema.Draft202012Validator(dict(TOOLS)[call["name"]]).validate(call["arguments"])
+            seen.add(call["name"])
+    assert seen == {name for name, _ in TOOLS}
+    assert (most == 1) == single
+
+
+def test_a_tool_without_parameters_is_called_with_nothing() -> None:
+    guide = tool_guide([("now", {"type": "object", "properties": {}})], "<TOOLCALL>", "</TOOLCALL>", single=True)
+    assert calls(Ebnf(guide), 1) == [{"name": "now", "arguments": {}}]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (record(a={"not": {}}), "tools[1].function.parameters.properties.a: 'not' is not supported"),
+        ({"type": "array"}, "tools[1].function.parameters: arguments are an object"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}, "tools[1].function.parameters: arguments are an"),
+        ({"anyOf": [string()]}, "tools[1].function.parameters.anyOf[0]: allows other types"),
+        (record(**{f"p{number}": string(maxLength=number) for number in range(10, 30)}), "too complex"),
+    ],
+)
+def test_parameters_that_cannot_be_honoured_are_refused_with_their_place(parameters: Any, message: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        tool_guide([TOOLS[0], ("bad", parameters)], "<TOOLCALL>", "</TOOLCALL>", single=False)
+    assert str(caught.value).startswith("tools: ")
+    assert message in str(caught.value)
