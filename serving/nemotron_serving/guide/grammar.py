@@ -6,7 +6,7 @@ counts of at most 14. The text is ASCII.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -154,10 +154,10 @@ class Grammar:
                     del open_rules[name]
         return set(open_rules)
 
-    def circular(self) -> set[str]:
-        """Names of the rules that may stand for themselves, without a character in between."""
+    def circular(self, names: Iterable[str]) -> set[str]:
+        """Those of the rules that may stand for themselves, without a character in between."""
         heads = {name: set(_heads(node)) for name, node in self._rules.items()}
-        return {name for name in heads if name in _reachable(name, heads)}
+        return {name for name in names if name in _reachable(name, heads)}
 
     def render(self, root: Node) -> str:
         """The text of the grammar, with the rule `root`.

@@ -69,7 +69,7 @@ class _Compiler:
     def compile(self) -> Node:
         node = self._node(self._root, ())
         for names, reason in (
-            (self._grammar.circular(), "refers to itself without anything around it"),
+            (self._grammar.circular(self._paths), "refers to itself without anything around it"),
             (self._grammar.endless(), "needs itself without end; make what refers to it optional"),
         ):
             for name, path in self._paths.items():
