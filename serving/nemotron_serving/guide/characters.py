@@ -56,6 +56,7 @@ def breadth(ranges: Ranges) -> float:
 
 
 DIGITS: Ranges = ((ord("0"), ord("9")),)
-NON_ASCII: Ranges = ((0xA0, 0xD7FF), (0xE000, 0x10FFFF))
+NON_ASCII: Ranges = ((0x80, 0xD7FF), (0xE000, 0x10FFFF))
+ASCII: Ranges = ((0x00, 0x7F),)
 ALPHABET: Ranges = ((0x09, 0x0A), (0x0D, 0x0D), (0x20, 0x7E), *NON_ASCII)
-"""All that is ever generated: no control characters but tab, line feed and carriage return, and no surrogates."""
+"""All that is generated: of ASCII's control characters tab, line feed and carriage return alone; no surrogates."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from nemotron_serving.guide.characters import Ranges, breadth
+from nemotron_serving.guide.characters import ASCII, NON_ASCII, Ranges, breadth, common, minus
 
 MAX_COUNT = 4096
 """Most repetitions that are counted: an upper bound above it is lowered to it."""
@@ -25,6 +25,7 @@ _GROUP = 8
 _MAX_STEPS = 14
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _CARET = ord("^")
+_FEW = 32  # characters outside ASCII that are written one by one
 _EXACT = 64  # what goes further is lowered to a multiple of 8, less 1, so that all share the single steps at the end
 
 
@@ -335,17 +336,35 @@ def _literal(text: str) -> str:
 
 
 def _class(ranges: Ranges) -> str:
-    # `^` must not come first, however it is written: it would negate.
-    if ranges == ((_CARET, _CARET),):
-        return _literal("^")
+    """A set of characters. xgrammar 0.1.25 knows ASCII alone in a class, and in a negated one all of the rest."""
+    ascii_ones = common(ranges, ASCII)
+    others = minus(ranges, ASCII)
+    if others == NON_ASCII:
+        return f"[^{_spans(minus(ASCII, ascii_ones))}]"
+    singles = [chr(code) for low, high in others for code in range(low, high + 1)] if _count(others) <= _FEW else []
+    if singles:
+        options = [_literal(character) for character in singles]
+        return f"({' | '.join([*options, _class(ascii_ones)] if ascii_ones else options)})"
     if ranges[0][0] == _CARET:
+        # Where `^` comes first it negates, however it is written.
         _, high = ranges[0]
+        if len(ranges) == 1 and high == _CARET:
+            return _literal("^")
         rest = ((_CARET + 1, high), *ranges[1:]) if high > _CARET else ranges[1:]
-        ranges = (*rest, (_CARET, _CARET))
-    written = (
-        _escaped(chr(low)) if low == high else f"{_escaped(chr(low))}-{_escaped(chr(high))}" for low, high in ranges
+        return f"[{_spans(rest)}^]"
+    return f"[{_spans(ranges)}]"
+
+
+def _spans(ranges: Ranges) -> str:
+    # Those that begin with an escape come last, for the reason in _literal.
+    ordered = sorted(ranges, key=lambda span: (not _is_plain(chr(span[0])), span))
+    return "".join(
+        _escaped(chr(low)) if low == high else f"{_escaped(chr(low))}-{_escaped(chr(high))}" for low, high in ordered
     )
-    return f"[{''.join(written)}]"
+
+
+def _count(ranges: Ranges) -> int:
+    return sum(high - low + 1 for low, high in ranges)
 
 
 def _is_plain(character: str) -> bool:

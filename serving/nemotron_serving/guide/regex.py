@@ -1,7 +1,7 @@
 r"""The part of regular expressions that Python and ECMAScript read alike, as a tree for a grammar.
 
-What is generated matches as a whole in both. Where the two differ (Unicode digits in `\d`, line ends in `.`) only
-what both accept is generated. What looks around, refers back or depends on flags is refused by name.
+What is generated matches as a whole in both. Where the two differ (`\d` beyond ASCII) only what both accept is
+generated. What looks around, refers back or depends on flags is refused by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPACE = of(" \t\n\r")
 _ANY_SPACE = union(_SPACE, ((0x09, 0x0D), (0x1C, 0x1F), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680)))
 _ANY_SPACE = union(_ANY_SPACE, ((0x2000, 0x200A), (0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F)))
 _ANY_SPACE = union(_ANY_SPACE, ((0x3000, 0x3000), (0xFEFF, 0xFEFF)))
-_DOT = minus(ALPHABET, ((0x0A, 0x0A), (0x0D, 0x0D), (0x85, 0x85), (0x2028, 0x2029)))
+_DOT = minus(ALPHABET, of("\n\r"))
 
 # By the letter: what certainly is of the kind, and what may be.
 _KINDS: dict[str, tuple[Ranges, Ranges]] = {

@@ -163,9 +163,12 @@ def _characters(text: str) -> list[str]:
 
 def _ranges(text: str) -> list[tuple[int, int]]:
     """A hyphen that is not escaped stands between the ends of a range."""
-    assert _characters(text)[0] != "^", "it negates, escaped or not"
+    if negated := text.startswith("^"):
+        text = text[1:]
+    _characters(text)
     ranges: list[tuple[int, int]] = []
     items = re.findall(r"\\(?:u....|U........|[\"\\])|[^\\]", text)
+    assert negated or _characters(items[0]) != ["^"], "it negates, escaped or not"
     while items:
         low = items.pop(0)
         assert low != "-", text
@@ -175,4 +178,13 @@ def _ranges(text: str) -> list[tuple[int, int]]:
             del items[:2]
         ranges.append((ord(_characters(low)[0]), ord(_characters(high)[0])))
     assert all(low <= high for low, high in ranges), text
-    return ranges
+    return _others(ranges) if negated else ranges
+
+
+def _others(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    others, begin = [], 0
+    for low, high in [*sorted(ranges), (0xD800, 0xDFFF), (0x110000, 0x110000)]:
+        if begin < low:
+            others.append((begin, low - 1))
+        begin = max(begin, high + 1)
+    return others
