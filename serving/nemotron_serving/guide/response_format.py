@@ -10,6 +10,7 @@ import msgspec
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.guide import json_text
 from nemotron_serving.guide.characters import ALPHABET, minus, of
+from nemotron_serving.guide.ebnf import render
 from nemotron_serving.guide.grammar import Grammar, GuideError, Node, Text, choice
 from nemotron_serving.guide.regex import parse
 from nemotron_serving.guide.schema import SchemaError, schema_node
@@ -105,7 +106,7 @@ def _free(_: Mapping[str, Any]) -> None:
 
 def _json_object(_: Mapping[str, Any]) -> str:
     grammar = Grammar()
-    return grammar.render(json_text.any_object(grammar))
+    return render(grammar, json_text.any_object(grammar))
 
 
 def _json_schema(given: Mapping[str, Any]) -> str:
@@ -122,7 +123,7 @@ def _json_schema(given: Mapping[str, Any]) -> str:
 def _of_schema(schema: Any, prefix: str) -> str:
     grammar = Grammar()
     try:
-        return grammar.render(schema_node(grammar, schema))
+        return render(grammar, schema_node(grammar, schema))
     except SchemaError as error:
         raise GuideError(f"{at_path(prefix, error.path)}: {error}") from error
     except GuideError as error:
@@ -137,7 +138,7 @@ def _regex(given: Mapping[str, Any]) -> str:
 
 def _of_regex(pattern: str) -> str:
     try:
-        return Grammar().render(parse(pattern))
+        return render(Grammar(), parse(pattern))
     except GuideError as error:
         raise GuideError(f"regex: {error}") from error
 
@@ -150,7 +151,7 @@ def _choice(given: Mapping[str, Any]) -> str:
         if not isinstance(text, str) or not text or minus(of(text), ALPHABET):
             raise GuideError(f"choice[{index}]: expected a text that is not empty and has no control characters")
     options: list[Node] = [Text(text) for text in dict.fromkeys(texts)]
-    return Grammar().render(choice(*options))
+    return render(Grammar(), choice(*options))
 
 
 _READERS: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], str | None]]] = {

@@ -7,6 +7,7 @@ from typing import Any
 
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.guide import json_text
+from nemotron_serving.guide.ebnf import render
 from nemotron_serving.guide.grammar import Grammar, GuideError, Node, Repeat, Seq, Text, choice
 from nemotron_serving.guide.response_format import at_path
 from nemotron_serving.guide.schema import SchemaError, schema_node
@@ -34,7 +35,7 @@ def tool_guide(tools: Sequence[tuple[str, Mapping[str, Any]]], open_tag: str, cl
     call = grammar.rule(choice(*(_call(grammar, index, *tool) for index, tool in enumerate(tools))))
     more: list[Node] = [] if single else [Repeat(Seq((Text(", "), call)), 0, None)]
     try:
-        return grammar.render(Seq((Text(f"{open_tag}["), call, *more, Text(f"]{close_tag}"))))
+        return render(grammar, Seq((Text(f"{open_tag}["), call, *more, Text(f"]{close_tag}"))))
     except GuideError as error:
         raise InvalidRequestError(_FIELD, f"the parameters together are {error}") from error
 
