@@ -1,7 +1,7 @@
 """The text of a grammar in xgrammar's EBNF.
 
 Only what every release of xgrammar since 0.1.25 reads in one way is written: literals, classes, groups, `|`, `*`, and
-counts of at most 14. The text is ASCII.
+counts of at most 62. The text is ASCII.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from nemotron_serving.guide.grammar import (
 _MAX_BYTES = 32 * 1024
 _MAX_COST = 50  # in scans of the whole vocabulary
 
-# Counting to n by single steps costs a scan of the vocabulary each, so longer counts go by groups of 8.
-_GROUP = 8
-_MAX_STEPS = 14
+# How a repetition is counted: in single steps up to the second number, else in groups of the first. A step costs a
+# scan of the vocabulary when the grammar is compiled; a group costs time in each token, less the longer it is. So the
+# longest that the limit above allows are taken.
+_COUNTING = ((32, 32), (16, 30), (8, 14))
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _CARET = ord("^")
 _FEW = 32  # characters outside ASCII that are written one by one
-_EXACT = 64  # what goes further is lowered to a multiple of 8, less 1, so that all share the single steps at the end
+_EXACT = 64  # what goes further is lowered to a multiple of 8, less 1, so that more of them share rules
+_ROUNDING = 8
 
 
 def render(grammar: Grammar, root: Node) -> str:
@@ -42,14 +44,28 @@ def render(grammar: Grammar, root: Node) -> str:
     Raises:
         GuideError: it is too large, or would take too long to compile.
     """
-    return _Writer(grammar.rules).write(root)
+    for group, max_steps in _COUNTING:
+        try:
+            return _Writer(grammar.rules, group, max_steps).write(root)
+        except _TooCostlyError:
+            continue
+    raise GuideError(
+        "too complex: preparing it would hold up other requests; use fewer different length limits, "
+        "patterns and formats"
+    )
+
+
+class _TooCostlyError(Exception):
+    """Compiling the grammar would take too long as it is counted."""
 
 
 class _Writer:
     """Writes the rules that the root needs, and counts what compiling them costs."""
 
-    def __init__(self, rules: dict[str, Node]) -> None:
+    def __init__(self, rules: dict[str, Node], group: int, max_steps: int) -> None:
         self._rules = rules
+        self._group_size = group
+        self._max_steps = max_steps
         self._helpers: dict[str, str] = {}  # rules of repetitions: name by text
         self._lines: dict[str, str] = {}
         self._size = 0
@@ -75,10 +91,7 @@ class _Writer:
     def _spend(self, cost: float) -> None:
         self._cost += cost
         if self._cost > _MAX_COST:
-            raise GuideError(
-                "too complex: preparing it would hold up other requests; use fewer different length limits, "
-                "patterns and formats"
-            )
+            raise _TooCostlyError
 
     def _alternatives(self, node: Node) -> str:
         return " | ".join(map(self._sequence, node.options)) if isinstance(node, Choice) else self._sequence(node)
@@ -120,23 +133,25 @@ class _Writer:
         return text, _cost(self._rules[node.name])
 
     def _exactly(self, item: str, count: int) -> str:
-        if count <= _MAX_STEPS:
+        size = self._group_size
+        if count <= self._max_steps:
             return f"{item}{{{count}}}"
-        groups = self._exactly(self._group(item), count // _GROUP)
-        return f"{groups} {item}{{{count % _GROUP}}}" if count % _GROUP else groups
+        groups = self._exactly(self._group(item), count // size)
+        return f"{groups} {item}{{{count % size}}}" if count % size else groups
 
     def _at_most(self, item: str, count: int, cost: float) -> str:
-        """Up to `count`: groups of 8, and then up to 7 to 14 single ones."""
+        """Up to `count`: groups, and then single ones, nearly two groups of them at the most."""
+        size = self._group_size
         if count > _EXACT:
-            count -= (count + 1) % _GROUP
-        steps = count if count <= _MAX_STEPS else _GROUP - 1 + (count + 1) % _GROUP
+            count -= (count + 1) % _ROUNDING
+        steps = count if count <= self._max_steps else size - 1 + (count + 1) % size
         singles = self._helper(f"{item}{{0,{steps}}}", steps * cost)
         if steps == count:
             return singles
-        return f"{self._at_most(self._group(item), (count - steps) // _GROUP, 0)} {singles}"
+        return f"{self._at_most(self._group(item), (count - steps) // size, 0)} {singles}"
 
     def _group(self, item: str) -> str:
-        return self._helper(f"{item}{{{_GROUP}}}")
+        return self._helper(f"{item}{{{self._group_size}}}")
 
     def _helper(self, body: str, cost: float = 0) -> str:
         if body not in self._helpers:
