@@ -67,6 +67,8 @@ class EngineRequest:
         stop_token_ids: Tokens that end the sequence.
         guide: Grammar of the output in xgrammar's EBNF, with a rule `root`; None leaves the output free. Needs the
             feature `guided_decoding`.
+        watched_from: Output tokens from which on the caller may abort the request after each one. An engine may give
+            it a moment for that, rather than compute a token for nobody. None: not in the normal course.
     """
 
     request_id: int
@@ -75,6 +77,7 @@ class EngineRequest:
     sampling: Sampling
     stop_token_ids: frozenset[int]
     guide: str | None = None
+    watched_from: int | None = None
 
 
 class TokenLogprob(NamedTuple):

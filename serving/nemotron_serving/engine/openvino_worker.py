@@ -32,6 +32,7 @@ from nemotron_serving.package import Package, check_engine_version
 
 _KV_BLOCK_TOKENS = 32  # block size of the CPU plugin's paged attention
 _MAX_BATCHED_TOKENS = 512  # a long prompt is processed in parts of this size, between the steps of others
+_WATCHED_PAUSE_S = 0.002  # ends with the first order; a step takes 10 ms and more
 _DEFAULT_KV_CACHE_SHARE = 0.25  # of the memory that is free at start
 _DEFAULT_KV_CACHE_MAX_GIB = 4
 _REASONS: dict[Any, EngineFinish] = {
@@ -94,6 +95,7 @@ class _Running:
     request: EngineRequest
     handle: Any = None
     prefilled: int = 0
+    emitted: int = 0
 
     def next_part(self) -> EngineRequest:
         """What to add to the pipeline next.
@@ -109,6 +111,12 @@ class _Running:
             return self.request
         part = prompt_ids[: self.prefilled]
         return EngineRequest(self.request.request_id, part, 1, Sampling(), self.request.stop_token_ids)
+
+    @property
+    def watched(self) -> bool:
+        """Whether the caller may abort the request after any token now."""
+        watched_from = self.request.watched_from
+        return watched_from is not None and self.emitted >= watched_from
 
     @property
     def prefilling(self) -> bool:
@@ -186,6 +194,7 @@ class _Loop:
             token_ids.pop()
         if reason or error:
             del self._running[running.request.request_id]
+        running.emitted += len(token_ids)
         if token_ids or reason or error:
             wanted = running.request.sampling.logprobs is not None
             # The stop token that was taken off has one as well.
@@ -197,6 +206,8 @@ class _Loop:
         result = StepResult(self._deltas, metrics.scheduled_requests, metrics.cache_usage / 100)
         self._connection.send_bytes(msgspec.msgpack.encode(result))
         self._deltas = []
+        if any(running.watched for running in self._running.values()):
+            self._connection.poll(_WATCHED_PAUSE_S)
 
 
 def _warm_up(pipeline: Any, package: Package, kv_cache_gib: int) -> int:

@@ -213,10 +213,9 @@ class Stream:
     def _close_thinking(self, text: Assembler) -> None:
         """Write the closing tag for the model, and let it answer."""
         assert self.settings.budget is not None  # noqa: S101 - _may_close has looked
-        self._abort()
         self._append(self.settings.budget.close_ids)
         text.feed(self.settings.budget.close_ids)
-        self._submit(self.new_id(), guided=True)
+        self._answer()
 
     def _begin_guided_answer(self, text: Assembler, token: int) -> None:
         """The model has closed its thinking: from here on the grammar holds.
@@ -224,7 +223,6 @@ class Stream:
         The token that completed the tag may have begun the answer as well. Then it is spelled anew up to the tag, and
         so is the space that models put between the two, for a grammar begins with the answer's first character.
         """
-        self._abort()
         begun = text.after_thinking.encode()
         if begun.strip():
             tag_end = self.vocabulary.bytes_of(token).removesuffix(begun)
@@ -235,13 +233,21 @@ class Stream:
             self._append(self.vocabulary.spell(_AFTER_CLOSE_TAG.removeprefix(begun)))
         if len(self._output_ids) >= self.settings.max_tokens:
             del self._output_ids[self.settings.max_tokens :], self._logprobs[self.settings.max_tokens :]
-            self.finish_reason = "length"
+            self.end("length")
             return
         # The text as it is now: with other tokens at its end.
         assert self.settings.output is not None  # noqa: S101 - without it there is no text to read
         self._text = Assembler(self.vocabulary, self.settings.output)
         self._text.feed(self._output_ids)
-        self._submit(self.new_id(), guided=True)
+        self._answer()
+
+    def _answer(self) -> None:
+        """Have the answer generated in place of more thinking."""
+        thinking_id = self._engine_id
+        try:
+            self._submit(self.new_id(), guided=True)
+        finally:
+            self.engine.abort(thinking_id)
 
     def _abort(self) -> None:
         if self._engine_id:
@@ -258,5 +264,10 @@ class Stream:
             sampling=msgspec.structs.replace(sampling, min_tokens=min_tokens),
             stop_token_ids=frozenset(self.settings.stop_token_ids),
             guide=self.guide if guided else None,
+            watched_from=self._watched_from(),
         )
         self.engine.submit(request, lambda delta: self.deliver(self, engine_id, delta))
+
+    def _watched_from(self) -> int | None:
+        thinks = self._text is not None and (self._text.thinking or self._text.undecided)
+        return self.settings.budget.max_tokens if self.settings.budget and thinks else None

@@ -22,6 +22,15 @@ def test_a_stream_that_was_cancelled_before_its_start_never_reaches_the_engine(t
     engine.close()
 
 
+def test_the_engine_is_told_from_where_on_the_thinking_may_be_closed(tmp_path: Path) -> None:
+    stream, engine = make_stream(tmp_path)
+    stream.start()
+    stream.accept(1, Delta(ids_of("01234")))
+    assert [request.watched_from for request in engine.requests] == [2, None]
+    assert engine.aborted == [1]
+    engine.close()
+
+
 def test_news_of_an_abandoned_phase_are_dropped(tmp_path: Path) -> None:
     stream, engine = make_stream(tmp_path)
     stream.start()
