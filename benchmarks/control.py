@@ -16,7 +16,7 @@ import tritonclient.grpc.aio as aioclient
 from tokenizers import Tokenizer
 
 from benchmarks.processes import server
-from benchmarks.streams import run_streams, tensor
+from benchmarks.streams import Input, run_streams, tensor
 from benchmarks.workload import OUTPUT_TOKENS, question
 from nemotron_serving.output.assembler import Assembler, OutputRules, ToolRules
 from nemotron_serving.output.detokenizer import Detokenizer, Vocabulary
@@ -66,7 +66,7 @@ def _phase_switch(address: str, requests: int) -> float:
 
     async def one(client: aioclient.InferenceServerClient, number: int) -> float:
         async def request() -> AsyncIterator[dict[str, Any]]:
-            values = {
+            values: dict[str, Input] = {
                 "text_input": question(number), "thinking": True, "max_thinking_tokens": _BUDGET_TOKENS,
                 "max_tokens": 64, "stream": True,
             }  # fmt: skip

@@ -16,8 +16,8 @@ PROMPT_BYTES_PER_TOKEN = 16
 NEMOTRON_CHAT_FORMAT = "nemotron"
 NEMOTRON_SAMPLING_ON = SamplingDefaults(temperature=0.6, top_p=0.95)
 NEMOTRON_SAMPLING_OFF = SamplingDefaults()
-# A checkpoint's own generation_config may name fewer.
-NEMOTRON_STOP_TOKENS = ("<|end_of_text|>", "<|eom_id|>", "<|eot_id|>")
+# All that end an output; a checkpoint's own generation_config may name fewer. TensorRT-LLM's end id is the first.
+NEMOTRON_STOP_TOKENS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
 
 
 def nemotron_thinking(*, min_answer_tokens: int) -> ThinkingPolicy:

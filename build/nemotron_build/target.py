@@ -11,9 +11,9 @@ from pathlib import Path
 
 from nemotron_build.errors import BuildError
 from nemotron_serving.errors import PackageError
-from nemotron_serving.package import ENGINE_DIR, MANIFEST, SERVING, TOKENIZER, Package
+from nemotron_serving.package import CHAT_TEMPLATE, ENGINE_DIR, MANIFEST, SERVING, TOKENIZER, Package
 
-_PACKAGE_CONTENT = {MANIFEST, SERVING, TOKENIZER, ENGINE_DIR}
+_PACKAGE_CONTENT = {MANIFEST, SERVING, TOKENIZER, CHAT_TEMPLATE, ENGINE_DIR}
 
 
 class Workplace:

@@ -4,6 +4,7 @@
       manifest.json    schema, versions, hardware, size and SHA-256 of every other file
       serving.json     chat format, thinking policy, generation defaults, limits
       tokenizer.json   Hugging Face tokenizers format
+      chat_template.jinja  only where serving.json names it as the chat format
       engine/          what the engine named in the manifest loads
 
 Nothing else passes between build and serve. `load` refuses what it does not understand; `verify_files` reads
@@ -26,6 +27,7 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 SERVING = "serving.json"
 TOKENIZER = "tokenizer.json"
+CHAT_TEMPLATE = "chat_template.jinja"
 ENGINE_DIR = "engine"
 
 _CPU_ENGINES = ("openvino", "simulated")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -104,6 +106,31 @@ class TestSuite(EngineSuite):
         together = self.run(engine, self.request(3, prompt, 12)).ids
         engine.abort(2)
         assert together[:3] == alone[:3]
+
+    def test_a_second_phase_takes_its_prompt_from_the_prefix_cache(self, engine: Engine) -> None:
+        """The answer's prompt after a thinking budget: the first phase's, what came of it, and a closing tag."""
+        took: dict[str, list[float]] = {"first": [], "second": []}
+        for number in range(3):
+            ids = [1000 + (number * 7919 + index * 31) % 40_000 for index in range(1500)]
+            begin = time.monotonic()
+            first = self.run(engine, self.request(1, ids, 4))
+            took["first"].append(first.times[0] - begin)
+            begin = time.monotonic()
+            second = self.run(engine, self.request(2, ids + first.ids + ids[:7], 4))
+            took["second"].append(second.times[0] - begin)
+        # Some ten times less: one step instead of three, of a few tokens instead of 512.
+        assert statistics.median(took["second"]) < statistics.median(took["first"]) / 3
+
+    def test_a_short_prompt_does_not_wait_for_the_long_ones_before_it(self, engine: Engine) -> None:
+        """OpenVINO processes prompts in their order; long ones go in parts, and others get in between."""
+        long = [Deltas() for _ in range(6)]
+        for number, deltas in enumerate(long, start=1):
+            ids = [1000 + (number * 104_729 + index * 37) % 40_000 for index in range(1800)]
+            engine.submit(self.request(number, ids, 2), deltas)
+        short = self.run(engine, self.request(9, [1000, 2000, 3000], 2))
+        for deltas in long:
+            deltas.wait(120)
+        assert sum(deltas.times[0] < short.times[0] for deltas in long) <= 1
 
 
 def processes() -> set[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import jsonschema
 import tritonclient.grpc.aio as aioclient
@@ -22,7 +23,7 @@ async def ask_all(address: str, cases: Sequence[tuple[str, bool]]) -> list[Answe
 
     async def ask(client: aioclient.InferenceServerClient, name: str, thinking: bool) -> Answer:
         schema = {"name": name, "schema": FIFTY_SCHEMAS[name]}
-        inputs = {
+        inputs: dict[str, Any] = {
             "text_input": f"Give me an example of a {name}.",
             "response_format": json.dumps({"type": "json_schema", "json_schema": schema}),
             "thinking": thinking,

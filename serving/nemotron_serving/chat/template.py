@@ -20,9 +20,7 @@ from nemotron_serving.chat.messages import joined
 from nemotron_serving.chat.nemotron import NemotronFormat
 from nemotron_serving.chat.sandbox import compile_template, render_template
 from nemotron_serving.errors import InvalidRequestError, PackageError
-from nemotron_serving.package import Package
-
-CHAT_TEMPLATE = "chat_template.jinja"
+from nemotron_serving.package import CHAT_TEMPLATE, Package
 
 # tokenizer.json does not say which token begins a text; these are the names that Llama-shaped models use.
 _BEGIN_NAMES = ("<|begin_of_text|>", "<s>", "<bos>", "<|startoftext|>")

@@ -152,6 +152,8 @@ class _Loop:
             elif running := self._running.pop(order.request_id, None):
                 running.handle.cancel()
                 self._cancelled = True
+                if running.watched:  # its successor is on its way
+                    self._connection.poll(_WATCHED_PAUSE_S)
 
     def _add(self, running: _Running) -> None:
         request_id = running.request.request_id

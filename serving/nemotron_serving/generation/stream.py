@@ -243,11 +243,9 @@ class Stream:
 
     def _answer(self) -> None:
         """Have the answer generated in place of more thinking."""
-        thinking_id = self._engine_id
-        try:
-            self._submit(self.new_id(), guided=True)
-        finally:
-            self.engine.abort(thinking_id)
+        # First, so that what it leaves in the prefix cache is there for the answer.
+        self._abort()
+        self._submit(self.new_id(), guided=True)
 
     def _abort(self) -> None:
         if self._engine_id:

@@ -57,7 +57,7 @@ class Executor:
         self._streams_end_id, self._keeps_stats = streams_end_id, keeps_stats
         tokens = cache.max_tokens or max_seq_len * 16
         self._tokens_per_block, self._blocks = cache.tokens_per_block, tokens // cache.tokens_per_block
-        self._block_reuse, self._prompts = cache.enable_block_reuse, set[tuple[int, ...]]()
+        self._block_reuse, self._block_prefixes = cache.enable_block_reuse, set[tuple[int, ...]]()
         self._ids = itertools.count(1)
         self._orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stats: list[dict[str, Any]] = []
@@ -68,12 +68,17 @@ class Executor:
     # The proxy.
 
     def submit(self, prompt: list[int], params: Any) -> RequestOutput:
-        cached = len(prompt) // self._tokens_per_block * self._tokens_per_block
-        reused = cached if self._block_reuse and tuple(prompt) in self._prompts else 0
-        self._prompts.add(tuple(prompt))
-        result = RequestOutput(self, next(self._ids), prompt, reused)
+        result = RequestOutput(self, next(self._ids), prompt, self._reuse(prompt))
         self._orders.put(_Sequence(result, params, self._plan(prompt, params)))
         return result
+
+    def _reuse(self, prompt: list[int]) -> int:
+        """Tokens that are in whole blocks of earlier prompts; then this one's blocks are there too."""
+        ends = range(self._tokens_per_block, len(prompt) + 1, self._tokens_per_block)
+        prefixes = [tuple(prompt[:end]) for end in ends] if self._block_reuse else []
+        reused = max((len(prefix) for prefix in prefixes if prefix in self._block_prefixes), default=0)
+        self._block_prefixes.update(prefixes)
+        return reused
 
     def abort(self, request_id: int) -> None:
         if self.is_shutdown:

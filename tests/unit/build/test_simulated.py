@@ -41,7 +41,7 @@ def test_package_is_whole_and_holds_the_options(tmp_path: Path, steps: Steps) ->
     package.verify_files()
     assert package.manifest.engine.kind == "simulated"
     assert package.manifest.engine.machine == "any"
-    assert package.serving.stop_token_ids == (1, 4, 5)
+    assert package.serving.stop_token_ids == (5, 4, 1)
     assert package.serving.chat_format == "nemotron"
     assert package.serving.thinking.system_on == "detailed thinking on"
     assert package.serving.max_tokens == 50

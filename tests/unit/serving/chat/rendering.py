@@ -11,9 +11,8 @@ from tokenizers import Tokenizer
 
 from nemotron_serving.chat.formats import ChatFormat, ChatRequest, Control, PromptPart, open_chat_format
 from nemotron_serving.chat.messages import Message, parse_messages
-from nemotron_serving.chat.template import CHAT_TEMPLATE
 from nemotron_serving.chat.tools import Tool
-from nemotron_serving.package import Package
+from nemotron_serving.package import CHAT_TEMPLATE, Package
 from tests.unit.serving.support import make_package, manifest, serving_config
 
 ON, OFF = "detailed thinking on", "detailed thinking off"

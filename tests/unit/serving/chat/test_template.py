@@ -11,9 +11,8 @@ import pytest
 from nemotron_serving.chat import sandbox
 from nemotron_serving.chat.formats import ChatFormat, Control, open_chat_format
 from nemotron_serving.chat.guard import guarded_characters
-from nemotron_serving.chat.template import CHAT_TEMPLATE
 from nemotron_serving.errors import InvalidRequestError, PackageError
-from nemotron_serving.package import Package
+from nemotron_serving.package import CHAT_TEMPLATE, Package
 from tests.llama3 import llama3_tokenizer
 from tests.unit.serving.chat.rendering import (
     LLAMA_TEMPLATE,

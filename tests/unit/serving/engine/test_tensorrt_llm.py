@@ -23,18 +23,24 @@ from nemotron_serving.engine.tensorrt_llm_library import sampling_params
 from nemotron_serving.engine.tensorrt_llm_options import TensorRTLLMOptions, clear_job_variables
 from nemotron_serving.engine.tensorrt_llm_run import Run
 from nemotron_serving.errors import EngineError, PackageError
-from nemotron_serving.host import HostOptions
+from nemotron_serving.generation.service import GenerationService
+from nemotron_serving.host import HostOptions, RuntimeDir
 from nemotron_serving.package import Package, SamplingDefaults
 from tests.fakes import importable
-from tests.fakes.packages import BUILD, checkpoint_config, engine_config, make_package
+from tests.fakes.packages import BUILD, LIMITS, checkpoint_config, engine_config, make_package
 from tests.unit.serving.engine_suite import EngineSuite
 from tests.unit.serving.support import (
     END_OF_TEXT,
     IM_END,
+    Collector,
     Deltas,
+    byte_tokenizer,
     eventually,
     ids_of,
+    serving_config,
+    settings,
     text_of,
+    vocabulary_of,
 )
 
 STOP = frozenset((IM_END, END_OF_TEXT))
@@ -489,6 +495,20 @@ def test_prompt_tokens_from_the_prefix_cache_are_counted(start: Start) -> None:
     first, again = (run(engine, prompt="0123456789" * 10) for _ in range(2))
     assert (first.all[0].cached_tokens, again.all[0].cached_tokens) == (0, 96)
     assert {delta.cached_tokens for delta in again.all[1:]} == {None}
+
+
+def test_the_answer_after_a_budget_takes_its_prompt_from_the_prefix_cache(start: Start, tmp_path: Path) -> None:
+    engine = start()
+    limits = serving_config(**LIMITS).limits
+    service = GenerationService(engine, vocabulary_of(byte_tokenizer(), tmp_path), limits, RuntimeDir(None), 1)
+    sink = Collector()
+    prompt_ids = ids_of("0123456789" * 10 + "<think>\n")
+    service.submit("", prompt_ids, settings(thinking=True, budget=(40, 4), max_tokens=120), sink)
+    last = sink.wait()
+    service.close()
+    assert last.thinking_budget_reached
+    # In whole blocks of 32 tokens. The blocks of the thinking are there when the aborted request has let go of them.
+    assert last.num_cached_tokens == len(prompt_ids) // 32 * 32
 
 
 # Refusals and errors.
