@@ -183,7 +183,7 @@ def _manifest() -> Manifest:
         created_by=f"nemotron-triton {nemotron_serving.__version__}",
         source={"what": "no model: scripts and timing in engine/simulated.json"},
         engine=EngineSpec(
-            kind="simulated", version=nemotron_serving.__version__, device="cpu", machine="any", precision="none"
+            kind="simulated", version=nemotron_serving.__version__, device="cpu", machine="any", precision="no weights"
         ),
         files={},
     )

@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 def _show_answers(client: Client, question: str) -> None:
     conversation = [{"role": "user", "content": question}]
     _show(client, "thinking off", conversation, thinking=False)
-    _show(client, "thinking on, with a budget of 24 tokens", conversation, thinking=True, max_thinking_tokens=24)
+    _show(client, "thinking on, with a budget of 6 tokens", conversation, thinking=True, max_thinking_tokens=6)
     answer_format = {"type": "json_schema", "json_schema": {"name": "city", "schema": _CITY}}
     reply = _show(client, "a JSON answer by a schema", conversation, thinking=False, response_format=answer_format)
     _write(_dim(f"[read as JSON: {json.loads(reply.content)}]") + "\n")
