@@ -32,11 +32,8 @@ from nemotron_serving.package import (
     ThinkingPolicy,
     write_package,
 )
+from tests.llama3 import WORDS
 
-_LLAMA_3_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 CONTROL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 END_OF_TEXT, IM_START, IM_END = range(3)
 
@@ -71,7 +68,7 @@ def bpe_tokenizer(*, like_llama_3: bool = False) -> Tokenizer:
     if like_llama_3:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
-                pre_tokenizers.Split(Regex(_LLAMA_3_WORDS), "isolated"),
+                pre_tokenizers.Split(Regex(WORDS), "isolated"),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
