@@ -50,9 +50,8 @@ class TritonPythonModel:
         if fields.get("stop", False):
             sink.confirm_stop(self._service.stop(request.request_id()))
             return
-        prompt_ids, settings = read_generation_request(
-            fields, self._config, len(self._vocabulary), self._engine.features
-        )
+        features = self._engine.features
+        prompt_ids, settings = read_generation_request(fields, self._config, self._vocabulary, features)
         self._service.submit(request.request_id(), prompt_ids, settings, sink)
 
     def _read_gauges(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -99,10 +100,11 @@ class Preprocessor:
     ) -> list[PromptPart]:
         policy = self._config.thinking
         prefill = policy.prefill_on if thinking else policy.prefill_off
-        if thinking and guided and not prefill:
+        parts = self._format.render(ChatRequest(messages, tools, thinking, prefill))
+        if thinking and guided and not _ends_with(parts, OPEN_TAG):
             # A guided answer begins where the thinking ends, so there has to be one.
-            prefill = _THINKING_OPEN
-        return self._format.render(ChatRequest(messages, tools, thinking, prefill))
+            parts.append(_THINKING_OPEN)
+        return parts
 
     def _raw_parts(self, fields: Mapping[str, Any]) -> list[PromptPart]:
         for name in ("messages", "thinking", "tools", "tool_choice"):
@@ -173,4 +175,5 @@ def _start(parts: list[PromptPart], thinking: bool) -> Start:
 
 
 def _ends_with(parts: list[PromptPart], tag: str) -> bool:
-    return bool(parts) and isinstance(parts[-1], str) and parts[-1].rstrip().endswith(tag)
+    texts = itertools.takewhile(lambda part: isinstance(part, str), reversed(parts))
+    return "".join(reversed([str(text) for text in texts])).rstrip().endswith(tag)

@@ -77,8 +77,8 @@ class TemplateFormat:
             raise InvalidRequestError(
                 "messages", f"the package's chat template cannot write this conversation: {reason}"
             ) from error
-        parts = self._controls.split(text)
-        return [*(guard.restore(part) if isinstance(part, str) else part for part in parts), request.prefill]
+        parts = [guard.restore(part) if isinstance(part, str) else part for part in self._controls.split(text)]
+        return [*parts, request.prefill] if request.prefill else parts
 
 
 def _messages(conversation: Conversation) -> Iterable[dict[str, Any]]:

@@ -12,6 +12,7 @@ from nemotron_serving.errors import InvalidRequestError
 
 _Mode = Literal["none", "auto", "required"]
 _MODES = get_args(_Mode)
+_MAX_TOOLS = 128  # as OpenAI has it
 _CHOICE = '"none", "auto", "required" or {"type": "function", "function": {"name": …}}'
 
 
@@ -62,13 +63,16 @@ def parse_tools(value: str) -> tuple[Tool, ...]:
     Raises:
         InvalidRequestError: not JSON, not a list of functions, a function without a name or two of one name.
     """
-    tools: list[Tool] = []
-    for number, entry in enumerate(_decode("tools", value, list[_Entry] | None, "OpenAI's tools") or ()):
+    entries = _decode("tools", value, list[_Entry] | None, "OpenAI's tools") or []
+    if len(entries) > _MAX_TOOLS:
+        raise InvalidRequestError("tools", f"{len(entries)} were given, expected at most {_MAX_TOOLS}")
+    tools: dict[str, Tool] = {}
+    for number, entry in enumerate(entries):
         tool = _tool(f"tools[{number}].function", entry.function)
-        if any(tool.name == other.name for other in tools):
+        if tool.name in tools:
             raise InvalidRequestError(f"tools[{number}].function.name", f"{tool.name!r} was given twice")
-        tools.append(tool)
-    return tuple(tools)
+        tools[tool.name] = tool
+    return tuple(tools.values())
 
 
 def parse_tool_choice(value: str, tools: tuple[Tool, ...]) -> ToolChoice:

@@ -67,8 +67,9 @@ class EngineRequest:
         stop_token_ids: Tokens that end the sequence.
         guide: Grammar of the output in xgrammar's EBNF, with a rule `root`; None leaves the output free. Needs the
             feature `guided_decoding`.
-        watched_from: Output tokens from which on the caller may abort the request after each one. An engine may give
-            it a moment for that, rather than compute a token for nobody. None: not in the normal course.
+        watched: With so many output tokens, from the first number to the second, the caller may abort the request after
+            each one. An engine may give it a moment for that, rather than compute a token for nobody. None: an abort
+            is not expected.
     """
 
     request_id: int
@@ -77,11 +78,18 @@ class EngineRequest:
     sampling: Sampling
     stop_token_ids: frozenset[int]
     guide: str | None = None
-    watched_from: int | None = None
+    watched: tuple[int, int] | None = None
+
+
+LOWEST_LOGPROB = -9999.0
+"""Stands for minus infinity, which JSON does not have; OpenAI's value for it."""
 
 
 class TokenLogprob(NamedTuple):
-    """Natural logarithm of a token's probability, and the most probable tokens in its place as (id, logarithm)."""
+    """Natural logarithm of a token's probability, and the most probable tokens in its place as (id, logarithm).
+
+    At least `LOWEST_LOGPROB`.
+    """
 
     logprob: float
     top: tuple[tuple[int, float], ...] = ()

@@ -39,7 +39,7 @@ class OpenVINOEngine:
         """
         self._callbacks: dict[int, OnDelta] = {}
         self._lock = threading.Lock()  # guards the callbacks, and that an abort is queued after its submit
-        self._orders: queue.SimpleQueue[Submit | Abort | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._closed = False
         self._scheduled, self._kv_cache_used = 0, 0.0
         self._worker, self._connection = _start_worker()
@@ -71,14 +71,15 @@ class OpenVINOEngine:
         with self._lock:
             if self._closed:
                 raise EngineError("The engine was closed, or its process has ended.")
+            order = msgspec.msgpack.encode(Submit(request))
             self._callbacks[request.request_id] = on_delta
-            self._orders.put(Submit(request))
+            self._orders.put(order)
 
     def abort(self, request_id: int) -> None:
         """See `Engine.abort`."""
         with self._lock:
             if self._callbacks.pop(request_id, None) is not None:
-                self._orders.put(Abort(request_id))
+                self._orders.put(msgspec.msgpack.encode(Abort(request_id)))
 
     def stats(self) -> EngineStats:
         """See `Engine.stats`."""
@@ -107,14 +108,13 @@ class OpenVINOEngine:
         # After the worker's end the reader has failed every request; what is still queued has nobody to wait for it.
         with contextlib.suppress(OSError):
             while (order := self._orders.get()) is not None:
-                self._connection.send_bytes(msgspec.msgpack.encode(order))
+                self._connection.send_bytes(order)
 
     def _read(self) -> None:
-        try:
+        with contextlib.suppress(EOFError, OSError):
             while True:
                 self._hand_out(msgspec.msgpack.decode(self._connection.recv_bytes(), type=StepResult))
-        except (EOFError, OSError):
-            self._fail()
+        self._fail()
 
     def _hand_out(self, result: StepResult) -> None:
         self._scheduled, self._kv_cache_used = result.scheduled, result.kv_cache_used

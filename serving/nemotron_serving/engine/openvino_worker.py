@@ -25,7 +25,7 @@ import openvino_genai
 import psutil
 from openvino_genai import py_openvino_genai
 
-from nemotron_serving.engine.base import Delta, EngineFinish, EngineRequest, Sampling, TokenLogprob
+from nemotron_serving.engine.base import LOWEST_LOGPROB, Delta, EngineFinish, EngineRequest, Sampling, TokenLogprob
 from nemotron_serving.engine.openvino_frames import ORDERS, Ready, Refused, Start, StepResult, Submit
 from nemotron_serving.errors import PackageError
 from nemotron_serving.package import Package, check_engine_version
@@ -115,8 +115,8 @@ class _Running:
     @property
     def watched(self) -> bool:
         """Whether the caller may abort the request after any token now."""
-        watched_from = self.request.watched_from
-        return watched_from is not None and self.emitted >= watched_from
+        first, last = self.request.watched or (0, -1)
+        return first <= self.emitted <= last
 
     @property
     def prefilling(self) -> bool:
@@ -160,7 +160,7 @@ class _Loop:
         self._running[request_id] = running
         try:
             running.handle = add_request(self._pipeline, running.next_part())
-        except RuntimeError as error:
+        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
             del self._running[request_id]
             self._deltas.append((request_id, Delta([], error=f"The engine refused the request: {error}")))
 
@@ -200,7 +200,8 @@ class _Loop:
         if token_ids or reason or error:
             wanted = running.request.sampling.logprobs is not None
             # The stop token that was taken off has one as well.
-            pairs = tuple(TokenLogprob(value) for value in logprobs[: len(token_ids)]) if wanted else ()
+            values = logprobs[: len(token_ids)] if wanted else []
+            pairs = tuple(TokenLogprob(max(LOWEST_LOGPROB, value)) for value in values)
             self._deltas.append((running.request.request_id, Delta(token_ids, reason, error, pairs)))
 
     def _hand_out(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from nemotron_serving.engine.base import Delta, EngineFinish, EngineRequest, OnDelta, TokenLogprob
+from nemotron_serving.engine.base import LOWEST_LOGPROB, Delta, EngineFinish, EngineRequest, OnDelta, TokenLogprob
 
 _FINISHES: dict[str | None, EngineFinish] = {"stop": "stop", "length": "length"}
 
@@ -26,7 +26,6 @@ class Run:
     result: Any = None
     started: bool = False
     _emitted: int = field(default=0, init=False)
-    _first: bool = field(default=True, init=False)
 
     def read(self, output: Any) -> Delta | None:
         """What is new in the result after a response; None if nothing is.
@@ -54,8 +53,8 @@ class Run:
             error = "TensorRT-LLM gave no log probability for an output token."
         if not (token_ids or reason or error):
             return None
-        cached_tokens = int(output.cached_tokens) if self._first else None
-        self._first, self.started = False, True
+        cached_tokens = None if self.started else int(output.cached_tokens)
+        self.started = True
         self._emitted += len(token_ids)
         return Delta(token_ids, reason, error, logprobs, cached_tokens)
 
@@ -71,8 +70,12 @@ class Run:
 def _token_logprob(token: int, entry: Any, wanted: int) -> TokenLogprob | None:
     """One position: the tokens that were most probable, by id, or the chosen one's logarithm alone."""
     if not isinstance(entry, dict):
-        return TokenLogprob(float(entry))
+        return TokenLogprob(_finite(entry))
     if token not in entry:
         return None
-    ranked = sorted(((index, float(one.logprob)) for index, one in entry.items()), key=lambda pair: -pair[1])
-    return TokenLogprob(float(entry[token].logprob), tuple(ranked[:wanted]))
+    ranked = sorted(((index, _finite(one.logprob)) for index, one in entry.items()), key=lambda pair: -pair[1])
+    return TokenLogprob(_finite(entry[token].logprob), tuple(ranked[:wanted]))
+
+
+def _finite(logprob: float) -> float:
+    return max(LOWEST_LOGPROB, float(logprob))

@@ -9,6 +9,7 @@ from nemotron_serving.errors import InvalidRequestError
 _INT32_MAX = 2**31 - 1
 _MAX_WORDS = 32  # each is looked for in every token's text, on a thread that all streams share
 _MAX_WORD_CHARACTERS = 256
+_MAX_BAD_CHARACTERS = 256  # of all bad words: an engine may make a grammar of them, in a step that all requests share
 _MAX_LOGIT_BIASES = 1024
 _LOGIT_BIAS_LIMIT = 100.0
 RANGES: dict[str, tuple[float, float]] = {
@@ -21,6 +22,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "min_tokens": (0, _INT32_MAX),
     "max_tokens": (1, _INT32_MAX),
     "max_thinking_tokens": (1, _INT32_MAX),
+    "seed": (0, 2**64 - 1),
     "timeout_ms": (1, _INT32_MAX),
     "priority": (-1000, 1000),
     "top_logprobs": (0, 20),
@@ -44,7 +46,7 @@ def check_range(field: str, value: float, rule: str | None = None) -> None:
 
 
 def check_words(field: str, words: tuple[str, ...]) -> None:
-    """Refuse more or longer stop words or bad words than can be matched in passing.
+    """Refuse more or longer stop words than can be matched in passing.
 
     Raises:
         InvalidRequestError: naming the field, what was given and the limit.
@@ -56,6 +58,20 @@ def check_words(field: str, words: tuple[str, ...]) -> None:
         raise InvalidRequestError(
             field, f"one of {longest} characters was given, expected at most {_MAX_WORD_CHARACTERS}"
         )
+
+
+def check_bad_words(field: str, words: tuple[str, ...]) -> None:
+    """Refuse bad words that an engine could not keep out, or not without holding others up.
+
+    Raises:
+        InvalidRequestError: naming the field, what was given and the limit.
+    """
+    check_words(field, words)
+    if (size := sum(map(len, words))) > _MAX_BAD_CHARACTERS:
+        raise InvalidRequestError(field, f"{size} characters were given in all, expected at most {_MAX_BAD_CHARACTERS}")
+    for word in words:
+        if not word or any(character < " " and character not in "\t\n\r" for character in word):
+            raise InvalidRequestError(field, f"{word!r} was given, expected a text without control characters")
 
 
 def check_logit_bias(field: str, biases: Mapping[int, float], vocabulary_size: int) -> None:

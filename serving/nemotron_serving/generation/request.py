@@ -14,30 +14,31 @@ from nemotron_serving.generation.checks import check_range
 from nemotron_serving.generation.sampling import resolve_priority, resolve_sampling, resolve_stop_ids
 from nemotron_serving.generation.settings import GenerationSettings, check_features, check_settings
 from nemotron_serving.guide.spec import stock_spec
+from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import SamplingDefaults, ServingConfig
 
 _GREEDY = SamplingDefaults()
 
 
 def read_generation_request(
-    fields: Mapping[str, Any], config: ServingConfig, vocabulary_size: int, features: frozenset[Feature]
+    fields: Mapping[str, Any], config: ServingConfig, vocabulary: Vocabulary, features: frozenset[Feature]
 ) -> tuple[list[int], GenerationSettings]:
     """Prompt ids and settings, from preprocessing's JSON or from NVIDIA's token-level tensors.
 
     Args:
         fields: Values by input name of the generating model; absent ones were not sent.
         config: Of the package.
-        vocabulary_size: Token ids are below it.
+        vocabulary: Of the package's tokenizer.
         features: What the engine can do.
 
     Raises:
         InvalidRequestError: naming the field, what was given and what was expected.
     """
-    prompt_ids = _prompt_ids(fields, vocabulary_size)
+    prompt_ids = _prompt_ids(fields, len(vocabulary))
     settings = (
-        _from_json(fields["request_settings"], vocabulary_size)
+        _from_json(fields["request_settings"], vocabulary)
         if "request_settings" in fields
-        else _from_tensors(fields, config, vocabulary_size)
+        else _from_tensors(fields, config, len(vocabulary))
     )
     check_features(settings, features)
     total, limit = len(prompt_ids) + settings.max_tokens, config.limits.max_seq_len
@@ -65,12 +66,12 @@ def _prompt_ids(fields: Mapping[str, Any], vocabulary_size: int) -> list[int]:
     return prompt_ids
 
 
-def _from_json(value: str, vocabulary_size: int) -> GenerationSettings:
+def _from_json(value: str, vocabulary: Vocabulary) -> GenerationSettings:
     try:
         settings = msgspec.json.decode(value, type=GenerationSettings)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise InvalidRequestError("request_settings", f"{error}; it is written by the preprocessing model") from error
-    check_settings(settings, vocabulary_size)
+    check_settings(settings, vocabulary)
     return settings
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from nemotron_serving.engine.base import Sampling
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.generation.checks import RANGES, check_logit_bias, check_range, check_words
+from nemotron_serving.generation.checks import RANGES, check_bad_words, check_logit_bias, check_range
 from nemotron_serving.package import SamplingDefaults
 
 _NUMBERS = (
@@ -49,7 +49,7 @@ def resolve_sampling(
         # NVIDIA's clients send 0 for "not set".
         values["top_p"] = 1.0
     bad_words = tuple(filter(None, given.get("bad_words", ())))
-    check_words("bad_words", bad_words)
+    check_bad_words("bad_words", bad_words)
     logit_bias = _logit_bias(given)
     check_logit_bias("logit_bias", logit_bias, vocabulary_size)
     return Sampling(bad_words=bad_words, logit_bias=logit_bias, logprobs=_logprobs(given), **values)

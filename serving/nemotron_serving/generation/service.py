@@ -83,9 +83,12 @@ class GenerationService:
 
         Raises:
             UnavailableError: too many in flight, or shutting down.
+            InvalidRequestError: a guide that no grammar can be made of.
         """
         if self._closed or self._runtime_dir.draining():
             raise UnavailableError("This server is shutting down and takes no new requests; try another one.")
+        with self._lock:  # before any work is done for a request that has no place
+            self._check_capacity(client_id)
         stream = Stream(
             stream_id=next(self._ids),
             client_id=client_id,
@@ -100,11 +103,7 @@ class GenerationService:
             deliver=self._deliver,
         )
         with self._lock:
-            if len(self._streams) >= self._capacity:
-                self._stops.finished(client_id)
-                raise UnavailableError(
-                    f"This server has {len(self._streams)} requests in flight, which is its limit; try again later."
-                )
+            self._check_capacity(client_id)
             self._streams[stream.stream_id] = stream
             stopped = self._stops.take(client_id)
         self._events.put(functools.partial(self._end, stream, "cancelled") if stopped else lambda: self._queue(stream))
@@ -136,6 +135,13 @@ class GenerationService:
         self._closed = True
         self._events.put(self._end_all)
         self._pump.join()
+
+    def _check_capacity(self, client_id: str) -> None:
+        if len(self._streams) >= self._capacity:
+            self._stops.finished(client_id)
+            raise UnavailableError(
+                f"This server has {len(self._streams)} requests in flight, which is its limit; try again later."
+            )
 
     def _run(self) -> None:
         while True:

@@ -10,9 +10,11 @@ import msgspec
 
 from nemotron_serving.engine.base import Feature, Sampling
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.generation.checks import RANGES, check_logit_bias, check_range, check_words
-from nemotron_serving.guide.spec import ForcedCalls, GuideSpec
+from nemotron_serving.generation.checks import RANGES, check_bad_words, check_logit_bias, check_range, check_words
+from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, StockGuide
 from nemotron_serving.output.assembler import OutputRules
+from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.output.reasoning import CLOSE_TAG
 
 
 class ThinkingBudget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,10 +66,14 @@ def check_features(settings: GenerationSettings, features: frozenset[Feature]) -
         InvalidRequestError: naming the field that asks for it.
     """
     sampling = settings.sampling
-    forced_call = isinstance(settings.guide, ForcedCalls)
+    guide = "response_format"
+    if isinstance(settings.guide, ForcedCalls):
+        guide = "tool_choice"
+    elif isinstance(settings.guide, StockGuide):
+        guide = "guided_decoding_guide_type"
     asked: tuple[tuple[str, Feature, bool], ...] = (
         ("repetition_penalty, presence_penalty or frequency_penalty", "penalties", sampling.has_penalties),
-        ("tool_choice" if forced_call else "response_format", "guided_decoding", settings.guide is not None),
+        (guide, "guided_decoding", settings.guide is not None),
         ("bad_words", "bad_words", bool(sampling.bad_words)),
         ("logit_bias", "logit_bias", bool(sampling.logit_bias)),
         ("return_log_probs", "logprobs", sampling.logprobs is not None),
@@ -80,19 +86,21 @@ def check_features(settings: GenerationSettings, features: frozenset[Feature]) -
             )
 
 
-def check_settings(settings: GenerationSettings, vocabulary_size: int) -> None:
-    """Refuse settings that preprocessing would not have written.
+def check_settings(settings: GenerationSettings, vocabulary: Vocabulary) -> None:
+    """Refuse settings that could do harm: whoever calls the generating model itself may write what it likes.
 
     Raises:
         InvalidRequestError: naming `request_settings` and what is wrong in it.
     """
+    vocabulary_size = len(vocabulary)
     check_range("request_settings", settings.max_tokens, rule="max_tokens")
     check_range("request_settings", settings.timeout_ms, rule="timeout_ms")
     for field in Sampling.__struct_fields__:
-        if field in RANGES:
-            check_range("request_settings", getattr(settings.sampling, field), rule=field)
+        value = getattr(settings.sampling, field)
+        if field in RANGES and value is not None:
+            check_range("request_settings", value, rule=field)
     check_range("request_settings", settings.priority, rule="priority")
-    check_words("request_settings", settings.sampling.bad_words)
+    check_bad_words("request_settings", settings.sampling.bad_words)
     check_logit_bias("request_settings", settings.sampling.logit_bias, vocabulary_size)
     if settings.sampling.logprobs is not None:
         check_range("request_settings", settings.sampling.logprobs, rule="top_logprobs")
@@ -104,5 +112,8 @@ def check_settings(settings: GenerationSettings, vocabulary_size: int) -> None:
     ids = settings.stop_token_ids + (budget.close_ids if budget else ())
     if not settings.stop_token_ids or not all(0 <= index < vocabulary_size for index in ids):
         raise InvalidRequestError("request_settings", f"token ids {list(ids)}, expected stop ids of the vocabulary")
-    if budget and (budget.max_tokens < 1 or budget.grace_tokens < 0 or not budget.close_ids):
-        raise InvalidRequestError("request_settings", "a thinking budget without tokens or closing tag")
+    if budget:
+        check_range("request_settings", budget.max_tokens, rule="max_thinking_tokens")
+        check_range("request_settings", budget.grace_tokens, rule="min_tokens")
+        if CLOSE_TAG not in vocabulary.decode(budget.close_ids):
+            raise InvalidRequestError("request_settings", "a thinking budget that does not close the thinking")

@@ -57,7 +57,6 @@ class Stream:
     begun: bool = False
     _key: str = field(default_factory=lambda: secrets.token_hex(8))
     _engine_id: int = 0
-    _guided: bool = False
     _output_ids: list[int] = field(default_factory=list)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
     _cum_log_prob: float = 0.0
@@ -88,13 +87,11 @@ class Stream:
         return self.finished or self._sent < len(self._output_ids)
 
     def start(self) -> None:
-        """Submit to the engine, unless the request has ended already.
+        """Submit to the engine.
 
         Raises:
             EngineError: the engine takes no requests.
         """
-        if self.finished:  # cancelled before its turn came
-            return
         rules = self.settings.output
         if rules is not None and (self.settings.budget or self.guide or rules.stop_words):
             self._text = Assembler(self.vocabulary, rules)
@@ -262,10 +259,12 @@ class Stream:
             sampling=msgspec.structs.replace(sampling, min_tokens=min_tokens),
             stop_token_ids=frozenset(self.settings.stop_token_ids),
             guide=self.guide if guided else None,
-            watched_from=self._watched_from(),
+            watched=self._watched(),
         )
         self.engine.submit(request, lambda delta: self.deliver(self, engine_id, delta))
 
-    def _watched_from(self) -> int | None:
-        thinks = self._text is not None and (self._text.thinking or self._text.undecided)
-        return self.settings.budget.max_tokens if self.settings.budget and thinks else None
+    def _watched(self) -> tuple[int, int] | None:
+        budget = self.settings.budget
+        if budget is None or self._text is None or not (self._text.thinking or self._text.undecided):
+            return None
+        return budget.max_tokens, budget.max_tokens + budget.grace_tokens + _MAX_CHARACTER_TOKENS

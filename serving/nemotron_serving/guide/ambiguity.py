@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from functools import reduce
 
-from nemotron_serving.guide.characters import Ranges, breadth, common, of, union
+from nemotron_serving.guide.characters import Ranges, breadth, common, of, size_of, union
 from nemotron_serving.guide.grammar import MAX_COUNT, Chars, Choice, Node, Repeat, Seq, Text
 
 _LITERAL_COST = 0.1  # few tokens begin with a given character
@@ -84,7 +84,7 @@ def _one_of(options: list[_Facts]) -> _Facts:
     characters = union(*(option.characters for option in options))
     nullable = any(option.nullable for option in options)
     # Disjoint beginnings: together they have as many characters as one by one.
-    certain = _size(first) == sum(_size(option.first) for option in options)
+    certain = size_of(first) == sum(size_of(option.first) for option in options)
     further = union(*(option.further for option in options), first if nullable else ())
     at_once = (max if certain else sum)([option.at_once for option in options])
     endless = any(option.endless for option in options)
@@ -106,7 +106,3 @@ def _repeated(item: _Facts, low: int, high: int | None, *, group: bool) -> _Fact
         item.at_once if certain else math.inf,
         endless,
     )
-
-
-def _size(ranges: Ranges) -> int:
-    return sum(high - low + 1 for low, high in ranges)

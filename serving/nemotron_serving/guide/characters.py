@@ -23,15 +23,21 @@ def union(*sets: Ranges) -> Ranges:
 
 
 def minus(ranges: Ranges, removed: Ranges) -> Ranges:
-    """Characters of the first set that are not in the second."""
-    left = list(ranges)
-    for low, high in removed:
-        left = [
-            part
-            for begin, end in left
-            for part in ((begin, min(end, low - 1)), (max(begin, high + 1), end))
-            if part[0] <= part[1]
-        ]
+    """Characters of the first set that are not in the second: one walk along both."""
+    left: list[tuple[int, int]] = []
+    place = 0
+    for first, last in ranges:
+        while place < len(removed) and removed[place][1] < first:
+            place += 1
+        begin, at = first, place
+        while at < len(removed) and removed[at][0] <= last:
+            low, high = removed[at]
+            if begin < low:
+                left.append((begin, low - 1))
+            begin = high + 1
+            at += 1
+        if begin <= last:
+            left.append((begin, last))
     return tuple(left)
 
 
@@ -43,6 +49,11 @@ def common(first: Ranges, second: Ranges) -> Ranges:
 def of(characters: Iterable[str]) -> Ranges:
     """The set of these characters."""
     return union(*(((ord(character), ord(character)),) for character in characters))
+
+
+def size_of(ranges: Ranges) -> int:
+    """How many characters there are in the set."""
+    return sum(high - low + 1 for low, high in ranges)
 
 
 def breadth(ranges: Ranges) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nemotron_serving.guide.characters import ASCII, NON_ASCII, Ranges, breadth, common, minus
+from nemotron_serving.guide.characters import ASCII, NON_ASCII, Ranges, breadth, common, minus, size_of
 from nemotron_serving.guide.grammar import (
     EMPTY,
     MAX_COUNT,
@@ -197,7 +197,7 @@ def _class(ranges: Ranges) -> str:
     others = minus(ranges, ASCII)
     if others == NON_ASCII:
         return f"[^{_spans(minus(ASCII, ascii_ones))}]"
-    singles = [chr(code) for low, high in others for code in range(low, high + 1)] if _count(others) <= _FEW else []
+    singles = [chr(code) for low, high in others for code in range(low, high + 1)] if size_of(others) <= _FEW else []
     if singles:
         options = [_literal(character) for character in singles]
         return f"({' | '.join([*options, _class(ascii_ones)] if ascii_ones else options)})"
@@ -217,10 +217,6 @@ def _spans(ranges: Ranges) -> str:
     return "".join(
         _escaped(chr(low)) if low == high else f"{_escaped(chr(low))}-{_escaped(chr(high))}" for low, high in ordered
     )
-
-
-def _count(ranges: Ranges) -> int:
-    return sum(high - low + 1 for low, high in ranges)
 
 
 def _is_plain(character: str) -> bool:

@@ -15,7 +15,7 @@ from nemotron_serving.guide.grammar import Grammar, GuideError, Node, Text, choi
 from nemotron_serving.guide.regex import parse
 from nemotron_serving.guide.schema import SchemaError, schema_node
 
-MAX_INPUT_BYTES = 32 * 1024
+_MAX_INPUT_BYTES = 32 * 1024
 _MAX_CHOICES = 1000
 
 _FIELD = "response_format"
@@ -37,6 +37,7 @@ def response_guide(response_format: str) -> str | None:
     Raises:
         InvalidRequestError: what is wrong or not supported, and where.
     """
+    check_size(_FIELD, response_format)
     given = _decode(_FIELD, response_format)
     if not isinstance(given, dict) or given.get("type") not in list(_READERS):
         expected = ", ".join(f'"{name}"' for name in _READERS)
@@ -63,6 +64,7 @@ def stock_guide(guide_type: str, guide: str) -> str | None:
     Raises:
         InvalidRequestError: what is wrong or not supported, and where.
     """
+    check_size(_STOCK_GUIDE, guide)
     if not guide_type:
         if guide:
             raise InvalidRequestError(_STOCK_TYPE, f"missing, expected one of {', '.join(_STOCK_TYPES)}")
@@ -77,6 +79,8 @@ def stock_guide(guide_type: str, guide: str) -> str | None:
         raise InvalidRequestError(_STOCK_TYPE, f"{guide_type!r} was given, expected one of {', '.join(_STOCK_TYPES)}")
     try:
         if guide_type == "json":
+            if guide:
+                raise GuideError("the type json takes none; leave it out, or send the type json_schema")
             return _json_object({})
         if guide_type == "json_schema":
             return _of_schema(_decode(_STOCK_GUIDE, guide), "schema")
@@ -90,10 +94,18 @@ def at_path(prefix: str, path: tuple[str | int, ...]) -> str:
     return prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
 
 
+def check_size(field: str, *texts: str) -> None:
+    """Refuse more than can be turned into a grammar in passing.
+
+    Raises:
+        InvalidRequestError: with the size and the limit.
+    """
+    size = sum(len(text.encode(errors="replace")) for text in texts)
+    if size > _MAX_INPUT_BYTES:
+        raise InvalidRequestError(field, f"{size} bytes were given, a form may have {_MAX_INPUT_BYTES}")
+
+
 def _decode(field: str, text: str) -> Any:
-    size = len(text.encode(errors="replace"))
-    if size > MAX_INPUT_BYTES:
-        raise InvalidRequestError(field, f"{size} bytes were given, expected at most {MAX_INPUT_BYTES}")
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -25,7 +25,7 @@ from nemotron_serving.guide.schema_kinds import (
 )
 
 _MAX_DEPTH = 64
-_MAX_ONE_OF = 64  # each is compared with each
+_MAX_ONE_OF = 24  # each is compared with each
 
 
 class SchemaError(GuideError):

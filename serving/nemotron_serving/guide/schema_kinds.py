@@ -153,4 +153,5 @@ def _required_properties(schema: Any, root: Any) -> dict[str, Any]:
     properties, required = schema.get("properties", {}), schema.get("required", [])
     if not isinstance(properties, dict) or not isinstance(required, list):
         return {}
-    return {name: value for name, value in properties.items() if name in required}
+    names = {name for name in required if isinstance(name, str)}
+    return {name: value for name, value in properties.items() if name in names}

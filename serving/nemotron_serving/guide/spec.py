@@ -1,7 +1,7 @@
 """What a request says about the form of its answer, as the models pass it on.
 
-The grammar itself is made where it is used: a grammar that the engine's library cannot read may cost it its life, so
-none is taken from outside.
+It is passed on as the caller wrote it, and the grammar is made where it is used: one that the engine's library cannot
+read may cost it its life, so no finished grammar is taken from anywhere.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ForcedCalls(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=T
 
     def grammar(self) -> str | None:
         """See `ResponseFormat.grammar`."""
-        return _tool_guide(self.tools, self.open_tag, self.close_tag, self.single)
+        return _tool_guide(self.tools, self.open_tag, self.close_tag, single=self.single)
 
 
 def stock_spec(fields: Mapping[str, Any]) -> StockGuide | None:
@@ -74,9 +74,4 @@ GuideSpec = ResponseFormat | StockGuide | ForcedCalls
 
 _response_guide = functools.lru_cache(_CACHED_GRAMMARS)(response_guide)
 _stock_guide = functools.lru_cache(_CACHED_GRAMMARS)(stock_guide)
-
-
-@functools.lru_cache(_CACHED_GRAMMARS)
-def _tool_guide(tools: tuple[tuple[str, str], ...], open_tag: str, close_tag: str, single: bool) -> str:
-    parsed: list[tuple[str, Any]] = [(name, msgspec.json.decode(parameters)) for name, parameters in tools]
-    return tool_guide(parsed, open_tag, close_tag, single=single)
+_tool_guide = functools.lru_cache(_CACHED_GRAMMARS)(tool_guide)

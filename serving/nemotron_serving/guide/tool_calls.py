@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.guide import json_text
 from nemotron_serving.guide.ebnf import render
 from nemotron_serving.guide.grammar import Grammar, GuideError, Node, Repeat, Seq, Text, choice
-from nemotron_serving.guide.response_format import at_path
+from nemotron_serving.guide.response_format import at_path, check_size
 from nemotron_serving.guide.schema import SchemaError, schema_node
 from nemotron_serving.guide.schema_kinds import kinds
 
 _FIELD = "tools"
 
 
-def tool_guide(tools: Sequence[tuple[str, Mapping[str, Any]]], open_tag: str, close_tag: str, *, single: bool) -> str:
+def tool_guide(tools: Sequence[tuple[str, str]], open_tag: str, close_tag: str, *, single: bool) -> str:
     """The grammar of a list of tool calls between its tags.
 
     Args:
-        tools: Name and schema of the parameters of each tool that may be called.
+        tools: Name and schema of the parameters, as JSON, of each tool that may be called.
         open_tag: What the model writes before the list.
         close_tag: What it writes after it.
         single: Exactly one call, rather than one or more.
@@ -31,6 +33,9 @@ def tool_guide(tools: Sequence[tuple[str, Mapping[str, Any]]], open_tag: str, cl
     Raises:
         InvalidRequestError: parameters that are wrong or not supported, and where.
     """
+    if not tools or not open_tag or not close_tag:
+        raise InvalidRequestError(_FIELD, "a call of one of no tools, or without tags")
+    check_size(_FIELD, open_tag, close_tag, *(text for tool in tools for text in tool))
     grammar = Grammar()
     call = grammar.rule(choice(*(_call(grammar, index, *tool) for index, tool in enumerate(tools))))
     more: list[Node] = [] if single else [Repeat(Seq((Text(", "), call)), 0, None)]
@@ -40,9 +45,9 @@ def tool_guide(tools: Sequence[tuple[str, Mapping[str, Any]]], open_tag: str, cl
         raise InvalidRequestError(_FIELD, f"the parameters together are {error}") from error
 
 
-def _call(grammar: Grammar, index: int, name: str, parameters: Mapping[str, Any]) -> Node:
+def _call(grammar: Grammar, index: int, name: str, parameters: str) -> Node:
     place = f"tools[{index}].function.parameters"
-    schema = dict(parameters)
+    schema = _schema(place, parameters)
     try:
         if not schema.keys() & {"type", "$ref", "allOf"}:
             schema["type"] = "object"
@@ -54,3 +59,10 @@ def _call(grammar: Grammar, index: int, name: str, parameters: Mapping[str, Any]
     except GuideError as error:
         raise InvalidRequestError(_FIELD, f"{place}: {error}") from error
     return json_text.record(grammar, [("name", json_text.literal(name), True), ("arguments", arguments, True)])
+
+
+def _schema(place: str, parameters: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(parameters, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidRequestError(_FIELD, f"{place}: {error}. Expected a JSON schema.") from error

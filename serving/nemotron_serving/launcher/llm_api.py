@@ -81,7 +81,7 @@ def differences(recorded: RecordedObject) -> list[Difference]:
     """What the installed object lacks, or has of another type."""
     try:
         found = _members(recorded, _find(recorded.at))
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         return [Difference(f"is not there: {error}", breaks=True)]
     return [
         difference for name, kind in recorded.members.items() if (difference := _compare(name, kind, found)) is not None
@@ -89,8 +89,14 @@ def differences(recorded: RecordedObject) -> list[Difference]:
 
 
 def canonical_type(text: str) -> str:
-    """A type annotation without what makes two spellings of one type differ."""
-    return _canonical(ast.parse(text, mode="eval").body)
+    """A type annotation without what makes two spellings of one type differ.
+
+    One that is no expression, as some values of an enum are shown, stays as it is.
+    """
+    try:
+        return _canonical(ast.parse(text, mode="eval").body)
+    except SyntaxError:
+        return text
 
 
 def _compare(name: str, kind: str, found: dict[str, Any]) -> Difference | None:

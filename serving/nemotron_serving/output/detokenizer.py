@@ -60,7 +60,7 @@ class Vocabulary:
         return b"".join(map(self.bytes_of, ids)).decode("utf-8", errors="replace")
 
     def spell(self, data: bytes) -> list[int]:
-        """Token ids of these bytes: the one token that is just that, else one for each byte."""
+        """Token ids of these bytes: the one token that is just that, else one for each byte. Never a special token."""
         whole = self._id_of_bytes.get(data)
         if whole is not None:
             return [whole]
@@ -70,7 +70,8 @@ class Vocabulary:
     def _id_of_bytes(self) -> dict[bytes, int]:
         ids: dict[bytes, int] = {}
         for index, data in enumerate(self.token_bytes):
-            ids.setdefault(data, index)
+            if data:
+                ids.setdefault(data, index)
         return ids
 
     def bytes_of(self, index: int) -> bytes:

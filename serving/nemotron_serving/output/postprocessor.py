@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from nemotron_serving.engine.base import TokenLogprob
 from nemotron_serving.errors import EngineError, InvalidRequestError
 from nemotron_serving.output.assembler import Assembler, OutputDelta, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
-
-TokenLogprobs = tuple[float, tuple[tuple[int, float], ...]]
-"""The natural log probability of the chosen token, and those of the most likely tokens by id."""
 
 
 class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,7 +30,7 @@ class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     finish_reason: str = ""
     error: str = ""
     thinking_budget_reached: bool = False
-    logprobs: tuple[TokenLogprobs, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class TextDelta(NamedTuple):
@@ -107,7 +105,7 @@ class Postprocessor:
             self._streams[event.stream_key] = Assembler(self._vocabulary, event.begins)
         return event
 
-    def _logprobs_json(self, token_ids: Sequence[int], logprobs: tuple[TokenLogprobs, ...]) -> str:
+    def _logprobs_json(self, token_ids: Sequence[int], logprobs: tuple[TokenLogprob, ...]) -> str:
         if len(logprobs) != len(token_ids):
             raise InvalidRequestError("stream_event", f"{len(logprobs)} logprobs for {len(token_ids)} tokens")
         entries = [

@@ -15,7 +15,7 @@ from nemotron_serving.errors import InvalidRequestError, PackageError
 from nemotron_serving.generation.settings import ThinkingBudget
 from nemotron_serving.guide.spec import ForcedCalls, ResponseFormat, StockGuide
 from nemotron_serving.output.assembler import OutputRules, ToolRules
-from nemotron_serving.package import Package
+from nemotron_serving.package import CHAT_TEMPLATE, Package, write_package
 from tests.unit.serving.support import (
     CLOSE_IDS,
     END_OF_TEXT,
@@ -374,3 +374,19 @@ def test_what_else_a_request_may_ask_for(preprocessor: Preprocessor) -> None:
     assert settings.sampling.logprobs == 3
     assert (settings.priority, settings.repetition_guard) == (2, True)
     assert preprocessor.prepare({**HI, "return_log_probs": True})[1].sampling.logprobs == 0
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_a_template_that_opens_or_closes_the_think_block_itself_is_recognised(tmp_path: Path, thinking: bool) -> None:
+    source = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}<|im_start|>assistant\n"
+        "<think>\n{% if not thinking %}</think>{% endif %}"
+    )
+    package = make_package(tmp_path / "package")
+    (package.path / CHAT_TEMPLATE).write_text(source)
+    serving = serving_config(chat_format="template", prefill_on="", default_system_prompt="")
+    preprocessor = Preprocessor(write_package(package.path, package.manifest, serving))
+    for form in ({}, {"response_format": JSON_OBJECT}):
+        ids, settings = preprocessor.prepare({**HI, "thinking": thinking, **form})
+        assert settings.output == OutputRules("thinking" if thinking else "closed")
+        assert text_of(ids.tolist()).count("<think>") == 1

@@ -103,3 +103,10 @@ def test_a_call_cannot_be_required_without_tools(value: str) -> None:
         parse_tool_choice(value, ())
     assert parse_tool_choice("none", ()) == ToolChoice("none")
     assert parse_tool_choice("auto", ()) == ToolChoice("auto")
+
+
+def test_no_more_tools_than_a_model_could_choose_from() -> None:
+    functions = [{"type": "function", "function": {"name": f"f{number}"}} for number in range(129)]
+    assert len(parse_tools(json.dumps(functions[:128]))) == 128
+    with pytest.raises(InvalidRequestError, match=r"^tools: 129 were given, expected at most 128"):
+        parse_tools(json.dumps(functions))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,9 +14,18 @@ from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.request import read_generation_request
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.guide.spec import StockGuide
-from tests.unit.serving.support import END_OF_TEXT, IM_END, serving_config, settings
+from tests.unit.serving.support import (
+    END_OF_TEXT,
+    IM_END,
+    byte_tokenizer,
+    ids_of,
+    serving_config,
+    settings,
+    vocabulary_of,
+)
 
-VOCABULARY_SIZE = 259
+with tempfile.TemporaryDirectory() as directory:
+    VOCABULARY = vocabulary_of(byte_tokenizer(), Path(directory))
 CONFIG = serving_config(max_seq_len=1024)
 FEATURES: frozenset[Feature] = frozenset(("guided_decoding", "logit_bias", "logprobs"))
 
@@ -22,7 +33,7 @@ FEATURES: frozenset[Feature] = frozenset(("guided_decoding", "logit_bias", "logp
 def read(features: frozenset[Feature] = FEATURES, **fields: Any) -> tuple[list[int], GenerationSettings]:
     if "input_ids" in fields:
         fields["input_ids"] = np.array(fields["input_ids"], np.int32)
-    return read_generation_request(fields, CONFIG, VOCABULARY_SIZE, features)
+    return read_generation_request(fields, CONFIG, VOCABULARY, features)
 
 
 def as_json(**changes: Any) -> str:
@@ -88,6 +99,41 @@ def test_prompt_and_output_may_fill_the_sequence_exactly() -> None:
     assert read(input_ids=IDS, request_output_len=1021)[1].max_tokens == 1021
 
 
+BUDGET = {"max_tokens": 8, "grace_tokens": 3, "close_ids": ids_of("</think>")}
+NO_TOOLS = {"type": "ForcedCalls", "tools": [], "open_tag": "<a>", "close_tag": "</a>", "single": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampling": {"seed": -1}}, "-1 was given, expected 0 to 18446744073709551615"),
+        ({"sampling": {"seed": 2**70}}, "expected 0 to|JSON|[Ii]nteger"),
+        ({"sampling": {"bad_words": [""]}}, "'' was given, expected a text without control"),
+        ({"sampling": {"bad_words": ["a\0b"]}}, r"'a\\x00b' was given"),
+        ({"sampling": {"bad_words": ["x" * 200, "y" * 57]}}, "257 characters were given in all, expected at most 256"),
+        ({"sampling": {"logprobs": 21}}, "21 was given, expected 0 to 20"),
+        ({"sampling": {"logit_bias": {"7": 1000}}}, "1000.0 was given"),
+        ({"budget": {**BUDGET, "max_tokens": 0}}, "0 was given"),
+        ({"budget": {**BUDGET, "max_tokens": 2**40}}, "1099511627776 was given"),
+        ({"budget": {**BUDGET, "grace_tokens": -1}}, "-1 was given"),
+        ({"budget": {**BUDGET, "close_ids": ids_of("</thin")}}, "a thinking budget that does not close the thinking"),
+        ({"budget": {**BUDGET, "close_ids": []}}, "a thinking budget that does not close the thinking"),
+    ],
+    ids=str,
+)
+def test_settings_that_could_do_harm_are_refused(changes: dict[str, Any], message: str) -> None:
+    features: frozenset[Feature] = FEATURES | {"bad_words", "top_logprobs"}
+    with pytest.raises(InvalidRequestError, match=f"^request_settings: .*({message})"):
+        read(features, input_ids=IDS, request_settings=as_json(**changes))
+
+
+def test_a_call_of_no_tool_is_refused_before_it_reaches_an_engine() -> None:
+    _, given = read(input_ids=IDS, request_settings=as_json(guide=NO_TOOLS))
+    assert given.guide is not None
+    with pytest.raises(InvalidRequestError, match=r"^tools: "):
+        given.guide.grammar()
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -140,6 +186,15 @@ def test_prompt_and_output_may_fill_the_sequence_exactly() -> None:
         (
             {"input_ids": IDS, "request_output_len": 5, "presence_penalty": 0.5},
             "repetition_penalty, presence_penalty or",
+        ),
+        (
+            {
+                "input_ids": IDS,
+                "request_output_len": 5,
+                "guided_decoding_guide_type": "json",
+                "features": frozenset(),
+            },
+            "guided_decoding_guide_type: the engine of this package has no guided decoding",
         ),
         (
             {"input_ids": IDS, "request_settings": as_json(sampling={"bad_words": ["x"]})},

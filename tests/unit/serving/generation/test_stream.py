@@ -13,20 +13,11 @@ from nemotron_serving.output.reasoning import Start
 from tests.unit.serving.support import Collector, RecordingEngine, ids_of, make_package, settings, text_of
 
 
-def test_a_stream_that_was_cancelled_before_its_start_never_reaches_the_engine(tmp_path: Path) -> None:
-    stream, engine = make_stream(tmp_path)
-    stream.end("cancelled")
-    stream.start()
-    assert engine.requests == []
-    assert stream.finish_reason == "cancelled"
-    engine.close()
-
-
 def test_the_engine_is_told_from_where_on_the_thinking_may_be_closed(tmp_path: Path) -> None:
     stream, engine = make_stream(tmp_path)
     stream.start()
     stream.accept(1, Delta(ids_of("01234")))
-    assert [request.watched_from for request in engine.requests] == [2, None]
+    assert [request.watched for request in engine.requests] == [(2, 6), None]
     assert engine.aborted == [1]
     engine.close()
 
@@ -111,7 +102,13 @@ def test_a_token_that_ends_the_tag_and_begins_the_answer_is_spelled_anew(
     stream.start()
     for number in range(len(pieces)):
         stream.accept(1, Delta([first_new + number], logprobs=(TokenLogprob(-1.0),)))
+    assert engine.requests[1].prompt_ids[: len(pieces) + 1] == [
+        *ids_of("Hi"),
+        *range(first_new, first_new + len(pieces) - 1),
+    ]
     assert stream.vocabulary.decode(engine.requests[1].prompt_ids) == "Hi" + sent
+    # Special tokens have no text: none may have got in.
+    assert not set(stream.vocabulary.special_ids.values()) & set(engine.requests[1].prompt_ids)
     [response] = stream.take_responses()
     assert stream.vocabulary.decode(response.token_ids) == sent
     assert len(response.logprobs) == len(response.token_ids)

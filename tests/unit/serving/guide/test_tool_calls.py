@@ -23,6 +23,13 @@ TOOLS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+def guide(*tools: tuple[str, Any], single: bool = False) -> str:
+    """The grammar for these tools, whose schemas are passed on as JSON."""
+    return tool_guide(
+        [(name, json.dumps(schema)) for name, schema in tools], "<TOOLCALL>", "</TOOLCALL>", single=single
+    )
+
+
 def calls(grammar: Ebnf, seed: int) -> list[dict[str, Any]]:
     text = grammar.sample(random.Random(seed), depth=seed)
     assert text.startswith("<TOOLCALL>[")
@@ -33,7 +40,7 @@ def calls(grammar: Ebnf, seed: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("single", [True, False])
 def test_calls_have_a_known_name_and_arguments_by_its_schema(single: bool) -> None:
-    grammar = Ebnf(tool_guide(TOOLS, "<TOOLCALL>", "</TOOLCALL>", single=single))
+    grammar = Ebnf(guide(*TOOLS, single=single))
     seen, most = set(), 0
     for seed in range(150):
         found = calls(grammar, seed)
@@ -48,8 +55,8 @@ def test_calls_have_a_known_name_and_arguments_by_its_schema(single: bool) -> No
 
 
 def test_a_tool_without_parameters_is_called_with_nothing() -> None:
-    guide = tool_guide([("now", {"type": "object", "properties": {}})], "<TOOLCALL>", "</TOOLCALL>", single=True)
-    assert calls(Ebnf(guide), 1) == [{"name": "now", "arguments": {}}]
+    grammar = Ebnf(guide(("now", {"type": "object", "properties": {}}), single=True))
+    assert calls(grammar, 1) == [{"name": "now", "arguments": {}}]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +71,21 @@ def test_a_tool_without_parameters_is_called_with_nothing() -> None:
 )
 def test_parameters_that_cannot_be_honoured_are_refused_with_their_place(parameters: Any, message: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        tool_guide([TOOLS[0], ("bad", parameters)], "<TOOLCALL>", "</TOOLCALL>", single=False)
+        guide(TOOLS[0], ("bad", parameters))
     assert str(caught.value).startswith("tools: ")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("parameters", ["{", "3", "[]", "null", '{"a": 1', "[" * 100_000])
+def test_parameters_that_are_no_schema_are_refused(parameters: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^tools: "):
+        tool_guide([("f", parameters)], "<a>", "</a>", single=False)
+
+
+def test_what_is_too_much_or_nothing_is_refused() -> None:
+    long = record(a={"description": "x" * 33_000})
+    with pytest.raises(InvalidRequestError, match=r"^tools: \d+ bytes were given, a form may have 32768"):
+        guide(("f", long))
+    for tools, open_tag, close_tag in (([], "<a>", "</a>"), ([("f", "{}")], "", "</a>"), ([("f", "{}")], "<a>", "")):
+        with pytest.raises(InvalidRequestError, match=r"^tools: "):
+            tool_guide(tools, open_tag, close_tag, single=False)

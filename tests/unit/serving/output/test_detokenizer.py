@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from nemotron_serving.errors import PackageError
 from nemotron_serving.output.detokenizer import Detokenizer, Vocabulary
-from tests.unit.serving.support import CONTROL_TOKENS, TEXTS, byte_tokenizer, vocabulary_of
+from tests.unit.serving.support import CONTROL_TOKENS, TEXTS, bpe_tokenizer, byte_tokenizer, ids_of, vocabulary_of
 
 UNKNOWN_IDS = [-1, 10**6]
 
@@ -106,3 +106,15 @@ def test_other_kinds_of_tokenizers_are_refused(tmp_path: Path, field: str, value
     path.write_bytes(msgspec.json.encode(content))
     with pytest.raises(PackageError, match=f"expected a byte-level BPE tokenizer.*{found}"):
         Vocabulary.load(path)
+
+
+def test_bytes_are_spelled_with_the_token_that_they_are_or_one_by_one(tmp_path: Path) -> None:
+    vocabulary = vocabulary_of(byte_tokenizer(), tmp_path)
+    assert vocabulary.spell(b"") == []
+    assert vocabulary.spell(b"ab\n") == ids_of("ab\n")
+    learnt = vocabulary_of(bpe_tokenizer(), tmp_path)
+    whole = next(index for index, data in enumerate(learnt.token_bytes) if len(data) > 3)
+    assert learnt.spell(learnt.bytes_of(whole)) == [whole]
+    spelled = learnt.spell(learnt.bytes_of(whole) + b"\n\n\n\n")
+    assert b"".join(map(learnt.bytes_of, spelled)) == learnt.bytes_of(whole) + b"\n\n\n\n"
+    assert not set(spelled) & set(learnt.special_ids.values())
