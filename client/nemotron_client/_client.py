@@ -13,7 +13,7 @@ import grpc
 from tritonclient.grpc import service_pb2_grpc
 
 from nemotron_client._errors import from_rpc_error, from_stream_error
-from nemotron_client._protocol import ENSEMBLE, GENERATING_MODEL, OUTPUTS, infer_request, output_values
+from nemotron_client._protocol import ENSEMBLE, GENERATING_MODEL, OPTIONS, OUTPUTS, infer_request, output_values
 from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCall, ToolCallDelta, Usage
 
 DEFAULT_URL = "grpc://127.0.0.1:8001"
@@ -56,7 +56,7 @@ class Client:
             TypeError: an option that does not exist, or of another type.
             ValueError: a number out of its type's range.
         """
-        with self._start(messages, stream=False, **options) as stream:
+        with self._start(messages, False, options) as stream:
             return stream.get_final()
 
     def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatStream:
@@ -64,7 +64,7 @@ class Client:
 
         Takes what `chat` takes. Use the stream in a `with` block: leaving it early cancels the answer on the server.
         """
-        return self._start(messages, stream=True, **options)
+        return self._start(messages, True, options)
 
     def cancel(self, request_id: str) -> None:
         """Stop a request on the server; an unknown one is ignored.
@@ -88,10 +88,12 @@ class Client:
     ) -> None:
         self.close()
 
-    def _start(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatStream:
+    def _start(self, messages: Sequence[Mapping[str, Any]], stream: bool, options: Mapping[str, Any]) -> ChatStream:
         request_id = uuid.uuid4().hex
+        if unknown := options.keys() - OPTIONS:
+            raise TypeError(f"{min(unknown)!r} is no option, expected one of {', '.join(sorted(OPTIONS))}")
         given = {name: _as_input(name, value) for name, value in options.items() if value is not None and value != []}
-        inputs = {"messages": json.dumps(messages, ensure_ascii=False), **given}
+        inputs = {"messages": json.dumps(messages, ensure_ascii=False), "stream": stream, **given}
         request = infer_request(ENSEMBLE, request_id, inputs, OUTPUTS)
         call = self._stub.ModelStreamInfer(iter([request]))
         return ChatStream(self, call, request_id)

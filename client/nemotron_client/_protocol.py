@@ -46,19 +46,19 @@ _DTYPES = {
     "top_k": "INT32",
     "top_p": "FP32",
 }
+OPTIONS = _DTYPES.keys() - {"messages", "stop", "stream"}
+"""What a caller may say besides the conversation."""
 
 
 def infer_request(model: str, request_id: str, inputs: Mapping[str, Any], outputs: tuple[str, ...] = ()) -> Any:
     """A ModelInferRequest; each input becomes a tensor of shape [1, n].
 
     Raises:
-        TypeError: a name that is no option, or a value of another type.
+        TypeError: a value of another type.
         ValueError: an integer out of its type's range, or text that is not Unicode.
     """
     request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
     for name, value in inputs.items():
-        if name not in _DTYPES:
-            raise TypeError(f"{name!r} is no option of a request, expected one of {', '.join(sorted(_DTYPES))}")
         values = list(value) if isinstance(value, (list, tuple)) else [value]
         request.inputs.add(name=name, datatype=_DTYPES[name], shape=[1, len(values)])
         request.raw_input_contents.append(_encode(name, values))

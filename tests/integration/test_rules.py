@@ -137,6 +137,21 @@ def test_bad_words_are_not_said(demo_server: Server) -> None:
     assert "Paris" not in answer["text_output"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a", "a"], ["abc", "abcd"], ["bc", "abc"], ["aa", "aaa"], ["aba", "bab"],
+        ["ก", "กข"], ["<|im_end|>", "<|im_end"],
+        ['"', "\\\\"], [" ", "\n"], ["\U0001f44d", "\U0001f44d\U0001f3fd"], ["e", "t", "o"], ["x" * 256],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_no_bad_words_harm_the_engine(demo_server: Server, words: list[str]) -> None:
+    answer = demo_server.generate(text_input="Say the alphabet.", max_tokens=12, bad_words=words)
+    assert not any(word in answer["text_output"] for word in words)
+    assert demo_server.info["restarts"] == 0
+
+
 def test_log_probabilities_of_a_real_model(demo_server: Server) -> None:
     answer = demo_server.generate(
         text_input="Why is the sky blue?", thinking=True, max_thinking_tokens=12, max_tokens=40, return_log_probs=True

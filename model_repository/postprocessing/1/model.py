@@ -12,9 +12,9 @@ STREAMS = "nemotron_postprocessing_streams"
 
 class TritonPythonModel:
     def initialize(self, _args):
-        package, _ = open_package()
+        package, options = open_package()
         self._postprocessor = Postprocessor(
-            Vocabulary.load(package.tokenizer_path), package.serving.limits.max_in_flight
+            Vocabulary.load(package.tokenizer_path), package.serving.limits.max_in_flight, options.stream_key_prefix
         )
         self._gauges = report_gauges(
             "postprocessing",

@@ -149,7 +149,8 @@ def _with_objects(field: str, calls: Sequence[ToolCall]) -> list[ToolCall]:
 def _object(field: str, arguments: dict[str, Any] | str) -> dict[str, Any]:
     if isinstance(arguments, str):
         try:
-            arguments = msgspec.json.decode(arguments, type=dict[str, Any])
+            # Some clients write nothing for a function without parameters.
+            arguments = msgspec.json.decode(arguments, type=dict[str, Any]) if arguments.strip() else {}
         except msgspec.ValidationError as error:
             raise InvalidRequestError(field, f"{error}. Expected a JSON object.") from error
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -153,7 +153,8 @@ class Preprocessor:
         if given:
             check_range("max_thinking_tokens", fields["max_thinking_tokens"])
             if not thinking:
-                raise InvalidRequestError("max_thinking_tokens", "thinking is off; send thinking=true with it")
+                remedy = f"end text_input with {OPEN_TAG}" if "raw_prompt" in fields else "send thinking=true with it"
+                raise InvalidRequestError("max_thinking_tokens", f"thinking is off; {remedy}")
         if not thinking or (budget is None and not guided):
             return None
         # One token of thinking, one of grace, the closing tag and one of the answer.

@@ -11,6 +11,7 @@ MessagePack: a `Start` comes in first and `Ready` or `Refused` goes out; then `S
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import sys
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ from nemotron_serving.engine.openvino_frames import ORDERS, Ready, Refused, Star
 from nemotron_serving.errors import PackageError
 from nemotron_serving.package import Package, check_engine_version
 
+_log = logging.getLogger(__name__)
+
+_FAILED = "The engine failed; the server's log says why."
+_REFUSED = "The engine refused the request; the server's log says why."
 _KV_BLOCK_TOKENS = 32  # block size of the CPU plugin's paged attention
 _MAX_BATCHED_TOKENS = 512  # a long prompt is processed in parts of this size, between the steps of others
 _WATCHED_PAUSE_S = 0.002  # ends with the first order; a step takes 10 ms and more
@@ -162,15 +167,17 @@ class _Loop:
             running.handle = add_request(self._pipeline, running.next_part())
         except (RuntimeError, TypeError, ValueError, OverflowError) as error:
             del self._running[request_id]
-            self._deltas.append((request_id, Delta([], error=f"The engine refused the request: {error}")))
+            _log.error("request refused: %s", error)
+            self._deltas.append((request_id, Delta([], error=_REFUSED)))
 
     def _step(self) -> bool:
         """Run one step; False if the pipeline has failed, which it does not survive."""
         self._cancelled = False
         try:
             self._pipeline.step()
-        except RuntimeError as error:
-            self._deltas += [(number, Delta([], error=f"The engine failed: {error}")) for number in self._running]
+        except RuntimeError:
+            _log.exception("the pipeline failed")
+            self._deltas += [(number, Delta([], error=_FAILED)) for number in self._running]
             return False
         for running in list(self._running.values()):
             self._read(running)

@@ -71,7 +71,9 @@ def check_bad_words(field: str, words: tuple[str, ...]) -> None:
         raise InvalidRequestError(field, f"{size} characters were given in all, expected at most {_MAX_BAD_CHARACTERS}")
     for word in words:
         if not word or any(character < " " and character not in "\t\n\r" for character in word):
-            raise InvalidRequestError(field, f"{word!r} was given, expected a text without control characters")
+            raise InvalidRequestError(
+                field, f"{word!r} was given, expected a text that is not empty and has no control characters"
+            )
 
 
 def check_logit_bias(field: str, biases: Mapping[int, float], vocabulary_size: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -48,11 +48,24 @@ def resolve_sampling(
     if values["top_p"] == 0:
         # NVIDIA's clients send 0 for "not set".
         values["top_p"] = 1.0
-    bad_words = tuple(filter(None, given.get("bad_words", ())))
+    bad_words = shortest_words(filter(None, given.get("bad_words", ())))
     check_bad_words("bad_words", bad_words)
     logit_bias = _logit_bias(given)
     check_logit_bias("logit_bias", logit_bias, vocabulary_size)
     return Sampling(bad_words=bad_words, logit_bias=logit_bias, logprobs=_logprobs(given), **values)
+
+
+def shortest_words(words: Iterable[str]) -> tuple[str, ...]:
+    """The words without those that begin with another one: they cannot be written where the shorter is not.
+
+    xgrammar does not take two of which one begins with the other.
+    """
+    kept: list[str] = []
+    for word in sorted(set(words)):
+        # In this order the shorter one stands in front of all that begin with it.
+        if not kept or not word.startswith(kept[-1]):
+            kept.append(word)
+    return tuple(kept)
 
 
 def resolve_stop_ids(given: Mapping[str, Any], defaults: tuple[int, ...], vocabulary_size: int) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import msgspec
 from nemotron_serving.engine.base import Feature, Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.checks import RANGES, check_bad_words, check_logit_bias, check_range, check_words
+from nemotron_serving.generation.sampling import shortest_words
 from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, StockGuide
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
@@ -101,11 +102,17 @@ def check_settings(settings: GenerationSettings, vocabulary: Vocabulary) -> None
             check_range("request_settings", value, rule=field)
     check_range("request_settings", settings.priority, rule="priority")
     check_bad_words("request_settings", settings.sampling.bad_words)
+    if len(shortest_words(settings.sampling.bad_words)) < len(settings.sampling.bad_words):
+        raise InvalidRequestError("request_settings", "bad words of which one begins with another")
+    if settings.sampling.top_p == 0:
+        raise InvalidRequestError("request_settings", "top_p is 0, expected more")
     check_logit_bias("request_settings", settings.sampling.logit_bias, vocabulary_size)
     if settings.sampling.logprobs is not None:
         check_range("request_settings", settings.sampling.logprobs, rule="top_logprobs")
     if settings.output is not None:
         check_words("request_settings", settings.output.stop_words)
+        if settings.output.tools and not (settings.output.tools.open_tag and settings.output.tools.close_tag):
+            raise InvalidRequestError("request_settings", "tools without tags")
         if settings.guide and settings.output.start == "thinking" and settings.budget is None:
             raise InvalidRequestError("request_settings", "a guide after thinking without a budget")
     budget = settings.budget

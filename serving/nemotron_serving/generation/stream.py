@@ -37,6 +37,7 @@ class Stream:
         last_sent: The same clock; when the last response was sent.
         queued: Whether the service has a time set for the next response.
         begun: Whether a response was sent.
+        key_prefix: Begins the key that names the stream to postprocessing.
     """
 
     stream_id: int
@@ -55,7 +56,8 @@ class Stream:
     last_sent: float = 0.0
     queued: bool = False
     begun: bool = False
-    _key: str = field(default_factory=lambda: secrets.token_hex(8))
+    key_prefix: str = ""
+    _key: str = ""
     _engine_id: int = 0
     _output_ids: list[int] = field(default_factory=list)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -65,6 +67,9 @@ class Stream:
     _sent: int = 0
     _text: Assembler | None = None
     _guard: RepetitionGuard | None = None
+
+    def __post_init__(self) -> None:
+        self._key = self.key_prefix + secrets.token_hex(8)
 
     @property
     def started(self) -> bool:

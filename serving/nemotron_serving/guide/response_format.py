@@ -28,7 +28,7 @@ def response_guide(response_format: str) -> str | None:
     """The grammar of an answer.
 
     Args:
-        response_format: JSON of OpenAI's shape, {"type": "text" | "json_object" | "json_schema", …}, or
+        response_format: JSON of OpenAI's shape, null, {"type": "text" | "json_object" | "json_schema", …}, or
             {"type": "regex", "regex": …} or {"type": "choice", "choice": […]}.
 
     Returns:
@@ -39,6 +39,8 @@ def response_guide(response_format: str) -> str | None:
     """
     check_size(_FIELD, response_format)
     given = _decode(_FIELD, response_format)
+    if given is None:
+        return None
     if not isinstance(given, dict) or given.get("type") not in list(_READERS):
         expected = ", ".join(f'"{name}"' for name in _READERS)
         raise InvalidRequestError(_FIELD, f"expected an object whose type is one of {expected}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -85,6 +86,7 @@ def tritonserver_environment(
         engine_threads=options.engine_threads,
         kv_cache_gib=options.kv_cache_gib,
         stream_interval_ms=options.stream_interval_ms,
+        stream_key_prefix=secrets.token_hex(16),
     )
     return {
         # A variable left from another server would be taken for a setting of this one.

@@ -10,7 +10,13 @@ _LOAD = re.compile(r"^failed to load '(?P<model>[^']+)' version \d+: (?:[A-Z][\w
 _POLL = re.compile(r"^Poll failed for model directory '(?P<model>[^']+)'")
 _PYTHON_ERROR = re.compile(r"^Internal: |^(?:PackageError|EngineError): ")
 # On every machine without a GPU, or only repeating what an earlier line said better.
-_NOISE = ("CudaDriverHelper", "No address added", "failed to load all models", "ERROR: Failed to create instance")
+_NOISE = (
+    "CudaDriverHelper",
+    "CUDA driver version is insufficient",
+    "No address added",
+    "failed to load all models",
+    "ERROR: Failed to create instance",
+)
 _MOST_LINES = 2
 
 

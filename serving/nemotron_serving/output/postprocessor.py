@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -56,9 +57,10 @@ class TextDelta(NamedTuple):
 class Postprocessor:
     """Keeps one assembler a stream, from its first response to its last."""
 
-    def __init__(self, vocabulary: Vocabulary, max_streams: int) -> None:
+    def __init__(self, vocabulary: Vocabulary, max_streams: int, stream_key_prefix: str = "") -> None:
         self._vocabulary = vocabulary
         self._max_streams = max_streams
+        self._stream_key_prefix = stream_key_prefix
         self._streams: dict[str, Assembler] = {}
 
     def __len__(self) -> int:
@@ -100,6 +102,9 @@ class Postprocessor:
         except msgspec.DecodeError as error:
             raise InvalidRequestError("stream_event", f"{error}; it is written by the generating model") from error
         if event.begins is not None:
+            # The model can be called by anyone, and streams that never end would leave no room for others.
+            if not hmac.compare_digest(event.stream_key[: len(self._stream_key_prefix)], self._stream_key_prefix):
+                raise InvalidRequestError("stream_event", "it is written by the generating model")
             if event.stream_key in self._streams or len(self._streams) >= self._max_streams:
                 raise InvalidRequestError("stream_event", "a stream that has begun, or one too many")
             self._streams[event.stream_key] = Assembler(self._vocabulary, event.begins)

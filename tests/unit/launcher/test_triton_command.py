@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nemotron_serving.host import HostOptions
@@ -73,9 +74,11 @@ def environment(tmp_path: Path, **inherited: str) -> dict[str, str]:
 
 def test_the_models_read_back_what_was_given(tmp_path: Path) -> None:
     read = HostOptions.from_environment(environment(tmp_path))
-    assert read == HostOptions(
+    assert len(read.stream_key_prefix) == 32
+    assert msgspec.structs.replace(read, stream_key_prefix="") == HostOptions(
         package=tmp_path, runtime_dir=Path("/run"), engine_threads=3, kv_cache_gib=2, stream_interval_ms=1.5
     )
+    assert HostOptions.from_environment(environment(tmp_path)).stream_key_prefix != read.stream_key_prefix
 
 
 def test_variables_of_another_server_do_not_reach_the_models(tmp_path: Path) -> None:

@@ -105,10 +105,15 @@ def test_arguments_are_read_into_an_object(arguments: Any) -> None:
     assert [call.function.arguments for call in message.tool_calls] == [{}, {"a": [1, {"b": None}]}]
 
 
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_blank_arguments_are_none(blank: str) -> None:
+    calls = [call for message in parse_messages(with_arguments(blank)) for call in message.tool_calls or ()]
+    assert calls[-1].function.arguments == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "not valid JSON"),
         ("{", "not valid JSON"),
         ("{'a': 1}", "not valid JSON"),
         ('{"a": NaN}', "not valid JSON"),

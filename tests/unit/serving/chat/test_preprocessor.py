@@ -90,7 +90,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"raw_prompt": True}, "text_input: empty"),
     ({"raw_prompt": True, "text_input": ""}, "text_input: empty"),
     ({"raw_prompt": True, "text_input": "a" * 8193}, "text_input: 8193 bytes"),
-    ({**RAW, "max_thinking_tokens": 5}, "max_thinking_tokens: thinking is off; send thinking=true with it"),
+    ({**RAW, "max_thinking_tokens": 5}, "max_thinking_tokens: thinking is off; end text_input with <think>"),
     ({**HI, "max_thinking_tokens": 5}, "max_thinking_tokens: thinking is off"),
     ({**HI, "thinking": False, "max_thinking_tokens": 5}, "max_thinking_tokens: thinking is off"),
     ({**HI, "max_tokens": 2048}, r"max_tokens: 2048 was given with a prompt of 44 tokens.* send at most 2004"),
@@ -367,9 +367,15 @@ def test_nvidias_guided_decoding_inputs_are_read_too(preprocessor: Preprocessor)
 
 
 def test_what_else_a_request_may_ask_for(preprocessor: Preprocessor) -> None:
-    asked = {"bad_words": ["", "bad"], "logit_bias": '{"5": -1}', "top_logprobs": 3, "priority": 2}
+    asked = {
+        "bad_words": ["", "badly", "bad", "bad", "worse"],
+        "logit_bias": '{"5": -1}',
+        "top_logprobs": 3,
+        "priority": 2,
+    }
     _, settings = preprocessor.prepare({**HI, **asked, "repetition_guard": True})
-    assert settings.sampling.bad_words == ("bad",)
+    # Where the shorter word is not written, no longer one is that begins with it.
+    assert settings.sampling.bad_words == ("bad", "worse")
     assert settings.sampling.logit_bias == {5: -1.0}
     assert settings.sampling.logprobs == 3
     assert (settings.priority, settings.repetition_guard) == (2, True)

@@ -224,3 +224,12 @@ def test_log_probabilities_have_openais_shape(postprocessor: Postprocessor) -> N
 def test_log_probabilities_of_other_tokens_are_refused(postprocessor: Postprocessor) -> None:
     with pytest.raises(InvalidRequestError, match=r"^stream_event: 1 logprobs for 2 tokens$"):
         postprocessor.accept(event(begins=OutputRules(), logprobs=((-0.5, ()),)), ids_of("AB"))
+
+
+def test_only_who_knows_the_prefix_begins_a_stream(tmp_path: Path) -> None:
+    guarded = Postprocessor(vocabulary_of(byte_tokenizer(), tmp_path), max_streams=3, stream_key_prefix="prefix-")
+    for key in ("", "a", "prefix", "Prefix-a"):
+        with pytest.raises(InvalidRequestError, match="written by the generating model"):
+            guarded.accept(event(key, OutputRules()), [])
+    assert len(guarded) == 0
+    assert guarded.accept(event("prefix-a", OutputRules()), ids_of("A")).text.text == "A"
