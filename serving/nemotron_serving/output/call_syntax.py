@@ -16,6 +16,8 @@ import msgspec
 
 # The brackets of a list around the calls are skipped like commas, so that a missing one does no harm.
 _BETWEEN_CALLS = re.compile(r"(?:[\s,;\[\]]+|```\w*)*")
+_KEYS_OF_ARGUMENTS = {"arguments", "parameters"}
+_KEYS_BESIDE_ARGUMENTS = {"name", "id", "type"}
 _PYTHON_CALL = re.compile(r"([^\W\d][\w.-]*)\s*\(")
 _PYTHON_WORD = re.compile(
     r"""\s*(?:
@@ -50,9 +52,10 @@ class ToolCall(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
 def read_calls(block: str, names: Collection[str]) -> tuple[ToolCall, ...]:
     """The calls in a block, up to the first thing in it that is none.
 
-    Understood are `{"name": …, "arguments": {…}}`, with `parameters` for `arguments` or with the arguments as a JSON
-    string, and `name(key=value, …)` with literal values: one or several, in a list, with or without its end, or in a
-    code fence.
+    Understood are `{"name": …, "arguments": {…}}`, with `parameters` for `arguments`, with the arguments as a JSON
+    string or without any, and `name(key=value, …)` with literal values: one or several, in a list, with or without its
+    end, or in a code fence. An object that has other keys in the place of its arguments is no call: they may be the
+    arguments under another name.
 
     Args:
         block: What stands between the tags.
@@ -76,7 +79,9 @@ def _json_call(block: str, at: int) -> tuple[str, Any, int]:
     """Name, arguments and end of a call that is a JSON object; ValueError for anything else."""
     call, end = _JSON.raw_decode(block, at)
     name = call.get("name")
-    return name if isinstance(name, str) else "", call.get("arguments", call.get("parameters")), end
+    arguments = call.get("arguments", call.get("parameters"))
+    unread = call.keys() - _KEYS_BESIDE_ARGUMENTS if call.keys().isdisjoint(_KEYS_OF_ARGUMENTS) else ()
+    return name if isinstance(name, str) and not unread else "", arguments, end
 
 
 def _python_call(block: str, at: int) -> tuple[str, Any, int]:

@@ -30,6 +30,8 @@ CALL = ("f", {"a": 1})
         ('[{"name": "f", "arguments": ""}]', [("f", {})]),
         ('[{"name": "f", "arguments": null}]', [("f", {})]),
         ('[{"name": "f"}]', [("f", {})]),
+        ('[{"type": "function", "id": "1", "name": "f"}]', [("f", {})]),
+        ('[{"type": "function", "id": "1", "name": "f", "arguments": {"a": 1}, "why": "so"}]', [CALL]),
         ('[{"name": "f", "arguments": {"a": 1}}', [CALL]),  # no ]
         ('{"name": "f", "arguments": {"a": 1}}]', [CALL]),
         ('\n[\n  {"name": "f",\n "arguments": {"a": 1}}\n]\n', [CALL]),
@@ -59,6 +61,7 @@ CALL = ("f", {"a": 1})
         ('[{"name": "f", "arguments": {"a": 1}}] and so on', [CALL]),
         ('[{"name": "other", "arguments": {}}, {"name": "f", "arguments": {"a": 1}}]', [CALL]),
         ('[{"name": "f", "arguments": [1]}, {"name": "f", "arguments": {"a": 1}}]', [CALL]),
+        ('[{"name": "f", "args": {"a": 0}}, {"name": "f", "arguments": {"a": 1}}]', [CALL]),
         ("[other(a=1), f(a=1)]", [CALL]),
         # No call
         ("", []),
@@ -72,6 +75,9 @@ CALL = ("f", {"a": 1})
         ('[{"name": "f", "arguments": "a"}]', []),
         ('[{"name": "f", "arguments": "[1]"}]', []),
         ('[{"name": "f", "arguments": false}]', []),
+        ('{"name": "f", "args": {"a": 1}}', []),
+        ('{"name": "f", "a": 1}', []),
+        ('{"name": "f", "id": "1", "type": "function", "input": {}}', []),
         ('[{"name": "f", "arguments": {"a": NaN}}]', []),
         ('[{"name": "f", "arguments": {"a": 1e999}}]', []),
         ("[{'name': 'f'", []),
