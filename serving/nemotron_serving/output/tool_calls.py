@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import NamedTuple
 
 from nemotron_serving.output.call_syntax import ToolCall, read_calls
 from nemotron_serving.output.tags import first_tag, held_back
+
+# Characters that are read at once. At every tag, what is left of them is copied.
+_PIECE = 1024
 
 
 class Run(NamedTuple):
@@ -26,8 +30,12 @@ class Run(NamedTuple):
 class ToolCallReader:
     """Incremental reader: the runs' contents and calls do not depend on how the text was cut.
 
-    A block ends at the next tag, whichever it is, or with the output. White space that stands alone before, between
-    or after blocks is markup, and so is a closing tag without a block.
+    A block ends at the next tag outside a JSON string, whichever it is, or with the output. White space that stands
+    alone before, between or after blocks is markup, and so is a closing tag without a block.
+
+    The model may have left a string open. So if the output ends in a block with tags inside strings, the first of these
+    has ended the block after all, and in what follows tags count wherever they stand. What comes after such a tag is
+    held back until that is known.
 
     Args:
         names: The tools there are.
@@ -39,13 +47,17 @@ class ToolCallReader:
         self._names = frozenset(names)
         self._open_tag = open_tag
         self._tags = (open_tag, close_tag)
-        self._window = max(map(len, self._tags)) - 1  # of seen text, in which a tag may have begun
+        self._outside_string, self._inside_string = _patterns(self._tags)
         self._in_block = False
         self._met_tag = False
         self._held = ""
-        # Of the block so far: its text, and the end of that.
+        # Of the block so far: its text, the end of it if a tag or an escape may have begun there, the first tag in a
+        # string, and what came after that tag.
         self._block: list[str] = []
         self._tail = ""
+        self._in_string = False
+        self._passed_tag = ""
+        self._doubtful: list[str] = []
         # White space at the beginning of a stretch of content, which is markup if nothing but a tag follows.
         self._blank: list[str] = []
         self._in_content = False
@@ -54,36 +66,57 @@ class ToolCallReader:
 
     def feed(self, text: str) -> list[Run]:
         """Take more of the answer and return what is certain now."""
-        self._held += text
         runs: list[Run] = []
-        while self._held and (run := self._read_block() if self._in_block else self._read_text()) is not None:
-            runs.append(run)
+        for at in range(0, len(text), _PIECE):
+            self._held += text[at : at + _PIECE]
+            while self._held and (run := self._read_block() if self._in_block else self._read_text()) is not None:
+                runs.append(run)
         return runs
 
     def flush(self) -> list[Run]:
         """Return what was held back; the output has ended."""
+        runs = self._read_doubtful() if self._passed_tag else []
         if self._in_block:
-            return [Run("", markup=True, calls=self._end_block(""))]
+            return [*runs, self._end_block()]
         text = self._with_blank(self._take(len(self._held)))
-        return [Run(text, markup=self._met_tag and not text.strip())] if text else []
+        return [*runs, Run(text, markup=self._met_tag and not text.strip())] if text else runs
 
     def _read_block(self) -> Run | None:
-        text = self._held
-        at, tag = first_tag(self._tail + text, self._tags)
-        if not tag:
-            self._block.append(text)
-            self._tail = (self._tail + text)[-self._window :]
-            self._held = ""
-            return Run(text, markup=True)
-        text = self._take(at + len(tag) - len(self._tail))
-        self._in_block = tag == self._open_tag
-        return Run(text, markup=True, calls=self._end_block(text, tag))
-
-    def _end_block(self, text: str, tag: str = "") -> tuple[ToolCall, ...]:
-        block = ("".join(self._block) + text).removesuffix(tag)
-        self._block.clear()
+        view, seen, at = self._tail + self._held, len(self._tail), 0
         self._tail = ""
-        return read_calls(block, self._names)
+        while found := (self._inside_string if self._in_string else self._outside_string).search(view, at):
+            at = found.end()
+            match found.lastgroup:
+                case "tag" if not self._in_string:
+                    return self._end_block(self._take(at - seen), found[0])
+                case "tag" if not self._passed_tag:
+                    self._passed_tag = found[0]
+                    self._block.append(self._take(at - seen))
+                    return Run(self._block[-1], markup=True)
+                case "quote":
+                    self._in_string = not self._in_string
+                case "begun" | "backslash":
+                    self._tail = found[0]
+        text = self._take(len(self._held))
+        (self._doubtful if self._passed_tag else self._block).append(text)
+        return None if self._passed_tag else Run(text, markup=True)
+
+    def _end_block(self, text: str = "", tag: str = "") -> Run:
+        given_out = "".join(self._block)
+        self._block.clear()
+        text = "".join(self._doubtful) + text
+        self._doubtful.clear()
+        self._tail = self._passed_tag = ""
+        self._in_string = False
+        self._in_block = tag == self._open_tag
+        return Run(text, markup=True, calls=read_calls((given_out + text).removesuffix(tag), self._names))
+
+    def _read_doubtful(self) -> list[Run]:
+        """End the block at the first tag inside a string, and read what follows."""
+        text = "".join(self._doubtful)
+        self._doubtful.clear()
+        self._outside_string = re.compile(_tag_pattern(self._tags))
+        return [self._end_block(tag=self._passed_tag), *self.feed(text)]
 
     def _read_text(self) -> Run | None:
         # What stands on the two sides of a block must not come together to a tag either.
@@ -115,3 +148,17 @@ class ToolCallReader:
             text = "".join(self._blank) + text
             self._blank.clear()
         return text
+
+
+def _patterns(tags: Collection[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What matters in a block, outside JSON strings and inside them."""
+    outside = _tag_pattern(tags) + '|(?P<quote>")'
+    # Of the escapes only these matter. A backslash hides no tag: the block may have to end there.
+    return re.compile(outside), re.compile(outside + r'|\\[\\"]|(?P<backslash>\\\Z)')
+
+
+def _tag_pattern(tags: Collection[str]) -> str:
+    """A tag, or an end of the text that could be the beginning of one."""
+    whole = "|".join(map(re.escape, tags))
+    begun = "|".join(re.escape(tag[: end + 1]) for tag in tags for end in range(len(tag)))
+    return rf"(?P<tag>{whole})|(?P<begun>(?:{begun})\Z)"

@@ -97,7 +97,7 @@ def _runs(answer: str, tools: ToolRules | None) -> list[tuple[str, bool, tuple[T
     """The answer in parts: text, whether it is markup, the calls that it completes."""
     if tools is None:
         return [(answer, False, ())]
-    parts = re.split(f"({re.escape(tools.open_tag)}|{re.escape(tools.close_tag)})", answer)
+    parts = _with_whole_blocks(re.split(f"({re.escape(tools.open_tag)}|{re.escape(tools.close_tag)})", answer), tools)
     runs: list[tuple[str, bool, tuple[ToolCall, ...]]] = []
     content = before = ""
     for part in parts:
@@ -115,6 +115,26 @@ def _runs(answer: str, tools: ToolRules | None) -> list[tuple[str, bool, tuple[T
             content += "" if markup else rest
         before = part
     return runs
+
+
+def _with_whole_blocks(parts: list[str], tools: ToolRules) -> list[str]:
+    """The parts, with a block that has tags inside strings as one of them."""
+    whole, rest = parts[:1], parts[1:]
+    while rest:
+        tag, *rest = rest
+        size = 1
+        while tag == tools.open_tag and size < len(rest) and _leaves_a_string_open("".join(rest[:size])):
+            size += 2
+        if size > 1 and size == len(rest):
+            # The output ends in this block, so that its first tag has ended it, and strings count no more.
+            return [*whole, tag, *rest]
+        whole += [tag, "".join(rest[:size])]
+        rest = rest[size:]
+    return whole
+
+
+def _leaves_a_string_open(text: str) -> bool:
+    return '"' in re.sub(r'"(?:[^"\\]|\\.)*"', "", text, flags=re.DOTALL)
 
 
 def _completed(content: str, rest: str, tools: ToolRules) -> int:

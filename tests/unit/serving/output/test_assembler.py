@@ -18,6 +18,7 @@ FRAGMENTS = [
     *("<think>", "</think>", "<thi", "</thi", "nk>"),
     *("<TOOLCALL>", "</TOOLCALL>", "<TOOL", "</TOOL", "CALL>", "<", "</"),
     *('[{"name": "f", "arguments": {"a": 1}}]', 'f(a="น้ำ")', "[]", "]", '{"name": "g"}', '{"name"'),
+    *('"', "\\", '\\"', '[{"name": "f", "arguments": {"a": "', '"}}]', '<TOOLCALL>f(a="</TOOLCALL>', '")</TOOLCALL>'),
     *("\n", "\n\n", " ", "STOP", "ST", "OP", "a", "so.", "น้ำ", "क्ष", FAMILY),
 ]
 

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import json
+import time
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nemotron_serving.output.tool_calls import ToolCallReader
-from tests.unit.serving.output.reading import plain
+from nemotron_serving.output.assembler import OutputRules
+from nemotron_serving.output.tool_calls import Run, ToolCallReader
+from tests.unit.serving.output.reading import TOOLS, plain, read_whole
 
-OPEN, CLOSE = "<TOOLCALL>", "</TOOLCALL>"
+OPEN, CLOSE = TOOLS.open_tag, TOOLS.close_tag
 F = '{"name": "f", "arguments": {"a": 1}}'
 CALL = ("f", {"a": 1})
+TAGGED = f"f{CLOSE}"  # the name of a tool
 
 
 class Row(NamedTuple):
@@ -17,6 +23,10 @@ class Row(NamedTuple):
     answer: str
     content: str
     calls: list[tuple[str, Any]]
+
+
+def block(argument: str, name: str = "f") -> str:
+    return OPEN + json.dumps([{"name": name, "arguments": {"a": argument}}]) + CLOSE
 
 
 TABLE = [
@@ -44,18 +54,105 @@ TABLE = [
     Row("a tag that the content around a block would make", f"A<TOOL{OPEN}[{F}]{CLOSE}CALL>B", "A<TOOLB", [CALL]),
     Row("the same, after an end that is another beginning", f"<TOOL<{OPEN}{CLOSE}CALL>B", "<TOOL<CALL>B", []),
     Row("the same, of three parts", f"<TO{OPEN}{CLOSE}OL{CLOSE} {CLOSE}CALL>CALL>B", "<TOOLB", []),
+    # Tags inside strings
+    Row("a closing tag in a string", f"A{block(f'x{CLOSE}y')}B", "AB", [("f", {"a": f"x{CLOSE}y"})]),
+    Row("an opening tag in a string", f"{block(f'x{OPEN}y')}B", "B", [("f", {"a": f"x{OPEN}y"})]),
+    Row("several tags in a string", f"{block(f'{OPEN}{CLOSE}{CLOSE}')}B", "B", [("f", {"a": f"{OPEN}{CLOSE}{CLOSE}"})]),
+    Row("a tag after an escaped quote", f"""{block(f'x"{CLOSE}y')}B""", "B", [("f", {"a": f'x"{CLOSE}y'})]),
+    Row("an escaped backslash ends a string", block("x\\") + "B", "B", [("f", {"a": "x\\"})]),
+    Row("a tag in the name of a tool", f"{block('x', TAGGED)}B", "B", [(TAGGED, {"a": "x"})]),
+    Row("a tag in the name of an unknown tool", f"{block('x', f'g{CLOSE}')}B", "B", []),
+    Row("a tag in Python's string", f'{OPEN}[f(a="x{CLOSE}y")]{CLOSE}B', "B", [("f", {"a": f"x{CLOSE}y"})]),
+    Row(
+        "two blocks, the first with a tag",
+        f"{block(CLOSE)}A{block('x')}B",
+        "AB",
+        [("f", {"a": CLOSE}), ("f", {"a": "x"})],
+    ),
+    Row("two blocks, both with a tag", f"{block(CLOSE)}\n{block(OPEN)}", "", [("f", {"a": CLOSE}), ("f", {"a": OPEN})]),
+    Row("a backslash outside a string escapes nothing", f'{OPEN}{F}\\"{CLOSE}"{CLOSE}B', "B", [CALL]),
+    # The output ends in such a block.
+    Row("a string without end", f'A{OPEN}[{F}, {{"name": "f}}]{CLOSE} So, "yes".\n', 'A So, "yes".\n', [CALL]),
+    Row("a string without end before a block", f'{OPEN}[{{"name": "f}}]{CLOSE}A{OPEN}{F}{CLOSE}B', "AB", [CALL]),
+    Row("a string without end, ended by a block", f'{OPEN}[{{"name": "f}}]{OPEN}{F}{CLOSE}B', "B", [CALL]),
+    Row("a string without end before white space", f'{OPEN}{F}"{CLOSE}\n', "", [CALL]),
+    Row("a backslash before the tag", f'{OPEN}{F}"\\{CLOSE}B', "B", [CALL]),
+    Row("a quote in Python's string", f"{OPEN}[f(a='5\"')]{CLOSE}B", "B", [("f", {"a": '5"'})]),
+    Row("after that, strings count no more", f'{OPEN}{F}"{CLOSE}A{OPEN}{F}\\"{CLOSE}B', "AB", [CALL, CALL]),
+    Row("after that, a block without quotes", f'{OPEN}{F}"{CLOSE}A{OPEN}f(a=1){CLOSE}B', "AB", [CALL, CALL]),
+    Row("after that, what the end begins is not the beginning", f'{OPEN}{F}"{OPEN}LCALL>{F}<TOO', "", [CALL]),
+    Row("after that, a part of a tag", f'{OPEN}{F}"{CLOSE}A<TOOL', "A<TOOL", [CALL]),
+    Row("a tag in a string, and no closing tag", f'{OPEN}[{F}, {{"name": "{CLOSE}"}}]', '"}]', [CALL]),
 ]
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def read(answer: str, size: int) -> list[Run]:
+    """The runs of an answer that comes in pieces of this size."""
+    reader = ToolCallReader([*TOOLS.names, TAGGED], OPEN, CLOSE)
+    return [run for at in range(0, len(answer), size) for run in reader.feed(answer[at : at + size])] + reader.flush()
+
+
+def content_of(runs: list[Run]) -> str:
+    return "".join(run.text for run in runs if not run.markup)
+
+
+def calls_of(runs: list[Run]) -> tuple[tuple[str, Any], ...]:
+    return plain(call for run in runs for call in run.calls)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.situation)
 def test_table(row: Row, size: int) -> None:
-    reader = ToolCallReader(["f"], OPEN, CLOSE)
-    cuts = range(0, len(row.answer), size)
-    runs = [run for at in cuts for run in reader.feed(row.answer[at : at + size])] + reader.flush()
+    runs = read(row.answer, size)
     assert "".join(run.text for run in runs) == row.answer
-    assert "".join(run.text for run in runs if not run.markup) == row.content
-    assert plain(call for run in runs for call in run.calls) == tuple(row.calls)
+    assert content_of(runs) == row.content
+    assert calls_of(runs) == tuple(row.calls)
+
+
+FRAGMENTS = [
+    *(OPEN, CLOSE, OPEN, CLOSE, "<TOOL", "</TOOL", "CALL>", "<"),
+    *('"', '"', "\\", '\\"', "a", " ", "\n", F, '[{"name": "f", "arguments": {"a": "', '"}}]', "f(a='", "')"),
+]
+
+
+@given(answer=st.lists(st.sampled_from(FRAGMENTS), max_size=24).map("".join), size=st.integers(1, 12))
+def test_any_cut_gives_what_the_whole_answer_gives(answer: str, size: int) -> None:
+    runs = read(answer, size)
+    whole = read_whole(answer, OutputRules("answer", (), TOOLS))
+    assert "".join(run.text for run in runs) == answer
+    assert (content_of(runs), calls_of(runs)) == (whole.content, whole.calls)
+
+
+@given(
+    arguments=st.lists(st.lists(st.sampled_from([OPEN, CLOSE, '"', "\\", "a", "\n"]), max_size=8).map("".join)),
+    size=st.integers(1, 40),
+)
+def test_any_text_can_be_an_argument(arguments: list[str], size: int) -> None:
+    runs = read("and".join(map(block, arguments)), size)
+    assert content_of(runs) == "and" * (len(arguments) - 1)
+    assert calls_of(runs) == tuple(("f", {"a": argument}) for argument in arguments)
+
+
+@pytest.mark.parametrize("size", [4, 10**6])
+@pytest.mark.parametrize(
+    ("begin", "repeated"),
+    [
+        ("", f'{OPEN}"{CLOSE}"{CLOSE}'),
+        (OPEN, "abcd"),
+        (OPEN, "</TO"),
+        (OPEN, '"'),
+        (f'{OPEN}"', "\\"),
+        (f'{OPEN}"', CLOSE),
+        (f'{OPEN}"', OPEN),
+        (f'{OPEN}"{CLOSE}', "abcd"),
+    ],
+)
+def test_a_long_answer_takes_no_more_time_a_token(begin: str, repeated: str, size: int) -> None:
+    answer = begin + repeated * (320_000 // len(repeated))
+    start = time.perf_counter()
+    runs = read(answer, size)
+    assert time.perf_counter() - start < 2
+    assert sum(len(run.text) for run in runs) == len(answer)
 
 
 def test_what_is_certain_is_given_out_at_once() -> None:
@@ -65,6 +162,15 @@ def test_what_is_certain_is_given_out_at_once() -> None:
     assert [run.text for run in reader.feed(OPEN)] == [OPEN]
     assert [run.text for run in reader.feed(f"[{F}]</")] == [f"[{F}]</"]
     assert [run.calls != () for run in reader.feed("TOOLCALL>")] == [True]
+
+
+def test_what_follows_a_tag_in_a_string_waits_for_the_end_of_the_block() -> None:
+    reader = ToolCallReader(["f"], OPEN, CLOSE)
+    assert [run.text for run in reader.feed(f'{OPEN}f(a="{CLOSE}b')] == [OPEN, f'f(a="{CLOSE}']
+    assert reader.feed(f'{CLOSE}c") </') == []
+    assert [(run.text, plain(run.calls)) for run in reader.feed("TOOLCALL>")] == [
+        (f'b{CLOSE}c") {CLOSE}', (("f", {"a": f"{CLOSE}b{CLOSE}c"}),))
+    ]
 
 
 def test_other_tags() -> None:
