@@ -59,7 +59,8 @@ def measure_peers(package: Path, rounds: int) -> dict[str, Any]:
 
 
 def _served_rate(address: str, numbers: list[int]) -> float:
-    return run_streams(address, [question(number) for number in numbers], OUTPUT_TOKENS)["tokens_per_s"]
+    prompts = [question(number) for number in numbers]
+    return run_streams(address, prompts, OUTPUT_TOKENS, min_tokens=OUTPUT_TOKENS)["tokens_per_s"]
 
 
 @contextlib.contextmanager
