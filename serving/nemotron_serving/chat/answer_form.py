@@ -51,10 +51,7 @@ def resolve_answer_form(fields: Mapping[str, Any], tool_tags: tuple[str, str]) -
             "response_format",
             'it does not go with tools, whose calls have a form of their own; send tool_choice "none"',
         )
-    form = _tool_form(tools, choice, tool_tags) if tools else AnswerForm(guide=guide)
-    if form.guide and any(fields.get("bad_words", ())):
-        raise InvalidRequestError("bad_words", "they do not go with response_format or a required call")
-    return form
+    return _tool_form(tools, choice, tool_tags) if tools else AnswerForm(guide=guide)
 
 
 def _guide(fields: Mapping[str, Any]) -> GuideSpec | None:

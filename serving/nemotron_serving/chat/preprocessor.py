@@ -18,7 +18,7 @@ from nemotron_serving.chat.tools import Tool
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.checks import check_range, check_words
 from nemotron_serving.generation.sampling import resolve_priority, resolve_sampling, resolve_stop_ids
-from nemotron_serving.generation.settings import GenerationSettings, ThinkingBudget
+from nemotron_serving.generation.settings import GenerationSettings, ThinkingBudget, check_guide
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.reasoning import CLOSE_TAG, OPEN_TAG, Start
 from nemotron_serving.package import Package
@@ -79,6 +79,7 @@ class Preprocessor:
             priority=resolve_priority(fields),
             output=OutputRules(start, stop_words, form.tool_rules),
         )
+        check_guide(settings)
         return ids, settings
 
     def _messages(self, fields: Mapping[str, Any]) -> list[Message]:

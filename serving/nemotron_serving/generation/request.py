@@ -12,7 +12,7 @@ from nemotron_serving.engine.base import Feature
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.checks import check_range
 from nemotron_serving.generation.sampling import resolve_priority, resolve_sampling, resolve_stop_ids
-from nemotron_serving.generation.settings import GenerationSettings, check_features, check_settings
+from nemotron_serving.generation.settings import GenerationSettings, check_features, check_guide, check_settings
 from nemotron_serving.guide.spec import stock_spec
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import SamplingDefaults, ServingConfig
@@ -41,6 +41,7 @@ def read_generation_request(
         else _from_tensors(fields, config, len(vocabulary))
     )
     check_features(settings, features)
+    check_guide(settings)
     total, limit = len(prompt_ids) + settings.max_tokens, config.limits.max_seq_len
     if total > limit:
         raise InvalidRequestError(

@@ -87,6 +87,20 @@ def check_features(settings: GenerationSettings, features: frozenset[Feature]) -
             )
 
 
+def check_guide(settings: GenerationSettings) -> None:
+    """Refuse what would break the form of an answer.
+
+    Raises:
+        InvalidRequestError: naming the field.
+    """
+    for field in ("bad_words", "min_tokens"):
+        if settings.guide is not None and getattr(settings.sampling, field):
+            raise InvalidRequestError(
+                field,
+                "it does not go with response_format or a required call, whose form says what comes and when it ends",
+            )
+
+
 def check_settings(settings: GenerationSettings, vocabulary: Vocabulary) -> None:
     """Refuse settings that could do harm: whoever calls the generating model itself may write what it likes.
 

@@ -178,6 +178,10 @@ def test_a_call_of_no_tool_is_refused_before_it_reaches_an_engine() -> None:
             "request_settings: a guide after thinking without a budget",
         ),
         ({"input_ids": IDS, "request_settings": as_json(priority=10**6)}, "request_settings: 1000000 was given"),
+        (
+            {"input_ids": IDS, "request_output_len": 5, "guided_decoding_guide_type": "json", "min_tokens": 2},
+            "min_tokens: it does not go with response_format",
+        ),
         ({"input_ids": IDS, "request_output_len": 5, "priority": 1001}, "priority: 1001 was given, expected -1000"),
         ({"input_ids": IDS, "request_output_len": 5, "logit_bias": "[1]"}, "logit_bias: .*a JSON object of biases"),
         ({"input_ids": IDS, "request_output_len": 5, "logit_bias": '{"259": 1}'}, "logit_bias: 259 is no token id"),
