@@ -12,14 +12,18 @@ import pytest
 
 from tests.fakes.packages import make_package
 from tests.integration.conftest import BIN, ROOT
+from tests.unit.serving.support import text_of
 
 FAKES = ROOT / "tests" / "fakes"
 ASK = """
-import json, os, urllib.request
-body = json.dumps({"text_input": "Hi", "max_tokens": 20, "temperature": 0.8, "seed": 3}).encode()
+import json, os, urllib.error, urllib.request
 url = os.environ["NEMOTRON_HTTP_URL"] + "/v2/models/ensemble/generate"
-for _ in range(2):
-    print(urllib.request.urlopen(url, body, timeout=30).read().decode())
+asked = {"text_input": "Hi", "max_tokens": 20, "temperature": 0.8, "seed": 3}
+for more in ({}, {}, {"logit_bias": '{"70": 100}'}, {"return_log_probs": True, "top_logprobs": 2}):
+    try:
+        print(urllib.request.urlopen(url, json.dumps({**asked, **more}).encode(), timeout=30).read().decode())
+    except urllib.error.HTTPError as error:
+        print(error.read().decode())
 """
 
 
@@ -42,6 +46,14 @@ def test_a_package_is_served(tmp_path: Path, flow: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    first, second = map(json.loads, done.stdout.splitlines())
+    first, second, biased, with_logprobs = map(json.loads, done.stdout.splitlines())
     assert first["num_output_tokens"] == 20
     assert (first["finish_reason"], first["text_output"]) == ("length", second["text_output"])
+    assert biased["text_output"] == text_of([70] * 20)
+    if flow == "engine":
+        assert "return_log_probs: the engine of this package has no logprobs" in with_logprobs["error"]
+        return
+    entries = json.loads(with_logprobs["logprobs"])
+    assert [len(entry["top_logprobs"]) for entry in entries] == [2] * 20
+    assert entries[0]["top_logprobs"][0]["logprob"] == entries[0]["logprob"]
+    assert with_logprobs["cum_log_probs"] == pytest.approx(sum(entry["logprob"] for entry in entries))
