@@ -69,12 +69,13 @@ def test_streaming_equals_not_streaming(demo_server: Server, thinking: bool) -> 
         assert streamed.last[name] == [whole[name]]
 
 
-def test_a_seed_repeats_a_sampled_answer(demo_server: Server) -> None:
-    inputs = {"text_input": "Write a poem.", "max_tokens": 24, "temperature": 1.0}
-    demo_server.generate(**inputs)  # for the prefix cache, as above
-    first, again, other = (demo_server.generate(seed=seed, **inputs)["content"] for seed in (7, 7, 8))
+@pytest.mark.parametrize("more", [{}, {"thinking": True, "max_thinking_tokens": 12}], ids=["answer", "two phases"])
+def test_a_seed_repeats_a_sampled_answer(demo_server: Server, more: dict[str, Any]) -> None:
+    inputs = {"text_input": "Write a poem.", "max_tokens": 40, "temperature": 1.0, **more}
+    demo_server.generate(seed=7, **inputs)  # for the prefix cache, as above
+    first, again, other = (demo_server.generate(seed=seed, **inputs)["text_output"] for seed in (7, 7, 8))
     assert first == again != other
-    unseeded = {demo_server.generate(**inputs)["content"] for _ in range(3)}
+    unseeded = {demo_server.generate(**inputs)["text_output"] for _ in range(3)}
     assert len(unseeded) > 1
 
 
