@@ -51,8 +51,8 @@ def drain(server: Drainable, seconds: float, clock: Callable[[], float] = time.m
 
 
 def _wait_idle(server: Drainable, seconds: float, clock: Callable[[], float], progress: str | None) -> int:
-    busy_at = clock()
-    deadline = busy_at + seconds
+    began = busy_at = clock()
+    deadline = began + seconds
     said = 0
     while True:
         count, now = server.in_flight(), clock()
@@ -62,7 +62,8 @@ def _wait_idle(server: Drainable, seconds: float, clock: Callable[[], float], pr
             busy_at = now
         elif now - busy_at >= _IDLE_S:
             return 0
-        if progress and count and count != said:
+        # Not at once: the count may be that of a moment before, with nothing left to wait for.
+        if progress and count and count != said and now - began >= _IDLE_S:
             say(progress.format(_requests(count)))
             said = count
         server.sleep(_POLL_S)

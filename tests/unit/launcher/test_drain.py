@@ -34,11 +34,17 @@ class Server:
 
 
 def test_running_requests_finish(capsys: pytest.CaptureFixture[str]) -> None:
-    server = Server([3, 3, 1, 1, 0])
+    server = Server([3] * 8 + [1] * 3 + [0])
     assert server.drain(30)
     assert server.calls == ["refuse"]
     said = capsys.readouterr().err.splitlines()
     assert said == ["Draining: 3 requests running, up to 30 s", "Draining: 1 request running, up to 30 s"]
+
+
+def test_a_count_of_a_moment_before_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server([1, 1, 1, 0])
+    assert server.drain(30)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_request_that_was_not_counted_yet_is_waited_for() -> None:
