@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.errors import InvalidRequestError, shortened
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,6 @@ NUMPY_TYPES: dict[str, Any] = {
 }
 
 
-_SHOWN_CHARACTERS = 100  # of a refused value, in the message
-
-
 def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Tensor, ...]) -> dict[str, Any]:
     """Python values of the inputs that were sent: scalars and lists; strings from UTF-8.
 
@@ -239,14 +236,9 @@ def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Tensor, 
             accepted = f" or send {tensor.only[-1]!r}" if tensor.only else ""
             raise InvalidRequestError(
                 tensor.name,
-                f"{_shortened(refused[0])} was given, which this server does not support; leave it out{accepted}",
+                f"{shortened(refused[0])} was given, which this server does not support; leave it out{accepted}",
             )
     return fields
-
-
-def _shortened(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
 
 
 def _text(name: str, value: bytes | str) -> str:

@@ -9,7 +9,9 @@ ServingError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+_SHOWN_CHARACTERS = 100  # of a refused value, in a message
 
 
 class ServingError(Exception):
@@ -48,3 +50,9 @@ class EngineError(ServingError):
 
 class PackageError(ServingError):
     """A package that is damaged or does not fit this machine. The message names what differs and what to do."""
+
+
+def shortened(value: Any) -> str:
+    """A refused value as a message shows it: its beginning, if it is long."""
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"

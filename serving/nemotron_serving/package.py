@@ -120,7 +120,8 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         kind: A name that `nemotron_serving.engine.open_engine` knows: `openvino`, `simulated` or
             `tensorrt_llm`.
-        version: Version of the engine's library that wrote the files; compared up to the second dot.
+        version: Version of the engine's library that wrote the files; compared up to the second dot, and exactly for a
+            TensorRT engine.
         device: `cpu`, or the GPU name the engine was compiled for.
         machine: `platform.machine()` of the hardware it runs on, such as `x86_64`.
         precision: Weight format, for people to read.

@@ -26,6 +26,20 @@ def is_json(text: str) -> bool:
     return True
 
 
+def read_json(field: str, text: str, kind: Any, expected: str) -> Any:
+    """What a caller sent as JSON, of this type.
+
+    Raises:
+        InvalidRequestError: not JSON, or of another type; `expected` says what it should be.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(field, f"{error}. Expected {expected}.") from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidRequestError(field, f"not valid JSON ({error}). Expected {expected}.") from error
+
+
 def check_depth(field: str, value: Any) -> None:
     """Refuse values whose nesting would exhaust the stack of those who walk them.
 

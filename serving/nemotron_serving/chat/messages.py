@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from nemotron_serving.chat.json_values import check_depth
+from nemotron_serving.chat.json_values import check_depth, read_json
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.output.reasoning import CLOSE_TAG
 
@@ -87,12 +87,7 @@ def parse_messages(value: str) -> list[Message]:
     Raises:
         InvalidRequestError: not JSON, not a list of messages, or a conversation that nobody can answer.
     """
-    try:
-        messages = msgspec.json.decode(value, type=list[Message])
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError("messages", f"{error}. Expected OpenAI's chat messages.") from error
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidRequestError("messages", f"not valid JSON ({error})") from error
+    messages: list[Message] = read_json("messages", value, list[Message], "OpenAI's chat messages")
     if not messages:
         raise InvalidRequestError("messages", "the list is empty, expected at least one message")
     messages = [_checked(f"messages[{number}]", message) for number, message in enumerate(messages)]
@@ -148,12 +143,7 @@ def _with_objects(field: str, calls: Sequence[ToolCall]) -> list[ToolCall]:
 
 def _object(field: str, arguments: dict[str, Any] | str) -> dict[str, Any]:
     if isinstance(arguments, str):
-        try:
-            # Some clients write nothing for a function without parameters.
-            arguments = msgspec.json.decode(arguments, type=dict[str, Any]) if arguments.strip() else {}
-        except msgspec.ValidationError as error:
-            raise InvalidRequestError(field, f"{error}. Expected a JSON object.") from error
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise InvalidRequestError(field, f"not valid JSON ({error}). Expected a JSON object.") from error
+        # Some clients write nothing for a function without parameters.
+        arguments = read_json(field, arguments, dict[str, Any], "a JSON object") if arguments.strip() else {}
     check_depth(field, arguments)
     return arguments

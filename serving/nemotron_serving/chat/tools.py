@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from nemotron_serving.chat.json_values import check_depth
+from nemotron_serving.chat.json_values import check_depth, read_json
 from nemotron_serving.errors import InvalidRequestError
 
 _Mode = Literal["none", "auto", "required"]
@@ -63,7 +63,7 @@ def parse_tools(value: str) -> tuple[Tool, ...]:
     Raises:
         InvalidRequestError: not JSON, not a list of functions, a function without a name or two of one name.
     """
-    entries = _decode("tools", value, list[_Entry] | None, "OpenAI's tools") or []
+    entries = _read("tools", value, list[_Entry] | None, "OpenAI's tools") or []
     if len(entries) > _MAX_TOOLS:
         raise InvalidRequestError("tools", f"{len(entries)} were given, expected at most {_MAX_TOOLS}")
     tools: dict[str, Tool] = {}
@@ -106,18 +106,11 @@ def _tool(field: str, function: dict[str, Any]) -> Tool:
 def _choice(value: str) -> ToolChoice:
     if value in _MODES:
         value = f'"{value}"'
-    read = _decode("tool_choice", value, _Mode | _Named | None, _CHOICE)
+    read = _read("tool_choice", value, _Mode | _Named | None, _CHOICE)
     if isinstance(read, _Named):
         return ToolChoice("required", read.function.name)
     return ToolChoice(read or "auto")
 
 
-def _decode(field: str, value: str, kind: Any, expected: str) -> Any:
-    if not value.strip():
-        return None
-    try:
-        return msgspec.json.decode(value, type=kind)
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError(field, f"{error}. Expected {expected}.") from error
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidRequestError(field, f"not valid JSON ({error}). Expected {expected}.") from error
+def _read(field: str, text: str, kind: Any, expected: str) -> Any:
+    return read_json(field, text, kind, expected) if text.strip() else None

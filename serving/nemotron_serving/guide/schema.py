@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nemotron_serving.errors import shortened
 from nemotron_serving.guide import json_text, numbers
 from nemotron_serving.guide.formats import FORMATS
 from nemotron_serving.guide.grammar import MAX_COUNT, Grammar, GuideError, Node, Ref, choice, lengths
@@ -90,7 +91,7 @@ class _Compiler:
         if schema is False:
             raise SchemaError(path, "false allows no value; leave it out")
         if not isinstance(schema, dict):
-            raise SchemaError(path, f"{_shown(schema)} was given, expected a schema: an object or true")
+            raise SchemaError(path, f"{shortened(schema)} was given, expected a schema: an object or true")
         for keyword in schema:
             if keyword not in KEYWORDS:
                 raise SchemaError(path, f"{keyword!r} is not supported{_HINTS.get(keyword, '')}")
@@ -136,7 +137,7 @@ class _Compiler:
         self._only_beside(keyword, schema, path, "type")
         values = [schema["const"]] if keyword == "const" else schema["enum"]
         if not isinstance(values, list) or not values:
-            raise SchemaError((*path, keyword), f"{_shown(values)} was given, expected a list of values")
+            raise SchemaError((*path, keyword), f"{shortened(values)} was given, expected a list of values")
         try:
             names = types_of(schema)
         except GuideError as error:
@@ -175,7 +176,7 @@ class _Compiler:
         self._only_beside(keyword, schema, path, "type")
         branches = schema[keyword]
         if not isinstance(branches, list) or not branches:
-            raise SchemaError((*path, keyword), f"{_shown(branches)} was given, expected a list of schemas")
+            raise SchemaError((*path, keyword), f"{shortened(branches)} was given, expected a list of schemas")
         nodes: list[Node] = []
         for index, branch in enumerate(branches):
             at = (*path, keyword, index)
@@ -192,10 +193,10 @@ class _Compiler:
     def _object(self, schema: Schema, path: Path) -> Node:
         properties = schema.get("properties", {})
         if not isinstance(properties, dict):
-            raise SchemaError((*path, "properties"), f"{_shown(properties)} was given, expected an object")
+            raise SchemaError((*path, "properties"), f"{shortened(properties)} was given, expected an object")
         required = schema.get("required", [])
         if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-            raise SchemaError((*path, "required"), f"{_shown(required)} was given, expected a list of names")
+            raise SchemaError((*path, "required"), f"{shortened(required)} was given, expected a list of names")
         others = schema.get("additionalProperties", True)
         others_path = (*path, "additionalProperties")
         always = set(required)
@@ -216,7 +217,7 @@ class _Compiler:
         low, high = self._counts(schema, path, "minItems", "maxItems")
         first = schema.get("prefixItems", [])
         if not isinstance(first, list):
-            raise SchemaError((*path, "prefixItems"), f"{_shown(first)} was given, expected a list of schemas")
+            raise SchemaError((*path, "prefixItems"), f"{shortened(first)} was given, expected a list of schemas")
         if isinstance(schema.get("items"), list):
             raise SchemaError((*path, "items"), "a list is not supported; write 'prefixItems'")
         rest = schema.get("items", True)
@@ -253,12 +254,12 @@ class _Compiler:
 
     def _pattern(self, pattern: Any) -> Node:
         if not isinstance(pattern, str):
-            raise GuideError(f"{_shown(pattern)} was given, expected a pattern")
+            raise GuideError(f"{shortened(pattern)} was given, expected a pattern")
         return parse(pattern)
 
     def _format(self, name: Any) -> Node:
         if not isinstance(name, str) or name not in FORMATS:
-            raise GuideError(f"{_shown(name)} is not supported, expected one of {', '.join(FORMATS)}")
+            raise GuideError(f"{shortened(name)} is not supported, expected one of {', '.join(FORMATS)}")
         return FORMATS[name]
 
     def _integer(self, schema: Schema, path: Path) -> Node:
@@ -290,7 +291,7 @@ class _Compiler:
             return []
         value = schema[keyword]
         if not is_of_type(value, "number"):
-            raise SchemaError((*path, keyword), f"{_shown(value)} was given, expected a number")
+            raise SchemaError((*path, keyword), f"{shortened(value)} was given, expected a number")
         return [value]
 
     def _whole_bounds(self, schema: Schema, path: Path, keyword: str) -> list[int]:
@@ -306,7 +307,7 @@ class _Compiler:
         for keyword in (low, high):
             value = schema.get(keyword, 0)
             if not is_of_type(value, "integer") or value < 0:
-                raise SchemaError((*path, keyword), f"{_shown(value)} was given, expected an integer from 0")
+                raise SchemaError((*path, keyword), f"{shortened(value)} was given, expected an integer from 0")
         least, most = int(schema.get(low, 0)), schema.get(high)
         if least > MAX_COUNT:
             raise SchemaError((*path, low), f"{least} was given, expected at most {MAX_COUNT}")
@@ -319,11 +320,6 @@ class _Compiler:
 
     def _boolean(self, _schema: Schema, _path: Path) -> Node:
         return choice(json_text.literal(True), json_text.literal(False))
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 _Method = Callable[[_Compiler, Schema, Path], Node]
