@@ -9,6 +9,12 @@ PACKAGES := packages
 DEMO := $(PACKAGES)/demo
 SIMULATED := $(PACKAGES)/demo-simulated
 LOCK := requirements.lock
+QUANTIZE_LOCK := requirements-quantize.lock
+TORCH := torch==2.13.0
+# What a CUDA build of torch needs comes with torch itself, in the versions that it names.
+CUDA_PACKAGES := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
+	nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
+	nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton
 PORTS ?= --http-port 8000 --grpc-port 8001 --metrics-port 8002
 FREE_PORTS := --http-port 0 --grpc-port 0 --metrics-port 0
 
@@ -18,7 +24,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
 	&& echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-package demo serve test lint bench lock clean
+.PHONY: help setup setup-quantize demo-package demo serve test lint bench lock clean
 
 help:
 	@echo "make demo    set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
@@ -26,7 +32,7 @@ help:
 	@echo "make test    lint, types and all tests, with a real Triton"
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   measure the serving stack (several minutes)"
-	@echo "make setup   only install into $(VENV)"
+	@echo "make setup   only install into $(VENV); setup-quantize: also ModelOpt and torch"
 	@echo "make lock    resolve $(LOCK) again from pyproject.toml"
 	@echo "make clean   remove $(VENV), packages and caches"
 
@@ -40,6 +46,15 @@ $(VENV)/.installed: $(LOCK) pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
+# ModelOpt, transformers and torch, for FP8: a CPU build of torch of some 200 MB where pip finds one, else 3 GB.
+setup-quantize: $(VENV)/.quantize-installed
+
+$(VENV)/.quantize-installed: $(VENV)/.installed $(QUANTIZE_LOCK)
+	@echo "Installing ModelOpt, transformers and torch into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(QUANTIZE_LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts $(TORCH)
+	@touch $@
+
 demo-package: setup
 	@$(BIN)/nemotron-build demo -o $(DEMO) > /dev/null
 
@@ -51,7 +66,7 @@ demo: demo-package
 serve: demo-package
 	@$(BIN)/nemotron-serve $(DEMO) $(PORTS)
 
-lint: setup
+lint: setup setup-quantize
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -62,9 +77,13 @@ test: lint
 bench: demo-package
 	$(BIN)/python -m benchmarks.serving
 
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	--no-header --quiet
+
 lock:
-	uv pip compile pyproject.toml --extra server --extra build --extra dev --universal --python-version 3.10 \
-		--generate-hashes --no-emit-index-url --no-header --quiet -o $(LOCK)
+	$(COMPILE) --extra server --extra build --extra dev -o $(LOCK)
+	$(COMPILE) --extra quantize --constraint $(LOCK) $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
+		-o $(QUANTIZE_LOCK)
 
 clean:
 	rm -rf $(VENV) $(PACKAGES) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -141,8 +141,26 @@ class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
+class BuildRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the engine's files were made, for people and audits; nothing here changes how they are served.
+
+    Attributes:
+        profile: Name of the profile.
+        versions: Of the libraries that made them, such as `tensorrt_llm`, `tensorrt`, `cuda`, `driver`, `modelopt`.
+        hardware: Where they were made: `gpu`, `compute_capability`, …
+        options: What the tools were given.
+        accuracy: Figures of the quantized model against its source, such as `top1_agreement`.
+    """
+
+    profile: str
+    versions: dict[str, str] = {}
+    hardware: dict[str, str] = {}
+    options: dict[str, str] = {}
+    accuracy: dict[str, float] = {}
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of manifest.json."""
+    """The content of manifest.json; `build` is there where a checkpoint was converted."""
 
     schema_version: int
     name: str
@@ -150,6 +168,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: dict[str, str]
     engine: EngineSpec
     files: dict[str, FileRecord]
+    build: BuildRecord | None = None
 
 
 @dataclass(frozen=True)

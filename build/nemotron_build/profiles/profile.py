@@ -1,0 +1,146 @@
+"""The content of a profile, and how it is found and read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from nemotron_build.errors import BuildError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Precision = Literal["bf16", "fp8", "int8", "int4"]
+
+_BUILTIN = Path(__file__).parent
+_CPU_PRECISIONS = ("bf16", "int8", "int4")
+_GPU_PRECISIONS = ("bf16", "fp8")
+
+
+class ProfileLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Sizes that the engine is built for and the package promises.
+
+    Attributes:
+        max_batch_size: Requests generating at once.
+        max_seq_len: Prompt plus output tokens of one request.
+        max_num_tokens: Tokens that one step of the engine processes, over all requests.
+        max_waiting: Requests queued behind the running ones.
+        max_tokens: Output tokens of a request that names no max_tokens.
+    """
+
+    max_batch_size: int
+    max_seq_len: int
+    max_num_tokens: int = 8192
+    max_waiting: int = 256
+    max_tokens: int = 4096
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How FP8's scales are measured.
+
+    Attributes:
+        samples: Prompts read from the calibration data.
+        max_tokens: Of each, the tokens used.
+    """
+
+    samples: int = 512
+    max_tokens: int = 512
+
+
+class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a quantized checkpoint has to reach against its source, on prompts that were not calibrated with.
+
+    Attributes:
+        min_top1_agreement: Share of positions at which both find the same token most likely.
+        max_mean_kl: Mean of KL(source || quantized) over positions, in nats.
+        max_perplexity_ratio: Perplexity of the quantized over that of the source.
+    """
+
+    min_top1_agreement: float = 0.90
+    max_mean_kl: float = 0.05
+    max_perplexity_ratio: float = 1.05
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to build.
+
+    Attributes:
+        name: The file's name without `.toml`.
+        description: One line for `nemotron-build profiles`.
+        target: `tensorrt_llm` for GPUs, `openvino` for CPUs: the engine that serves the package.
+        precision: Of the weights.
+        kv_cache: Of the KV cache. FP8 halves it and costs accuracy in long thinking.
+        gpu: A name of the GPU table, or None for a CPU.
+        flow: For GPUs: `engine` compiles a TensorRT engine, `pytorch` serves the checkpoint as it is.
+        tp_size: GPUs that one server is spread over.
+        limits: See `ProfileLimits`.
+        calibration: See `Calibration`.
+        accuracy: See `Accuracy`.
+        build_options: Further options of trtllm-build, by their names without the dashes.
+    """
+
+    name: str
+    description: str
+    target: Literal["tensorrt_llm", "openvino"]
+    precision: Precision
+    limits: ProfileLimits
+    kv_cache: Literal["bf16", "fp8"] = "bf16"
+    gpu: str | None = None
+    flow: Literal["engine", "pytorch"] = "engine"
+    tp_size: int = 1
+    calibration: Calibration = Calibration()
+    accuracy: Accuracy = Accuracy()
+    build_options: dict[str, str | int] = {}
+
+
+def builtin_profiles() -> list[Profile]:
+    """The profiles that ship, by name."""
+    return [_read(path) for path in sorted(_BUILTIN.glob("*.toml"))]
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """Find a profile: a built-in name, or the path of a TOML file.
+
+    Raises:
+        BuildError: no such profile, no TOML, or a field that is unknown, missing or impossible.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = _BUILTIN / f"{name_or_path}.toml"
+    if not path.is_file():
+        known = ", ".join(profile.name for profile in builtin_profiles())
+        raise BuildError(f"There is no profile {name_or_path!r}. Name one of {known}, or the path of a .toml file.")
+    return _read(path)
+
+
+def _read(path: Path) -> Profile:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        profile = msgspec.convert({"name": path.stem, **content}, Profile)
+    except (OSError, ValueError) as error:
+        raise BuildError(f"Profile {path} cannot be used: {error}.") from error
+    _check(profile, path)
+    return profile
+
+
+def _check(profile: Profile, path: Path) -> None:
+    on_gpu = profile.target == "tensorrt_llm"
+    precisions = _GPU_PRECISIONS if on_gpu else _CPU_PRECISIONS
+    if profile.precision not in precisions:
+        raise BuildError(
+            f"Profile {path}: precision is {profile.precision!r}; "
+            f"target {profile.target} takes {', '.join(precisions)}."
+        )
+    if on_gpu == (profile.gpu is None):
+        raise BuildError(
+            f"Profile {path}: gpu is {profile.gpu!r}; target tensorrt_llm needs a name, target openvino has none."
+        )
+    for name, value in {**msgspec.structs.asdict(profile.limits), "tp_size": profile.tp_size}.items():
+        least = 0 if name == "max_waiting" else 1
+        if value < least:
+            raise BuildError(f"Profile {path}: {name} is {value}, expected at least {least}.")
