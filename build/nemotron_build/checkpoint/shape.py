@@ -12,6 +12,7 @@ from nemotron_build.errors import CheckpointError
 
 CONFIG = "config.json"
 ARCHITECTURE = "LlamaForCausalLM"
+MODEL_TYPE = "llama"
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,17 @@ LLAMA_31_8B = ModelShape(
 """Llama-3.1-Nemotron-Nano-8B-v1 has the shape of Llama 3.1 8B."""
 
 
+class _Kind(msgspec.Struct):
+    architectures: list[str] | None = None
+    model_type: str = MODEL_TYPE
+    auto_map: dict[str, Any] | None = None
+
+
 class _Config(msgspec.Struct):
-    """config.json in the old and in the new spelling of rope; transformers 5 writes the new one."""
+    """config.json in the old and in the new spelling of rope; transformers 5 writes the new one.
+
+    What has a default here is left out of real files, and has this default in transformers' LlamaConfig.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -112,12 +122,10 @@ class _Config(msgspec.Struct):
     num_attention_heads: int
     rms_norm_eps: float
     max_position_embeddings: int
-    architectures: list[str] = []
-    model_type: str = ""
     hidden_act: str = "silu"
     num_key_value_heads: int | None = None
     head_dim: int | None = None
-    rope_theta: float | None = None
+    rope_theta: float = 10000.0
     rope_scaling: dict[str, Any] | None = None
     rope_parameters: dict[str, Any] | None = None
     tie_word_embeddings: bool = False
@@ -125,7 +133,6 @@ class _Config(msgspec.Struct):
     mlp_bias: bool = False
     torch_dtype: str | None = None
     dtype: str | None = None
-    auto_map: dict[str, Any] | None = None
 
 
 def read_shape(checkpoint: Path) -> ModelShape:
@@ -136,54 +143,53 @@ def read_shape(checkpoint: Path) -> ModelShape:
     """
     path = checkpoint / CONFIG
     try:
-        config = msgspec.json.decode(path.read_bytes(), type=_Config)
+        content = path.read_bytes()
+        # The kind first: another architecture's file has other fields, and that is not what is wrong with it.
+        _check_kind(msgspec.json.decode(content, type=_Kind), path)
+        config = msgspec.json.decode(content, type=_Config)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} is missing. Name the directory of a downloaded Hugging Face checkpoint."
         ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be used: {error}.") from error
-    _check_architecture(config, path)
+        raise CheckpointError(f"{path} cannot be used: {error}. Download it again.") from error
     return _shape(config, path)
 
 
-def _check_architecture(config: _Config, path: Path) -> None:
-    if config.architectures != [ARCHITECTURE]:
+def _check_kind(kind: _Kind, path: Path) -> None:
+    if kind.architectures != [ARCHITECTURE] or kind.model_type != MODEL_TYPE:
         raise CheckpointError(
-            f"{path}: architectures is {config.architectures}, expected [{ARCHITECTURE!r}]. "
-            "Only Llama-shaped checkpoints can be built."
+            f"{path}: architectures is {kind.architectures} and model_type {kind.model_type!r}, expected "
+            f"[{ARCHITECTURE!r}] and {MODEL_TYPE!r}. Only Llama-shaped checkpoints can be built."
         )
-    if config.auto_map:
+    if kind.auto_map:
         raise CheckpointError(
             f"{path}: auto_map asks for code from the checkpoint, which is never run. "
             f"Use a checkpoint in the plain {ARCHITECTURE} format."
         )
-    for field, found, expected in (
-        ("hidden_act", config.hidden_act, "silu"),
-        ("attention_bias", config.attention_bias, False),
-        ("mlp_bias", config.mlp_bias, False),
-    ):
-        if found != expected:
-            raise CheckpointError(f"{path}: {field} is {found!r}; only {expected!r} can be built.")
 
 
 def _shape(config: _Config, path: Path) -> ModelShape:
     heads = config.num_attention_heads
-    kv_heads = config.num_key_value_heads or heads
-    sizes = {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "max_position_embeddings": config.max_position_embeddings,
-    }
-    for name, value in sizes.items():
-        if value < 1:
-            raise CheckpointError(f"{path}: {name} is {value}, expected at least 1.")
+    kv_heads = heads if config.num_key_value_heads is None else config.num_key_value_heads
+    _check_choices(config, path)
+    _check_positive(
+        {
+            "vocab_size": config.vocab_size,
+            "hidden_size": config.hidden_size,
+            "intermediate_size": config.intermediate_size,
+            "num_hidden_layers": config.num_hidden_layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads,
+            "max_position_embeddings": config.max_position_embeddings,
+            "rms_norm_eps": config.rms_norm_eps,
+        },
+        path,
+    )
     if heads % kv_heads:
-        raise CheckpointError(f"{path}: num_key_value_heads {kv_heads} does not divide num_attention_heads {heads}.")
+        raise CheckpointError(
+            f"{path}: num_key_value_heads {kv_heads} does not divide num_attention_heads {heads}. Download it again."
+        )
     theta, scaling = _rope(config, path)
     return ModelShape(
         hidden_size=config.hidden_size,
@@ -191,7 +197,7 @@ def _shape(config: _Config, path: Path) -> ModelShape:
         num_layers=config.num_hidden_layers,
         num_heads=heads,
         num_kv_heads=kv_heads,
-        head_dim=config.head_dim or config.hidden_size // heads,
+        head_dim=_head_dim(config, path),
         vocab_size=config.vocab_size,
         max_position_embeddings=config.max_position_embeddings,
         rms_norm_eps=config.rms_norm_eps,
@@ -202,19 +208,56 @@ def _shape(config: _Config, path: Path) -> ModelShape:
     )
 
 
+def _check_choices(config: _Config, path: Path) -> None:
+    for field, found, expected in (
+        ("hidden_act", config.hidden_act, "silu"),
+        ("attention_bias", config.attention_bias, False),
+        ("mlp_bias", config.mlp_bias, False),
+    ):
+        if found != expected:
+            raise CheckpointError(f"{path}: {field} is {found!r}; only checkpoints with {expected!r} can be built.")
+
+
+def _check_positive(values: dict[str, float], path: Path) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise CheckpointError(f"{path}: {name} is {value}, expected more than 0. Download it again.")
+
+
+def _head_dim(config: _Config, path: Path) -> int:
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    if config.head_dim is None and hidden % heads:
+        raise CheckpointError(
+            f"{path}: num_attention_heads {heads} does not divide hidden_size {hidden}, and there is no head_dim. "
+            "Download it again."
+        )
+    size = hidden // heads if config.head_dim is None else config.head_dim
+    if size < 2 or size % 2:
+        raise CheckpointError(f"{path}: head_dim is {size}, expected an even number: rope turns pairs of values.")
+    return size
+
+
 def _rope(config: _Config, path: Path) -> tuple[float, RopeScaling | None]:
     parameters = config.rope_parameters or config.rope_scaling or {}
     theta = parameters.get("rope_theta", config.rope_theta)
     if not isinstance(theta, (int, float)) or theta <= 0:
-        raise CheckpointError(f"{path}: rope_theta is {theta!r}, expected a positive number.")
+        raise CheckpointError(f"{path}: rope_theta is {theta!r}, expected a positive number. Download it again.")
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind == "default":
         return float(theta), None
     if kind != "llama3":
-        raise CheckpointError(f"{path}: rope_type is {kind!r}; only 'default' and 'llama3' can be built.")
-    try:
-        return float(theta), msgspec.convert(
-            {name: parameters.get(name) for name in RopeScaling.__dataclass_fields__}, RopeScaling
+        raise CheckpointError(
+            f"{path}: rope_type is {kind!r}; only checkpoints with 'default' or 'llama3' can be built."
         )
+    try:
+        fields = {name: parameters.get(name) for name in RopeScaling.__dataclass_fields__}
+        scaling = msgspec.convert(fields, RopeScaling)
     except msgspec.ValidationError as error:
-        raise CheckpointError(f"{path}: rope scaling 'llama3' cannot be used: {error}.") from error
+        raise CheckpointError(f"{path}: rope scaling 'llama3' cannot be used: {error}. Download it again.") from error
+    _check_positive({name: getattr(scaling, name) for name in fields}, path)
+    if scaling.high_freq_factor <= scaling.low_freq_factor:
+        raise CheckpointError(
+            f"{path}: high_freq_factor is {scaling.high_freq_factor}, expected more than low_freq_factor, "
+            f"{scaling.low_freq_factor}. Download it again."
+        )
+    return float(theta), scaling
