@@ -207,6 +207,42 @@ NUMPY_TYPES: dict[str, Any] = {
     "UINT64": np.uint64,
 }
 
+# Parameters of Triton's protocols that are no business of a model.
+_TRITON_PARAMETERS = frozenset(
+    ("binary_data_output", "priority", "sequence_end", "sequence_id", "sequence_start", "timeout")
+)
+_MAX_ID_CHARACTERS = 256  # ids of ended and stopped requests are remembered, and are written into the log
+
+
+def check_id(request_id: str) -> None:
+    """Refuse an id that is too long to be kept and logged.
+
+    Raises:
+        InvalidRequestError: naming the limit.
+    """
+    if len(request_id) > _MAX_ID_CHARACTERS:
+        raise InvalidRequestError(
+            "id", f"{len(request_id)} characters were given, expected at most {_MAX_ID_CHARACTERS}"
+        )
+
+
+def check_parameters(parameters: Mapping[str, Any], request_id: str) -> None:
+    """Refuse names that are no input: over HTTP, Triton makes parameters of the JSON keys it does not know.
+
+    Args:
+        parameters: Of the request. The `id` of a JSON body is one of them, and has become the request's id as well.
+        request_id: The request's id.
+
+    Raises:
+        InvalidRequestError: naming the first one.
+    """
+    for name, value in parameters.items():
+        if name == "id":
+            if value != request_id:
+                raise InvalidRequestError(name, "it did not become the request's id; write it beside the inputs")
+        elif name not in _TRITON_PARAMETERS and not name.startswith("triton_"):
+            raise InvalidRequestError(name, "is no input of this model; see its metadata for those there are")
+
 
 def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Tensor, ...]) -> dict[str, Any]:
     """Python values of the inputs that were sent: scalars and lists; strings from UTF-8.

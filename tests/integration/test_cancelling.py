@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import statistics
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import pytest
 import tritonclient.grpc.aio as aioclient
 
@@ -36,9 +39,9 @@ async def cancel(client: aioclient.InferenceServerClient, request_id: str) -> st
     return str(reply["finish_reason"])
 
 
-async def running(server: Server, count: int) -> None:
+async def running(server: Server, count: int, metric: str = "nemotron_requests_running") -> None:
     deadline = time.monotonic() + 10
-    while server.metric("nemotron_requests_running") != count:
+    while server.metric(metric) != count:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
 
@@ -143,3 +146,102 @@ def test_five_hundred_cancels_at_random_moments(simulated_server: Server) -> Non
     wait_until(lambda: nothing_left(simulated_server), 10)
     assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
     assert simulated_server.info["restarts"] == 0
+
+
+async def http_responses(
+    client: httpx2.AsyncClient, request_id: str, model: str = "ensemble", **inputs: Any
+) -> AsyncIterator[dict[str, Any]]:
+    """The responses of one request over HTTP, which says its id beside its inputs."""
+    path = "generate_stream" if inputs.get("stream") else "generate"
+    body = {"id": request_id, **inputs}
+    async with client.stream("POST", f"/v2/models/{model}/{path}", json=body) as response:
+        async for line in response.aiter_lines():
+            if line:
+                yield json.loads(line.removeprefix("data: "))
+
+
+async def http_last(client: httpx2.AsyncClient, request_id: str, **inputs: Any) -> dict[str, Any]:
+    return [response async for response in http_responses(client, request_id, **inputs)][-1]
+
+
+async def http_cancel(client: httpx2.AsyncClient, request_id: str) -> str:
+    return str((await http_last(client, request_id, model="tensorrt_llm", stop=True))["finish_reason"])
+
+
+@pytest.mark.parametrize(("model", "streaming"), [("ensemble", True), ("ensemble", False), ("unary", False)])
+def test_a_request_over_http_is_cancelled_by_its_id(simulated_server: Server, model: str, streaming: bool) -> None:
+    """Four run and one waits, which gets the place; the median of several tries."""
+    long: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 1500, "stream": streaming}
+
+    async def once(client: httpx2.AsyncClient, number: int) -> float:
+        names = [f"http-{number}-{index}" for index in range(4)]
+        calls = [asyncio.create_task(http_last(client, name, model=model, **long)) for name in names]
+        await running(simulated_server, 4)
+        waiting = asyncio.create_task(http_last(client, f"http-next-{number}", text_input="Hi", max_tokens=1))
+        await running(simulated_server, 1, "nemotron_requests_waiting")
+        begin = time.monotonic()
+        assert await http_cancel(client, names[0]) == "cancelled"
+        assert (await waiting)["finish_reason"] == "length"
+        took = time.monotonic() - begin
+        for name in names[1:]:
+            assert await http_cancel(client, name) == "cancelled"
+        for answer, name in zip(await asyncio.gather(*calls), names, strict=True):
+            assert (answer["finish_reason"], answer["id"]) == ("cancelled", name)
+        await running(simulated_server, 0)
+        return took
+
+    async def run() -> list[float]:
+        async with httpx2.AsyncClient(base_url=simulated_server.http_url, timeout=30) as client:
+            return [await once(client, number) for number in range(TRIES)]
+
+    took = asyncio.run(run())
+    assert statistics.median(took) < FREED_S + 0.02, took
+    wait_until(lambda: nothing_left(simulated_server), 5)
+
+
+def test_a_stop_may_overtake_its_request_and_come_another_way(simulated_server: Server) -> None:
+    """Over HTTP as over gRPC: an id is the same whichever way it came."""
+
+    async def run() -> None:
+        async with (
+            httpx2.AsyncClient(base_url=simulated_server.http_url, timeout=30) as http,
+            aioclient.InferenceServerClient(simulated_server.grpc_address) as grpc,
+        ):
+            long: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 1500, "stream": True}
+            assert await http_cancel(http, "early-1") == ""
+            assert (await http_last(http, "early-1", **long))["finish_reason"] == "cancelled"
+            assert await cancel(grpc, "early-2") == ""
+            assert (await http_last(http, "early-2", **long))["finish_reason"] == "cancelled"
+            assert await http_cancel(http, "early-3") == ""
+            assert [one async for one in stream(grpc, "early-3", **long)][-1]["finish_reason"] == "cancelled"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("model", ["ensemble", "unary"])
+def test_errors_and_the_log_name_the_id_that_came_over_http(simulated_server: Server, model: str) -> None:
+    for request_id in (f"{model}-17", "ไทย-😀"):
+        body = {"text_input": "[sim:fail]", "max_tokens": 50, "id": request_id}
+        _, answer = simulated_server.post(f"/v2/models/{model}/generate", body)
+        assert f"request '{request_id}': The script fails" in json.loads(answer)["error"]
+    wait_until(lambda: f"request '{model}-17'" in simulated_server.log.read_text(), 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"id": "x" * 257}, "id: 257 characters were given, expected at most 256 (INVALID_ARGUMENT)"),
+        ({"parameters": {"id": "elsewhere"}}, "id: it did not become the request's id"),
+        ({"id": 12}, "Unable to parse 'id'"),
+        ({"id": None}, "Unable to parse 'id'"),
+    ],
+    ids=["long", "parameter", "number", "null"],
+)
+@pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm", "unary"])
+def test_an_id_that_cannot_be_one_is_refused(
+    simulated_server: Server, model: str, body: dict[str, Any], message: str
+) -> None:
+    inputs: dict[str, Any] = {"stop": True} if model == "tensorrt_llm" else {"text_input": "Hi", "max_tokens": 2}
+    status, answer = simulated_server.post(f"/v2/models/{model}/generate", inputs | body)
+    assert status in (400, 500)
+    assert message in json.loads(answer)["error"]

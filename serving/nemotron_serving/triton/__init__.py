@@ -12,18 +12,13 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.contract import Tensor, read_inputs
-from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError
+from nemotron_serving.contract import Tensor, check_id, check_parameters, read_inputs
+from nemotron_serving.errors import EngineError, ServingError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.metrics import GaugeReporter
 from nemotron_serving.package import Package
 
 _log = logging.getLogger(__name__)
-
-# Parameters of Triton's protocols that are no business of a model.
-_TRITON_PARAMETERS = frozenset(
-    ("binary_data_output", "priority", "sequence_end", "sequence_id", "sequence_start", "timeout")
-)
 
 
 def open_package() -> tuple[Package, HostOptions]:
@@ -41,12 +36,11 @@ def request_fields(request: Any, contract: tuple[Tensor, ...]) -> dict[str, Any]
     """Values of the inputs that a request holds.
 
     Raises:
-        InvalidRequestError: a value that cannot be read or is not supported, or a name that is no input: over
-            HTTP, Triton makes parameters of the JSON keys it does not know.
+        InvalidRequestError: a value that cannot be read or is not supported, a name that is no input, an id that is
+            too long.
     """
-    for name in json.loads(request.parameters() or "{}"):
-        if name not in _TRITON_PARAMETERS and not name.startswith("triton_"):
-            raise InvalidRequestError(name, "is no input of this model; see its metadata for those there are")
+    check_id(request.request_id())
+    check_parameters(json.loads(request.parameters() or "{}"), request.request_id())
     return read_inputs({tensor.name(): tensor.as_numpy() for tensor in request.inputs()}, contract)
 
 

@@ -6,7 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from nemotron_serving.contract import ENSEMBLE_INPUTS, NUMPY_TYPES, TOKEN_INPUTS, Tensor, read_inputs
+from nemotron_serving.contract import (
+    ENSEMBLE_INPUTS,
+    NUMPY_TYPES,
+    TOKEN_INPUTS,
+    Tensor,
+    check_id,
+    check_parameters,
+    read_inputs,
+)
 from nemotron_serving.errors import InvalidRequestError
 
 
@@ -106,3 +114,27 @@ def test_a_list_is_refused_for_one_value_that_is_used() -> None:
 def test_a_refusal_says_what_may_be_sent_instead() -> None:
     with pytest.raises(InvalidRequestError, match=r"beam_width: 4 was given.*leave it out or send 1$"):
         read_inputs({"beam_width": np.array([[4]], np.int32)}, ENSEMBLE_INPUTS)
+
+
+@pytest.mark.parametrize("request_id", ["", "question-1", "ไทย😀", "x" * 256])
+def test_an_id_is_any_text_that_is_not_too_long(request_id: str) -> None:
+    check_id(request_id)
+    check_parameters({"id": request_id}, request_id)
+
+
+def test_an_id_that_is_too_long_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^id: 257 characters were given, expected at most 256$"):
+        check_id("x" * 257)
+
+
+@pytest.mark.parametrize("value", ["other", 12, True, 0.5])
+def test_an_id_that_is_not_the_requests_own_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^id: it did not become the request's id"):
+        check_parameters({"id": value}, "")
+
+
+def test_parameters_of_triton_are_left_alone_and_all_others_refused() -> None:
+    known = ("binary_data_output", "priority", "sequence_end", "sequence_id", "sequence_start", "timeout")
+    check_parameters(dict.fromkeys((*known, "triton_enable_empty_final_response"), 1), "")
+    with pytest.raises(InvalidRequestError, match=r"^temprature: is no input of this model"):
+        check_parameters({"timeout": 5, "temprature": 0.5}, "")
