@@ -1,8 +1,8 @@
 """How a TensorRT-LLM checkpoint calls a Llama's tensors, what they are made of, and how tensor parallelism splits them.
 
-The names are those of TensorRT-LLM's `ModelWeightsLoader`; it calls gate_proj `fc` and up_proj `gate`. The split axes are
-those of its column-parallel (rows of the weight) and row-parallel (columns) linear layers. Embedding and norms lie whole
-in every rank (`use_parallel_embedding` false). A tied output layer is written out, so that no version has to share it.
+The names are those of TensorRT-LLM's `ModelWeightsLoader`; it calls gate_proj `fc` and up_proj `gate`. The split axes
+are those of its column-parallel (rows of the weight) and row-parallel (columns) linear layers. A tied output layer is
+written out, so that no version has to share it.
 """
 
 from __future__ import annotations
@@ -48,9 +48,16 @@ class TargetTensor:
         return self.name.removesuffix("weight") + "activation_scaling_factor"
 
 
-def target_tensors(shape: ModelShape) -> list[TargetTensor]:
-    """All weights of a TensorRT-LLM checkpoint of this shape. Every rank has all of these names."""
-    targets = [TargetTensor("transformer.vocab_embedding.weight", (EMBEDDING,))]
+def target_tensors(shape: ModelShape, *, parallel_embedding: bool = False) -> list[TargetTensor]:
+    """All weights of a TensorRT-LLM checkpoint of this shape. Every rank has all of these names.
+
+    Args:
+        shape: Of the source.
+        parallel_embedding: `use_parallel_embedding` of the checkpoint's config.json: whether the embedding's vocabulary
+            is split. It is not where we or convert_checkpoint.py wrote it, and is where quantize.py did.
+    """
+    embedding_axis = 0 if parallel_embedding else None
+    targets = [TargetTensor("transformer.vocab_embedding.weight", (EMBEDDING,), embedding_axis)]
     for number in range(shape.num_layers):
         targets += _layer(f"transformer.layers.{number}", f"model.layers.{number}")
     targets.append(TargetTensor("transformer.ln_f.weight", ("model.norm.weight",)))

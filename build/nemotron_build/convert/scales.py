@@ -1,0 +1,132 @@
+"""FP8's scales, measured by NVIDIA ModelOpt: the model reads the calibration texts, the largest values decide.
+
+FP8 (E4M3) holds values up to 448, so a scale is the largest magnitude seen divided by 448. Layers that read the same
+input become one matrix product in the engine, so they share their scales: q, k and v; gate and up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nemotron_build.checkpoint.shape import ModelShape
+from nemotron_build.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+FP8_MAX = 448.0
+"""The largest value of float8_e4m3fn."""
+
+Report = Callable[[str, int, int], None]
+"""Called with what is going on, how many are done, and of how many."""
+
+_GROUPS = (
+    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    ("self_attn.o_proj",),
+    ("mlp.gate_proj", "mlp.up_proj"),
+    ("mlp.down_proj",),
+)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What an FP8 value is multiplied with to get the real one.
+
+    Attributes:
+        weights: By the name of a source weight, such as `model.layers.0.mlp.up_proj.weight`. Empty for BF16 weights.
+        inputs: Of that layer's input, by the same names.
+        keys: Of the KV cache's keys, by layer. Empty for a BF16 KV cache.
+        values: Of its values, by layer.
+    """
+
+    weights: dict[str, float] = field(default_factory=dict)
+    inputs: dict[str, float] = field(default_factory=dict)
+    keys: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+
+def measure_scales(
+    checkpoint: Path,
+    shape: ModelShape,
+    prompts: Sequence[Sequence[int]],
+    *,
+    weights: bool,
+    kv_cache: bool,
+    report: Report,
+) -> Scales:
+    """Load the model, let it read the prompts one by one and take the scales from what ModelOpt saw.
+
+    Args:
+        checkpoint: Directory of the source.
+        shape: Of the source.
+        prompts: Token ids.
+        weights: Whether the linear layers become FP8.
+        kv_cache: Whether the KV cache does.
+        report: Hears of every prompt.
+
+    Raises:
+        CheckpointError: a layer's input was nothing but zeros, or not finite.
+    """
+    import modelopt.torch.quantization as mtq
+    import torch
+
+    config: dict[str, Any] = mtq.FP8_DEFAULT_CFG if weights else {"quant_cfg": None, "algorithm": "max"}
+    if kv_cache:
+        config = mtq.update_quant_cfg_with_kv_cache_quant(config, mtq.FP8_KV_CFG["quant_cfg"])
+    model = _load(checkpoint)
+
+    def read_prompts(model: LlamaForCausalLM) -> None:
+        for done, ids in enumerate(prompts):
+            report("Calibrating, prompt", done, len(prompts))
+            model(torch.tensor([ids], device=model.device), use_cache=False)
+        report("Calibrating, prompt", len(prompts), len(prompts))
+
+    with torch.inference_mode():
+        mtq.quantize(model, config, read_prompts)
+        return _read(model, shape, weights=weights, kv_cache=kv_cache)
+
+
+def _load(checkpoint: Path) -> LlamaForCausalLM:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.device(device) if device == "cuda" else nullcontext():
+        model = LlamaForCausalLM.from_pretrained(
+            checkpoint, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+    return model.to(device).eval()
+
+
+def _read(model: LlamaForCausalLM, shape: ModelShape, *, weights: bool, kv_cache: bool) -> Scales:
+    scales = Scales()
+    for number in range(shape.num_layers):
+        layer = f"model.layers.{number}"
+        for group in _GROUPS if weights else ():
+            linears = [model.get_submodule(f"{layer}.{name}") for name in group]
+            weight = max(_scale(linear.weight_quantizer, f"{layer}.{group[0]}'s weight") for linear in linears)
+            entering = max(_scale(linear.input_quantizer, f"the input of {layer}.{group[0]}") for linear in linears)
+            for name in group:
+                scales.weights[f"{layer}.{name}.weight"] = weight
+                scales.inputs[f"{layer}.{name}.weight"] = entering
+        if kv_cache:
+            attention = model.get_submodule(f"{layer}.self_attn")
+            scales.keys.append(_scale(attention.k_bmm_quantizer, f"the keys of {layer}"))
+            scales.values.append(_scale(attention.v_bmm_quantizer, f"the values of {layer}"))
+    return scales
+
+
+def _scale(quantizer: Any, what: str) -> float:
+    largest = quantizer.amax.float()
+    scale = float((largest / FP8_MAX).item())
+    if not (math.isfinite(scale) and scale > 0):
+        raise CheckpointError(
+            f"Calibration saw {largest.item()} as the largest value of {what}, expected a positive number. "
+            "The checkpoint's weights are damaged: check them with 'nemotron-build check --scan-values'."
+        )
+    return scale

@@ -1,0 +1,195 @@
+"""The child process that converts: a job on stdin, lines of JSON on stdout, everything else into a log file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from nemotron_build import errors
+from nemotron_build.checkpoint.shape import read_shape
+from nemotron_build.convert.scales import Report, Scales, measure_scales
+from nemotron_build.convert.source import SourceTensors
+from nemotron_build.convert.trtllm_checkpoint import write_trtllm_checkpoint
+from nemotron_build.convert.unified_checkpoint import write_unified_checkpoint
+from nemotron_build.errors import BuildError, DiskSpaceError, UnsupportedError
+from nemotron_build.profiles import Profile
+
+_FAILED = 1
+_PATIENCE_S = 5
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What to convert.
+
+    Attributes:
+        checkpoint: Directory of the source.
+        profile: What to make of it.
+        calibration: Texts for FP8's scales; empty for BF16.
+        output: An empty directory.
+    """
+
+    checkpoint: str
+    profile: Profile
+    calibration: list[str]
+    output: str
+
+
+class _Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the child: progress, or the error it ends with."""
+
+    what: str = ""
+    done: int = 0
+    total: int = 0
+    error: str = ""
+    kind: str = ""
+
+
+def run_worker(job: Job, log: Path, report: Report) -> None:
+    """Do the job in a child process and pass on its progress. It is stopped where this is interrupted.
+
+    Raises:
+        BuildError: what the child raised, of the same class; or how it ended, with its last line.
+    """
+    with log.open("w", encoding="utf-8") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nemotron_build.convert.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"},
+        )
+        try:
+            failure = _follow(process, job, report)
+            status = process.wait()
+        finally:
+            _stop(process)
+    if failure:
+        kind = getattr(errors, failure.kind)
+        raise kind(failure.error)
+    if status:
+        raise _died(status, log)
+
+
+def main() -> int:
+    """Read a job from stdin and do it."""
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print goes into the log
+
+    def report(what: str, done: int, total: int) -> None:
+        _send(messages, _Message(what, done, total))
+
+    try:
+        do(job, report)
+    except BuildError as error:
+        _send(messages, _Message(error=str(error), kind=type(error).__name__))
+        return _FAILED
+    return 0
+
+
+def do(job: Job, report: Report) -> None:
+    """Convert, in this process.
+
+    Raises:
+        BuildError: the source is damaged, or disk or memory ran out.
+    """
+    checkpoint, output = Path(job.checkpoint), Path(job.output)
+    try:
+        shape = read_shape(checkpoint)
+        source = SourceTensors(checkpoint)
+        scales = _scales(job, report) if job.calibration else Scales()
+        if job.profile.flow == "engine":
+            tp_size = job.profile.tp_size
+            write_trtllm_checkpoint(source, shape, scales, output, tp_size=tp_size, report=report)
+        else:
+            write_unified_checkpoint(checkpoint, source, shape, scales, output, report=report)
+    except Exception as error:
+        raise _explained(error, output) from error
+
+
+def _scales(job: Job, report: Report) -> Scales:
+    from tokenizers import Tokenizer
+
+    checkpoint, profile = Path(job.checkpoint), job.profile
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer.enable_truncation(profile.calibration.max_tokens)
+    prompts = [encoded.ids for encoded in tokenizer.encode_batch(job.calibration, add_special_tokens=False)]
+    report("Loading the model", 0, 1)
+    return measure_scales(
+        checkpoint,
+        read_shape(checkpoint),
+        [ids for ids in prompts if ids],
+        weights=profile.precision == "fp8",
+        kv_cache=profile.kv_cache == "fp8",
+        report=report,
+    )
+
+
+def _explained(error: Exception, output: Path) -> Exception:
+    """The error to show for what a library raised; the same where it says nothing that a user can act on."""
+    said = str(error)
+    if "No space left on device" in said or "code: 28" in said:
+        return DiskSpaceError(f"{output.parent.parent} is full. Free some room there and start again.")
+    if type(error).__name__ == "OutOfMemoryError":
+        return UnsupportedError(
+            "The GPU's memory does not hold the model in BF16, which FP8 is measured with. "
+            "Stop what else runs on it, or hide it with CUDA_VISIBLE_DEVICES= to use the CPU."
+        )
+    return error
+
+
+def _follow(process: subprocess.Popen[bytes], job: Job, report: Report) -> _Message | None:
+    """Give the child its job and report until it closes its stdout; the error that it names, if any."""
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101 - both are PIPE
+    try:
+        process.stdin.write(msgspec.json.encode(job))
+        process.stdin.close()
+    except BrokenPipeError:
+        return None  # it died at once; its exit status says how
+    failure = None
+    for line in process.stdout:
+        message = msgspec.json.decode(line, type=_Message)
+        if message.error:
+            failure = message
+        else:
+            report(message.what, message.done, message.total)
+    return failure
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()
+
+
+def _died(status: int, log: Path) -> BuildError:
+    if status == -signal.SIGKILL:
+        return UnsupportedError(
+            "Converting was killed, most likely for want of memory: it takes the model in BF16 and a rank beside it. "
+            "Use a machine with more, or a higher tp_size."
+        )
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    last = lines[-1].strip() if lines else "it printed nothing"
+    return BuildError(f"Converting failed with status {status}: {last} The log is {log}.")
+
+
+def _send(messages: TextIO, message: _Message) -> None:
+    messages.write(msgspec.json.encode(message).decode() + "\n")
+    messages.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
