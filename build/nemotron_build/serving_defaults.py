@@ -18,6 +18,8 @@ NEMOTRON_SAMPLING_ON = SamplingDefaults(temperature=0.6, top_p=0.95)
 NEMOTRON_SAMPLING_OFF = SamplingDefaults()
 # All that end an output; a checkpoint's own generation_config may name fewer. TensorRT-LLM's end id is the first.
 NEMOTRON_STOP_TOKENS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
+# Of max_tokens, kept for the answer when a budget ends the thinking.
+MIN_ANSWER_TOKENS = 512
 
 
 def nemotron_thinking(*, min_answer_tokens: int) -> ThinkingPolicy:
@@ -30,4 +32,15 @@ def nemotron_thinking(*, min_answer_tokens: int) -> ThinkingPolicy:
         min_answer_tokens=min_answer_tokens,
         system_on="detailed thinking on",
         system_off="detailed thinking off",
+    )
+
+
+def plain_thinking(*, min_answer_tokens: int) -> ThinkingPolicy:
+    """For a model that is not switched by its system prompt: an open think block starts the thinking."""
+    return ThinkingPolicy(
+        default=False,
+        prefill_on="<think>\n",
+        prefill_off="",
+        max_thinking_tokens=None,
+        min_answer_tokens=min_answer_tokens,
     )

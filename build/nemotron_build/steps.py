@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+Report = Callable[[str, int, int], None]
+"""Called with what is going on, how much of it is done, and of how much; a total of 0 is unknown."""
 
 
 class Steps:
@@ -55,6 +67,30 @@ class Steps:
         ) as progress:
             task = progress.add_task(what, total=total_bytes)
             yield lambda done: progress.update(task, completed=done)
+        self._finished(what, start)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Report]:
+        """Show a step as a bar, with what is going on in it and how much is done.
+
+        Yields:
+            What to call with the progress.
+        """
+        start = time.monotonic()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[doing]}"),
+        )
+        if not self._console.is_terminal:
+            self.say(f"  {what} …")
+        with Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        ) as progress:
+            task = progress.add_task(what, total=None, doing="")
+            yield lambda doing, done, total: progress.update(task, completed=done, total=total or None, doing=doing)
         self._finished(what, start)
 
     def _finished(self, what: str, start: float) -> None:

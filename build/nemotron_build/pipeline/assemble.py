@@ -1,0 +1,173 @@
+"""The last stage: engine files, tokenizer, serving.json and the manifest become a package, all at once."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nemotron_serving
+from nemotron_build.pipeline.chat import (
+    CHATML,
+    TEMPLATE,
+    check_tokenizer,
+    choose_format,
+    is_llama3,
+    order_stop_tokens,
+)
+from nemotron_build.profiles import Profile
+from nemotron_build.serving_defaults import (
+    DEFAULT_TIMEOUT_MS,
+    MIN_ANSWER_TOKENS,
+    NEMOTRON_SAMPLING_OFF,
+    NEMOTRON_SAMPLING_ON,
+    PROMPT_BYTES_PER_TOKEN,
+    nemotron_thinking,
+    plain_thinking,
+)
+from nemotron_build.target import staged
+from nemotron_serving.package import (
+    CHAT_TEMPLATE,
+    ENGINE_DIR,
+    SCHEMA_VERSION,
+    TOKENIZER,
+    BuildRecord,
+    EngineSpec,
+    Limits,
+    Manifest,
+    Package,
+    SamplingDefaults,
+    ServingConfig,
+    write_package,
+)
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a package is made of.
+
+    Attributes:
+        name: Of the model, for people and clients.
+        engine: Directory whose files become `engine/`.
+        tokenizer: The tokenizer.json.
+        stop_token_ids: Those that the checkpoint names, and those of its tokenizer's family.
+        template: The checkpoint's own chat template, if it has one.
+        chat_format: The format asked for; None takes the one that fits the tokenizer.
+        source: Where the model came from.
+        spec: The engine that serves it.
+        build: How it was made.
+    """
+
+    name: str
+    engine: Path
+    tokenizer: Path
+    stop_token_ids: Sequence[int]
+    spec: EngineSpec
+    build: BuildRecord
+    template: str | None = None
+    chat_format: str | None = None
+    source: dict[str, str] = field(default_factory=dict)
+
+
+def assemble(target: Path, content: Content, profile: Profile) -> Package:
+    """Write a package, and check that its tokenizer fits its chat format.
+
+    The files are linked where the disk is the same, so that a package of many gigabytes takes no time and no room.
+
+    Args:
+        target: Directory of the package; a package that is there is replaced.
+        content: What goes into it.
+        profile: Gives the limits.
+
+    Raises:
+        BuildError: something else is at `target`.
+        CheckpointError: the chat format does not fit the tokenizer.
+        VerificationError: the tokenizer does not write prompts as it has to.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(content.tokenizer))
+    serving = serving_config(content, profile, tokenizer)
+    check_tokenizer(tokenizer, serving)
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=f"{content.name}-{profile.name}",
+        created_by=f"nemotron-triton {nemotron_serving.__version__}",
+        source=content.source,
+        engine=content.spec,
+        files={},
+        build=content.build,
+    )
+    with staged(target) as work:
+        link_files(content.engine, work.package / ENGINE_DIR)
+        shutil.copyfile(content.tokenizer, work.package / TOKENIZER)
+        if serving.chat_format == TEMPLATE:
+            (work.package / CHAT_TEMPLATE).write_text(content.template or "", encoding="utf-8")
+        write_package(work.package, manifest, serving)
+        work.finish()
+    return Package.load(target)
+
+
+def serving_config(content: Content, profile: Profile, tokenizer: Tokenizer) -> ServingConfig:
+    """serving.json of a package.
+
+    Raises:
+        CheckpointError: see `choose_format`.
+    """
+    limits = profile.limits
+    chat_format = choose_format(tokenizer, content.chat_format, has_template=content.template is not None)
+    # A model of Nemotron's kind is switched by its system line, also where its own template writes the prompt.
+    nemotron = is_llama3(tokenizer) and chat_format != CHATML
+    min_answer = max(1, min(MIN_ANSWER_TOKENS, limits.max_seq_len // 4))
+    return ServingConfig(
+        model_name=content.name,
+        chat_format=chat_format,
+        default_system_prompt="",
+        stop_token_ids=order_stop_tokens(tokenizer, content.stop_token_ids),
+        max_tokens=max(1, min(limits.max_tokens, limits.max_seq_len // 2)),
+        sampling_on=NEMOTRON_SAMPLING_ON if nemotron else SamplingDefaults(),
+        sampling_off=NEMOTRON_SAMPLING_OFF if nemotron else SamplingDefaults(),
+        thinking=(nemotron_thinking if nemotron else plain_thinking)(min_answer_tokens=min_answer),
+        limits=Limits(
+            max_seq_len=limits.max_seq_len,
+            max_prompt_bytes=PROMPT_BYTES_PER_TOKEN * limits.max_seq_len,
+            max_batch_size=limits.max_batch_size,
+            max_waiting=limits.max_waiting,
+            default_timeout_ms=DEFAULT_TIMEOUT_MS,
+        ),
+    )
+
+
+def engine_spec(profile: Profile, version: str, device: str) -> EngineSpec:
+    """The engine that serves a package of this profile.
+
+    Args:
+        profile: What was built.
+        version: Of the engine's library.
+        device: `cpu`, the name of the GPU that an engine was compiled on, or for a checkpoint, which is compiled for
+            none, the kind of GPU that it needs.
+    """
+    precision = profile.precision if profile.kv_cache == "bf16" else f"{profile.precision}, KV cache {profile.kv_cache}"
+    compiled = profile.target == "openvino" or profile.flow == "engine"
+    machine = platform.machine() if compiled else "any"
+    return EngineSpec(kind=profile.target, version=version, device=device, machine=machine, precision=precision)
+
+
+def link_files(source: Path, target: Path) -> None:
+    """Put every file of a directory into another: a link where the disk is the same, else a copy."""
+    for file in sorted(source.rglob("*")):
+        if not file.is_file():
+            continue
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, place)
+        except OSError:
+            shutil.copyfile(file, place)

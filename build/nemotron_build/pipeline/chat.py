@@ -1,0 +1,111 @@
+"""How the package writes prompts: the chat format that fits a tokenizer, and the proof that it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nemotron_build.errors import CheckpointError, VerificationError
+from nemotron_build.serving_defaults import NEMOTRON_CHAT_FORMAT
+from nemotron_serving.package import CHAT_TEMPLATE, ServingConfig
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CHATML = "chatml"
+TEMPLATE = "template"
+FORMATS = (NEMOTRON_CHAT_FORMAT, CHATML, TEMPLATE)
+
+_BEGIN = "<|begin_of_text|>"
+_CONTROL_TOKENS = {
+    NEMOTRON_CHAT_FORMAT: (_BEGIN, "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    CHATML: ("<|im_start|>", "<|im_end|>"),
+}
+# The token that ends a turn stands last above. It is the one that must end an output first of all.
+_PROMPTS = {
+    NEMOTRON_CHAT_FORMAT: (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\ndetailed thinking on<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    ),
+    CHATML: "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
+}
+# The ids of that prompt for Llama 3's tokenizer, verified with the original.
+_LLAMA3_BEGIN_ID = 128000
+_LLAMA3_IDS = [
+    128000, 128006, 9125, 128007, 271, 67, 10319, 7422, 389, 128009, 128006, 882, 128007, 271, 13347, 128009,
+    128006, 78191, 128007, 271,
+]  # fmt: skip
+
+
+def choose_format(tokenizer: Tokenizer, wanted: str | None, *, has_template: bool) -> str:
+    """The chat format of a package: the one asked for, else the one whose control tokens the tokenizer has.
+
+    Raises:
+        CheckpointError: the tokenizer lacks the control tokens of the format, or those of every known one; or there
+            is no template to use.
+    """
+    if wanted is None:
+        wanted = next((name for name in _CONTROL_TOKENS if not _missing(tokenizer, name)), None)
+    if wanted is None:
+        raise CheckpointError(
+            "The tokenizer has the control tokens of neither Llama 3 nor ChatML. "
+            f"Use the checkpoint's own template with --chat-format {TEMPLATE}."
+        )
+    if wanted == TEMPLATE and not has_template:
+        raise CheckpointError(
+            f"--chat-format {TEMPLATE}: the checkpoint has no chat template, neither {CHAT_TEMPLATE} nor in "
+            "tokenizer_config.json."
+        )
+    if missing := _missing(tokenizer, wanted):
+        raise CheckpointError(f"--chat-format {wanted} needs the token {missing[0]}, which the tokenizer lacks.")
+    return wanted
+
+
+def is_llama3(tokenizer: Tokenizer) -> bool:
+    """Whether the tokenizer has the control tokens of Llama 3, as Nemotron's has."""
+    return not _missing(tokenizer, NEMOTRON_CHAT_FORMAT)
+
+
+def order_stop_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> tuple[int, ...]:
+    """Stop ids with the one that ends a turn in front: TensorRT-LLM's end id is the first."""
+    ends_turn = [tokenizer.token_to_id(tokens[-1]) for tokens in _CONTROL_TOKENS.values()]
+    first = [token for token in ends_turn if token is not None and token in ids]
+    return tuple(dict.fromkeys([*first, *ids]))
+
+
+def check_tokenizer(tokenizer: Tokenizer, serving: ServingConfig) -> str:
+    """Hold a package's tokenizer against its chat format.
+
+    Returns:
+        What was compared, for people to read.
+
+    Raises:
+        VerificationError: a stop id outside of the vocabulary, a control token that is not one id, or a prompt that
+            gets other ids than it has to.
+    """
+    for token in serving.stop_token_ids:
+        if tokenizer.id_to_token(token) is None:
+            raise VerificationError(f"serving.json: stop_token_ids has {token}, which tokenizer.json does not know.")
+    if serving.chat_format not in _PROMPTS:
+        return f"{len(serving.stop_token_ids)} stop tokens; prompts are written by {CHAT_TEMPLATE}"
+    prompt = _PROMPTS[serving.chat_format]
+    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+    for name in _CONTROL_TOKENS[serving.chat_format]:
+        number = tokenizer.token_to_id(name)
+        if number is None or ids.count(number) != prompt.count(name):
+            raise VerificationError(
+                f"tokenizer.json does not encode {name} as one id in {prompt!r}; chat format "
+                f"{serving.chat_format} needs that."
+            )
+    decoded = tokenizer.decode(ids, skip_special_tokens=False)
+    if decoded != prompt:
+        raise VerificationError(f"tokenizer.json decodes {prompt!r} as {decoded!r}.")
+    if tokenizer.token_to_id(_BEGIN) != _LLAMA3_BEGIN_ID:
+        return f"control tokens of {serving.chat_format}, and a prompt there and back"
+    if ids != _LLAMA3_IDS:
+        raise VerificationError(f"tokenizer.json encodes {prompt!r} as {ids}, Llama 3's tokenizer as {_LLAMA3_IDS}.")
+    return f"a prompt of {serving.chat_format} has the {len(ids)} ids that Llama 3's tokenizer gives"
+
+
+def _missing(tokenizer: Tokenizer, chat_format: str) -> list[str]:
+    return [token for token in _CONTROL_TOKENS.get(chat_format, ()) if tokenizer.token_to_id(token) is None]

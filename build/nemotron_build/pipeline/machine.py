@@ -1,0 +1,88 @@
+"""What this machine has: GPUs, their driver, and the versions of the libraries that a build depends on."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import metadata
+
+TENSORRT_LLM = "1.2.1"
+"""The last stable release with TensorRT engines; engines are built and served with it."""
+IMAGE = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
+"""The serving image that has it."""
+
+_LIBRARIES = {
+    "tensorrt_llm": "tensorrt-llm",
+    "tensorrt": "tensorrt",
+    "modelopt": "nvidia-modelopt",
+    "torch": "torch",
+    "transformers": "transformers",
+    "openvino": "openvino-genai",
+}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as NVML names it.
+
+    Attributes:
+        name: Such as `NVIDIA H100 80GB HBM3`.
+        compute_capability: Such as `9.0`.
+        memory_bytes: All of its memory.
+    """
+
+    name: str
+    compute_capability: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Attributes: the GPUs, and versions by name: those of libraries, and `driver` and `cuda` where there are."""
+
+    gpus: tuple[Gpu, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def detect() -> Machine:
+    """Look at this machine. Nothing heavy is imported, and what is missing is left out."""
+    versions = {name: version for name in _LIBRARIES if (version := library_version(name)) is not None}
+    gpus, driver = _nvml()
+    return Machine(gpus, {**versions, **driver})
+
+
+def library_version(name: str) -> str | None:
+    """Version of an installed library, by the name that manifests use; None where it is not installed."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(_LIBRARIES[name])
+    return None
+
+
+def _nvml() -> tuple[tuple[Gpu, ...], dict[str, str]]:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no library, no driver, no GPU: each has an exception of its own
+        return (), {}
+    try:
+        gpus = tuple(_gpu(number) for number in range(pynvml.nvmlDeviceGetCount()))
+        cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        versions = {
+            "driver": pynvml.nvmlSystemGetDriverVersion(),
+            # NVIDIA's images name their toolkit; else the newest that the driver runs.
+            "cuda": os.environ.get("CUDA_VERSION") or f"{cuda // 1000}.{cuda % 1000 // 10}",
+        }
+        return gpus, versions
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(number: int) -> Gpu:
+    import pynvml
+
+    handle = pynvml.nvmlDeviceGetHandleByIndex(number)
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    name = pynvml.nvmlDeviceGetName(handle)
+    return Gpu(name, f"{major}.{minor}", pynvml.nvmlDeviceGetMemoryInfo(handle).total)

@@ -1,0 +1,69 @@
+"""Runs stages in their order, and redoes those alone whose inputs changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nemotron_build.pipeline.space import full_disk_as_error, require_space
+from nemotron_build.pipeline.stage import Stage, StageRecord, fingerprint
+from nemotron_build.pipeline.tools import Tools
+from nemotron_build.pipeline.work import WorkDirectory
+from nemotron_build.steps import Steps
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with one line about what became of the work."""
+
+
+def run_stages(stages: Sequence[Stage], work: WorkDirectory, steps: Steps) -> dict[str, StageRecord]:
+    """Run what is not finished.
+
+    Args:
+        stages: In order; each may depend on all before it.
+        work: Where their files go.
+        steps: Where progress is shown.
+
+    Returns:
+        The record of each stage, by name.
+
+    Raises:
+        Interrupted: ctrl-C; finished stages are kept.
+        DiskSpaceError: the disk has no room for what is left to do, or ran full.
+    """
+    records: dict[str, StageRecord] = {}
+    before = ""
+    for number, stage in enumerate(stages):
+        inputs = fingerprint({"before": before, **stage.inputs()})
+        record = work.finished(stage.name, inputs)
+        if record is None:
+            _require_space(stages[number:], work)
+            try:
+                record = _make(stage, inputs, before, work, steps)
+            except KeyboardInterrupt:
+                raise Interrupted(_interrupted(stage.name, list(records), work)) from None
+        else:
+            steps.say(f"✓ {stage.title}: finished before, and nothing it depends on has changed")
+        records[stage.name] = record
+        before = record.digest
+    return records
+
+
+def _require_space(left: Sequence[Stage], work: WorkDirectory) -> None:
+    names = ", ".join(stage.name for stage in left)
+    purpose = names if len(left) == 1 else f"the rest of the build ({names})"
+    require_space(work.path, sum(stage.cost().disk_bytes for stage in left), purpose)
+
+
+def _make(stage: Stage, inputs: str, before: str, work: WorkDirectory, steps: Steps) -> StageRecord:
+    with full_disk_as_error(work.path), steps.progress(stage.title) as report:
+        tools = Tools(work.logs, report)
+        return work.make(stage.name, inputs, before, lambda output: stage.run(output, tools))
+
+
+def _interrupted(stage: str, finished: list[str], work: WorkDirectory) -> str:
+    if not finished:
+        return f"interrupted in {stage}. Nothing was finished before it, and the package was not touched."
+    return (
+        f"interrupted in {stage}. What was finished ({', '.join(finished)}) is kept in {work.path} "
+        "and used by the same command."
+    )

@@ -1,0 +1,70 @@
+"""Free space: asked for before it is needed, and the same advice where it runs out all the same."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nemotron_build.errors import DiskSpaceError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What libraries and programs write that hand on no error number.
+_FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
+
+
+def require_space(directory: Path, needed: int, purpose: str) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Args:
+        directory: Where it will be written; it need not exist yet.
+        needed: Bytes.
+        purpose: What needs them, to be read after "needs".
+
+    Raises:
+        DiskSpaceError: saying how much is free, how much is needed, and how much to free.
+    """
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise DiskSpaceError(
+            f"{existing} has {size(free)} free, {purpose} needs about {size(needed)}. "
+            f"Free {size(needed - free)} there, or name another disk with --work."
+        )
+
+
+@contextmanager
+def full_disk_as_error(directory: Path) -> Iterator[None]:
+    """Turn a full disk, however it shows, into the error that says so.
+
+    Raises:
+        DiskSpaceError: the block failed because the disk is full.
+    """
+    try:
+        yield
+    except DiskSpaceError:
+        raise
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise DiskSpaceError(
+            f"The disk of {directory} ran full: {size(shutil.disk_usage(directory).free)} are free now. "
+            "Free some room there, or name another disk with --work; what was finished is kept."
+        ) from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether this error means that the disk is full."""
+    return getattr(error, "errno", None) in _FULL or mentions_full(str(error))
+
+
+def mentions_full(text: str) -> bool:
+    """Whether a program's output says that the disk is full."""
+    return any(sign in text for sign in _FULL_TEXTS)
+
+
+def size(count: int) -> str:
+    """Bytes for people: `16.1 GB`, `3 MB`."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{-(-count // 1_000_000)} MB"

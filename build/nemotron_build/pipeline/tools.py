@@ -1,0 +1,98 @@
+"""Programs that a stage runs: their output goes to a log, and none of them outlives us."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from nemotron_build.errors import BuildError, DiskSpaceError
+from nemotron_build.pipeline.space import mentions_full
+from nemotron_build.steps import Report
+
+_LAST_LINES = 5
+_SHOWN_CHARACTERS = 600
+_END_S = 10.0
+
+
+class Tools:
+    """What a stage works with.
+
+    Args:
+        logs: Directory that the programs' output is kept in.
+        report: Called with what is going on, how much is done, and of how much.
+    """
+
+    def __init__(self, logs: Path, report: Report) -> None:
+        self.logs = logs
+        self.report = report
+
+    def run(
+        self, command: Sequence[str], *, log: str, directory: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Run a program to its end. Its output goes to `logs`/`log`.log.
+
+        Args:
+            command: Program and arguments.
+            log: Name of its log.
+            directory: Where it runs.
+            environment: Variables added to ours.
+
+        Raises:
+            BuildError: it cannot be started or failed, with the last lines it wrote.
+            DiskSpaceError: it failed for want of space.
+        """
+        self.logs.mkdir(parents=True, exist_ok=True)
+        path = self.logs / f"{log}.log"
+        with path.open("wb") as output:
+            output.write(f"$ {shlex.join(command)}\n".encode())
+            output.flush()
+            status = _run(command, output.fileno(), directory, {**os.environ, **(environment or {})})
+        if status == 0:
+            return
+        tail = _tail(path)
+        kind = DiskSpaceError if mentions_full(tail) else BuildError
+        ended = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        raise kind(f"{Path(command[0]).name} {ended}: {tail[-_SHOWN_CHARACTERS:]} (all of it: {path})")
+
+
+def _run(command: Sequence[str], output: int, directory: Path, environment: Mapping[str, str]) -> int:
+    # In a group of its own, so that ending it ends what it has started, and a ctrl-C reaches it through us alone.
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BuildError(f"{command[0]} cannot be started: {error.strerror}.") from error
+    try:
+        return process.wait()
+    finally:
+        end_group(process)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a program and all that it started. It gets some seconds to clean up; a second ctrl-C cuts them short."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(_END_S)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _tail(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    return " | ".join(line.strip() for line in lines[-_LAST_LINES:] if line.strip()) or "it wrote nothing"
