@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from nemotron_build.checkpoint.json_file import read_json
 from nemotron_build.errors import CheckpointError
 
 CONFIG = "config.json"
@@ -142,18 +143,9 @@ def read_shape(checkpoint: Path) -> ModelShape:
         CheckpointError: it is missing or not JSON, another architecture, or a field that is missing or impossible.
     """
     path = checkpoint / CONFIG
-    try:
-        content = path.read_bytes()
-        # The kind first: another architecture's file has other fields, and that is not what is wrong with it.
-        _check_kind(msgspec.json.decode(content, type=_Kind), path)
-        config = msgspec.json.decode(content, type=_Config)
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path} is missing. Name the directory of a downloaded Hugging Face checkpoint."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be used: {error}. Download it again.") from error
-    return _shape(config, path)
+    # The kind first: another architecture's file has other fields, and that is not what is wrong with it.
+    _check_kind(read_json(path, _Kind), path)
+    return _shape(read_json(path, _Config), path)
 
 
 def _check_kind(kind: _Kind, path: Path) -> None:

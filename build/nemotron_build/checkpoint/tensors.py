@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from nemotron_build.checkpoint.json_file import read_json
 from nemotron_build.checkpoint.shape import ModelShape
 from nemotron_build.errors import CheckpointError
 
@@ -194,10 +195,7 @@ def _records(path: Path, entries: dict[str, _Entry], start: int, size: int) -> d
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    try:
-        placed = msgspec.json.decode(path.read_bytes(), type=_Index).weight_map
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be used: {error}. Download it again.") from error
+    placed = read_json(path, _Index).weight_map
     for name in placed.values():
         if Path(name).name != name:
             raise CheckpointError(f"{path} names the file {name!r}, expected one beside it. Download it again.")
