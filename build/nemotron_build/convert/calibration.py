@@ -1,0 +1,125 @@
+"""The texts that FP8's scales are measured on, and others to judge the result with.
+
+The sets that ship are our own: short questions and answers in the languages of the model card, some with thinking,
+code, mathematics and calls of tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tokenizers import Tokenizer
+
+from nemotron_build.convert.conversation import Conversation, Style, Turn, answer, render
+from nemotron_build.errors import BuildError
+
+if TYPE_CHECKING:
+    from nemotron_build.checkpoint.check import Checkpoint
+
+_HERE = Path(__file__).parent
+_CALIBRATION, _HELD_OUT = _HERE / "calibration.jsonl", _HERE / "held_out.jsonl"
+_LINE = 'an object with "messages", with "prompt" and perhaps "response", or with "text"'
+_MARKS: tuple[tuple[str, Style], ...] = (("<|start_header_id|>", "nemotron"), ("<|im_start|>", "chatml"))
+
+
+def calibration_texts(checkpoint: Checkpoint, file: Path | None, samples: int) -> list[str]:
+    """Conversations in the checkpoint's chat format, thinking on and off in turn.
+
+    Where there are fewer conversations than samples, each comes a second time with the other kind of thinking.
+
+    Args:
+        checkpoint: Its tokenizer says which format it knows.
+        file: A .txt file with user turns between blank lines, or a .jsonl file (`_LINE`); None for the set that ships.
+        samples: The most to return.
+
+    Raises:
+        BuildError: the file cannot be read, or holds nothing; a broken line is named.
+    """
+    conversations = read_conversations(file or _CALIBRATION)[:samples]
+    style = _style(checkpoint.path)
+    texts = [
+        render(conversation, style, thinking=(place % 2 == 0) != swapped)
+        for swapped in (False, True)
+        for place, conversation in enumerate(conversations)
+    ]
+    return list(dict.fromkeys(texts))[:samples]
+
+
+def held_out_texts(checkpoint: Checkpoint) -> list[str]:
+    """Texts of the same kinds in which none of the calibration set occurs, thinking on and off in turn."""
+    style = _style(checkpoint.path)
+    conversations = read_conversations(_HELD_OUT)
+    return [render(each, style, thinking=place % 2 == 0) for place, each in enumerate(conversations)]
+
+
+def read_conversations(file: Path) -> list[Conversation]:
+    """Read a calibration file.
+
+    Raises:
+        BuildError: see `calibration_texts`.
+    """
+    readers = {".txt": _paragraphs, ".jsonl": _lines}
+    if file.suffix not in readers:
+        raise BuildError(f"Calibration file {file} ends with {file.suffix!r}, expected .txt or .jsonl.")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BuildError(f"Calibration file {file} is not UTF-8: {error.reason} at byte {error.start}.") from error
+    except OSError as error:
+        raise BuildError(f"Calibration file {file} cannot be read: {error.strerror}.") from error
+    conversations = list(readers[file.suffix](file, text))
+    if not conversations:
+        raise BuildError(f"Calibration file {file} is empty. Some hundred prompts are a good number.")
+    return conversations
+
+
+class _Line(msgspec.Struct):
+    """A line of a .jsonl file: one of the three."""
+
+    messages: list[Turn] = []
+    tools: list[dict[str, Any]] = []
+    prompt: str = ""
+    response: str = ""
+    text: str = ""
+
+
+def _paragraphs(_: Path, text: str) -> Iterator[Conversation]:
+    paragraph: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line.strip():
+            paragraph.append(line)
+        elif paragraph:
+            yield Conversation([Turn("user", "\n".join(paragraph))])
+            paragraph = []
+
+
+def _lines(file: Path, text: str) -> Iterator[Conversation]:
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON may hold U+2028
+        if line.strip():
+            try:
+                yield _conversation(msgspec.json.decode(line, type=_Line))
+            except ValueError as error:
+                raise BuildError(f"Calibration file {file}, line {number}: {error}. Each line is {_LINE}.") from error
+
+
+def _conversation(line: _Line) -> Conversation:
+    if bool(line.messages) + bool(line.prompt) + bool(line.text) != 1:
+        raise ValueError("it has none of messages, prompt and text, or several")
+    if line.messages:
+        if not any(turn.role == "user" for turn in line.messages):
+            raise ValueError("no message has the role user")
+        last = line.messages[-1]
+        if last.role == "assistant" and not last.reasoning_content:
+            return Conversation([*line.messages[:-1], answer(last.content)], line.tools)
+        return Conversation(line.messages, line.tools)
+    user = Turn("user", line.prompt or line.text)
+    return Conversation([user, answer(line.response)] if line.response else [user])
+
+
+def _style(checkpoint: Path) -> Style:
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    known = (style for mark, style in _MARKS if tokenizer.token_to_id(mark) is not None)
+    return next(known, "plain")
