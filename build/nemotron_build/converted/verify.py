@@ -1,0 +1,60 @@
+"""The stage between converting and compiling: a converted checkpoint is held against its source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nemotron_build.checkpoint.shape import CONFIG
+from nemotron_build.converted.accuracy import AccuracyFigures, check_accuracy
+from nemotron_build.converted.claims import check_claims, read_object
+from nemotron_build.converted.hugging_face import HuggingFaceConfig
+from nemotron_build.converted.scales import check_scales
+from nemotron_build.converted.tensorrt_llm import TensorRtLlmConfig
+from nemotron_build.converted.tensors import check_tensors
+from nemotron_build.converted.weights import check_weights
+from nemotron_build.profiles import Profile
+
+if TYPE_CHECKING:
+    from nemotron_build.checkpoint.check import Checkpoint
+    from nemotron_build.steps import Report
+
+
+def verify_converted(
+    converted: Path, source: Checkpoint, profile: Profile, *, held_out: Sequence[str] | None, report: Report
+) -> AccuracyFigures | None:
+    """Check a converted checkpoint: config, tensors, scales, weights, and the accuracy of FP8.
+
+    Args:
+        converted: Directory of a TensorRT-LLM checkpoint or of a unified Hugging Face checkpoint.
+        source: What it was made from.
+        profile: What it was made for. Its `accuracy` has the thresholds.
+        held_out: Texts to measure the accuracy with, other than those it was calibrated with; None to leave it out.
+        report: Called with what is going on, how much of it is done, and of how much.
+
+    Returns:
+        The accuracy of FP8 weights or an FP8 KV cache; None where all is BF16, as in the source, or without texts.
+
+    Raises:
+        VerificationError: the first thing that is not as it has to be.
+    """
+    config = _read_config(converted)
+    check_claims(config.claims(source.shape, profile))
+    found = config.converted(source.shape, profile)
+    check_tensors(found)
+    check_scales(found)
+    check_weights(found, source, report)
+    if held_out is None or "fp8" not in (profile.precision, profile.kv_cache):
+        return None
+    from nemotron_build.converted.measurement import measure
+
+    figures = measure(found, source, held_out, report)
+    check_accuracy(figures, profile.accuracy)
+    return figures
+
+
+def _read_config(directory: Path) -> TensorRtLlmConfig | HuggingFaceConfig:
+    # TensorRT-LLM's own config names one architecture, Hugging Face's a list of them.
+    is_tensorrt_llm = "architecture" in read_object(directory / CONFIG)
+    return TensorRtLlmConfig(directory) if is_tensorrt_llm else HuggingFaceConfig(directory)
