@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from nemotron_build.cli import packages
+from nemotron_build.cli import packages, planning
 from nemotron_build.errors import BuildError
 from nemotron_serving.errors import PackageError
 
@@ -89,4 +89,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.epilog = _EPILOG
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     packages.add_commands(commands)
+    planning.add_commands(commands)
     return parser

@@ -3,10 +3,25 @@
 from nemotron_build.profiles.profile import (
     Accuracy,
     Calibration,
+    KvCache,
+    Precision,
     Profile,
     ProfileLimits,
     builtin_profiles,
+    changed_profile,
     load_profile,
+    profile_text,
 )
 
-__all__ = ["Accuracy", "Calibration", "Profile", "ProfileLimits", "builtin_profiles", "load_profile"]
+__all__ = [
+    "Accuracy",
+    "Calibration",
+    "KvCache",
+    "Precision",
+    "Profile",
+    "ProfileLimits",
+    "builtin_profiles",
+    "changed_profile",
+    "load_profile",
+    "profile_text",
+]

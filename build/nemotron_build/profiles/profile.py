@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,6 +16,7 @@ else:
     import tomli as tomllib
 
 Precision = Literal["bf16", "fp8", "int8", "int4"]
+KvCache = Literal["bf16", "fp8"]
 
 _BUILTIN = Path(__file__).parent
 _CPU_PRECISIONS = ("bf16", "int8", "int4")
@@ -74,7 +75,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         description: One line for `nemotron-build profiles`.
         target: `tensorrt_llm` for GPUs, `openvino` for CPUs: the engine that serves the package.
         precision: Of the weights.
-        kv_cache: Of the KV cache. FP8 halves it and costs accuracy in long thinking.
+        kv_cache: Of the KV cache. FP8 halves it and costs accuracy in long thinking. OpenVINO has 8 bits on any CPU.
         gpu: A name of the GPU table, or None for a CPU.
         flow: For GPUs: `engine` compiles a TensorRT engine, `pytorch` serves the checkpoint as it is.
         tp_size: GPUs that one server is spread over.
@@ -89,7 +90,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: Literal["tensorrt_llm", "openvino"]
     precision: Precision
     limits: ProfileLimits
-    kv_cache: Literal["bf16", "fp8"] = "bf16"
+    kv_cache: KvCache = "bf16"
     gpu: str | None = None
     flow: Literal["engine", "pytorch"] = "engine"
     tp_size: int = 1
@@ -109,13 +110,47 @@ def load_profile(name_or_path: str) -> Profile:
     Raises:
         BuildError: no such profile, no TOML, or a field that is unknown, missing or impossible.
     """
+    return _read(_find(name_or_path))
+
+
+def profile_text(name_or_path: str) -> str:
+    """The TOML of a profile, to start one's own from.
+
+    Raises:
+        BuildError: see `load_profile`.
+    """
+    load_profile(name_or_path)
+    return _find(name_or_path).read_text(encoding="utf-8")
+
+
+def changed_profile(profile: Profile, changes: dict[str, Any]) -> Profile:
+    """A profile with other values, those of its limits included.
+
+    Args:
+        profile: Stays as it is.
+        changes: By the names of the fields of `Profile` and `ProfileLimits`.
+
+    Raises:
+        BuildError: a value that the profile's target does not take.
+    """
+    of_limits = {name: value for name, value in changes.items() if name in ProfileLimits.__struct_fields__}
+    of_profile = {name: value for name, value in changes.items() if name not in of_limits}
+    limits = msgspec.structs.replace(profile.limits, **of_limits)
+    # A profile for short sequences must not promise longer outputs by default.
+    limits = msgspec.structs.replace(limits, max_tokens=min(limits.max_tokens, max(1, limits.max_seq_len // 2)))
+    changed = msgspec.structs.replace(profile, **of_profile, limits=limits)
+    _check(changed, profile.name)
+    return changed
+
+
+def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = _BUILTIN / f"{name_or_path}.toml"
     if not path.is_file():
         known = ", ".join(profile.name for profile in builtin_profiles())
         raise BuildError(f"There is no profile {name_or_path!r}. Name one of {known}, or the path of a .toml file.")
-    return _read(path)
+    return path
 
 
 def _read(path: Path) -> Profile:
@@ -124,11 +159,11 @@ def _read(path: Path) -> Profile:
         profile = msgspec.convert({"name": path.stem, **content}, Profile)
     except (OSError, ValueError) as error:
         raise BuildError(f"Profile {path} cannot be used: {error}.") from error
-    _check(profile, path)
+    _check(profile, str(path))
     return profile
 
 
-def _check(profile: Profile, path: Path) -> None:
+def _check(profile: Profile, path: str) -> None:
     on_gpu = profile.target == "tensorrt_llm"
     precisions = _GPU_PRECISIONS if on_gpu else _CPU_PRECISIONS
     if profile.precision not in precisions:
@@ -144,3 +179,8 @@ def _check(profile: Profile, path: Path) -> None:
         least = 0 if name == "max_waiting" else 1
         if value < least:
             raise BuildError(f"Profile {path}: {name} is {value}, expected at least {least}.")
+    if profile.limits.max_tokens >= profile.limits.max_seq_len:
+        raise BuildError(
+            f"Profile {path}: max_tokens {profile.limits.max_tokens} leaves no room for a prompt in max_seq_len "
+            f"{profile.limits.max_seq_len}. Lower max_tokens."
+        )

@@ -1,0 +1,119 @@
+"""A plan for a CPU: memory alone. Speed there depends on too much that is not in a data sheet; measure it."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+from nemotron_build.checkpoint.shape import ModelShape
+from nemotron_build.errors import UnsupportedError
+from nemotron_build.plan.limits import CHAT_TOKENS
+from nemotron_build.plan.plan import Concurrency
+from nemotron_build.profiles import Profile
+
+# OpenVINO on CPUs keeps keys and values in 8 bits, with an FP32 scale and zero point for each head and token.
+_KV_SCALE_BYTES = 8
+# 4-bit weights come in groups of 128 with an FP16 scale and a 4-bit zero point; the vocabulary's matrices have 8 bits.
+_LINEAR_BYTES = {"bf16": 2.0, "int8": 1.0, "int4": 0.5 + 2.5 / 128}
+_VOCABULARY_BYTES = {"bf16": 2, "int8": 1, "int4": 1}
+# Python, Triton, tokenizers, compiled kernels.
+_RUNTIME_BYTES = 2 * 2**30
+# As nemotron-serve takes for the KV cache where nothing is said: a quarter of what is free, at most 4 GiB.
+_DEFAULT_SHARE, _DEFAULT_MAX_GIB = 0.25, 4
+# Of what is free, the most to ask for with --kv-cache-gib.
+_LARGEST_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class CpuPlan:
+    """What to expect of a model on a CPU with a profile; bytes unless the name says otherwise.
+
+    Attributes:
+        profile: The profile's name.
+        precision: Of the weights.
+        memory_total: RAM of the machine.
+        weights: The model.
+        runtime: The server's processes.
+        kv_bytes_per_token: In 8 bits.
+        kv_cache_gib: For `nemotron-serve --kv-cache-gib`.
+        kv_pool_tokens: Tokens that it holds.
+        max_batch_size: To build for.
+        max_seq_len: To build for.
+        concurrency: Sequences at once.
+        notes: What one should know to read the figures.
+    """
+
+    profile: str
+    precision: str
+    memory_total: int
+    weights: int
+    runtime: int
+    kv_bytes_per_token: int
+    kv_cache_gib: int
+    kv_pool_tokens: int
+    max_batch_size: int
+    max_seq_len: int
+    concurrency: tuple[Concurrency, ...]
+    notes: tuple[str, ...]
+
+
+def make_cpu_plan(shape: ModelShape, profile: Profile, memory_bytes: int) -> CpuPlan:
+    """Plan a model on a machine with so much RAM.
+
+    Raises:
+        UnsupportedError: it does not fit, or max_seq_len is beyond the model's.
+    """
+    length = profile.limits.max_seq_len
+    if length > shape.max_position_embeddings:
+        raise UnsupportedError(
+            f"max_seq_len is {length}, the model knows {shape.max_position_embeddings} positions. Use at most that."
+        )
+    weights = cpu_weight_bytes(shape, profile.precision)
+    per_token = 2 * shape.num_layers * shape.num_kv_heads * (shape.head_dim + _KV_SCALE_BYTES)
+    free_gib = (memory_bytes - weights - _RUNTIME_BYTES) / 2**30
+    needed_gib = math.ceil(length * per_token / 2**30)
+    if needed_gib > free_gib * _LARGEST_SHARE:
+        raise UnsupportedError(
+            f"It does not fit: weights {weights / 1e9:.1f} GB, the server {_RUNTIME_BYTES / 1e9:.1f} GB and a KV cache "
+            f"of {needed_gib} GiB for one sequence of {length} tokens need more than the machine's "
+            f"{memory_bytes / 1e9:.1f} GB leave. Use {_smaller(profile.precision)}a shorter --max-seq-len."
+        )
+    default_gib = max(1, min(int(free_gib * _DEFAULT_SHARE), _DEFAULT_MAX_GIB))
+    kv_cache_gib = max(default_gib, needed_gib)
+    tokens = kv_cache_gib * 2**30 // per_token
+    notes = ["No speed is estimated for CPUs: serve the package and measure."]
+    if needed_gib > default_gib:
+        notes.append(f"Serve it with --kv-cache-gib {kv_cache_gib}: the default of {default_gib} holds less.")
+    lengths = sorted({CHAT_TOKENS, 8192, length})
+    return CpuPlan(
+        profile=profile.name,
+        precision=profile.precision,
+        memory_total=memory_bytes,
+        weights=weights,
+        runtime=_RUNTIME_BYTES,
+        kv_bytes_per_token=per_token,
+        kv_cache_gib=kv_cache_gib,
+        kv_pool_tokens=tokens,
+        max_batch_size=profile.limits.max_batch_size,
+        max_seq_len=length,
+        concurrency=tuple(Concurrency(size, tokens // size) for size in lengths),
+        notes=tuple(notes),
+    )
+
+
+def cpu_weight_bytes(shape: ModelShape, precision: str) -> int:
+    """Bytes of the weights as OpenVINO holds them, norms in FP32."""
+    vocabulary = shape.embedding_parameters * (1 if shape.tie_word_embeddings else 2)
+    norms = (2 * shape.num_layers + 1) * shape.hidden_size * 4
+    linear = shape.linear_parameters * _LINEAR_BYTES[precision]
+    return int(linear) + vocabulary * _VOCABULARY_BYTES[precision] + norms
+
+
+def machine_memory() -> int:
+    """RAM of this machine in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _smaller(precision: str) -> str:
+    return {"bf16": "cpu-int8, cpu-int4 or ", "int8": "cpu-int4 or ", "int4": ""}[precision]

@@ -1,0 +1,40 @@
+"""The model that a plan is for: a checkpoint's headers, or the shape that Nemotron Nano is known to have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape, read_shape
+from nemotron_build.checkpoint.tensors import expected_tensors, read_tensors
+from nemotron_build.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model's shape, and where it is known from."""
+
+    shape: ModelShape
+    description: str
+
+
+def read_source(checkpoint: Path | None) -> Source:
+    """Read config.json and the headers of the safetensors files; no weights are loaded.
+
+    Raises:
+        CheckpointError: not a checkpoint of a Llama-shaped model, damaged, or not of the shape in its config.json.
+    """
+    if checkpoint is None:
+        return Source(LLAMA_31_8B, "Llama 3.1 8B, the shape of Nemotron Nano 8B: no checkpoint was named")
+    shape = read_shape(checkpoint)
+    size = f"{shape.parameters / 1e9:.2f} B parameters"
+    if not any(checkpoint.glob("*.safetensors")):
+        return Source(shape, f"{checkpoint}, {size} by its config.json: no weights are there yet")
+    found = {name: record.shape for name, record in read_tensors(checkpoint).items()}
+    for name, dimensions in expected_tensors(shape).items():
+        if found.get(name) != dimensions:
+            raise CheckpointError(
+                f"{checkpoint}: {name} is {found.get(name, 'missing')}, its config.json says {dimensions}. "
+                "See 'nemotron-build check'."
+            )
+    return Source(shape, f"{checkpoint}, {size} in {len(found)} tensors")
