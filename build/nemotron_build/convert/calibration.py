@@ -48,10 +48,18 @@ def calibration_texts(checkpoint: Checkpoint, file: Path | None, samples: int) -
     return list(dict.fromkeys(texts))[:samples]
 
 
-def held_out_texts(checkpoint: Checkpoint) -> list[str]:
-    """Texts of the same kinds in which none of the calibration set occurs, thinking on and off in turn."""
+def held_out_texts(checkpoint: Checkpoint, file: Path | None = None) -> list[str]:
+    """Texts to judge with: none of those that ship is in the calibration set. Thinking is on and off in turn.
+
+    Args:
+        checkpoint: As `calibration_texts`.
+        file: As there; it should hold nothing that was calibrated with.
+
+    Raises:
+        BuildError: as `calibration_texts`.
+    """
     style = _style(checkpoint.path)
-    conversations = read_conversations(_HELD_OUT)
+    conversations = read_conversations(file or _HELD_OUT)
     return [render(each, style, thinking=place % 2 == 0) for place, each in enumerate(conversations)]
 
 

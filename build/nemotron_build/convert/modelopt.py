@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemotron_build.convert.names import check_tp_size
-from nemotron_build.convert.scales import Report
 from nemotron_build.convert.worker import Job, run_worker
 from nemotron_build.errors import BuildError, DiskSpaceError, UnsupportedError
+from nemotron_build.steps import Report
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint

@@ -7,7 +7,7 @@ input become one matrix product in the engine, so they share their scales: q, k 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from nemotron_build.checkpoint.shape import ModelShape
 from nemotron_build.errors import CheckpointError
+from nemotron_build.steps import Report
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 FP8_MAX = 448.0
 """The largest value of float8_e4m3fn."""
-
-Report = Callable[[str, int, int], None]
-"""Called with what is going on, how many are done, and of how many."""
 
 _GROUPS = (
     ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from safetensors import safe_open
 
+from nemotron_build.checkpoint.shape import ModelShape
 from nemotron_build.checkpoint.tensors import TensorRecord, read_tensors
+from nemotron_build.checkpoint.weights import own_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +22,13 @@ class SourceTensors:
         records: File, dtype and dimensions of each tensor.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, shape: ModelShape) -> None:
         """Read the headers.
 
         Raises:
-            CheckpointError: a file is missing or damaged.
+            CheckpointError: a file is missing or damaged, or the tensors are not those of the shape.
         """
-        self.records: dict[str, TensorRecord] = read_tensors(checkpoint)
+        self.records: dict[str, TensorRecord] = own_tensors(checkpoint, read_tensors(checkpoint), shape)
 
     def read(self, name: str) -> Tensor:
         """One tensor, on the CPU."""

@@ -13,12 +13,13 @@ import msgspec
 
 from nemotron_build import errors
 from nemotron_build.checkpoint.shape import read_shape
-from nemotron_build.convert.scales import Report, Scales, measure_scales
+from nemotron_build.convert.scales import Scales, measure_scales
 from nemotron_build.convert.source import SourceTensors
 from nemotron_build.convert.trtllm_checkpoint import write_trtllm_checkpoint
 from nemotron_build.convert.unified_checkpoint import write_unified_checkpoint
 from nemotron_build.errors import BuildError, DiskSpaceError, UnsupportedError
 from nemotron_build.profiles import Profile
+from nemotron_build.steps import Report
 
 _FAILED = 1
 _PATIENCE_S = 5
@@ -102,7 +103,7 @@ def do(job: Job, report: Report) -> None:
     checkpoint, output = Path(job.checkpoint), Path(job.output)
     try:
         shape = read_shape(checkpoint)
-        source = SourceTensors(checkpoint)
+        source = SourceTensors(checkpoint, shape)
         scales = _scales(job, report) if job.calibration else Scales()
         if job.profile.flow == "engine":
             tp_size = job.profile.tp_size
@@ -120,7 +121,7 @@ def _scales(job: Job, report: Report) -> Scales:
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     tokenizer.enable_truncation(profile.calibration.max_tokens)
     prompts = [encoded.ids for encoded in tokenizer.encode_batch(job.calibration, add_special_tokens=False)]
-    report("Loading the model", 0, 1)
+    report("Loading the model", 0, 0)
     return measure_scales(
         checkpoint,
         read_shape(checkpoint),
