@@ -62,7 +62,7 @@ class Checkpoint:
         return sum(record.bytes for record in self.tensors.values())
 
     def fingerprint(self, progress: Report | None = None) -> str:
-        """SHA-256 (hex) that changes with any of the files. Reads them all: some ten seconds for 16 GB."""
+        """SHA-256 (hex) that changes with any of the files. Reads them all: some twenty seconds for 16 GB."""
         return fingerprint_of(self.files, progress)
 
 

@@ -25,12 +25,8 @@ def refuse_pickles(checkpoint: Path) -> None:
     found = sorted(path.name for path in checkpoint.iterdir() if path.suffix.lower() in _PICKLES and path.is_file())
     if not found:
         return
-    has_safetensors = any(checkpoint.glob("*.safetensors"))
-    remedy = (
-        "Remove it: the safetensors are all that is needed."
-        if has_safetensors
-        else "Download the checkpoint as safetensors."
-    )
+    whole = any(checkpoint.glob("*.safetensors"))
+    remedy = "Remove it: the safetensors are all that is needed." if whole else "Download it as safetensors."
     raise CheckpointError(
         f"{checkpoint} holds {found[0]}{and_more(found)}: a pickle runs code when it is loaded. {remedy}"
     )

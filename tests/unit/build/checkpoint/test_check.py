@@ -120,7 +120,7 @@ def test_nothing_but_pickles(checkpoint: Path) -> None:
     (checkpoint / WEIGHTS).unlink()
     for number in (1, 2):
         (checkpoint / f"pytorch_model-0000{number}-of-00002.bin").touch()
-    _refused(checkpoint, "pytorch_model-00001-of-00002.bin (and 1 more)", "Download the checkpoint as safetensors")
+    _refused(checkpoint, "pytorch_model-00001-of-00002.bin (and 1 more)", "Download it as safetensors")
 
 
 def test_subdirectories_and_other_files_are_left_alone(checkpoint: Path) -> None:
