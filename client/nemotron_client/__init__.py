@@ -7,31 +7,64 @@ with Client("grpc://127.0.0.1:8001") as client:
     print(reply.reasoning_content, reply.content, reply.usage)
 """
 
-from nemotron_client._client import ChatStream, Client
+from nemotron_client._async_client import AsyncClient
+from nemotron_client._async_streams import AsyncChatStream
+from nemotron_client._client import Client
 from nemotron_client._errors import (
-    ConnectError,
+    AuthenticationError,
     InvalidRequestError,
+    ModelNotReadyError,
     NemotronError,
     OverloadedError,
     RequestTimeoutError,
     ServerError,
+    ServerUnavailableError,
+    StreamClosedError,
+    TlsError,
+    TransportError,
 )
-from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCall, ToolCallDelta, Usage
+from nemotron_client._request import Options
+from nemotron_client._streams import ChatStream
+from nemotron_client._timeouts import Timeouts
+from nemotron_client._transports.base import Tls
+from nemotron_client._types import (
+    ContentDelta,
+    Event,
+    ReasoningDelta,
+    Reply,
+    ServerInfo,
+    Timings,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
 
 __all__ = [
+    "AsyncChatStream",
+    "AsyncClient",
+    "AuthenticationError",
     "ChatStream",
     "Client",
-    "ConnectError",
     "ContentDelta",
     "Event",
     "InvalidRequestError",
+    "ModelNotReadyError",
     "NemotronError",
+    "Options",
     "OverloadedError",
     "ReasoningDelta",
     "Reply",
     "RequestTimeoutError",
     "ServerError",
+    "ServerInfo",
+    "ServerUnavailableError",
+    "StreamClosedError",
+    "Timeouts",
+    "Timings",
+    "Tls",
+    "TlsError",
     "ToolCall",
     "ToolCallDelta",
+    "TransportError",
     "Usage",
 ]

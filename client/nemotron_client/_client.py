@@ -1,84 +1,190 @@
-"""The synchronous client over gRPC streaming."""
+"""The client for threads."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import uuid
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grpc
-from tritonclient.grpc import service_pb2_grpc
+from nemotron_client import _defaults, _metrics
+from nemotron_client._errors import NemotronError, not_ready_in_time
+from nemotron_client._replicas import Replicas
+from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call
+from nemotron_client._settings import NOT_GIVEN, Headers, NotGiven, Settings
+from nemotron_client._streams import ChatStream, Exchange, Shared
+from nemotron_client._timeouts import Timeouts
+from nemotron_client._transports import transport_for
+from nemotron_client._transports.base import Connection, Tls, Transport
+from nemotron_client._types import Reply, ServerInfo
 
-from nemotron_client._errors import from_rpc_error, from_stream_error
-from nemotron_client._protocol import ENSEMBLE, GENERATING_MODEL, OPTIONS, OUTPUTS, infer_request, output_values
-from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCall, ToolCallDelta, Usage
-
-DEFAULT_URL = "grpc://127.0.0.1:8001"
-_SCHEME = "grpc://"
-_CANCEL_TIMEOUT_S = 5.0
-_JSON_OPTIONS = ("tools", "tool_choice", "response_format")
-_CHANNEL_OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Client:
-    """A connection to one server. Thread-safe: streams may run side by side."""
+    """A connection to one server, or to several that serve the same package. Thread-safe: calls run side by side."""
 
-    def __init__(self, url: str = DEFAULT_URL) -> None:
-        """Open a channel; nothing is sent yet.
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        timeouts: Timeouts | float | None = Timeouts(),  # noqa: B008 - frozen
+        max_retries: int = _defaults.MAX_RETRIES,
+        headers: Headers = {},  # noqa: B006 - never changed
+        tls: Tls | None = None,
+        compression: str | None = None,
+        keepalive_time_s: float = _defaults.KEEPALIVE_TIME_S,
+        keepalive_timeout_s: float = _defaults.KEEPALIVE_TIMEOUT_S,
+        metrics_url: str | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        """Prepare the connections; nothing is sent yet.
 
         Args:
-            url: `grpc://HOST:PORT`.
+            url: `grpc://HOST:PORT`, `grpcs://` with TLS, or the same with `http://` and `https://`. Several take
+                turns, and one that fails is passed over for a while. None: what NEMOTRON_URL names (with commas
+                between several), else grpc://127.0.0.1:8001.
+            timeouts: How long a request may take, by part; a number limits the total alone, None nothing.
+            max_retries: How often a request that found no server, or a full one, is tried again.
+            headers: Sent with each call, or a function that makes them anew for each: a token that expires.
+            tls: Certificates, for `grpcs://` and `https://`.
+            compression: `gzip`, for what is sent.
+            keepalive_time_s: A connection that is silent this long in the middle of a request is asked for a sign of
+                life.
+            keepalive_timeout_s: A connection that gives no sign of life for this long is broken.
+            metrics_url: Where the server has its metrics page; else port 8002 of the first URL's host.
+            transport: Takes the place of the network, for tests.
 
         Raises:
-            ValueError: another scheme.
+            ValueError: another scheme, or a setting out of its range.
         """
-        if not url.startswith(_SCHEME):
-            raise ValueError(f"{url!r} was given, expected a URL like {DEFAULT_URL}")
-        self.url = url
-        self._channel = grpc.insecure_channel(url.removeprefix(_SCHEME), options=_CHANNEL_OPTIONS)
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._settings = Settings(Timeouts.of(timeouts), max_retries, headers, compression)
+        urls = [transport.url] if transport else _defaults.urls(url)
+        connection = Connection(tls, self._settings.timeouts.connect, keepalive_time_s, keepalive_timeout_s)
+        transports = [transport] if transport else [transport_for(one, connection) for one in urls]
+        self._shared = Shared(transports, Replicas(urls))
+        self._metrics_url = metrics_url or _metrics.metrics_url(urls[0])
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Reply:
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The servers."""
+        return self._shared.replicas.urls
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> Reply:
         """Send a conversation and wait for the whole answer.
 
         Args:
             messages: OpenAI's shape: `{"role": "user", "content": "…"}`.
-            options: `thinking`, `max_tokens`, `max_thinking_tokens`, `temperature`, `top_p`, `top_k`, `seed`,
-                `stop_words`, `bad_words`, `min_tokens`, `repetition_penalty`, `presence_penalty`,
-                `frequency_penalty`, `repetition_guard`, `priority`, `timeout_ms`; and in OpenAI's shapes `tools`,
-                `tool_choice`, `response_format`.
+            options: See `Options`.
 
         Raises:
             NemotronError: see `nemotron_client`'s errors.
             TypeError: an option that does not exist, or of another type.
             ValueError: a number out of its type's range.
         """
-        with self._start(messages, False, options) as stream:
+        with self.stream_chat(messages, **options) as stream:
             return stream.get_final()
 
-    def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatStream:
+    def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> ChatStream:
         """Send a conversation and read the answer while it is written.
 
         Takes what `chat` takes. Use the stream in a `with` block: leaving it early cancels the answer on the server.
         """
-        return self._start(messages, True, options)
+        return ChatStream(Exchange(self._shared, self._settings, chat_call(messages, options)))
+
+    def generate(self, prompt: str, **options: Unpack[Options]) -> Reply:
+        """Continue a complete prompt, control tokens included, and wait for all of it.
+
+        Do not build the prompt from untrusted text: that is what `chat` is for. Raises what `chat` raises.
+        """
+        with self.stream_generate(prompt, **options) as stream:
+            return stream.get_final()
+
+    def stream_generate(self, prompt: str, **options: Unpack[Options]) -> ChatStream:
+        """Continue a complete prompt and read the text while it is written. See `generate` and `stream_chat`."""
+        return ChatStream(Exchange(self._shared, self._settings, generate_call(prompt, options)))
 
     def cancel(self, request_id: str) -> None:
-        """Stop a request on the server; an unknown one is ignored.
+        """Stop a request on the server that has it, and wait until it has heard; an unknown one is ignored.
 
-        An ensemble does not pass the end of a connection on to its steps, so this sends TensorRT-LLM's own stop
-        request to the generating model.
+        The request may be another client's. Its stream then ends with the finish reason `cancelled`.
         """
-        request = infer_request(GENERATING_MODEL, request_id, {"stop": True}, ("finish_reason",))
-        with contextlib.suppress(grpc.RpcError):
-            list(self._stub.ModelStreamInfer(iter([request]), timeout=_CANCEL_TIMEOUT_S))
+        running = self._shared.running.get(request_id)
+        transports = [running.transport] if running else self._shared.transports
+        call = cancel_call(request_id, self._settings.made_headers())
+        heard = [threading.Event() for _ in transports]
+        for transport, event in zip(transports, heard, strict=True):
+            transport.post(call, _defaults.CANCEL_TIMEOUT_S, event.set)
+        for event in heard:
+            event.wait(_defaults.CANCEL_TIMEOUT_S)
+
+    def is_live(self) -> bool:
+        """Whether a server answers at all."""
+        return any(self._asked(lambda one: one.is_live(self._settings.made_headers(), _defaults.PROBE_TIMEOUT_S)))
+
+    def is_ready(self) -> bool:
+        """Whether a server takes requests."""
+        return any(self._asked(self._has_model))
+
+    def wait_ready(self, timeout_s: float = _defaults.READY_TIMEOUT_S) -> None:
+        """Wait until a server takes requests.
+
+        Raises:
+            ModelNotReadyError: a server answers, but its model is not loaded in this time.
+            ServerUnavailableError: no server answers in this time.
+        """
+        until = time.monotonic() + timeout_s
+        while not self.is_ready():
+            if time.monotonic() >= until:
+                raise not_ready_in_time(self.urls, timeout_s, live=self.is_live())
+            time.sleep(min(_defaults.READY_POLL_S, max(0.0, until - time.monotonic())))
+
+    def server_info(self) -> ServerInfo:
+        """What the first server that answers says of itself.
+
+        Raises:
+            NemotronError: none answers.
+        """
+        error: NemotronError | None = None
+        for transport in self._shared.transports:
+            try:
+                found = transport.metadata(self._settings.made_headers(), _defaults.PROBE_TIMEOUT_S)
+            except NemotronError as failed:
+                error = failed
+            else:
+                return ServerInfo(transport.url, found["name"], found["version"], tuple(found["extensions"]))
+        assert error is not None  # noqa: S101 - there is at least one server
+        raise error
+
+    def metrics(self) -> _metrics.Metrics:
+        """The values on the server's metrics page: name → a list of labels and value.
+
+        Raises:
+            ServerUnavailableError: the page cannot be had.
+        """
+        return _metrics.fetch(self._metrics_url)
+
+    def with_options(
+        self,
+        *,
+        timeouts: Timeouts | float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        headers: Headers | NotGiven = NOT_GIVEN,
+        compression: str | NotGiven | None = NOT_GIVEN,
+    ) -> Client:
+        """A copy with other settings, on the same connections: closing one closes both."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy._settings = self._settings.changed(
+            timeouts=timeouts, max_retries=max_retries, headers=headers, compression=compression
+        )
+        return copy
 
     def close(self) -> None:
-        """Close the connection; running streams end."""
-        self._channel.close()
+        """Close the connections. Running streams are cancelled."""
+        self._shared.close()
 
     def __enter__(self) -> Client:
         return self
@@ -88,91 +194,14 @@ class Client:
     ) -> None:
         self.close()
 
-    def _start(self, messages: Sequence[Mapping[str, Any]], stream: bool, options: Mapping[str, Any]) -> ChatStream:
-        request_id = uuid.uuid4().hex
-        if unknown := options.keys() - OPTIONS:
-            raise TypeError(f"{min(unknown)!r} is no option, expected one of {', '.join(sorted(OPTIONS))}")
-        given = {name: _as_input(name, value) for name, value in options.items() if value is not None and value != []}
-        inputs = {"messages": json.dumps(messages, ensure_ascii=False), "stream": stream, **given}
-        request = infer_request(ENSEMBLE, request_id, inputs, OUTPUTS)
-        call = self._stub.ModelStreamInfer(iter([request]))
-        return ChatStream(self, call, request_id)
+    def _has_model(self, transport: Transport) -> bool:
+        return transport.is_ready(ENSEMBLE, self._settings.made_headers(), _defaults.PROBE_TIMEOUT_S)
 
-
-class ChatStream:
-    """An answer that is being written: iterate over its events, then read `get_final()`."""
-
-    def __init__(self, client: Client, call: Any, request_id: str) -> None:
-        self.request_id = request_id
-        self._client = client
-        self._call = call
-        self._content: list[str] = []
-        self._reasoning: list[str] = []
-        self._tool_calls: list[ToolCall] = []
-        self._final: Reply | None = None
-        self._events = self._read()
-
-    def __iter__(self) -> Iterator[Event]:
-        return self._events
-
-    def get_final(self) -> Reply:
-        """Read to the end and return the whole answer.
-
-        Raises:
-            NemotronError: the answer did not come to its end.
-        """
-        for _ in self._events:
-            pass
-        if self._final is None:
-            raise RuntimeError("The stream was closed before its end.")
-        return self._final
-
-    def close(self) -> None:
-        """Stop reading. An answer that has not ended is cancelled on the server."""
-        if self._final is None and not self._call.done():
-            self._client.cancel(self.request_id)
-            self._call.cancel()
-        self._events.close()
-
-    def __enter__(self) -> ChatStream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _read(self) -> Generator[Event, None, None]:
-        try:
-            for response in self._call:
-                if response.error_message:
-                    raise from_stream_error(response.error_message, request_id=self.request_id, url=self._client.url)
-                values = output_values(response.infer_response)
-                if text := values["reasoning_content"]:
-                    self._reasoning.append(text)
-                    yield ReasoningDelta(text)
-                if text := values["content"]:
-                    self._content.append(text)
-                    yield ContentDelta(text)
-                for call in json.loads(values["tool_calls"] or "[]"):
-                    self._tool_calls.append(ToolCall(call["id"], **call["function"]))
-                    yield ToolCallDelta(self._tool_calls[-1])
-                if values["finish_reason"]:
-                    self._final = self._reply(values)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, request_id=self.request_id, url=self._client.url) from error
-
-    def _reply(self, values: Mapping[str, Any]) -> Reply:
-        return Reply(
-            content="".join(self._content),
-            reasoning_content="".join(self._reasoning),
-            tool_calls=tuple(self._tool_calls),
-            finish_reason=values["finish_reason"],
-            thinking_budget_reached=values["thinking_budget_reached"],
-            usage=Usage(values["num_input_tokens"], values["num_output_tokens"], values["num_reasoning_tokens"]),
-            request_id=self.request_id,
-        )
-
-
-def _as_input(name: str, value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if name in _JSON_OPTIONS and not isinstance(value, str) else value
+    def _asked(self, question: Callable[[Transport], bool]) -> list[bool]:
+        answers = []
+        for transport in self._shared.transports:
+            try:
+                answers.append(question(transport))
+            except NemotronError:
+                answers.append(False)
+        return answers

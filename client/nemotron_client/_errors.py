@@ -1,25 +1,34 @@
 """Every error that the client raises.
 
 NemotronError
-├── InvalidRequestError      the request can never succeed; the message names the field
-├── OverloadedError          the server is full or shutting down: try again later
-├── ConnectError             no server at this URL, or the connection broke
-├── RequestTimeoutError      no answer in time
-└── ServerError              the server failed
+├── TransportError               no answer, or only a part of it
+│   ├── ServerUnavailableError   no server at this URL, it is shutting down, or the connection broke
+│   ├── TlsError                 the two sides do not trust each other
+│   └── RequestTimeoutError      no answer in the time given; `phase` says which part took too long
+├── InvalidRequestError          the request can never succeed; `param` names the field
+├── AuthenticationError          the server wants credentials that it was not given
+├── ModelNotReadyError           the server runs, the model does not
+├── OverloadedError              the server is full: try again later
+├── ServerError                  the server failed
+└── StreamClosedError            the program reads a stream that it has closed
+
+Arguments of a wrong type or range raise TypeError and ValueError before anything is sent.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Literal
 
-import grpc
+Phase = Literal["connect", "first_token", "between_tokens", "total"]
 
 
 class NemotronError(Exception):
     """Base of all.
 
     Attributes:
-        request_id: The request at fault, as the server's log knows it.
+        request_id: The request at fault, as the server's log knows it; empty for a question about the server.
         url: The server.
     """
 
@@ -28,52 +37,155 @@ class NemotronError(Exception):
         self.request_id = request_id
         self.url = url
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+class TransportError(NemotronError):
+    """No answer came, or only a part of it."""
+
+
+class ServerUnavailableError(TransportError):
+    """No server answers at this URL, it is shutting down, or the connection broke. Another replica may do."""
+
+
+class TlsError(TransportError):
+    """The server's certificate is not trusted, or it does not trust ours. Waiting does not help."""
+
+
+class RequestTimeoutError(TransportError):
+    """The answer did not come in the time given. The server was told to stop.
+
+    Attributes:
+        phase: What took too long: `connect`, `first_token`, `between_tokens` or `total`, as in `Timeouts`.
+    """
+
+    def __init__(self, message: str, *, phase: Phase, request_id: str, url: str) -> None:
+        super().__init__(message, request_id=request_id, url=url)
+        self.phase = phase
+
 
 class InvalidRequestError(NemotronError):
-    """The request can never succeed. The message names the field, what was given and what was expected."""
+    """The request can never succeed. The message says what was given and what was expected.
+
+    Attributes:
+        param: The field at fault, or None where the message names none.
+    """
+
+    def __init__(self, message: str, *, request_id: str, url: str) -> None:
+        super().__init__(message, request_id=request_id, url=url)
+        found = _PARAM.match(message)
+        self.param = found[1] if found else None
+
+
+class AuthenticationError(NemotronError):
+    """The server, or the gateway before it, wants credentials: see the argument `headers` of the client."""
+
+
+class ModelNotReadyError(NemotronError):
+    """The server runs but the model is not loaded: wait with `wait_ready`, or look at the server's log."""
 
 
 class OverloadedError(NemotronError):
-    """The server is full or shutting down. The same request may succeed later."""
-
-
-class ConnectError(NemotronError):
-    """No server answers at this URL, or the connection broke in mid-stream."""
-
-
-class RequestTimeoutError(NemotronError):
-    """The answer did not come in the time given. The server was told to stop."""
+    """The server is full. The same request may succeed later."""
 
 
 class ServerError(NemotronError):
-    """The server failed while it worked on the request."""
+    """The server failed while it worked on the request. Its log has more under the request id."""
 
 
-_BY_STATUS: dict[str, type[NemotronError]] = {
-    "INVALID_ARGUMENT": InvalidRequestError,
-    "UNAVAILABLE": OverloadedError,
-}
-_STATUS = re.compile(r" \((INVALID_ARGUMENT|UNAVAILABLE|INTERNAL)\)$")
-_ENSEMBLE = re.compile(r"^in ensemble '[^']*', ")
+class StreamClosedError(NemotronError):
+    """The program asks a stream for more after it was closed. Read to the end, or call `get_final`, before that."""
 
 
 def from_stream_error(message: str, *, request_id: str, url: str) -> NemotronError:
     """The typed error for the error message of a response.
 
     A stream's errors carry no gRPC status (the header that asks Triton 2.51 for one lets it crash), so the models
-    end their messages with it.
+    end their messages with it. Messages of Triton itself have none and are told by their words.
     """
     found = _STATUS.search(message)
-    kind = _BY_STATUS.get(found[1], ServerError) if found else ServerError
+    if found is None and _NOT_READY.search(message):
+        return ModelNotReadyError(_not_ready(message), request_id=request_id, url=url)
     text = _ENSEMBLE.sub("", _STATUS.sub("", message))
-    return kind(text, request_id=request_id, url=url)
+    status = found[1] if found else "INTERNAL"
+    if status == "UNAVAILABLE" and not _SHUTTING_DOWN.search(text):
+        return OverloadedError(text, request_id=request_id, url=url)
+    return from_status(status, text, request_id=request_id, url=url)
 
 
-def from_rpc_error(error: grpc.RpcError, *, request_id: str, url: str) -> NemotronError:
-    """The typed error for a call that gRPC itself ended."""
-    code, details = error.code(), error.details() or ""
-    if code == grpc.StatusCode.UNAVAILABLE:
-        message = f"{url} cannot be reached ({details}). Is the server running? Start one with 'make serve'."
-        return ConnectError(message, request_id=request_id, url=url)
-    kind = RequestTimeoutError if code == grpc.StatusCode.DEADLINE_EXCEEDED else ServerError
-    return kind(f"{code.name}: {details}", request_id=request_id, url=url)
+def from_status(status: str, details: str, *, request_id: str, url: str) -> NemotronError:
+    """The typed error for a call that ended with a gRPC status, or with an HTTP status put into its words.
+
+    Args:
+        status: The name of a gRPC status, such as `UNAVAILABLE`.
+        details: The text that came with it.
+        request_id: The request at fault.
+        url: The server.
+    """
+    if status == "UNAVAILABLE":
+        return _unavailable(details, request_id=request_id, url=url)
+    if status == "DEADLINE_EXCEEDED":
+        message = f"{url} did not answer in time"
+        return RequestTimeoutError(message, phase="total", request_id=request_id, url=url)
+    if status == "CANCELLED":
+        message = f"{url} ended the request ({details or 'no reason given'}); it is probably shutting down"
+        return ServerUnavailableError(message, request_id=request_id, url=url)
+    if status == "NOT_FOUND" or _NOT_READY.search(details):
+        return ModelNotReadyError(_not_ready(details), request_id=request_id, url=url)
+    kind = _BY_STATUS.get(status, ServerError)
+    return kind(details or f"{url} answered {status}", request_id=request_id, url=url)
+
+
+def not_ready_in_time(urls: Sequence[str], timeout_s: float, *, live: bool) -> NemotronError:
+    """For servers that were waited for in vain."""
+    where = ", ".join(urls)
+    if live:
+        message = f"{where} answers, but has no model ready after {timeout_s:g} s; the server's log says why"
+        return ModelNotReadyError(message, request_id="", url=where)
+    message = f"{where} cannot be reached for {timeout_s:g} s. Is the server running?"
+    return ServerUnavailableError(message, request_id="", url=where)
+
+
+def _unavailable(details: str, *, request_id: str, url: str) -> NemotronError:
+    where = {"request_id": request_id, "url": url}
+    if "protocol is restricted" in details:
+        return AuthenticationError(f"{url}: {details}. Pass the header in `headers`.", **where)
+    if _FULL.search(details):
+        return OverloadedError(details, **where)
+    if _TLS.search(details):
+        return TlsError(f"{url} and this client do not trust each other ({details}). See the argument `tls`.", **where)
+    if _SLOW_CONNECT.search(details):
+        message = f"No connection to {url} in the time that `Timeouts.connect` gives ({details})"
+        return RequestTimeoutError(message, phase="connect", **where)
+    if _SHUTTING_DOWN.search(details):
+        return ServerUnavailableError(f"{url} is shutting down ({details})", **where)
+    message = f"{url} cannot be reached ({details}). Is the server running? Start one with 'nemotron-serve PACKAGE'."
+    return ServerUnavailableError(message, **where)
+
+
+def _not_ready(details: str) -> str:
+    return f"{details}. Wait with `client.wait_ready`; if that does not help, the server's log says why."
+
+
+def _rebuilt(kind: type[NemotronError], args: tuple[object, ...], state: dict[str, object]) -> NemotronError:
+    """Unpickle: constructors take keywords, which Exception's own way does not know."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+_BY_STATUS: dict[str, type[NemotronError]] = {
+    "INVALID_ARGUMENT": InvalidRequestError,
+    "PERMISSION_DENIED": AuthenticationError,
+    "RESOURCE_EXHAUSTED": OverloadedError,
+    "UNAUTHENTICATED": AuthenticationError,
+}
+_STATUS = re.compile(r" \((INVALID_ARGUMENT|UNAVAILABLE|INTERNAL)\)$")
+_ENSEMBLE = re.compile(r"^in ensemble '[^']*', ")
+_PARAM = re.compile(r"([a-z_][a-z0-9_.\[\]]*): ")
+_NOT_READY = re.compile(r"unknown model|not at ready state|is not ready|has no available versions", re.IGNORECASE)
+_SHUTTING_DOWN = re.compile(r"shutting down|draining|server is stopping", re.IGNORECASE)
+_FULL = re.compile(r"maximum queue size|in flight", re.IGNORECASE)
+_TLS = re.compile(r"ssl|handshake|certificate", re.IGNORECASE)
+_SLOW_CONNECT = re.compile(r"connect.*(timed? ?out|deadline)|before receiving SETTINGS", re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +51,36 @@ Event = ReasoningDelta | ContentDelta | ToolCallDelta
 
 @dataclass(frozen=True)
 class Usage:
-    """Token counts: the prompt, all output, and the part of the output that is thinking."""
+    """Token counts.
+
+    Attributes:
+        prompt_tokens: Of the prompt.
+        output_tokens: Of all output.
+        reasoning_tokens: The part of the output that is thinking.
+        cached_tokens: The part of the prompt that the server had in its cache; None where it does not say.
+    """
 
     prompt_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What the client saw, in seconds; None where there is nothing to measure.
+
+    Attributes:
+        total_s: From the call to the last response. Retries and what the program did between events are in it.
+        ttft_s: From the call to the first response with a token.
+        first_answer_s: From the call to the first text of the answer, or the first tool call.
+        mean_itl_s: Mean time from token to token after the first response; several tokens may share a response.
+    """
+
+    total_s: float
+    ttft_s: float | None = None
+    first_answer_s: float | None = None
+    mean_itl_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,9 +88,16 @@ class Reply:
     """A whole answer.
 
     Attributes:
+        content: The answer.
+        reasoning_content: The thinking, without its tags.
+        tool_calls: The functions that the model wants called.
         finish_reason: `stop`, `length`, `tool_calls`, `repetition`, `cancelled` or `timeout`.
         thinking_budget_reached: Whether `max_thinking_tokens` has ended the thinking.
+        usage: Token counts.
+        timings: What the client measured.
         request_id: The request, as the server's log knows it.
+        logprobs: With `return_log_probs`, an entry for each output token in OpenAI's shape; else empty.
+        parsed: The content as the object that `response_format` describes, if it describes one.
     """
 
     content: str
@@ -73,4 +106,24 @@ class Reply:
     finish_reason: str
     thinking_budget_reached: bool
     usage: Usage
+    timings: Timings
     request_id: str
+    logprobs: tuple[Mapping[str, Any], ...] = ()
+    parsed: Any = None
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What a server says of itself.
+
+    Attributes:
+        url: Where it answered.
+        name: `triton`.
+        version: Of Triton.
+        extensions: The parts of the protocol that it knows beyond the base.
+    """
+
+    url: str
+    name: str
+    version: str
+    extensions: tuple[str, ...]

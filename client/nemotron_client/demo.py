@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import time
 from typing import Any
 
-from nemotron_client._client import DEFAULT_URL, Client
+from nemotron_client._client import Client
 from nemotron_client._errors import NemotronError
 from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply
 
@@ -45,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the demo; the exit status says whether all answers came."""
     parser = argparse.ArgumentParser(prog="python -m nemotron_client.demo", description=__doc__)
     parser.add_argument("question", nargs="?", default=_QUESTION)
-    parser.add_argument("--url", default=os.environ.get("NEMOTRON_URL", DEFAULT_URL), help="default: %(default)s")
+    parser.add_argument("--url", help="default: what NEMOTRON_URL names, else grpc://127.0.0.1:8001")
     parser.add_argument("--tools", action="store_true", help="show a tool call, as the simulated engine makes it")
     options = parser.parse_args(argv)
     try:
@@ -92,16 +90,13 @@ def _show(client: Client, title: str, conversation: list[dict[str, Any]], **opti
     _write(f"\n── {title} ──\n")
     if conversation[-1]["role"] == "user":
         _write(f"Q: {conversation[-1]['content']}\n")
-    begin = time.perf_counter()
-    first = None
     shown: type[Event] | None = None
     with client.stream_chat(conversation, max_tokens=160, **options) as stream:
         for event in stream:
-            first = first or time.perf_counter()
             _show_event(event, shown)
             shown = type(event)
         reply = stream.get_final()
-    _write(f"\n{_dim(_summary(reply, begin, first or begin, time.perf_counter()))}\n")
+    _write(f"\n{_dim(_summary(reply))}\n")
     return reply
 
 
@@ -115,13 +110,13 @@ def _show_event(event: Event, before: type[Event] | None) -> None:
     _write(event.text if isinstance(event, ContentDelta) else f"{event.call.name}({event.call.arguments})")
 
 
-def _summary(reply: Reply, begin: float, first: float, end: float) -> str:
-    usage = reply.usage
+def _summary(reply: Reply) -> str:
+    usage, timings = reply.usage, reply.timings
     budget = ", ended by the budget" if reply.thinking_budget_reached else ""
     return (
         f"[{usage.prompt_tokens} prompt tokens, {usage.output_tokens} output tokens of which "
-        f"{usage.reasoning_tokens} thinking{budget}; first token after {1000 * (first - begin):.0f} ms, "
-        f"{usage.output_tokens / (end - begin):.0f} tokens/s; finish_reason {reply.finish_reason}]"
+        f"{usage.reasoning_tokens} thinking{budget}; first token after {1000 * (timings.ttft_s or 0):.0f} ms, "
+        f"{usage.output_tokens / timings.total_s:.0f} tokens/s; finish_reason {reply.finish_reason}]"
     )
 
 

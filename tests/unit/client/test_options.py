@@ -32,5 +32,5 @@ def test_a_wrong_option_is_named(options: dict[str, Any], error: type[Exception]
 
 
 def test_another_scheme_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'ftp://x' was given, expected a URL like grpc://"):
+    with pytest.raises(ValueError, match=r"'ftp://x' was given, expected one of grpc://"):
         Client("ftp://x")

@@ -1,0 +1,89 @@
+"""Reads the responses to a call: their events as they come, and the whole reply at the end. Does no I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, Timings, ToolCall, ToolCallDelta, Usage
+
+
+class AnswerReader:
+    """One answer in the making.
+
+    Attributes:
+        started: Whether a response has come. From then on the call is never repeated.
+        reply: The whole answer, once its last response has come.
+    """
+
+    def __init__(self, request_id: str, begin_s: float) -> None:
+        """Begin to read.
+
+        Args:
+            request_id: For the reply.
+            begin_s: When the call was made, on the clock of `read`.
+        """
+        self.started = False
+        self.reply: Reply | None = None
+        self._request_id = request_id
+        self._begin = begin_s
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._tool_calls: list[ToolCall] = []
+        self._logprobs: list[Mapping[str, Any]] = []
+        self._first: float | None = None
+        self._first_answer: float | None = None
+        self._first_tokens = 0
+
+    def read(self, values: Mapping[str, Any], now_s: float) -> list[Event]:
+        """The events of one response: values by output name, texts as deltas and counts as running totals."""
+        events: list[Event] = []
+        self.started = True
+        if text := values["reasoning_content"]:
+            self._reasoning.append(text)
+            events.append(ReasoningDelta(text))
+        if text := values["content"]:
+            self._content.append(text)
+            events.append(ContentDelta(text))
+        if calls := values["tool_calls"]:
+            for call in json.loads(calls):
+                self._tool_calls.append(ToolCall(call["id"], **call["function"]))
+                events.append(ToolCallDelta(self._tool_calls[-1]))
+        if logprobs := values.get("logprobs"):
+            self._logprobs.extend(json.loads(logprobs))
+        if self._first is None and values["num_output_tokens"]:
+            self._first, self._first_tokens = now_s, values["num_output_tokens"]
+        if self._first_answer is None and (self._content or self._tool_calls):
+            self._first_answer = now_s
+        if values["finish_reason"]:
+            self.reply = self._whole(values, now_s)
+        return events
+
+    def _whole(self, values: Mapping[str, Any], now: float) -> Reply:
+        cached = values["num_cached_tokens"]
+        return Reply(
+            content="".join(self._content),
+            reasoning_content="".join(self._reasoning),
+            tool_calls=tuple(self._tool_calls),
+            finish_reason=values["finish_reason"],
+            thinking_budget_reached=values["thinking_budget_reached"],
+            usage=Usage(
+                values["num_input_tokens"],
+                values["num_output_tokens"],
+                values["num_reasoning_tokens"],
+                cached if cached >= 0 else None,
+            ),
+            timings=self._timings(values["num_output_tokens"], now),
+            request_id=self._request_id,
+            logprobs=tuple(self._logprobs),
+        )
+
+    def _timings(self, tokens: int, now: float) -> Timings:
+        first, later = self._first, tokens - self._first_tokens
+        return Timings(
+            total_s=now - self._begin,
+            ttft_s=None if first is None else first - self._begin,
+            first_answer_s=None if self._first_answer is None else self._first_answer - self._begin,
+            mean_itl_s=None if first is None or later < 1 else (now - first) / later,
+        )

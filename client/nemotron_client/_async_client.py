@@ -1,0 +1,158 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nemotron_client import _defaults, _metrics
+from nemotron_client._async_streams import AsyncChatStream, AsyncExchange, AsyncShared
+from nemotron_client._errors import NemotronError, not_ready_in_time
+from nemotron_client._replicas import Replicas
+from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call
+from nemotron_client._settings import NOT_GIVEN, AsyncHeaders, NotGiven, Settings
+from nemotron_client._timeouts import Timeouts
+from nemotron_client._transports import async_transport_for
+from nemotron_client._transports.base import AsyncTransport, Connection, Tls
+from nemotron_client._types import Reply, ServerInfo
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods, to be awaited. Belongs to the event loop of its first call."""
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        timeouts: Timeouts | float | None = Timeouts(),  # noqa: B008 - frozen
+        max_retries: int = _defaults.MAX_RETRIES,
+        headers: AsyncHeaders = {},  # noqa: B006 - never changed
+        tls: Tls | None = None,
+        compression: str | None = None,
+        keepalive_time_s: float = _defaults.KEEPALIVE_TIME_S,
+        keepalive_timeout_s: float = _defaults.KEEPALIVE_TIMEOUT_S,
+        metrics_url: str | None = None,
+        transport: AsyncTransport | None = None,
+    ) -> None:
+        """Prepare the connections; nothing is sent yet, and no event loop needs to run.
+
+        Takes and raises what `Client` takes and raises; the function for `headers` may be asynchronous.
+        """
+        self._settings = Settings(Timeouts.of(timeouts), max_retries, headers, compression)
+        urls = [transport.url] if transport else _defaults.urls(url)
+        connection = Connection(tls, self._settings.timeouts.connect, keepalive_time_s, keepalive_timeout_s)
+        transports = [transport] if transport else [async_transport_for(one, connection) for one in urls]
+        self._shared = AsyncShared(transports, Replicas(urls))
+        self._metrics_url = metrics_url or _metrics.metrics_url(urls[0])
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The servers."""
+        return self._shared.replicas.urls
+
+    async def chat(self, messages: Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> Reply:
+        """Send a conversation and wait for the whole answer. See `Client.chat`."""
+        async with self.stream_chat(messages, **options) as stream:
+            return await stream.get_final()
+
+    def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> AsyncChatStream:
+        """Send a conversation and read the answer while it is written: `async with client.stream_chat(…) as stream`.
+
+        Takes what `chat` takes. Leaving the block early cancels the answer on the server.
+        """
+        return AsyncChatStream(AsyncExchange(self._shared, self._settings, chat_call(messages, options)))
+
+    async def generate(self, prompt: str, **options: Unpack[Options]) -> Reply:
+        """Continue a complete prompt and wait for all of it. See `Client.generate`."""
+        async with self.stream_generate(prompt, **options) as stream:
+            return await stream.get_final()
+
+    def stream_generate(self, prompt: str, **options: Unpack[Options]) -> AsyncChatStream:
+        """Continue a complete prompt and read the text while it is written. See `generate` and `stream_chat`."""
+        return AsyncChatStream(AsyncExchange(self._shared, self._settings, generate_call(prompt, options)))
+
+    async def cancel(self, request_id: str) -> None:
+        """Stop a request on the server that has it, and wait until it has heard. See `Client.cancel`."""
+        running = self._shared.running.get(request_id)
+        transports = [running.transport] if running else self._shared.transports
+        call = cancel_call(request_id, await self._settings.awaited_headers())
+        await asyncio.gather(*(transport.post(call, _defaults.CANCEL_TIMEOUT_S) for transport in transports))
+
+    async def is_live(self) -> bool:
+        """Whether a server answers at all."""
+        headers = await self._settings.awaited_headers()
+        live = (one.is_live(headers, _defaults.PROBE_TIMEOUT_S) for one in self._shared.transports)
+        return any(await asyncio.gather(*map(_answer, live)))
+
+    async def is_ready(self) -> bool:
+        """Whether a server takes requests."""
+        headers = await self._settings.awaited_headers()
+        ready = (one.is_ready(ENSEMBLE, headers, _defaults.PROBE_TIMEOUT_S) for one in self._shared.transports)
+        return any(await asyncio.gather(*map(_answer, ready)))
+
+    async def wait_ready(self, timeout_s: float = _defaults.READY_TIMEOUT_S) -> None:
+        """Wait until a server takes requests. Raises what `Client.wait_ready` raises."""
+        until = time.monotonic() + timeout_s
+        while not await self.is_ready():
+            if time.monotonic() >= until:
+                raise not_ready_in_time(self.urls, timeout_s, live=await self.is_live())
+            await asyncio.sleep(min(_defaults.READY_POLL_S, max(0.0, until - time.monotonic())))
+
+    async def server_info(self) -> ServerInfo:
+        """What the first server that answers says of itself. Raises what `Client.server_info` raises."""
+        headers = await self._settings.awaited_headers()
+        error: NemotronError | None = None
+        for transport in self._shared.transports:
+            try:
+                found = await transport.metadata(headers, _defaults.PROBE_TIMEOUT_S)
+            except NemotronError as failed:
+                error = failed
+            else:
+                return ServerInfo(transport.url, found["name"], found["version"], tuple(found["extensions"]))
+        assert error is not None  # noqa: S101 - there is at least one server
+        raise error
+
+    async def metrics(self) -> _metrics.Metrics:
+        """The values on the server's metrics page. See `Client.metrics`."""
+        return await asyncio.to_thread(_metrics.fetch, self._metrics_url)
+
+    def with_options(
+        self,
+        *,
+        timeouts: Timeouts | float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        headers: AsyncHeaders | NotGiven = NOT_GIVEN,
+        compression: str | NotGiven | None = NOT_GIVEN,
+    ) -> AsyncClient:
+        """A copy with other settings, on the same connections: closing one closes both."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy._settings = self._settings.changed(
+            timeouts=timeouts, max_retries=max_retries, headers=headers, compression=compression
+        )
+        return copy
+
+    async def close(self) -> None:
+        """Close the connections. Running streams are cancelled."""
+        await self._shared.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _answer(question: Awaitable[bool]) -> bool:
+    try:
+        return await question
+    except NemotronError:
+        return False

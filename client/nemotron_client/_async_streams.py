@@ -1,0 +1,266 @@
+"""An answer that is being written, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from nemotron_client import _defaults
+from nemotron_client._errors import NemotronError, StreamClosedError
+from nemotron_client._exchange import ExchangeState
+from nemotron_client._replicas import Replicas
+from nemotron_client._settings import Settings
+from nemotron_client._transports.base import AsyncResponseStream, AsyncTransport, Call
+from nemotron_client._types import Event, Reply
+
+
+@dataclass
+class AsyncShared:
+    """What a client and its copies have in common.
+
+    Attributes:
+        transports: One for each replica.
+        replicas: Their health.
+        running: Requests that have not ended, by their id.
+        closed: No further request is sent.
+    """
+
+    transports: Sequence[AsyncTransport]
+    replicas: Replicas
+    running: dict[str, AsyncExchange] = field(default_factory=dict)
+    closed: bool = False
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run this to its end, or until the client is closed."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself keeps only weak references
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End the requests that run, let their cancels be sent, and close the connections."""
+        if self.closed:
+            return
+        self.closed = True
+        for exchange in list(self.running.values()):
+            exchange.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_defaults.CLOSE_TIMEOUT_S)
+        for transport in self.transports:
+            await transport.close()
+
+
+class AsyncChatStream:
+    """An answer that is being written: iterate over its events, then read `await get_final()`.
+
+    The request is sent when the `async with` block is entered, or by the first read. Leaving the block early,
+    `close`, a cancelled read, or forgetting the stream cancels the answer on the server.
+
+    Attributes:
+        request_id: The request, as the server's log knows it.
+    """
+
+    def __init__(self, exchange: AsyncExchange) -> None:
+        self.request_id = exchange.request_id
+        self._exchange = exchange
+        self._events: deque[Event] = deque()
+
+    def __aiter__(self) -> AsyncChatStream:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._events:
+            self._events.extend(await self._exchange.read())
+        return self._events.popleft()
+
+    async def get_final(self) -> Reply:
+        """Read to the end and return the whole answer.
+
+        Raises:
+            NemotronError: the answer did not come to its end; StreamClosedError if that is because of `close`.
+        """
+        self._events.clear()
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                await self._exchange.read()
+        return self._exchange.state.final()
+
+    async def close(self) -> None:
+        """Stop reading, at once. An answer that has not ended is cancelled on the server."""
+        self._exchange.close()
+
+    async def __aenter__(self) -> AsyncChatStream:
+        await self._exchange.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        self._exchange.forget()
+
+
+class AsyncExchange:
+    """Sends a request and reads its responses. Knows nothing of its stream, whose end therefore is noticed."""
+
+    def __init__(self, shared: AsyncShared, settings: Settings, call: Call) -> None:
+        self.request_id = call.request_id
+        self.state = ExchangeState(shared.replicas, settings, call)
+        self._shared = shared
+        self._settings = settings
+        self._responses: AsyncResponseStream | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._wake = asyncio.Event()  # ends the wait before a retry
+        self._responded = False  # a response has come: from now on the next one is waited for
+        self._ended = False
+
+    @property
+    def transport(self) -> AsyncTransport:
+        """Of the replica that has the request."""
+        return self._shared.transports[self.state.replica]
+
+    async def start(self) -> None:
+        """Send the request, unless it was sent."""
+        if self._loop is not None or self._ended:
+            return
+        if self._shared.closed:
+            self._ended = True
+            message = "The client is closed, expected one that is open"
+            raise StreamClosedError(message, request_id=self.request_id, url=", ".join(self._shared.replicas.urls))
+        self._loop = asyncio.get_running_loop()
+        self._shared.running[self.request_id] = self
+        self.state.begin()
+        try:
+            await self._send()
+        except BaseException:
+            self.close()
+            raise
+
+    async def read(self) -> list[Event]:
+        """The events of the next response, perhaps none.
+
+        Raises:
+            StopAsyncIteration: the reply is whole, or reading has ended before.
+            NemotronError: the request failed.
+        """
+        if self._responses is None:
+            await self.start()
+        state = self.state
+        if self._ended:
+            if not state.over:
+                state.error = state.reason()
+                raise state.error
+            raise StopAsyncIteration
+        try:
+            while True:
+                try:
+                    values = await self._next()
+                except NemotronError as error:
+                    if state.reply is not None:  # it failed behind its last response
+                        break
+                    await self._try_again(error)
+                else:
+                    if values is None:
+                        break
+                    return state.read(values)
+        except NemotronError as error:
+            state.error = error
+            self.close()
+            raise
+        except BaseException:  # the task was cancelled
+            self.close()
+            raise
+        self.close()
+        raise StopAsyncIteration
+
+    def close(self) -> None:
+        """End the request, at once."""
+        if self._ended:
+            return
+        self._ended = True
+        if not self.state.over and self._loop is not None:
+            self.state.closed = True
+            self._give_up()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._shared.running.pop(self.request_id, None)
+        self.state.log_end()
+
+    def forget(self) -> None:
+        """`close` for a finalizer, which may run in any thread."""
+        if not self._ended and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.close)
+
+    async def _next(self) -> dict[str, Any] | None:
+        """The next response; None after the last."""
+        state = self.state
+        assert self._responses is not None  # noqa: S101 - start was awaited
+        if self._responded:
+            state.deadline.waiting(time.perf_counter())
+            self._watch()
+        try:
+            values = await self._responses.__anext__()
+        except StopAsyncIteration:
+            if state.reply is None:
+                raise state.ended_early() from None
+            return None
+        self._responded = True
+        return values
+
+    async def _send(self) -> None:
+        state = self.state
+        call = state.prepare(await self._settings.awaited_headers())
+        self._responses = self.transport.open(call)
+        self._responded = False
+        state.deadline.sent(time.perf_counter())
+        self._watch()
+        if state.given_up:  # in the meantime, when `_give_up` could not see these responses yet
+            self._responses.abort()
+
+    async def _try_again(self, error: NemotronError) -> None:
+        if self.state.may_be_at_work(error):
+            self._cancel()
+        delay = self.state.delay_after(error)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), delay)
+        if self._wake.is_set():
+            raise self.state.reason()
+        await self._send()
+
+    def _watch(self) -> None:
+        """Look at the deadline when it is reached, for it moves with each response."""
+        at = self.state.deadline.at
+        if at < self._timer_at:
+            assert self._loop is not None  # noqa: S101 - it runs
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self._loop.call_later(max(0.0, at - time.perf_counter()), self._look)
+
+    def _look(self) -> None:
+        self._timer_at = math.inf
+        if self.state.deadline.expire(time.perf_counter()):
+            self._give_up()
+        else:
+            self._watch()
+
+    def _give_up(self) -> None:
+        self._wake.set()
+        if self._responses is not None:
+            self._responses.abort()
+            self._cancel()
+
+    def _cancel(self) -> None:
+        post = self.transport.post(self.state.cancel_call(), _defaults.CANCEL_TIMEOUT_S)
+        self._shared.in_background(post)

@@ -1,0 +1,134 @@
+"""One request and its answer, tried again where that is allowed: what `Client` and `AsyncClient` share. Does no I/O."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from nemotron_client._answer import AnswerReader
+from nemotron_client._errors import NemotronError, ServerUnavailableError, StreamClosedError, TransportError
+from nemotron_client._replicas import Attempts, Replicas
+from nemotron_client._request import cancel_call
+from nemotron_client._settings import Settings
+from nemotron_client._timeouts import Deadline
+from nemotron_client._transports.base import Call
+from nemotron_client._types import Event, Reply
+
+_logger = logging.getLogger("nemotron_client")
+
+
+class ExchangeState:
+    """Where a request stands.
+
+    Attributes:
+        call: What is sent.
+        deadline: When it is given up.
+        closed: The program has closed the stream.
+        error: What the caller got to see.
+    """
+
+    def __init__(self, replicas: Replicas, settings: Settings, call: Call) -> None:
+        self.call = replace(call, compression=settings.compression)
+        self.closed = False
+        self.error: NemotronError | None = None
+        self._timeouts = settings.timeouts
+        self._replicas = replicas
+        self._attempts = Attempts(replicas, settings.max_retries, request_id=call.request_id)
+
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the clocks, as the constructor does. For a request that is made now and sent later."""
+        now = time.perf_counter()
+        self.deadline = Deadline(self._timeouts, now)
+        self._reader = AnswerReader(self.call.request_id, now)
+
+    @property
+    def reply(self) -> Reply | None:
+        """The whole answer, once it is there."""
+        return self._reader.reply
+
+    @property
+    def replica(self) -> int:
+        """The index of the server that has the request."""
+        return self._attempts.replica
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing to cancel."""
+        return self._reader.reply is not None or self.error is not None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the program or the clock has ended the request."""
+        return self.closed or self.deadline.expired is not None
+
+    def prepare(self, headers: Mapping[str, str]) -> Call:
+        """The call to send now, with headers made for it."""
+        self.call = replace(self.call, headers=headers)
+        return self.call
+
+    def cancel_call(self) -> Call:
+        """The call that stops this one."""
+        return cancel_call(self.call.request_id, self.call.headers)
+
+    def read(self, values: Mapping[str, Any]) -> list[Event]:
+        """The events of a response."""
+        self.deadline.resting()
+        if not self._reader.started:
+            self._replicas.worked(self._attempts.replica)
+        return self._reader.read(values, time.perf_counter())
+
+    def may_be_at_work(self, error: NemotronError) -> bool:
+        """Whether the server may still generate after this failure. A deadline sends its own cancel."""
+        return self._reader.started and isinstance(error, TransportError) and not self.given_up
+
+    def delay_after(self, error: NemotronError) -> float:
+        """After a failure: seconds until the request is sent again, to `replica`.
+
+        Raises:
+            NemotronError: it is not; what the caller gets to see.
+        """
+        if self.given_up:
+            raise self.reason() from None
+        if self._reader.started:
+            raise error
+        delay = self._attempts.again_after(error, self.deadline.total_at - time.perf_counter())
+        self.deadline.resting()
+        return delay
+
+    def reason(self) -> NemotronError:
+        """Why the request was given up."""
+        if self.deadline.expired:
+            return self.deadline.error(request_id=self.call.request_id, url=self._url)
+        message = "The stream was closed before its end. Read to the end, or call get_final, before you close it."
+        return StreamClosedError(message, request_id=self.call.request_id, url=self._url)
+
+    def ended_early(self) -> NemotronError:
+        """For responses that end without a finish reason."""
+        message = f"{self._url} ended the answer without a finish reason; it is probably shutting down"
+        return ServerUnavailableError(message, request_id=self.call.request_id, url=self._url)
+
+    def final(self) -> Reply:
+        """The reply, once all events were read; else why there is none."""
+        if self._reader.reply is None:
+            raise self.error or self.reason()
+        return self._reader.reply
+
+    def log_end(self) -> None:
+        """Ids, counts and timings; never text."""
+        if reply := self._reader.reply:
+            usage, seconds = reply.usage, reply.timings.total_s
+            counts = (usage.prompt_tokens, usage.output_tokens, seconds)
+            message = "request %s: %s, %d prompt tokens, %d output tokens in %.3f s"
+            _logger.debug(message, self.call.request_id, reply.finish_reason, *counts)
+        else:
+            reason = type(self.error or self.reason()).__name__
+            _logger.info("request %s at %s: %s", self.call.request_id, self._url, reason)
+
+    @property
+    def _url(self) -> str:
+        return self._replicas.urls[self._attempts.replica]

@@ -1,0 +1,185 @@
+"""An answer that is being written, for threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from nemotron_client import _defaults
+from nemotron_client._errors import NemotronError, StreamClosedError
+from nemotron_client._exchange import ExchangeState
+from nemotron_client._replicas import Replicas
+from nemotron_client._settings import Settings
+from nemotron_client._timeouts import Guarded
+from nemotron_client._transports.base import Call, Transport
+from nemotron_client._types import Event, Reply
+from nemotron_client._watch import Watch
+
+
+@dataclass
+class Shared:
+    """What a client and its copies have in common.
+
+    Attributes:
+        transports: One for each replica.
+        replicas: Their health.
+        watch: The thread behind this client.
+        running: Requests that have not ended, by their id.
+        closed: No further request is sent.
+    """
+
+    transports: Sequence[Transport]
+    replicas: Replicas
+    watch: Watch = field(default_factory=Watch)
+    running: dict[str, Exchange] = field(default_factory=dict)
+    closed: bool = False
+
+    def close(self) -> None:
+        """End the requests that run, let their cancels be sent, and close the connections."""
+        if self.closed:
+            return
+        self.closed = True
+        for exchange in list(self.running.values()):
+            exchange.close()
+        self.watch.close(_defaults.CLOSE_TIMEOUT_S)
+        for transport in self.transports:
+            transport.close()
+
+    def __del__(self) -> None:
+        self.watch.stop()
+
+
+class ChatStream:
+    """An answer that is being written: iterate over its events, then read `get_final()`.
+
+    Leaving the `with` block early, `close`, or forgetting the stream cancels the answer on the server. One thread
+    reads; any thread may close.
+
+    Attributes:
+        request_id: The request, as the server's log knows it.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.request_id = exchange.request_id
+        self._exchange = exchange
+        self._events = exchange.events()
+
+    def __iter__(self) -> ChatStream:
+        return self
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    def get_final(self) -> Reply:
+        """Read to the end and return the whole answer.
+
+        Raises:
+            NemotronError: the answer did not come to its end; StreamClosedError if that is because of `close`.
+        """
+        for _ in self._events:
+            pass
+        return self._exchange.state.final()
+
+    def close(self) -> None:
+        """Stop reading, at once. An answer that has not ended is cancelled on the server."""
+        self._exchange.close()
+
+    def __enter__(self) -> ChatStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._exchange.close()
+
+
+class Exchange:
+    """Sends a request and reads its responses. Knows nothing of its ChatStream, whose end therefore is noticed."""
+
+    def __init__(self, shared: Shared, settings: Settings, call: Call) -> None:
+        self.request_id = call.request_id
+        self.state = ExchangeState(shared.replicas, settings, call)
+        self._shared = shared
+        self._settings = settings
+        self._guarded = Guarded(self.state.deadline, self._give_up)
+        self._wake = threading.Event()  # ends the wait before a retry
+        self._ended = False
+        if shared.closed:
+            message = "The client is closed, expected one that is open"
+            raise StreamClosedError(message, request_id=call.request_id, url=", ".join(shared.replicas.urls))
+        shared.watch.start()
+        self._send()
+        shared.running[call.request_id] = self
+
+    @property
+    def transport(self) -> Transport:
+        """Of the replica that has the request."""
+        return self._shared.transports[self.state.replica]
+
+    def events(self) -> Generator[Event, None, None]:
+        """Read the responses as events, until the reply is whole."""
+        state, watch = self.state, self._shared.watch
+        try:
+            while state.reply is None:
+                try:
+                    for values in self._responses:
+                        yield from state.read(values)
+                        state.deadline.waiting(time.perf_counter())
+                        watch.look_at(self._guarded)
+                    if state.reply is None:
+                        raise state.ended_early()
+                except NemotronError as error:
+                    if state.reply is None:
+                        self._try_again(error)
+        except NemotronError as error:
+            state.error = error
+            raise
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the request, from any thread, at once."""
+        if self._ended:
+            return
+        self._ended = True
+        if not self.state.over:
+            self.state.closed = True
+            self._give_up()
+        self._guarded.done = True
+        self._guarded.expire = _nothing  # the watch may remember it for some seconds
+        self._shared.running.pop(self.request_id, None)
+        self.state.log_end()
+
+    def _send(self) -> None:
+        state = self.state
+        self._responses = self.transport.open(state.prepare(self._settings.made_headers()))
+        state.deadline.sent(time.perf_counter())
+        self._shared.watch.look_at(self._guarded)
+        if state.given_up:  # in the meantime, when `_give_up` could not see these responses yet
+            self._responses.abort()
+
+    def _try_again(self, error: NemotronError) -> None:
+        if self.state.may_be_at_work(error):
+            self._cancel()
+        delay = self.state.delay_after(error)
+        if self._wake.wait(delay):
+            raise self.state.reason()
+        self._send()
+
+    def _give_up(self) -> None:
+        """Called by `close`, or by the watch when the deadline is reached."""
+        self._wake.set()
+        self._responses.abort()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        self._shared.watch.post(self.transport, self.state.cancel_call())
+
+
+def _nothing() -> None: ...

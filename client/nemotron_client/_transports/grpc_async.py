@@ -1,0 +1,130 @@
+"""gRPC for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import grpc
+import grpc.aio
+from tritonclient.grpc import service_pb2
+
+from nemotron_client._errors import ServerUnavailableError, from_stream_error
+from nemotron_client._transports import grpc_codec as codec
+from nemotron_client._transports.base import Call, Connection
+
+
+class AsyncGrpcTransport:
+    """One channel to one server. See `AsyncTransport`."""
+
+    def __init__(self, url: str, connection: Connection) -> None:
+        self.url = url
+        self._options = codec.channel_options(connection)
+        # Read at once: a file that is missing is an error of the constructor, as in `GrpcTransport`.
+        self._credentials = codec.credentials(connection.tls) if codec.is_secure(url) else None
+
+    @cached_property
+    def _channel(self) -> Any:
+        # Made by the first call, for it binds to the running loop.
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(codec.target(self.url), self._options)
+        return grpc.aio.secure_channel(codec.target(self.url), self._credentials, self._options)
+
+    @cached_property
+    def _stream(self) -> Any:
+        return self._channel.unary_stream(
+            codec.STREAM,
+            request_serializer=service_pb2.ModelInferRequest.SerializeToString,
+            response_deserializer=service_pb2.ModelStreamInferResponse.FromString,
+        )
+
+    def open(self, call: Call) -> AsyncGrpcResponseStream:
+        """See `AsyncTransport.open`."""
+        rpc = self._stream(
+            codec.infer_request(call), metadata=codec.metadata(call.headers), compression=codec.compression(call)
+        )
+        return AsyncGrpcResponseStream(rpc, call.request_id, self.url)
+
+    async def post(self, call: Call, timeout_s: float) -> None:
+        """See `AsyncTransport.post`."""
+        with contextlib.suppress(grpc.RpcError, grpc.aio.UsageError):  # the latter: the channel is closed
+            rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=codec.metadata(call.headers))
+            while await rpc.read() is not grpc.aio.EOF:
+                pass
+
+    async def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
+        """See `AsyncTransport.is_live`."""
+        return bool((await self._ask("ServerLive", service_pb2.ServerLiveRequest(), headers, timeout_s)).live)
+
+    async def is_ready(self, model: str, headers: Mapping[str, str], timeout_s: float) -> bool:
+        """See `AsyncTransport.is_ready`."""
+        if model:
+            request = service_pb2.ModelReadyRequest(name=model)
+            return bool((await self._ask("ModelReady", request, headers, timeout_s)).ready)
+        return bool((await self._ask("ServerReady", service_pb2.ServerReadyRequest(), headers, timeout_s)).ready)
+
+    async def metadata(self, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
+        """See `AsyncTransport.metadata`."""
+        answer = await self._ask("ServerMetadata", service_pb2.ServerMetadataRequest(), headers, timeout_s)
+        return {"name": answer.name, "version": answer.version, "extensions": list(answer.extensions)}
+
+    async def close(self) -> None:
+        """See `AsyncTransport.close`."""
+        if "_channel" in self.__dict__:
+            await self._channel.close()
+
+    async def _ask(self, method: str, request: Any, headers: Mapping[str, str], timeout_s: float) -> Any:
+        call = self._channel.unary_unary(
+            f"{codec.SERVICE}/{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=getattr(service_pb2, f"{method}Response").FromString,
+        )
+        try:
+            return await call(request, timeout=timeout_s, metadata=codec.metadata(headers))
+        except grpc.RpcError as error:
+            raise codec.rpc_error(error, "", self.url) from error
+
+
+class AsyncGrpcResponseStream:
+    """The responses to one call. See `AsyncResponseStream`."""
+
+    def __init__(self, rpc: Any, request_id: str, url: str) -> None:
+        self._rpc = rpc
+        self._request_id = request_id
+        self._url = url
+        self._aborted = False
+        self._read = codec.OutputReader()
+
+    def __aiter__(self) -> AsyncGrpcResponseStream:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        try:
+            response = await self._rpc.read()
+        except grpc.RpcError as error:
+            raise codec.rpc_error(error, self._request_id, self._url) from error
+        except asyncio.CancelledError:
+            # gRPC raises this for a call that `abort` has ended, too: only the task's own end passes.
+            if not self._aborted or _task_is_cancelled():
+                raise
+            message = f"The request to {self._url} was given up"
+            raise ServerUnavailableError(message, request_id=self._request_id, url=self._url) from None
+        if response is grpc.aio.EOF:
+            raise StopAsyncIteration
+        if response.error_message:
+            raise from_stream_error(response.error_message, request_id=self._request_id, url=self._url)
+        return self._read(response.infer_response)
+
+    def abort(self) -> None:
+        """See `AsyncResponseStream.abort`."""
+        self._aborted = True
+        self._rpc.cancel()
+
+
+def _task_is_cancelled() -> bool:
+    task = asyncio.current_task()
+    # Python 3.10 cannot say it.
+    return task is not None and hasattr(task, "cancelling") and task.cancelling() > 0

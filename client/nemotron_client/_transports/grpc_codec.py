@@ -1,0 +1,132 @@
+"""What both gRPC transports share: channel settings, requests, responses and errors of Triton's protocol.
+
+Only the protobuf messages of tritonclient are used, not its clients.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from tritonclient.grpc import service_pb2
+
+from nemotron_client import _defaults
+from nemotron_client._errors import NemotronError, from_status
+from nemotron_client._request import DTYPES
+from nemotron_client._transports.base import Call, Connection, Tls
+from nemotron_client._version import user_agent
+
+SERVICE = "/inference.GRPCInferenceService"
+STREAM = f"{SERVICE}/ModelStreamInfer"
+# The smallest that gRPC takes for the time between two tries to connect. Retries are paced by this client.
+_RECONNECT_MS = 100
+_FORMATS = {"BOOL": "?", "FP32": "f", "INT32": "i", "INT64": "q", "UINT64": "Q"}
+
+
+def target(url: str) -> str:
+    """The address in a URL, as gRPC wants it."""
+    return urlsplit(url).netloc
+
+
+def channel_options(connection: Connection) -> list[tuple[str, Any]]:
+    """The settings of a channel."""
+    options = [
+        ("grpc.primary_user_agent", user_agent()),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MS),
+        ("grpc.max_reconnect_backoff_ms", round(1000 * _defaults.RETRY_FIRST_DELAY_S)),
+        ("grpc.keepalive_time_ms", round(1000 * connection.keepalive_time_s)),
+        ("grpc.keepalive_timeout_ms", round(1000 * connection.keepalive_timeout_s)),
+        ("grpc.http2.max_pings_without_data", 0),
+        # Channels to one address would share a connection, and with it the certificates of the first.
+        ("grpc.use_local_subchannel_pool", 1),
+        # gRPC's own retries would be hidden ones on top of ours.
+        ("grpc.enable_retries", 0),
+    ]
+    if connection.connect_timeout_s is not None:
+        # In spite of its name this is also how long one try to connect may take.
+        options.append(("grpc.min_reconnect_backoff_ms", max(1, round(1000 * connection.connect_timeout_s))))
+    return options
+
+
+def credentials(tls: Tls | None) -> Any:
+    """Channel credentials from files.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    tls = tls or Tls()
+    ca, key, cert = (None if path is None else Path(path).read_bytes() for path in (tls.ca, tls.key, tls.cert))
+    return grpc.ssl_channel_credentials(ca, key, cert)
+
+
+def is_secure(url: str) -> bool:
+    """Whether the URL asks for TLS."""
+    return urlsplit(url).scheme == "grpcs"
+
+
+def metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Headers as gRPC takes them."""
+    return tuple(headers.items())
+
+
+def compression(call: Call) -> Any:
+    """The compression that the call asks for, in gRPC's words."""
+    return grpc.Compression.Gzip if call.compression else None
+
+
+def infer_request(call: Call) -> Any:
+    """A ModelInferRequest; each input becomes a tensor of shape [1, n]."""
+    request = service_pb2.ModelInferRequest(model_name=call.model, id=call.request_id)
+    for name, value in call.inputs.items():
+        values = value if isinstance(value, (list, tuple)) else (value,)
+        request.inputs.add(name=name, datatype=DTYPES[name], shape=(1, len(values)))
+        request.raw_input_contents.append(_encode(DTYPES[name], values))
+    for name in call.outputs:
+        request.outputs.add(name=name)
+    return request
+
+
+class OutputReader:
+    """Reads the responses to one call. All have the same outputs, so what is to be read where is found out once."""
+
+    def __init__(self) -> None:
+        self._plan: list[tuple[str, Callable[[bytes], Any]]] = []
+
+    def __call__(self, response: Any) -> dict[str, Any]:
+        """The outputs of a ModelInferResponse as Python values; each has one element."""
+        if not self._plan:
+            self._plan = [(output.name, _DECODERS[output.datatype]) for output in response.outputs]
+        return {name: decode(raw) for (name, decode), raw in zip(self._plan, response.raw_output_contents, strict=True)}
+
+
+def rpc_error(error: Any, request_id: str, url: str) -> NemotronError:
+    """The typed error for a call that gRPC has ended."""
+    return from_status(error.code().name, error.details() or "", request_id=request_id, url=url)
+
+
+def _encode(dtype: str, values: Any) -> bytes:
+    if dtype == "BYTES":
+        encoded = [text.encode() for text in values]
+        return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
+    return struct.pack(f"<{len(values)}{_FORMATS[dtype]}", *values)
+
+
+def _text(raw: bytes) -> str:
+    return raw[4:].decode()  # after its length
+
+
+def _number(letter: str) -> Callable[[bytes], Any]:
+    unpack = struct.Struct(f"<{letter}").unpack_from
+    return lambda raw: unpack(raw)[0]
+
+
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    "BYTES": _text,
+    **{dtype: _number(letter) for dtype, letter in _FORMATS.items()},
+}

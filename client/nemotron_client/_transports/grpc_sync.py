@@ -1,0 +1,112 @@
+"""gRPC for threads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2
+
+from nemotron_client._errors import from_stream_error
+from nemotron_client._transports import grpc_codec as codec
+from nemotron_client._transports.base import Call, Connection
+
+
+class GrpcTransport:
+    """One channel to one server. See `Transport`."""
+
+    def __init__(self, url: str, connection: Connection) -> None:
+        self.url = url
+        options = codec.channel_options(connection)
+        if codec.is_secure(url):
+            self._channel = grpc.secure_channel(codec.target(url), codec.credentials(connection.tls), options)
+        else:
+            self._channel = grpc.insecure_channel(codec.target(url), options)
+        self._methods: dict[str, Any] = {}
+        # One request, then half-close: on the wire the same as a stream of one request, without a thread to send it.
+        self._stream = self._channel.unary_stream(
+            codec.STREAM,
+            request_serializer=service_pb2.ModelInferRequest.SerializeToString,
+            response_deserializer=service_pb2.ModelStreamInferResponse.FromString,
+        )
+        self._answered = self._channel.unary_unary(
+            codec.STREAM, request_serializer=service_pb2.ModelInferRequest.SerializeToString
+        )
+
+    def open(self, call: Call) -> GrpcResponseStream:
+        """See `Transport.open`."""
+        rpc = self._stream(
+            codec.infer_request(call), metadata=codec.metadata(call.headers), compression=codec.compression(call)
+        )
+        return GrpcResponseStream(rpc, call.request_id, self.url)
+
+    def post(self, call: Call, timeout_s: float, done: Callable[[], None]) -> None:
+        """See `Transport.post`. The channel's own thread waits for the answer, so no other has to."""
+        try:
+            future = self._answered.future(
+                codec.infer_request(call), timeout=timeout_s, metadata=codec.metadata(call.headers)
+            )
+        except ValueError:  # the channel is closed
+            done()
+            return
+        future.add_done_callback(lambda _: done())
+
+    def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
+        """See `Transport.is_live`."""
+        return bool(self._ask("ServerLive", service_pb2.ServerLiveRequest(), headers, timeout_s).live)
+
+    def is_ready(self, model: str, headers: Mapping[str, str], timeout_s: float) -> bool:
+        """See `Transport.is_ready`."""
+        if model:
+            return bool(self._ask("ModelReady", service_pb2.ModelReadyRequest(name=model), headers, timeout_s).ready)
+        return bool(self._ask("ServerReady", service_pb2.ServerReadyRequest(), headers, timeout_s).ready)
+
+    def metadata(self, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
+        """See `Transport.metadata`."""
+        answer = self._ask("ServerMetadata", service_pb2.ServerMetadataRequest(), headers, timeout_s)
+        return {"name": answer.name, "version": answer.version, "extensions": list(answer.extensions)}
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._channel.close()
+
+    def _ask(self, method: str, request: Any, headers: Mapping[str, str], timeout_s: float) -> Any:
+        if method not in self._methods:
+            self._methods[method] = self._channel.unary_unary(
+                f"{codec.SERVICE}/{method}",
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=getattr(service_pb2, f"{method}Response").FromString,
+            )
+        try:
+            return self._methods[method](request, timeout=timeout_s, metadata=codec.metadata(headers))
+        except grpc.RpcError as error:
+            raise codec.rpc_error(error, "", self.url) from error
+
+
+class GrpcResponseStream:
+    """The responses to one call. See `ResponseStream`."""
+
+    def __init__(self, rpc: Any, request_id: str, url: str) -> None:
+        self._rpc = rpc
+        self._request_id = request_id
+        self._url = url
+        self._read = codec.OutputReader()
+
+    def __iter__(self) -> GrpcResponseStream:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        try:
+            response = next(self._rpc)
+        except grpc.RpcError as error:
+            raise codec.rpc_error(error, self._request_id, self._url) from error
+        if response.error_message:
+            raise from_stream_error(response.error_message, request_id=self._request_id, url=self._url)
+        return self._read(response.infer_response)
+
+    def abort(self) -> None:
+        """See `ResponseStream.abort`."""
+        with contextlib.suppress(grpc.RpcError):
+            self._rpc.cancel()
