@@ -1,0 +1,194 @@
+"""What both HTTP transports share: Triton's generate endpoint in bytes. Does no I/O.
+
+Every call goes to `/generate_stream`, those that want one response too. There the errors of a model come as events
+and those of Triton's HTTP front as plain JSON, which `/generate` does not keep apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+from urllib.parse import quote, urlsplit
+
+from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_status, from_stream_error
+from nemotron_client._transports.base import Call
+
+EVENT_STREAM = "text/event-stream"
+# Statuses in gRPC's words; without an entry, the server failed.
+_STATUS_NAMES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+}
+_OK = 200
+_UNAVAILABLE = 503
+_FROM_GATEWAYS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 429: "RESOURCE_EXHAUSTED"}
+_GATEWAY_STATUSES = (502, 503, 504)  # a gateway's word for a server that does not answer it
+
+
+def base_url(url: str) -> str:
+    """The URL that paths are put behind.
+
+    Raises:
+        ValueError: it has more than scheme, host, port and path. The message does not repeat what may be a password.
+    """
+    parts = urlsplit(url)
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(
+            f"A URL of {parts.hostname} has a user, a query or a fragment, expected {parts.scheme}://HOST:PORT; "
+            "credentials go into `headers`"
+        )
+    _ = parts.port  # raises ValueError where it is none
+    return url.rstrip("/")
+
+
+def generate_path(call: Call) -> str:
+    """Where a call goes."""
+    return f"/v2/models/{quote(call.model, safe='')}/generate_stream"
+
+
+def ready_path(model: str) -> str:
+    """Where to ask whether a model, or for "" the server, is ready."""
+    return f"/v2/models/{quote(model, safe='')}/ready" if model else "/v2/health/ready"
+
+
+def generate_body(call: Call) -> bytes:
+    """A call as JSON. Triton takes the key `id` as the request's id, by which it can be cancelled."""
+    return json.dumps({"id": call.request_id, **call.inputs}, ensure_ascii=False).encode()
+
+
+def generate_headers(call: Call) -> dict[str, str]:
+    """The headers of a call. Triton compresses no events, but a gateway may."""
+    encoding = call.compression or "identity"
+    return {"content-type": "application/json", "accept": EVENT_STREAM, "accept-encoding": encoding, **call.headers}
+
+
+def is_event_stream(content_type: str) -> bool:
+    """Whether a response holds events, whatever its status is."""
+    return content_type.partition(";")[0].strip().lower() == EVENT_STREAM
+
+
+class EventReader:
+    """Takes server-sent events apart, however they are cut into chunks. Knows of them what Triton sends: `data`."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The data of every event that these bytes complete."""
+        lines = (self._rest + chunk).splitlines(keepends=True)
+        # The last line may go on, and a CR at the end may be the first half of CRLF.
+        self._rest = b"" if not lines or lines[-1].endswith(b"\n") else lines.pop()
+        for line in lines:
+            text = line.rstrip(b"\r\n")
+            if text.startswith(b"data:"):
+                self._data.append(text[5:].removeprefix(b" "))
+            elif not text and self._data:
+                data, self._data = self._data, []
+                yield b"\n".join(data)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether an event has begun."""
+        return bool(self._data or self._rest.strip(b"\r\n"))
+
+
+class ResponseReader:
+    """The responses in the body of an answer with events."""
+
+    def __init__(self, call: Call, url: str) -> None:
+        self._events = EventReader()
+        self._outputs = call.outputs
+        self._request_id = call.request_id
+        self._url = url
+
+    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
+        """The values by output name of every response that these bytes complete.
+
+        Raises:
+            NemotronError: the request has failed, or this is not the answer of a generate endpoint.
+        """
+        for event in self._events.feed(chunk):
+            yield self._values(event)
+
+    def end(self) -> None:
+        """The body has ended.
+
+        Raises:
+            ServerUnavailableError: in the middle of an event.
+        """
+        if self._events.incomplete:
+            message = f"The answer of {self._url} broke off in the middle of an event"
+            raise ServerUnavailableError(message, request_id=self._request_id, url=self._url)
+
+    def _values(self, event: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(event)
+            if "error" in found:
+                raise from_stream_error(str(found["error"]), request_id=self._request_id, url=self._url)
+            return {name: found[name] for name in self._outputs}
+        except (ValueError, TypeError):
+            self._refuse("an event is no JSON object")
+        except KeyError as error:
+            self._refuse(f"an event lacks the output {error}")
+
+    def _refuse(self, reason: str) -> NoReturn:
+        message = f"{self._url} answered what Triton would not: {reason}"
+        raise ServerError(message, request_id=self._request_id, url=self._url) from None
+
+
+def refusal(status: int, content_type: str, body: bytes, *, request_id: str, url: str) -> NemotronError:
+    """The typed error for an answer without events, from Triton's HTTP front or from a gateway before it."""
+    where = {"request_id": request_id, "url": url}
+    message = _error_in(body)
+    if message is not None:
+        if status == _UNAVAILABLE:
+            return from_stream_error(f"{message} (UNAVAILABLE)", **where)
+        return from_status(_STATUS_NAMES.get(status, "INTERNAL"), message, **where)
+    kind = content_type.partition(";")[0].strip() or "nothing"
+    text = f"{url} answered HTTP status {status} with {kind}, expected Triton's JSON"
+    if status in _GATEWAY_STATUSES:
+        return ServerUnavailableError(f"{text}; a gateway does not reach its server", **where)
+    if status in _FROM_GATEWAYS:
+        return from_status(_FROM_GATEWAYS[status], text, **where)
+    return ServerError(f"{text}. Is this the URL of a Triton server?", **where)
+
+
+def says_yes(status: int, content_type: str, body: bytes, *, url: str) -> bool:
+    """Whether the answer to a question about health is yes.
+
+    Raises:
+        AuthenticationError: it is none, for want of credentials.
+    """
+    if status in (401, 403):
+        raise refusal(status, content_type, body, request_id="", url=url)
+    return status == _OK
+
+
+def metadata_of(status: int, content_type: str, body: bytes, *, url: str) -> dict[str, Any]:
+    """What the server says of itself.
+
+    Raises:
+        NemotronError: it refuses, or does not say it as Triton does.
+    """
+    if status != _OK:
+        raise refusal(status, content_type, body, request_id="", url=url)
+    try:
+        found = json.loads(body)
+        return {name: found[name] for name in ("name", "version", "extensions")}
+    except (ValueError, TypeError, KeyError):
+        message = f"{url} does not describe itself as Triton does. Is this the URL of a Triton server?"
+        raise ServerError(message, request_id="", url=url) from None
+
+
+def _error_in(body: bytes) -> str | None:
+    """Triton's error message; None if there is none."""
+    try:
+        found: Mapping[str, Any] = json.loads(body)
+        return str(found["error"])
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,106 @@
+"""How both HTTP transports connect, and what their connections' failures become."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+import httpx2
+
+from nemotron_client._errors import NemotronError, RequestTimeoutError, ServerUnavailableError, from_status
+from nemotron_client._transports.base import Connection, Tls
+from nemotron_client._version import user_agent
+
+# Shorter than what gateways keep an idle connection for: a minute, mostly.
+IDLE_S = 30.0
+MAX_IDLE = 32
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")
+
+
+def ssl_context(url: str, tls: Tls | None) -> ssl.SSLContext:
+    """What a connection's TLS is made with; without TLS it is made and not used.
+
+    Raises:
+        ValueError: a file that cannot be read, or holds no certificate or key.
+    """
+    tls = tls or Tls()
+    if urlsplit(url).scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context = ssl.create_default_context(cafile=tls.ca) if tls.ca else httpx2.create_ssl_context()
+        if tls.cert:
+            context.load_cert_chain(tls.cert, tls.key)
+    except OSError as error:
+        files = ", ".join(path for path in (tls.ca, tls.cert, tls.key) if path)
+        raise ValueError(f"tls: {error}, expected certificates and a key in PEM format in {files}") from error
+    return context
+
+
+def socket_options(connection: Connection) -> list[tuple[int, int, int]]:
+    """Has the system look whether the other side of a silent connection is still there."""
+    seconds = {"TCP_KEEPIDLE": connection.keepalive_time_s, "TCP_KEEPINTVL": connection.keepalive_timeout_s}
+    values = {name: max(1, round(value)) for name, value in seconds.items()}
+    # What stays unanswered for so long breaks the connection, be it data or a question for a sign of life.
+    values["TCP_USER_TIMEOUT"] = max(1, round(1000 * connection.keepalive_timeout_s))
+    # Not every system has all of them.
+    known = [
+        (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in values.items() if hasattr(socket, name)
+    ]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *known]
+
+
+def request(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    connection: Connection,
+    *,
+    body: bytes | None = None,
+    timeout_s: float | None = None,
+) -> httpx2.Request:
+    """A request. How long an answer may take is measured above the seam, unless `timeout_s` says it.
+
+    Raises:
+        ValueError: a header that HTTP does not allow. The message does not repeat what may be a token.
+    """
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"headers: {name!r} or its value has characters that HTTP does not allow")
+    connect_s = connection.connect_timeout_s
+    if timeout_s is not None:
+        connect_s = timeout_s if connect_s is None else min(connect_s, timeout_s)
+    timeouts = httpx2.Timeout(timeout_s, connect=connect_s).as_dict()
+    return httpx2.Request(
+        method, url, headers={"user-agent": user_agent(), **headers}, content=body, extensions={"timeout": timeouts}
+    )
+
+
+def connection_error(error: httpx2.RequestError, *, request_id: str, url: str) -> NemotronError:
+    """The typed error for a request that found no connection, or whose connection broke."""
+    where = {"request_id": request_id, "url": url}
+    if isinstance(error, httpx2.ConnectTimeout):
+        message = f"No connection to {url} in the time that `Timeouts.connect` gives"
+        return RequestTimeoutError(message, phase="connect", request_id=request_id, url=url)
+    if isinstance(error, httpx2.TimeoutException):
+        return from_status("DEADLINE_EXCEEDED", "", **where)
+    reasons = list(_reasons(error))
+    reason = next((str(one) for one in reasons if str(one)), type(error).__name__)
+    if isinstance(error, httpx2.ConnectError) or any(isinstance(one, ssl.SSLError) for one in reasons):
+        return from_status("UNAVAILABLE", reason, **where)
+    return ServerUnavailableError(f"The connection to {url} broke ({reason})", **where)
+
+
+def given_up(request_id: str, url: str) -> NemotronError:
+    """What a call that was aborted raises, or one whose transport was closed."""
+    return ServerUnavailableError(f"The request to {url} was given up", request_id=request_id, url=url)
+
+
+def _reasons(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those behind it; the first ones are often silent."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
