@@ -21,14 +21,12 @@ class Constants:
         attention: Share of the BF16 peak that attention over prompts reaches.
         memory: Share of the peak bandwidth.
         step_s: Time of a step that is there whatever the step does: launches, scheduling, sampling, the response's way.
-        sequence_s: What each decoding sequence adds to it.
     """
 
     compute: Mapping[tuple[str, str], float]
     attention: float
     memory: float
     step_s: float
-    sequence_s: float
 
     def compute_efficiency(self, architecture: str, precision: str) -> float:
         """Of an architecture and precision; of the nearest that was fitted, where this one was not."""
@@ -45,15 +43,14 @@ _NEAREST = {
 
 FITTED = Constants(
     compute={
-        ("hopper", "fp8"): 0.5505,
-        ("hopper", "bf16"): 0.6041,
-        ("ampere", "bf16"): 0.7176,
-        ("ada", "fp8"): 0.4363,
+        ("hopper", "fp8"): 0.5168,
+        ("hopper", "bf16"): 0.5887,
+        ("ampere", "bf16"): 0.7092,
+        ("ada", "fp8"): 0.4298,
     },
-    attention=0.556,
-    memory=0.948,
-    step_s=2.689e-3,
-    sequence_s=1.802e-6,
+    attention=0.6182,
+    memory=0.9409,
+    step_s=2.663e-3,
 )
 
 FITTED_GPUS = ("h100", "h200", "a100", "l40s")

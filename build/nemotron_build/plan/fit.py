@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,7 @@ from nemotron_build.plan.validation import Comparison, compare_latency, compare_
 
 Vector = npt.NDArray[np.float64]
 
-_START = replace(FITTED, compute=dict.fromkeys(FITTED.compute, 0.5), attention=0.5, memory=0.8, step_s=2e-3,
-                 sequence_s=5e-6)  # fmt: skip
+_START = Constants(dict.fromkeys(FITTED.compute, 0.5), attention=0.5, memory=0.8, step_s=2e-3)
 _ROUNDS = 40
 _STEP = 1e-5  # of the numerical derivative, relative
 
@@ -44,7 +42,7 @@ def main() -> None:
     found = fit()
     for key, value in found.compute.items():
         sys.stdout.write(f"compute {key}: {value:.4g}\n")
-    for name in ("attention", "memory", "step_s", "sequence_s"):
+    for name in ("attention", "memory", "step_s"):
         sys.stdout.write(f"{name}: {getattr(found, name):.4g}\n")
 
 
@@ -55,13 +53,13 @@ def _errors(point: Vector) -> Vector:
 
 
 def _to_vector(constants: Constants) -> Vector:
-    rest = (constants.attention, constants.memory, constants.step_s, constants.sequence_s)
+    rest = (constants.attention, constants.memory, constants.step_s)
     return np.log([*constants.compute.values(), *rest])
 
 
 def _to_constants(point: Vector) -> Constants:
-    *compute, attention, memory, step_s, sequence_s = np.exp(point).tolist()
-    return Constants(dict(zip(FITTED.compute, compute, strict=True)), attention, memory, step_s, sequence_s)
+    *compute, attention, memory, step_s = np.exp(point).tolist()
+    return Constants(dict(zip(FITTED.compute, compute, strict=True)), attention, memory, step_s)
 
 
 if __name__ == "__main__":

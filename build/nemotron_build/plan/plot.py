@@ -66,7 +66,8 @@ def _draw_throughput(axes: Any, plan: Plan, curve: list[Estimate]) -> None:
         (plan.memory_limit, 0),
         xycoords=("data", "axes fraction"),
         textcoords="offset points",
-        xytext=(6, 8),
+        xytext=(-6, 8),
+        ha="right",
         color=_GREY,
     )
 

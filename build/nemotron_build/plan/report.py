@@ -132,7 +132,6 @@ def validation_document(throughput: list[Comparison], latency: list[Comparison])
             "attention": FITTED.attention,
             "memory": FITTED.memory,
             "step_s": FITTED.step_s,
-            "sequence_s": FITTED.sequence_s,
         },
         "rows": [_row_document(row) for row in throughput],
         "latency_rows": [_row_document(row) for row in latency],

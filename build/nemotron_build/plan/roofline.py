@@ -5,10 +5,10 @@ that are due, and attention for each sequence over what it holds. Nothing overla
 
     weights / (bandwidth * memory) + KV cache read / (bandwidth * memory)
     + 2 * parameters * tokens / (peak * compute) + attention of the prompts / (BF16 peak * attention)
-    + overhead of a step + overhead of a sequence * sequences + all-reduce over several GPUs
+    + overhead of a step + all-reduce over several GPUs
 
-The efficiencies and overheads are in `constants.py`. Two other forms, with the larger of reading and computing instead
-of their sum, came no closer to published figures (docs/plan.md).
+The efficiencies and the overhead are in `constants.py`. Forms with the larger of reading and computing instead of their
+sum came no closer to published figures (docs/plan.md).
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Roofline:
             weights=(linear_bytes + output_bytes) / bandwidth,
             kv_cache=decoding * held * kv_bytes / bandwidth,
             compute=linear + output + attention,
-            overhead=constants.step_s + constants.sequence_s * decoding + self._all_reduce(tokens),
+            overhead=constants.step_s + self._all_reduce(tokens),
         )
 
     def steady(self, batch: float, workload: Workload) -> StepTime:
