@@ -12,8 +12,10 @@ from nemotron_build.plan.limits import CHAT_TOKENS
 from nemotron_build.plan.plan import Concurrency
 from nemotron_build.profiles import Profile
 
-# OpenVINO on CPUs keeps keys and values in 8 bits, with an FP32 scale and zero point for each head and token.
+# OpenVINO on CPUs keeps keys and values in 8 bits, each with FP32 scales and zero points: of the values one pair for a
+# head's token, of the keys one for each channel of a block. The demo model's cache has the size that follows.
 _KV_SCALE_BYTES = 8
+_KV_BLOCK_TOKENS = 32
 # 4-bit weights come in groups of 128 with an FP16 scale and a 4-bit zero point; the vocabulary's matrices have 8 bits.
 _LINEAR_BYTES = {"bf16": 2.0, "int8": 1.0, "int4": 0.5 + 2.5 / 128}
 _VOCABULARY_BYTES = {"bf16": 2, "int8": 1, "int4": 1}
@@ -70,7 +72,7 @@ def make_cpu_plan(shape: ModelShape, profile: Profile, memory_bytes: int) -> Cpu
             f"max_seq_len is {length}, the model knows {shape.max_position_embeddings} positions. Use at most that."
         )
     weights = cpu_weight_bytes(shape, profile.precision)
-    per_token = 2 * shape.num_layers * shape.num_kv_heads * (shape.head_dim + _KV_SCALE_BYTES)
+    per_token = cpu_kv_bytes_per_token(shape)
     free_gib = (memory_bytes - weights - _RUNTIME_BYTES) / 2**30
     needed_gib = math.ceil(length * per_token / 2**30)
     if needed_gib > free_gib * _LARGEST_SHARE:
@@ -100,6 +102,13 @@ def make_cpu_plan(shape: ModelShape, profile: Profile, memory_bytes: int) -> Cpu
         concurrency=tuple(Concurrency(size, tokens // size) for size in lengths),
         notes=tuple(notes),
     )
+
+
+def cpu_kv_bytes_per_token(shape: ModelShape) -> int:
+    """Bytes of OpenVINO's KV cache that one token takes on a CPU."""
+    key = shape.head_dim + shape.head_dim * _KV_SCALE_BYTES / _KV_BLOCK_TOKENS
+    value = shape.head_dim + _KV_SCALE_BYTES
+    return int(shape.num_layers * shape.num_kv_heads * (key + value))
 
 
 def cpu_weight_bytes(shape: ModelShape, precision: str) -> int:
