@@ -19,8 +19,9 @@ from nemotron_build.errors import BuildError
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
 
-_HERE = Path(__file__).parent
-_CALIBRATION, _HELD_OUT = _HERE / "calibration.jsonl", _HERE / "held_out.jsonl"
+CALIBRATION_SET = Path(__file__).with_name("calibration.jsonl")
+HELD_OUT_SET = Path(__file__).with_name("held_out.jsonl")
+
 _LINE = 'an object with "messages", with "prompt" and perhaps "response", or with "text"'
 _MARKS: tuple[tuple[str, Style], ...] = (("<|start_header_id|>", "nemotron"), ("<|im_start|>", "chatml"))
 
@@ -38,7 +39,7 @@ def calibration_texts(checkpoint: Checkpoint, file: Path | None, samples: int) -
     Raises:
         BuildError: the file cannot be read, or holds nothing; a broken line is named.
     """
-    conversations = read_conversations(file or _CALIBRATION)[:samples]
+    conversations = read_conversations(file or CALIBRATION_SET)[:samples]
     style = _style(checkpoint.path)
     texts = [
         render(conversation, style, thinking=(place % 2 == 0) != swapped)
@@ -59,7 +60,7 @@ def held_out_texts(checkpoint: Checkpoint, file: Path | None = None) -> list[str
         BuildError: as `calibration_texts`.
     """
     style = _style(checkpoint.path)
-    conversations = read_conversations(file or _HELD_OUT)
+    conversations = read_conversations(file or HELD_OUT_SET)
     return [render(each, style, thinking=place % 2 == 0) for place, each in enumerate(conversations)]
 
 

@@ -7,6 +7,7 @@ input become one matrix product in the engine, so they share their scales: q, k 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ _GROUPS = (
     ("mlp.gate_proj", "mlp.up_proj"),
     ("mlp.down_proj",),
 )
+_DAMAGED = "The checkpoint's weights are damaged: check them with 'nemotron-build check --scan-values'."
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,15 @@ def measure_scales(
         report: Hears of every prompt.
 
     Raises:
-        CheckpointError: a layer's input was nothing but zeros, or not finite.
+        CheckpointError: a weight or a layer's input was nothing but zeros, or not finite.
     """
-    import modelopt.torch.quantization as mtq
     import torch
+
+    with warnings.catch_warnings():
+        # ModelOpt names the releases of transformers it was tried with. The result is verified afterwards.
+        warnings.filterwarnings("ignore", "transformers .* is not tested", UserWarning)
+        warnings.filterwarnings("ignore", "`torch.jit.* is deprecated", DeprecationWarning)
+        import modelopt.torch.quantization as mtq
 
     config: dict[str, Any] = mtq.FP8_DEFAULT_CFG if weights else {"quant_cfg": None, "algorithm": "max"}
     if kv_cache:
@@ -85,7 +92,12 @@ def measure_scales(
         report("Calibrating, prompt", len(prompts), len(prompts))
 
     with torch.inference_mode():
-        mtq.quantize(model, config, read_prompts)
+        try:
+            mtq.quantize(model, config, read_prompts)
+        except AssertionError as error:
+            if "in amax" not in str(error):
+                raise
+            raise CheckpointError(f"Calibration met values that are not finite. {_DAMAGED}") from error
         return _read(model, shape, weights=weights, kv_cache=kv_cache)
 
 
@@ -106,16 +118,16 @@ def _read(model: LlamaForCausalLM, shape: ModelShape, *, weights: bool, kv_cache
     for number in range(shape.num_layers):
         layer = f"model.layers.{number}"
         for group in _GROUPS if weights else ():
-            linears = [model.get_submodule(f"{layer}.{name}") for name in group]
-            weight = max(_scale(linear.weight_quantizer, f"{layer}.{group[0]}'s weight") for linear in linears)
-            entering = max(_scale(linear.input_quantizer, f"the input of {layer}.{group[0]}") for linear in linears)
+            linears = {f"{layer}.{name}": model.get_submodule(f"{layer}.{name}") for name in group}
+            weight = max(_scale(linear.weight_quantizer, f"{name}'s weight") for name, linear in linears.items())
+            entering = max(_scale(linear.input_quantizer, f"{name}'s input") for name, linear in linears.items())
             for name in group:
                 scales.weights[f"{layer}.{name}.weight"] = weight
                 scales.inputs[f"{layer}.{name}.weight"] = entering
         if kv_cache:
             attention = model.get_submodule(f"{layer}.self_attn")
-            scales.keys.append(_scale(attention.k_bmm_quantizer, f"the keys of {layer}"))
-            scales.values.append(_scale(attention.v_bmm_quantizer, f"the values of {layer}"))
+            scales.keys.append(_scale(attention.k_bmm_quantizer, f"{layer}'s keys"))
+            scales.values.append(_scale(attention.v_bmm_quantizer, f"{layer}'s values"))
     return scales
 
 
@@ -124,7 +136,6 @@ def _scale(quantizer: Any, what: str) -> float:
     scale = float((largest / FP8_MAX).item())
     if not (math.isfinite(scale) and scale > 0):
         raise CheckpointError(
-            f"Calibration saw {largest.item()} as the largest value of {what}, expected a positive number. "
-            "The checkpoint's weights are damaged: check them with 'nemotron-build check --scan-values'."
+            f"Calibration saw {largest.item()} as the largest value of {what}, expected a positive number. {_DAMAGED}"
         )
     return scale

@@ -111,7 +111,20 @@ def do(job: Job, report: Report) -> None:
         else:
             write_unified_checkpoint(checkpoint, source, shape, scales, output, report=report)
     except Exception as error:
-        raise _explained(error, output) from error
+        raise explained(error, output) from error
+
+
+def explained(error: Exception, output: Path) -> Exception:
+    """The error to show for what a library raised; the same where it says nothing that a user can act on."""
+    said = str(error)
+    if "No space left on device" in said or "code: 28" in said:
+        return DiskSpaceError(f"{output.parent.parent} is full. Free some room there and start again.")
+    if type(error).__name__ == "OutOfMemoryError":
+        return UnsupportedError(
+            "The GPU's memory does not hold the model in BF16, which FP8 is measured with. "
+            "Stop what else runs on it, or hide it with CUDA_VISIBLE_DEVICES= to use the CPU."
+        )
+    return error
 
 
 def _scales(job: Job, report: Report) -> Scales:
@@ -130,19 +143,6 @@ def _scales(job: Job, report: Report) -> Scales:
         kv_cache=profile.kv_cache == "fp8",
         report=report,
     )
-
-
-def _explained(error: Exception, output: Path) -> Exception:
-    """The error to show for what a library raised; the same where it says nothing that a user can act on."""
-    said = str(error)
-    if "No space left on device" in said or "code: 28" in said:
-        return DiskSpaceError(f"{output.parent.parent} is full. Free some room there and start again.")
-    if type(error).__name__ == "OutOfMemoryError":
-        return UnsupportedError(
-            "The GPU's memory does not hold the model in BF16, which FP8 is measured with. "
-            "Stop what else runs on it, or hide it with CUDA_VISIBLE_DEVICES= to use the CPU."
-        )
-    return error
 
 
 def _follow(process: subprocess.Popen[bytes], job: Job, report: Report) -> _Message | None:

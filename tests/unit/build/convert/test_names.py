@@ -1,0 +1,60 @@
+"""The table of names: complete, and its pieces make up the whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape
+from nemotron_build.checkpoint.tensors import expected_tensors
+from nemotron_build.convert.names import check_tp_size, rank_part, target_tensors
+from nemotron_build.errors import UnsupportedError
+
+SMALL = replace(LLAMA_31_8B, num_layers=2)
+
+
+def test_every_source_tensor_is_used_once() -> None:
+    used = Counter(name for target in target_tensors(SMALL) for name in target.sources)
+    assert used == Counter(list(expected_tensors(SMALL)))
+
+
+def test_a_tied_output_layer_is_the_embedding() -> None:
+    targets = {target.name: target for target in target_tensors(replace(SMALL, tie_word_embeddings=True))}
+    assert targets["lm_head.weight"].sources == ("model.embed_tokens.weight",)
+
+
+def test_fp8_is_for_the_linear_layers_of_the_layers() -> None:
+    quantized = [target for target in target_tensors(SMALL) if target.quantized]
+    sources = [name for target in quantized for name in target.sources]
+    assert sorted(sources) == sorted(name for name in expected_tensors(SMALL) if "_proj" in name)
+    assert quantized[0].weight_scale == "transformer.layers.0.attention.qkv.weights_scaling_factor"
+    assert quantized[0].activation_scale == "transformer.layers.0.attention.qkv.activation_scaling_factor"
+
+
+def test_the_pieces_of_all_ranks_are_the_whole() -> None:
+    torch = pytest.importorskip("torch")
+    whole = torch.arange(24).reshape(4, 6)
+    for axis in (0, 1):
+        assert torch.equal(torch.cat([rank_part(whole, axis, rank, 2) for rank in range(2)], axis), whole)
+    assert rank_part(whole, None, 1, 2) is whole
+
+
+@pytest.mark.parametrize(
+    ("shape", "tp_size", "named"),
+    [
+        (LLAMA_31_8B, 16, "KV heads, 8"),
+        (replace(LLAMA_31_8B, num_heads=36, num_kv_heads=36), 8, "KV heads, 36"),
+        (replace(LLAMA_31_8B, intermediate_size=14337), 2, "intermediate size, 14337"),
+        (replace(LLAMA_31_8B, vocab_size=128257), 2, "vocabulary, 128257"),
+    ],
+)
+def test_an_uneven_split_is_refused_by_name(shape: ModelShape, tp_size: int, named: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"tp_size {tp_size} does not divide the model's {named}"):
+        check_tp_size(shape, tp_size)
+
+
+@pytest.mark.parametrize("tp_size", [1, 2, 4, 8])
+def test_the_8b_splits_evenly(tp_size: int) -> None:
+    check_tp_size(LLAMA_31_8B, tp_size)
