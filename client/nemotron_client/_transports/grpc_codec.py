@@ -93,16 +93,28 @@ def infer_request(call: Call) -> Any:
 
 
 class OutputReader:
-    """Reads the responses to one call. All have the same outputs, so what is to be read where is found out once."""
+    """Reads the responses to one call.
+
+    All have the same outputs, so what is to be read where is found out once; and most are as in the response before.
+    """
 
     def __init__(self) -> None:
         self._plan: list[tuple[str, Callable[[bytes], Any]]] = []
+        self._raw: list[bytes] = []
+        self._values: dict[str, Any] = {}
 
     def __call__(self, response: Any) -> dict[str, Any]:
         """The outputs of a ModelInferResponse as Python values; each has one element."""
+        raw = list(response.raw_output_contents)
         if not self._plan:
             self._plan = [(output.name, _DECODERS[output.datatype]) for output in response.outputs]
-        return {name: decode(raw) for (name, decode), raw in zip(self._plan, response.raw_output_contents, strict=True)}
+            self._raw = [b""] * len(self._plan)
+        values = self._values.copy()
+        for (name, decode), new, old in zip(self._plan, raw, self._raw, strict=True):
+            if new != old:
+                values[name] = decode(new)
+        self._raw, self._values = raw, values
+        return values
 
 
 def rpc_error(error: Any, request_id: str, url: str) -> NemotronError:
