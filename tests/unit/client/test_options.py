@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from nemotron_client import Client
+from nemotron_client import AsyncClient, Client, Options
+from nemotron_client._request import DTYPES, chat_call, generate_call
 
 HI = [{"role": "user", "content": "Hi"}]
 
@@ -34,3 +35,75 @@ def test_a_wrong_option_is_named(options: dict[str, Any], error: type[Exception]
 def test_another_scheme_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'ftp://x' was given, expected one of grpc://"):
         Client("ftp://x")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"tools": object()}, TypeError, "tools: .*JSON"),
+        ({"stop_words": ["a", "\ud800"]}, ValueError, "stop_words: character 0 is half of a surrogate pair"),
+        ({"request_id": 5}, TypeError, "request_id: int was given, expected str"),
+        ({"stop_words": ["a", 1]}, TypeError, "stop_words: int was given, expected str"),
+    ],
+    ids=["tools", "surrogate", "request_id", "stop_words"],
+)
+def test_so_it_is_for_a_raw_prompt(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with Client("grpc://127.0.0.1:1") as client:
+        for call in (client.generate, client.stream_generate):
+            with pytest.raises(error, match=message):
+                call("Hi", **options)
+
+
+def test_text_that_is_not_unicode_is_not_repeated_in_the_error() -> None:
+    with Client("grpc://127.0.0.1:1") as client, pytest.raises(ValueError, match="messages: character") as caught:
+        client.chat([{"role": "user", "content": "secret \ud800"}])
+    assert "secret" not in repr(caught.value)
+
+
+def test_every_option_is_a_tensor() -> None:
+    assert Options.__annotations__.keys() - DTYPES.keys() == {"request_id"}
+    assert DTYPES.keys() - Options.__annotations__.keys() == {"messages", "raw_prompt", "stop", "stream", "text_input"}
+
+
+def test_what_is_sent() -> None:
+    options = {"stop_words": ["END"], "logit_bias": {5: -1.5}, "seed": None, "bad_words": [], "request_id": "mine"}
+    call = chat_call(HI, options)
+    assert (call.model, call.request_id) == ("ensemble", "mine")
+    assert call.inputs == {
+        "messages": '[{"role": "user", "content": "Hi"}]',
+        "stream": True,
+        "stop_words": ["END"],
+        "logit_bias": '{"5": -1.5}',
+    }
+    assert "logprobs" not in call.outputs
+    assert "logprobs" in chat_call(HI, {"return_log_probs": True}).outputs
+    assert generate_call("<s>", {}).inputs == {"text_input": "<s>", "raw_prompt": True, "stream": True}
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"compression": "zip"}, ValueError, "compression: 'zip' was given, expected 'gzip' or None"),
+        ({"headers": "token"}, TypeError, "headers: str was given, expected a mapping or a function"),
+        ({"url": []}, ValueError, "url: nothing was given"),
+    ],
+    ids=["compression", "headers", "url"],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(error, match=message):
+            kind(**settings)
+
+
+def test_a_wrong_header_is_named_without_its_value() -> None:
+    headers: Any = {"authorization": b"secret"}
+    with Client("grpc://127.0.0.1:1", headers=headers) as client, pytest.raises(TypeError) as caught:
+        client.chat(HI)
+    assert str(caught.value) == "headers: 'authorization' with a bytes, expected strings"
+
+
+def test_the_environment_names_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NEMOTRON_URL", raising=False)
+    assert Client().urls == ("grpc://127.0.0.1:8001",)
+    monkeypatch.setenv("NEMOTRON_URL", "grpc://a:1, http://b:2")
+    assert Client().urls == AsyncClient().urls == ("grpc://a:1", "http://b:2")

@@ -1,0 +1,78 @@
+"""Responses become events as they come, and one reply at the end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from nemotron_client import ContentDelta, ReasoningDelta, ToolCall, ToolCallDelta, Usage
+from nemotron_client._answer import AnswerReader
+
+CALL = {"id": "call-1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Rome"}'}}
+
+
+def response(**values: Any) -> dict[str, Any]:
+    nothing = {
+        "reasoning_content": "",
+        "content": "",
+        "tool_calls": "",
+        "finish_reason": "",
+        "num_input_tokens": 7,
+        "num_output_tokens": 0,
+        "num_reasoning_tokens": 0,
+        "num_cached_tokens": -1,
+        "thinking_budget_reached": False,
+    }
+    return nothing | values
+
+
+def test_an_answer_with_thinking_text_and_a_call() -> None:
+    reader = AnswerReader("r-1", 10.0)
+    assert reader.read(response(), 10.5) == []
+    assert reader.started
+    assert reader.read(response(reasoning_content="Hm", num_output_tokens=1), 11.0) == [ReasoningDelta("Hm")]
+    both = response(reasoning_content=".", content="It ", num_output_tokens=3, num_reasoning_tokens=2)
+    assert reader.read(both, 12.0) == [ReasoningDelta("."), ContentDelta("It ")]
+    assert reader.reply is None
+    call = ToolCall("call-1", "get_weather", '{"city": "Rome"}')
+    last = response(
+        content="is",
+        tool_calls=json.dumps([CALL]),
+        finish_reason="tool_calls",
+        num_output_tokens=9,
+        num_reasoning_tokens=2,
+        num_cached_tokens=4,
+        thinking_budget_reached=True,
+    )
+    assert reader.read(last, 15.0) == [ContentDelta("is"), ToolCallDelta(call)]
+    reply = reader.reply
+    assert reply is not None
+    assert (reply.reasoning_content, reply.content, reply.tool_calls) == ("Hm.", "It is", (call,))
+    assert (reply.finish_reason, reply.thinking_budget_reached) == ("tool_calls", True)
+    assert (reply.usage, reply.request_id) == (Usage(7, 9, 2, 4), "r-1")
+    timings = reply.timings
+    assert (timings.ttft_s, timings.first_answer_s, timings.total_s) == (1.0, 2.0, 5.0)
+    # Eight tokens came in the four seconds after the first one, whatever the responses they shared.
+    assert timings.mean_itl_s == 0.5
+
+
+@pytest.mark.parametrize("tokens", [0, 1])
+def test_what_cannot_be_measured_is_none(tokens: int) -> None:
+    reader = AnswerReader("r", 0.0)
+    reader.read(response(finish_reason="length", num_output_tokens=tokens), 2.0)
+    assert reader.reply is not None
+    timings = reader.reply.timings
+    assert (timings.ttft_s, timings.first_answer_s, timings.mean_itl_s) == (2.0 if tokens else None, None, None)
+    assert reader.reply.usage.cached_tokens is None
+
+
+def test_log_probabilities_of_all_responses() -> None:
+    reader = AnswerReader("r", 0.0)
+    entry = {"token": "a", "logprob": -0.5, "top_logprobs": []}
+    reader.read(response(logprobs=json.dumps([entry, entry])), 1.0)
+    reader.read(response(logprobs="", num_output_tokens=2), 1.0)
+    reader.read(response(logprobs=json.dumps([entry]), finish_reason="stop"), 1.0)
+    assert reader.reply is not None
+    assert reader.reply.logprobs == (entry, entry, entry)

@@ -1,0 +1,46 @@
+"""Prometheus' text becomes numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from nemotron_client import Client, ServerUnavailableError
+from nemotron_client._metrics import metrics_url, parse
+
+PAGE = r"""# HELP nv_inference_count Number of inferences
+# TYPE nv_inference_count counter
+nv_inference_count{model="ensemble",version="1"} 12
+nv_inference_count{model="a \"b\" \\ c",version="1"} 3.5
+up 1
+missing{} NaN
+"""
+
+
+def test_a_page_is_read() -> None:
+    metrics = parse(PAGE)
+    assert metrics["nv_inference_count"] == [
+        ({"model": "ensemble", "version": "1"}, 12.0),
+        ({"model": 'a "b" \\ c', "version": "1"}, 3.5),
+    ]
+    assert metrics["up"] == [({}, 1.0)]
+    assert [labels for labels, _ in metrics["missing"]] == [{}]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("grpc://host:8001", "http://host:8002/metrics"),
+        ("https://host/path", "http://host:8002/metrics"),
+        ("grpcs://[::1]:9", "http://[::1]:8002/metrics"),
+    ],
+)
+def test_the_page_is_on_the_same_host_by_default(url: str, expected: str) -> None:
+    assert metrics_url(url) == expected
+
+
+def test_a_page_that_is_not_there_is_said() -> None:
+    with (
+        Client("grpc://127.0.0.1:1", metrics_url="http://127.0.0.1:1/metrics") as client,
+        pytest.raises(ServerUnavailableError, match="pass `metrics_url`"),
+    ):
+        client.metrics()
