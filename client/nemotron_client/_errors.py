@@ -10,6 +10,7 @@ NemotronError
 ├── ModelNotReadyError           the server runs, the model does not
 ├── OverloadedError              the server is full: try again later
 ├── ServerError                  the server failed
+├── ParseError                   the answer is not what `response_format` describes; `reply` has what came
 └── StreamClosedError            the program reads a stream that it has closed
 
 Arguments of a wrong type or range raise TypeError and ValueError before anything is sent.
@@ -19,7 +20,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from nemotron_client._types import Reply
 
 Phase = Literal["connect", "first_token", "between_tokens", "total"]
 
@@ -92,6 +96,18 @@ class OverloadedError(NemotronError):
 
 class ServerError(NemotronError):
     """The server failed while it worked on the request. Its log has more under the request id."""
+
+
+class ParseError(NemotronError):
+    """The answer is not the object that `response_format` describes, most often because it was cut off.
+
+    Attributes:
+        reply: The reply, with nothing in `parsed`.
+    """
+
+    def __init__(self, message: str, *, reply: Reply, url: str) -> None:
+        super().__init__(message, request_id=reply.request_id, url=url)
+        self.reply = reply
 
 
 class StreamClosedError(NemotronError):
