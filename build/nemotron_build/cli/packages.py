@@ -31,6 +31,10 @@ The scripts that ship answer to markers in the prompt: [sim:think] [sim:tool] [s
    {"match": "", "answer": "Anything else."}]
 where match is a regular expression searched in the prompt, and the first that matches is played.
 """
+_VERIFY = """\
+Check a package: every byte, the tokenizer against the chat format, the engine's files against what is promised. Or a
+converted checkpoint, with --source and --profile: every tensor against the source, and how accurate FP8 is.
+"""
 
 
 def add_commands(commands: Any) -> None:
@@ -50,9 +54,10 @@ def add_commands(commands: Any) -> None:
     add_output(simulated, Path("packages/simulated"))
     _add_behaviour(simulated)
 
-    verify = commands.add_parser("verify", help="check a package", description="Read every byte of a package.")
+    verify = commands.add_parser("verify", help="check a package, or a converted checkpoint", description=_VERIFY)
+    verify.formatter_class = shape
     verify.set_defaults(run=_verify)
-    verify.add_argument("package", type=Path, metavar="PACKAGE", help="directory of the package")
+    _add_verify_options(verify)
 
 
 def _demo(arguments: argparse.Namespace, console: Console) -> str:
@@ -85,10 +90,63 @@ def _simulated(arguments: argparse.Namespace, console: Console) -> str:
 
 
 def _verify(arguments: argparse.Namespace, console: Console) -> str:
+    from nemotron_build.errors import BuildError
+    from nemotron_build.verify import is_package
+
+    if is_package(arguments.path):
+        if arguments.source or arguments.profile:
+            raise BuildError(f"{arguments.path} is not a converted checkpoint; a package is verified by itself.")
+        _verify_package(arguments, console)
+    elif arguments.source and arguments.profile:
+        _verify_converted(arguments, console)
+    else:
+        raise BuildError(
+            f"{arguments.path} is a converted checkpoint. Name what it was made from and for: --source CHECKPOINT "
+            "--profile P."
+        )
+    return str(arguments.path)
+
+
+def _verify_package(arguments: argparse.Namespace, console: Console) -> None:
+    from nemotron_build.golden import run_golden
+    from nemotron_build.pipeline.report import package_table
     from nemotron_build.verify import verify
 
-    console.print(verify(arguments.package))
-    return str(arguments.package)
+    package, checks = verify(arguments.path)
+    console.print(package_table(package, checks))
+    if arguments.run_server:
+        run_golden(arguments.path)
+
+
+def _verify_converted(arguments: argparse.Namespace, console: Console) -> None:
+    from nemotron_build.checkpoint.check import check_checkpoint
+    from nemotron_build.convert.calibration import held_out_texts
+    from nemotron_build.converted.verify import verify_converted
+    from nemotron_build.pipeline.stage import write_json
+    from nemotron_build.profiles import load_profile
+    from nemotron_build.steps import Steps
+
+    steps, profile, source = Steps(console), load_profile(arguments.profile), check_checkpoint(arguments.source)
+    texts = held_out_texts(source, arguments.held_out)
+    with steps.progress("Verifying the converted checkpoint") as report:
+        figures = verify_converted(arguments.path, source, profile, held_out=texts, report=report)
+    found = figures.as_dict() if figures else {}
+    for name, value in found.items():
+        steps.say(f"  {name}: {value:.6g}")
+    if arguments.accuracy:
+        arguments.accuracy.parent.mkdir(parents=True, exist_ok=True)
+        write_json(arguments.accuracy, found)
+    steps.done(f"{arguments.path} is {arguments.source}, for profile {profile.name}.")
+
+
+def _add_verify_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("path", type=Path, metavar="PATH", help="a package, or what convert or quantize made")
+    add("--run", dest="run_server", action="store_true", help="also serve the package here, and ask it a few prompts")
+    add("--source", type=Path, metavar="CHECKPOINT", help="what a converted checkpoint was made from")
+    add("--profile", metavar="P", help="what it was made for")
+    add("--held-out", type=Path, metavar="FILE", help="texts to measure FP8's accuracy with (a set that ships)")
+    add("--accuracy", type=Path, metavar="FILE", help="write the figures as JSON, for 'package --accuracy'")
 
 
 def _add_behaviour(parser: argparse.ArgumentParser) -> None:

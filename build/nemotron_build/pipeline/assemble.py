@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,8 @@ from nemotron_serving.package import (
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_READABLE = 0o644
+
 
 @dataclass(frozen=True)
 class Content:
@@ -60,6 +63,7 @@ class Content:
         stop_token_ids: Those that the checkpoint names, and those of its tokenizer's family.
         template: The checkpoint's own chat template, if it has one.
         chat_format: The format asked for; None takes the one that fits the tokenizer.
+        sampling: What the checkpoint recommends, if it says so.
         source: Where the model came from.
         spec: The engine that serves it.
         build: How it was made.
@@ -73,18 +77,19 @@ class Content:
     build: BuildRecord
     template: str | None = None
     chat_format: str | None = None
+    sampling: SamplingDefaults | None = None
     source: dict[str, str] = field(default_factory=dict)
 
 
-def assemble(target: Path, content: Content, profile: Profile) -> Package:
+def assemble(target: Path, content: Content, profile: Profile, *, link: bool) -> Package:
     """Write a package, and check that its tokenizer fits its chat format.
-
-    The files are linked where the disk is the same, so that a package of many gigabytes takes no time and no room.
 
     Args:
         target: Directory of the package; a package that is there is replaced.
         content: What goes into it.
         profile: Gives the limits.
+        link: Link the engine's files where the disk is the same, which takes no time and no room. Only for files that
+            nobody writes to any more.
 
     Raises:
         BuildError: something else is at `target`.
@@ -106,7 +111,7 @@ def assemble(target: Path, content: Content, profile: Profile) -> Package:
         build=content.build,
     )
     with staged(target) as work:
-        link_files(content.engine, work.package / ENGINE_DIR)
+        _bring(content.engine, work.package / ENGINE_DIR, link=link)
         shutil.copyfile(content.tokenizer, work.package / TOKENIZER)
         if serving.chat_format == TEMPLATE:
             (work.package / CHAT_TEMPLATE).write_text(content.template or "", encoding="utf-8")
@@ -125,6 +130,7 @@ def serving_config(content: Content, profile: Profile, tokenizer: Tokenizer) -> 
     chat_format = choose_format(tokenizer, content.chat_format, has_template=content.template is not None)
     # A model of Nemotron's kind is switched by its system line, also where its own template writes the prompt.
     nemotron = is_llama3(tokenizer) and chat_format != CHATML
+    others = content.sampling or SamplingDefaults()
     min_answer = max(1, min(MIN_ANSWER_TOKENS, limits.max_seq_len // 4))
     return ServingConfig(
         model_name=content.name,
@@ -132,8 +138,8 @@ def serving_config(content: Content, profile: Profile, tokenizer: Tokenizer) -> 
         default_system_prompt="",
         stop_token_ids=order_stop_tokens(tokenizer, content.stop_token_ids),
         max_tokens=max(1, min(limits.max_tokens, limits.max_seq_len // 2)),
-        sampling_on=NEMOTRON_SAMPLING_ON if nemotron else SamplingDefaults(),
-        sampling_off=NEMOTRON_SAMPLING_OFF if nemotron else SamplingDefaults(),
+        sampling_on=NEMOTRON_SAMPLING_ON if nemotron else others,
+        sampling_off=NEMOTRON_SAMPLING_OFF if nemotron else others,
         thinking=(nemotron_thinking if nemotron else plain_thinking)(min_answer_tokens=min_answer),
         limits=Limits(
             max_seq_len=limits.max_seq_len,
@@ -160,14 +166,15 @@ def engine_spec(profile: Profile, version: str, device: str) -> EngineSpec:
     return EngineSpec(kind=profile.target, version=version, device=device, machine=machine, precision=precision)
 
 
-def link_files(source: Path, target: Path) -> None:
-    """Put every file of a directory into another: a link where the disk is the same, else a copy."""
+def _bring(source: Path, target: Path, *, link: bool) -> None:
     for file in sorted(source.rglob("*")):
         if not file.is_file():
             continue
         place = target / file.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(file, place)
-        except OSError:
+        if link:
+            with suppress(OSError):
+                os.link(file.resolve(), place)
+                place.chmod(_READABLE)  # some libraries write for their user alone
+        if not place.exists():
             shutil.copyfile(file, place)

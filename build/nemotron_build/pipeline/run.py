@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
+from nemotron_build.errors import BuildError
 from nemotron_build.pipeline.space import full_disk_as_error, require_space
 from nemotron_build.pipeline.stage import Stage, StageRecord, fingerprint
 from nemotron_build.pipeline.tools import Tools
@@ -40,12 +45,46 @@ def run_stages(stages: Sequence[Stage], work: WorkDirectory, steps: Steps) -> di
             try:
                 record = _make(stage, inputs, before, work, steps)
             except KeyboardInterrupt:
-                raise Interrupted(_interrupted(stage.name, list(records), work)) from None
+                raise Interrupted(f"interrupted in {stage.name}. {kept(list(records), work)}") from None
         else:
             steps.say(f"✓ {stage.title}: finished before, and nothing it depends on has changed")
         records[stage.name] = record
         before = record.digest
     return records
+
+
+def run_alone(stage: Stage, target: Path, steps: Steps) -> None:
+    """Run one stage into a directory that appears when it is finished.
+
+    The programs' logs are in TARGET.logs, which stays where the stage fails.
+
+    Raises:
+        BuildError: `target` is there already, or what the stage raises.
+        DiskSpaceError: the disk has no room for it, or ran full.
+    """
+    if target.exists():
+        raise BuildError(f"{target} is there already. Remove it, or name another directory with -o.")
+    target = target.resolve()
+    require_space(target.parent, stage.cost().disk_bytes, stage.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    logs = target.with_name(f"{target.name}.logs")
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        made = partial / "files"
+        made.mkdir()
+        with full_disk_as_error(target.parent), steps.progress(stage.title) as report:
+            stage.run(made, Tools(logs, report))
+        os.rename(made, target)
+        shutil.rmtree(logs, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def kept(finished: list[str], work: WorkDirectory) -> str:
+    """What became of the stages that were finished, for the line that ctrl-C leaves."""
+    if not finished:
+        return "Nothing was finished before, and nothing is left."
+    return f"What was finished ({', '.join(finished)}) is kept in {work.path} and used by the same command."
 
 
 def _require_space(left: Sequence[Stage], work: WorkDirectory) -> None:
@@ -58,12 +97,3 @@ def _make(stage: Stage, inputs: str, before: str, work: WorkDirectory, steps: St
     with full_disk_as_error(work.path), steps.progress(stage.title) as report:
         tools = Tools(work.logs, report)
         return work.make(stage.name, inputs, before, lambda output: stage.run(output, tools))
-
-
-def _interrupted(stage: str, finished: list[str], work: WorkDirectory) -> str:
-    if not finished:
-        return f"interrupted in {stage}. Nothing was finished before it, and the package was not touched."
-    return (
-        f"interrupted in {stage}. What was finished ({', '.join(finished)}) is kept in {work.path} "
-        "and used by the same command."
-    )

@@ -12,6 +12,11 @@ import msgspec
 from nemotron_build.pipeline.tools import Tools
 from nemotron_serving.package import FileRecord, sha256_of
 
+READ_BYTES_PER_S = 1e9
+"""What the times are worked out with. They are there to plan with, within a factor of two or three."""
+SMALL_BYTES = 1_000_000
+"""Space for a stage that leaves next to nothing."""
+
 
 class Cost(msgspec.Struct, frozen=True):
     """What a stage is expected to take.
@@ -43,7 +48,7 @@ class Stage(Protocol):
         """Space and time."""
 
     def commands(self, output: Path) -> list[list[str]]:
-        """Programs with arguments that do the same as `run`."""
+        """Programs with arguments that do the same as `run`, to be shown."""
 
     def run(self, output: Path, tools: Tools) -> None:
         """Write everything into `output`, which is there and empty."""
@@ -77,3 +82,13 @@ def record_files(directory: Path) -> dict[str, FileRecord]:
         for file in sorted(directory.rglob("*"))
         if file.is_file()
     }
+
+
+def texts_hash(path: Path | None) -> str:
+    """Stands for a file of texts, or for those that ship."""
+    return sha256_of(path) if path else "those that ship"
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write something as JSON for people and programs."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")

@@ -35,6 +35,11 @@ def default_work(package: Path) -> Path:
     return package.with_name(f".{package.name}-build")
 
 
+def files_of(work: Path, stage: str) -> Path:
+    """Where the files of a stage are when it is finished."""
+    return work / stage / _FILES
+
+
 class WorkDirectory:
     """A working directory that is ours alone while it is open; see `opened`."""
 
@@ -43,8 +48,8 @@ class WorkDirectory:
         self.logs = path / _LOGS
 
     def files(self, stage: str) -> Path:
-        """Where the files of a stage are when it is finished."""
-        return self.path / stage / _FILES
+        """See `files_of`."""
+        return files_of(self.path, stage)
 
     def finished(self, stage: str, inputs: str) -> StageRecord | None:
         """The record of a stage that was finished with these inputs and whose files are still there."""
@@ -116,7 +121,7 @@ def opened(path: Path) -> Iterator[WorkDirectory]:
         try:
             yield work
         finally:
-            if not any(path.glob(f"*/{_RECORD}")) and not work.logs.exists():
+            if path.is_dir() and not any(path.glob(f"*/{_RECORD}")) and not work.logs.exists():
                 work.remove([])
 
 

@@ -13,6 +13,7 @@ import pytest
 from nemotron_build import demo, simulated
 from nemotron_build.cli import main
 from nemotron_build.errors import BuildError
+from nemotron_serving.errors import PackageError
 
 
 def _one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -37,7 +38,7 @@ def test_verify_shows_the_package_and_finds_a_changed_byte(tmp_path: Path, capsy
     assert "max_batch_size" in capsys.readouterr().err
     file = target / "engine" / "simulated.json"
     file.write_bytes(file.read_bytes().replace(b"256", b"257"))
-    assert main(["verify", str(target)]) == 1
+    assert main(["verify", str(target)]) == 5
     assert "was altered" in _one_line(capsys)
     assert main(["simulated", "-o", str(target)]) == 1
     assert "--force" in _one_line(capsys)
@@ -54,7 +55,8 @@ def test_verify_shows_the_package_and_finds_a_changed_byte(tmp_path: Path, capsy
         (["simulated", "--token-ms", "-1"], "-1 is out of range, expected at least 0"),
         (["simulated", "--slowdown", "nan"], "nan is out of range"),
         (["simulated", "--max-batch-size", "0"], "0 is out of range, expected at least 1"),
-        (["verify"], "required: PACKAGE"),
+        (["verify"], "required: PATH"),
+        (["build", "x"], "required: --profile, -o/--output"),
     ],
 )
 def test_usage_errors(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +80,9 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (BuildError("no [bold]luck[/bold]"), 1, "no [bold]luck[/bold]"),
-        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (OSError(28, "No space left on device"), 6, "No space left on device. Free some room"),
+        (OSError(5, "Input/output error"), 1, "Input/output error"),
+        (PackageError("altered"), 5, "altered"),
         (ModuleNotFoundError("No module named 'gguf'"), 1, "pip install 'nemotron-triton[build]'"),
     ],
 )
@@ -117,8 +121,9 @@ def test_termination_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_nothing_heavy_is_imported_for_help() -> None:
     code = (
-        "import sys, nemotron_build.cli\n"
-        "heavy = {'openvino_genai', 'gguf', 'tokenizers', 'numpy', 'rich'} & set(sys.modules)\n"
+        "import sys, nemotron_build.cli as cli\n"
+        "cli._parser()\n"
+        "heavy = {'openvino_genai', 'gguf', 'tokenizers', 'numpy', 'rich', 'torch', 'pynvml'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

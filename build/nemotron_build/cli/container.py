@@ -1,0 +1,110 @@
+"""The command that runs a build inside the serving image: container."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nemotron_build.cli.pipeline import add_build_arguments, profile_argument
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_CONTAINER = """\
+Print the docker command that runs the same build inside the serving image, which has TensorRT-LLM and its compiler:
+the checkpoint is mounted read-only, the package's parent directory is written to, and files belong to you. --run runs
+it. The image takes 14 GB and is not fetched by this command before docker does.
+"""
+_EPILOG = """\
+The container installs a few small Python libraries that the image may lack. On a machine without a network, fetch
+their wheels elsewhere ('container wheels DIR' prints the command) and name their directory with --wheels: then the
+container gets no network at all.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add it to the parser's subcommands."""
+    shape = argparse.RawDescriptionHelpFormatter
+    container = commands.add_parser(
+        "container", help="a build inside the serving image", description=_CONTAINER, formatter_class=shape
+    )
+    container.epilog = _EPILOG
+    parts = container.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    build = parts.add_parser("build", help="see 'nemotron-build build'", description=_CONTAINER, formatter_class=shape)
+    build.epilog = _EPILOG
+    build.set_defaults(run=_container)
+    add_build_arguments(build)
+    add = build.add_argument
+    add("--run", dest="run_docker", action="store_true", help="run the command instead of printing it")
+    add("--image", help="another image with TensorRT-LLM 1.2.1")
+    add("--gpus", default="all", metavar="GPUS", help="docker's --gpus (all), such as device=0")
+    add("--wheels", type=Path, metavar="DIR", help="wheels for a container without a network")
+
+    wheels = parts.add_parser("wheels", help="print the command that fetches what --wheels needs")
+    wheels.set_defaults(run=_wheels)
+    wheels.add_argument("directory", type=Path, metavar="DIR", help="for --wheels")
+
+
+def _container(arguments: argparse.Namespace, _: Console) -> str | None:
+    from nemotron_build.container import ContainerOptions, docker_command, run_container
+    from nemotron_build.errors import CheckpointError
+    from nemotron_build.pipeline.machine import IMAGE
+    from nemotron_build.target import refuse_existing
+
+    package = arguments.package.absolute()
+    refuse_existing(package, force=arguments.force)
+    options = ContainerOptions(
+        arguments=_build_arguments(arguments),
+        read=_read(arguments),
+        write=[package.parent, *([arguments.work] if arguments.work else [])],
+        image=arguments.image or IMAGE,
+        gpus=arguments.gpus,
+        wheels=arguments.wheels,
+    )
+    command = docker_command(options)
+    if not arguments.run_docker:
+        return shlex.join(command)
+    if not arguments.checkpoint.exists():
+        raise CheckpointError(f"{arguments.checkpoint} is not there. Name a downloaded checkpoint.")
+    for directory in options.write:
+        directory.mkdir(parents=True, exist_ok=True)  # docker would make it, and as root
+    run_container(command)
+    return None  # the build inside has said what it made
+
+
+def _wheels(arguments: argparse.Namespace, _: Console) -> str:
+    from nemotron_build.container import wheels_command
+
+    return shlex.join(wheels_command(arguments.directory))
+
+
+def _build_arguments(arguments: argparse.Namespace) -> list[str]:
+    """The arguments of the build inside, with paths that hold there too."""
+    made = ["build", str(arguments.checkpoint.absolute()), "--profile", profile_argument(arguments.profile)]
+    made += ["--output", str(arguments.package.absolute())]
+    for name in ("name", "chat_format"):
+        if value := getattr(arguments, name):
+            made += [f"--{name.replace('_', '-')}", value]
+    for name in ("calibration", "held_out", "work"):
+        if path := getattr(arguments, name):
+            made += [f"--{name.replace('_', '-')}", str(path.absolute())]
+    for name in ("force", "keep_work", "scan_values", "dry_run"):
+        if getattr(arguments, name):
+            made.append(f"--{name.replace('_', '-')}")
+    return made
+
+
+def _read(arguments: argparse.Namespace) -> list[Path]:
+    """What the build reads. The target of a link, such as a file in Hugging Face's cache, has to be there too."""
+    from nemotron_build.profiles import load_profile
+
+    load_profile(arguments.profile)
+    checkpoint = arguments.checkpoint.absolute()
+    given = [checkpoint, arguments.calibration, arguments.held_out]
+    if arguments.profile.endswith(".toml"):
+        given.append(Path(arguments.profile))
+    linked = {file.resolve().parent for file in checkpoint.iterdir()} if checkpoint.is_dir() else set()
+    outside = {place for place in linked if not place.is_relative_to(checkpoint)}
+    return [path.absolute() for path in given if path] + sorted(outside)

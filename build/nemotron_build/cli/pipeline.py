@@ -1,0 +1,249 @@
+"""Commands that make a package of a checkpoint: build, and each of its stages alone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nemotron_build.pipeline.request import Request
+
+_BUILD = """\
+Make a package of a downloaded checkpoint: check, convert (BF16) or quantize (FP8), verify, compile, package. A profile
+says for which hardware and within which limits; 'nemotron-build profiles' lists them.
+
+Work happens in a directory beside the package, .PACKAGE-build, and the package appears when it is complete. What was
+finished stays there after ctrl-C or a failure, and the same command goes on from it; a stage is redone when something
+changed that it depends on.
+"""
+_CONVERT = """\
+Convert a checkpoint to what TensorRT-LLM reads: its own format for profiles that compile an engine, a Hugging Face
+checkpoint for those with flow = "pytorch". For a CPU profile the CHECKPOINT may be a GGUF file, and the result is what
+OpenVINO reads, with a tokenizer.json.
+"""
+_QUANTIZE = """\
+Quantize a checkpoint to FP8, weights, KV cache or both as the profile says, to TensorRT-LLM's own format or to a
+Hugging Face checkpoint. The scales are measured on texts: a set that ships, or a .txt or .jsonl file of yours.
+"""
+_COMPILE = """\
+Compile a converted checkpoint with trtllm-build, and compare the engine with the profile. It needs the GPU that the
+profile names, and TensorRT-LLM 1.2.1, which the serving image has.
+"""
+_PACKAGE = """\
+Make a package of what the other stages left: the engine's files, the checkpoint's tokenizer, rules and limits.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add them to the parser's subcommands."""
+    build = _command(commands, "build", "from a checkpoint to a package, all stages", _BUILD)
+    build.set_defaults(run=_build)
+    add_build_arguments(build)
+
+    check = _command(commands, "check", "is a checkpoint whole and of the right kind", "Check a checkpoint.")
+    check.set_defaults(run=_check)
+    check.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its directory")
+    _add_scan(check)
+
+    for name, text, description in (
+        ("convert", "to BF16 for TensorRT-LLM, or for OpenVINO", _CONVERT),
+        ("quantize", "to FP8 for TensorRT-LLM", _QUANTIZE),
+    ):
+        convert = _command(commands, name, text, description)
+        convert.set_defaults(run=_convert, command=name)
+        _add_checkpoint(convert)
+        _add_profile(convert)
+        _add_directory(convert)
+        _add_calibration(convert)
+
+    compile_ = _command(commands, "compile", "an engine, with trtllm-build", _COMPILE)
+    compile_.set_defaults(run=_compile)
+    compile_.add_argument("converted", type=Path, metavar="CONVERTED", help="what convert or quantize made")
+    _add_profile(compile_)
+    _add_directory(compile_)
+    compile_.add_argument("--dry-run", action="store_true", help="only print the command")
+
+    package = _command(commands, "package", "engine files and tokenizer to a package", _PACKAGE)
+    package.set_defaults(run=_package)
+    _add_checkpoint(package)
+    package.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine, or converted checkpoint")
+    package.add_argument("--accuracy", type=Path, metavar="FILE", help="figures that verify wrote")
+    _add_profile(package)
+    _add_package(package)
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add all of `build`'s; `container build` has them too."""
+    _add_checkpoint(parser)
+    _add_profile(parser)
+    _add_package(parser)
+    _add_calibration(parser)
+    add = parser.add_argument
+    add("--held-out", type=Path, metavar="FILE", help="texts to measure accuracy with, as --calibration")
+    _add_scan(parser)
+    add("--work", type=Path, metavar="DIR", help="working directory (.PACKAGE-build, beside the package)")
+    add("--keep-work", action="store_true", help="leave it after success")
+    add("--dry-run", action="store_true", help="only print the commands, with space and time to expect; no GPU needed")
+
+
+def request_of(arguments: argparse.Namespace) -> Request:
+    """What the arguments ask for.
+
+    Raises:
+        BuildError: the profile or the checkpoint cannot be used.
+    """
+    from nemotron_build.pipeline.request import Request
+    from nemotron_build.pipeline.source import open_source, source_name
+    from nemotron_build.profiles import load_profile
+
+    profile = load_profile(arguments.profile)
+    path = arguments.checkpoint.absolute()
+    return Request(
+        source=open_source(path, profile),
+        profile=profile,
+        profile_argument=profile_argument(arguments.profile),
+        name=getattr(arguments, "name", None) or source_name(path),
+        chat_format=getattr(arguments, "chat_format", None),
+        calibration=_absolute(getattr(arguments, "calibration", None)),
+        held_out=_absolute(getattr(arguments, "held_out", None)),
+        scan_values=getattr(arguments, "scan_values", False),
+    )
+
+
+def profile_argument(name_or_path: str) -> str:
+    """How to name a profile from any directory."""
+    return str(Path(name_or_path).absolute()) if name_or_path.endswith(".toml") else name_or_path
+
+
+def _build(arguments: argparse.Namespace, console: Console) -> str:
+    from nemotron_build.pipeline.build import Place, build, dry_run
+    from nemotron_build.pipeline.work import default_work
+    from nemotron_build.steps import Steps
+
+    request = request_of(arguments)
+    package = arguments.package.absolute()
+    work = (arguments.work or default_work(package)).absolute()
+    place = Place(package, work, keep_work=arguments.keep_work, force=arguments.force)
+    if arguments.dry_run:
+        return dry_run(request, place)
+    build(request, place, Steps(console))
+    return str(arguments.package)
+
+
+def _check(arguments: argparse.Namespace, console: Console) -> str:
+    from nemotron_build.checkpoint.check import check_checkpoint
+    from nemotron_build.pipeline.report import checkpoint_table
+    from nemotron_build.steps import Steps
+
+    with Steps(console).progress("Checking the checkpoint") as report:
+        checkpoint = check_checkpoint(arguments.checkpoint, scan_values=arguments.scan_values, progress=report)
+    console.print(checkpoint_table(checkpoint))
+    return str(arguments.checkpoint)
+
+
+def _convert(arguments: argparse.Namespace, console: Console) -> str:
+    from nemotron_build.errors import BuildError
+    from nemotron_build.pipeline.machine import detect
+    from nemotron_build.pipeline.request import check_possible
+    from nemotron_build.pipeline.run import run_alone
+    from nemotron_build.pipeline.stages import convert_stage
+    from nemotron_build.steps import Steps
+
+    request = request_of(arguments)
+    stage = convert_stage(request, detect())
+    if stage.name != arguments.command:
+        raise BuildError(
+            f"Profile {request.profile.name} has {request.profile.precision} weights and a {request.profile.kv_cache} "
+            f"KV cache: use 'nemotron-build {stage.name}'."
+        )
+    check_possible(request)
+    run_alone(stage, arguments.output, Steps(console))
+    return str(arguments.output)
+
+
+def _compile(arguments: argparse.Namespace, console: Console) -> str:
+    import shlex
+
+    from nemotron_build.pipeline.compile_stage import compile_alone
+    from nemotron_build.pipeline.machine import detect
+    from nemotron_build.pipeline.request import require_compiler
+    from nemotron_build.pipeline.run import run_alone
+    from nemotron_build.profiles import load_profile
+    from nemotron_build.steps import Steps
+
+    profile, machine = load_profile(arguments.profile), detect()
+    stage = compile_alone(profile, arguments.converted.absolute(), machine)
+    if arguments.dry_run:
+        return "\n".join(shlex.join(command) for command in stage.commands(arguments.output.absolute()))
+    require_compiler(profile, machine)
+    run_alone(stage, arguments.output, Steps(console))
+    return str(arguments.output)
+
+
+def _package(arguments: argparse.Namespace, console: Console) -> str:
+    from nemotron_build.pipeline.build import package_alone
+    from nemotron_build.steps import Steps
+
+    package_alone(
+        request_of(arguments),
+        arguments.package.absolute(),
+        engine=arguments.engine,
+        accuracy=arguments.accuracy,
+        force=arguments.force,
+        steps=Steps(console),
+    )
+    return str(arguments.package)
+
+
+def _command(commands: Any, name: str, text: str, description: str) -> argparse.ArgumentParser:
+    shape = argparse.RawDescriptionHelpFormatter
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=description, formatter_class=shape
+    )
+    return parser
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a Hugging Face checkpoint's directory; for CPUs also a GGUF file",
+    )
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", required=True, metavar="P", help="a built-in profile, or the path of a TOML file")
+
+
+def _add_directory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="directory to make")
+
+
+def _add_package(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-o", "--output", dest="package", type=Path, required=True, metavar="PACKAGE", help="directory of the package")
+    add("--force", action="store_true", help="replace the package that is there")
+    add("--name", metavar="NAME", help="of the model (the checkpoint's name)")
+    add(
+        "--chat-format",
+        choices=("nemotron", "chatml", "template"),
+        help="how prompts are written (the one that fits the tokenizer); template is the checkpoint's own",
+    )
+
+
+def _add_calibration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="texts for FP8's scales, .txt or .jsonl (a set that ships)"
+    )
+
+
+def _add_scan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scan-values", action="store_true", help="also read every weight, for NaN and infinity")
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.absolute() if path else None

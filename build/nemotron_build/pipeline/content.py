@@ -1,0 +1,85 @@
+"""What goes into the package of a build, and the record of how it was made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+from nemotron_build.pipeline.assemble import Content, engine_spec
+from nemotron_build.pipeline.machine import TENSORRT_LLM, Machine
+from nemotron_build.pipeline.request import Request
+from nemotron_build.pipeline.trtllm_build import engine_options
+from nemotron_serving.package import TOKENIZER, BuildRecord, EngineSpec
+
+# What computes in each precision, for checkpoints that are compiled for no GPU in particular.
+_LEAST_CAPABILITY = {"bf16": "8.0", "fp8": "8.9"}
+# What is installed and had no part in it.
+_OF_OTHERS = {
+    "tensorrt_llm": ("openvino",),
+    "openvino": ("tensorrt_llm", "tensorrt", "modelopt", "torch", "transformers", "driver", "cuda"),
+}
+
+
+def package_content(
+    request: Request, engine: Path, *, sha256: str, accuracy: Mapping[str, float], machine: Machine
+) -> Content:
+    """Gather it.
+
+    Args:
+        request: What was built.
+        engine: Directory with the engine's files.
+        sha256: Of the source.
+        accuracy: Figures of the quantized model, if it was measured.
+        machine: Where it was built.
+    """
+    source = request.source
+    revision = {"revision": source.revision} if source.revision else {}
+    return Content(
+        name=request.name,
+        engine=engine,
+        tokenizer=source.tokenizer or engine / TOKENIZER,
+        stop_token_ids=source.stop_token_ids,
+        spec=_spec(request, machine),
+        build=_record(request, accuracy, machine),
+        template=source.chat_template,
+        chat_format=request.chat_format,
+        sampling=source.sampling,
+        source={"what": source.path.name, **revision, "sha256": sha256},
+    )
+
+
+def _spec(request: Request, machine: Machine) -> EngineSpec:
+    profile = request.profile
+    if profile.target == "openvino":
+        return engine_spec(profile, machine.versions["openvino"], "cpu")
+    if profile.flow == "engine":
+        return engine_spec(profile, machine.versions["tensorrt_llm"], machine.gpus[0].name)
+    needed = max(_LEAST_CAPABILITY[profile.precision], _LEAST_CAPABILITY[profile.kv_cache])
+    return engine_spec(profile, TENSORRT_LLM, f"any GPU of compute capability {needed} or newer")
+
+
+def _record(request: Request, accuracy: Mapping[str, float], machine: Machine) -> BuildRecord:
+    profile = request.profile
+    options: dict[str, str] = {"precision": profile.precision}
+    if profile.target == "tensorrt_llm":
+        options |= {"kv_cache": profile.kv_cache, "flow": profile.flow, "tp_size": str(profile.tp_size)}
+        if "fp8" in (profile.precision, profile.kv_cache):
+            texts = request.calibration.name if request.calibration else "those that ship"
+            calibration = profile.calibration
+            options["calibration"] = f"{calibration.samples} of {calibration.max_tokens} tokens, texts: {texts}"
+        if profile.flow == "engine":
+            options |= {f"trtllm-build {name}": value for name, value in engine_options(profile).items()}
+    hardware = {"machine": platform.machine()}
+    if machine.gpus:
+        gpu = machine.gpus[0]
+        hardware |= {"gpu": gpu.name, "gpus": str(len(machine.gpus)), "compute_capability": gpu.compute_capability}
+    return BuildRecord(
+        profile=profile.name,
+        versions={
+            name: version for name, version in machine.versions.items() if name not in _OF_OTHERS[profile.target]
+        },
+        hardware=hardware,
+        options=options,
+        accuracy=dict(accuracy),
+    )

@@ -1,0 +1,127 @@
+"""The stage `convert` or `quantize`: from a Hugging Face checkpoint to what TensorRT-LLM reads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+import nemotron_serving
+from nemotron_build.pipeline.machine import Machine
+from nemotron_build.pipeline.request import Request
+from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost, texts_hash
+from nemotron_build.pipeline.tools import Tools
+from nemotron_build.profiles import Profile
+
+# Reading the texts with the model in BF16, on a GPU.
+_CALIBRATION_S = 120
+
+
+@dataclass(frozen=True)
+class ConvertStage:
+    """Converts to what TensorRT-LLM reads: `convert` for BF16, `quantize` where something becomes FP8."""
+
+    request: Request
+    machine: Machine
+
+    @property
+    def name(self) -> str:
+        """The command that runs it: `convert` or `quantize`."""
+        return convert_name(self.request.profile)
+
+    @property
+    def title(self) -> str:
+        """What is going on."""
+        return "Quantizing to FP8" if self.name == "quantize" else "Converting to BF16"
+
+    def inputs(self) -> Mapping[str, str]:
+        """What of the profile decides it, the texts, and the versions of what converts."""
+        profile = self.request.profile
+        decides = {
+            "precision": profile.precision,
+            "kv_cache": profile.kv_cache,
+            "flow": profile.flow,
+            "tp_size": str(profile.tp_size),
+            "calibration": msgspec.json.encode(profile.calibration).decode(),
+            "texts": texts_hash(self.request.calibration),
+            "version": nemotron_serving.__version__,
+        }
+        names = ("torch", "transformers", "modelopt", "tensorrt_llm")
+        return {**decides, **{name: self.machine.versions.get(name, "") for name in names}}
+
+    def cost(self) -> Cost:
+        """The converted checkpoint, and for FP8 the calibration."""
+        from nemotron_build.convert.modelopt import converted_bytes
+
+        made = converted_bytes(self.request.source.shape, self.request.profile)
+        moved = self.request.source.bytes + made
+        return Cost(made + SMALL_BYTES, moved / READ_BYTES_PER_S + (_CALIBRATION_S if self.name == "quantize" else 0))
+
+    def commands(self, output: Path) -> list[list[str]]:
+        """`nemotron-build convert` or `quantize`."""
+        request = self.request
+        command = ["nemotron-build", self.name, str(request.source.path), "--profile", request.profile_argument]
+        texts = ["--calibration", str(request.calibration)] if request.calibration else []
+        return [[*command, *texts, "--output", str(output)]]
+
+    def run(self, output: Path, tools: Tools) -> None:
+        """Convert with TensorRT-LLM's scripts where they are and an engine is wanted, else through ModelOpt."""
+        from nemotron_build.convert.trtllm import scripts_are_here
+
+        if self.request.compiles and scripts_are_here():
+            self._run_script(output, tools)
+        else:
+            self._run_modelopt(output, tools)
+
+    def script(self, dataset: Path, output: Path) -> list[str]:
+        """The command line of TensorRT-LLM's script.
+
+        Args:
+            dataset: Directory of the calibration texts, which `run` writes.
+            output: Directory of the converted checkpoint.
+        """
+        from nemotron_build.convert.trtllm import convert_command, quantize_command
+
+        checkpoint, profile = self.request.checkpoint, self.request.profile
+        if self.name == "quantize":
+            return quantize_command(checkpoint, profile, dataset, output)
+        return convert_command(checkpoint, profile, output)
+
+    def _run_script(self, output: Path, tools: Tools) -> None:
+        from nemotron_build.convert.trtllm import write_dataset
+
+        dataset = output.parent / "dataset"
+        if self.name == "quantize":
+            write_dataset(self.request.checkpoint, self.request.profile, self._texts(), dataset)
+        command = self.script(dataset, output)
+        tools.report(Path(command[1]).name, 0, 0)
+        # Nothing is fetched, and nothing is left in the user's own cache.
+        offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(output.parent / "cache")}
+        tools.run(command, log=self.name, directory=output.parent, environment=offline)
+
+    def _run_modelopt(self, output: Path, tools: Tools) -> None:
+        from nemotron_build.convert.modelopt import convert
+
+        # It is made beside its log, which outlives a failure.
+        tools.logs.mkdir(parents=True, exist_ok=True)
+        made = tools.logs / self.name
+        for left_over in (made, *tools.logs.glob(f".{self.name}-*")):
+            shutil.rmtree(left_over, ignore_errors=True)
+        texts = self._texts() if self.name == "quantize" else []
+        convert(self.request.checkpoint, self.request.profile, made, calibration=texts, report=tools.report)
+        os.rename(made, output)
+
+    def _texts(self) -> list[str]:
+        from nemotron_build.convert.calibration import calibration_texts
+
+        samples = self.request.profile.calibration.samples
+        return calibration_texts(self.request.checkpoint, self.request.calibration, samples)
+
+
+def convert_name(profile: Profile) -> str:
+    """Which of the two commands converts for this profile."""
+    return "quantize" if "fp8" in (profile.precision, profile.kv_cache) else "convert"

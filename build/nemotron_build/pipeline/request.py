@@ -1,0 +1,121 @@
+"""What a build is asked for, and whether it is possible at all: refused before anything is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nemotron_build.errors import UnsupportedError
+from nemotron_build.pipeline.machine import IMAGE, TENSORRT_LLM, Gpu, Machine
+from nemotron_build.pipeline.source import Source
+from nemotron_build.profiles import Profile
+
+if TYPE_CHECKING:
+    from nemotron_build.checkpoint.check import Checkpoint
+
+# What NVML reports differs by a little between the variants of a card.
+_MEMORY_TOLERANCE = 0.03
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to build.
+
+    Attributes:
+        source: The model.
+        profile: What to make of it.
+        profile_argument: How the profile was named: its name, or the absolute path of its file.
+        name: Of the model, for people and clients.
+        chat_format: None for the one that fits the tokenizer.
+        calibration: File of texts for FP8's scales; None for the texts that ship.
+        held_out: File of texts that accuracy is measured with; None for the texts that ship.
+        scan_values: Whether every value of the source is looked at.
+    """
+
+    source: Source
+    profile: Profile
+    profile_argument: str
+    name: str
+    chat_format: str | None = None
+    calibration: Path | None = None
+    held_out: Path | None = None
+    scan_values: bool = False
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The source as a checkpoint, which it is for every GPU profile."""
+        assert self.source.checkpoint is not None, "open_source refuses a GGUF file for a GPU"  # noqa: S101
+        return self.source.checkpoint
+
+    @property
+    def compiles(self) -> bool:
+        """Whether an engine is compiled, which needs the GPU."""
+        return self.profile.target == "tensorrt_llm" and self.profile.flow == "engine"
+
+
+def check_possible(request: Request) -> None:
+    """Refuse what no GPU, or not the profile's, can do with this model.
+
+    Raises:
+        UnsupportedError: saying what would be possible.
+    """
+    from nemotron_build.pipeline.trtllm_build import engine_options
+    from nemotron_build.plan.gpus import find_gpu
+    from nemotron_build.plan.plan import make_plan
+    from nemotron_build.plan.roofline import Workload
+
+    profile, shape = request.profile, request.source.shape
+    if profile.target == "openvino":
+        if profile.limits.max_seq_len > shape.max_position_embeddings:
+            raise UnsupportedError(
+                f"Profile {profile.name}: max_seq_len is {profile.limits.max_seq_len}, the model knows "
+                f"{shape.max_position_embeddings} positions. Use at most that."
+            )
+        return
+    half = profile.limits.max_seq_len // 2
+    make_plan(shape, find_gpu(profile.gpu or ""), profile, Workload(half, half))
+    if profile.flow == "engine":
+        engine_options(profile)
+
+
+def require_compiler(profile: Profile, machine: Machine) -> Gpu:
+    """The GPU that an engine of this profile is compiled on.
+
+    Raises:
+        UnsupportedError: no GPU, another one, too few, or not the release of TensorRT-LLM that has engines.
+    """
+    from nemotron_build.plan.gpus import find_gpu
+
+    wanted = find_gpu(profile.gpu or "")
+    advice = (
+        f"'nemotron-build container build …' with the same arguments prints the command for {IMAGE}, "
+        f"to be run on a machine with {wanted.title}."
+    )
+    if not machine.gpus:
+        raise UnsupportedError(
+            f"Profile {profile.name} compiles an engine for {wanted.title}; no GPU was found here. {advice}"
+        )
+    gpu = machine.gpus[0]
+    if not _same_kind(gpu, wanted.title, wanted.compute_capability, wanted.memory_bytes):
+        raise UnsupportedError(
+            f"Profile {profile.name} is for {wanted.title}, found was {gpu.name}: an engine runs only on the kind of "
+            "GPU that compiled it. Name the profile of this GPU, or use a machine with that one."
+        )
+    if len(machine.gpus) < profile.tp_size:
+        raise UnsupportedError(
+            f"Profile {profile.name} has tp_size {profile.tp_size}, found were {len(machine.gpus)} GPUs. "
+            "Look at CUDA_VISIBLE_DEVICES and docker's --gpus."
+        )
+    found = machine.versions.get("tensorrt_llm")
+    if found != TENSORRT_LLM:
+        here = f"version {found} was found" if found else "it was not found here"
+        raise UnsupportedError(f"Engines are compiled by trtllm-build of TensorRT-LLM {TENSORRT_LLM}; {here}. {advice}")
+    return gpu
+
+
+def _same_kind(gpu: Gpu, title: str, capability: tuple[int, int], memory_bytes: int) -> bool:
+    if gpu.name == title:
+        return True
+    near = abs(gpu.memory_bytes / memory_bytes - 1) <= _MEMORY_TOLERANCE
+    return near and gpu.compute_capability == ".".join(map(str, capability))

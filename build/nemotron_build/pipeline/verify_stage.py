@@ -1,0 +1,61 @@
+"""The stage `verify`: what was converted is the source, and FP8 is accurate enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+import nemotron_serving
+from nemotron_build.pipeline.convert_stage import convert_name
+from nemotron_build.pipeline.request import Request
+from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost, texts_hash, write_json
+from nemotron_build.pipeline.tools import Tools
+
+ACCURACY = "accuracy.json"
+
+# Both models reading the held-out texts, on a GPU.
+_MEASURING_S = 60
+
+
+@dataclass(frozen=True)
+class VerifyStage:
+    """Holds what was converted against its source, and measures how accurate FP8 is."""
+
+    request: Request
+    converted: Path
+    name = "verify"
+    title = "Verifying the converted checkpoint"
+
+    def inputs(self) -> Mapping[str, str]:
+        """Thresholds and texts."""
+        return {
+            "accuracy": msgspec.json.encode(self.request.profile.accuracy).decode(),
+            "texts": texts_hash(self.request.held_out),
+            "version": nemotron_serving.__version__,
+        }
+
+    def cost(self) -> Cost:
+        """It reads both checkpoints; for FP8 both models read the texts."""
+        reads = 2 * self.request.source.bytes / READ_BYTES_PER_S
+        return Cost(SMALL_BYTES, reads + (_MEASURING_S if convert_name(self.request.profile) == "quantize" else 0))
+
+    def commands(self, output: Path) -> list[list[str]]:
+        """`nemotron-build verify` with the source beside it."""
+        request = self.request
+        command = ["nemotron-build", "verify", str(self.converted), "--source", str(request.source.path)]
+        texts = ["--held-out", str(request.held_out)] if request.held_out else []
+        figures = ["--accuracy", str(output / ACCURACY)]
+        return [[*command, "--profile", request.profile_argument, *texts, *figures]]
+
+    def run(self, output: Path, tools: Tools) -> None:
+        """Verify, and write the figures."""
+        from nemotron_build.convert.calibration import held_out_texts
+        from nemotron_build.converted.verify import verify_converted
+
+        checkpoint, profile = self.request.checkpoint, self.request.profile
+        texts = held_out_texts(checkpoint, self.request.held_out)
+        figures = verify_converted(self.converted, checkpoint, profile, held_out=texts, report=tools.report)
+        write_json(output / ACCURACY, figures.as_dict() if figures else {})

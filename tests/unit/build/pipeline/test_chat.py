@@ -1,0 +1,82 @@
+"""The chat format fits the tokenizer, or the build says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tokenizers import AddedToken, Tokenizer
+
+from nemotron_build.errors import CheckpointError, VerificationError
+from nemotron_build.pipeline.chat import check_tokenizer, choose_format, order_stop_tokens
+from nemotron_serving.package import ServingConfig
+from tests.llama3 import llama3_tokenizer
+from tests.unit.build.tiny import tiny_tokenizer
+from tests.unit.serving.support import serving_config
+
+
+def serving(chat_format: str, *stops: int) -> ServingConfig:
+    return serving_config(chat_format=chat_format, stop_token_ids=stops)
+
+
+def chatml() -> Tokenizer:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in ("<|im_start|>", "<|im_end|>")])
+    return tokenizer
+
+
+def test_llama3s_tokenizer_gives_the_reference_ids() -> None:
+    tokenizer = llama3_tokenizer()
+    assert choose_format(tokenizer, None, has_template=False) == "nemotron"
+    found = check_tokenizer(tokenizer, serving("nemotron", 128009, 128008, 128001))
+    assert "20 ids that Llama 3's tokenizer gives" in found
+
+
+def test_another_word_pattern_is_noticed(tmp_path: Path) -> None:
+    content = json.loads(llama3_tokenizer().to_str())
+    content["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"[^\n]+|\n"
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    with pytest.raises(VerificationError, match="Llama 3's tokenizer as"):
+        check_tokenizer(Tokenizer.from_file(str(tmp_path / "t.json")), serving("nemotron", 128009))
+
+
+def test_control_tokens_have_to_be_one_id() -> None:
+    content = json.loads(tiny_tokenizer().to_str())
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] != "<|eot_id|>"]
+    lacking = Tokenizer.from_str(json.dumps(content))
+    with pytest.raises(VerificationError, match=r"<\|eot_id\|> as one id"):
+        check_tokenizer(lacking, serving("nemotron", 1))
+
+
+def test_stop_ids_have_to_be_known() -> None:
+    with pytest.raises(VerificationError, match="stop_token_ids has 99999"):
+        check_tokenizer(tiny_tokenizer(), serving("nemotron", 99999))
+
+
+def test_the_format_is_the_one_that_the_tokenizer_has() -> None:
+    assert choose_format(tiny_tokenizer(), None, has_template=True) == "nemotron"
+    only_chatml = Tokenizer.from_str(chatml().to_str().replace("<|start_header_id|>", "<|other|>"))
+    assert choose_format(only_chatml, None, has_template=True) == "chatml"
+    assert "there and back" in check_tokenizer(only_chatml, serving("chatml", only_chatml.token_to_id("<|im_end|>")))
+
+
+def test_a_template_is_used_on_demand_and_has_to_be_there() -> None:
+    assert choose_format(tiny_tokenizer(), "template", has_template=True) == "template"
+    assert "prompts are written by" in check_tokenizer(tiny_tokenizer(), serving("template", 1))
+    with pytest.raises(CheckpointError, match="has no chat template"):
+        choose_format(tiny_tokenizer(), "template", has_template=False)
+
+
+def test_a_format_without_its_tokens_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"--chat-format chatml needs the token <\|im_start\|>"):
+        choose_format(tiny_tokenizer(), "chatml", has_template=False)
+    plain = Tokenizer.from_str(tiny_tokenizer().to_str().replace("<|start_header_id|>", "<|other|>"))
+    with pytest.raises(CheckpointError, match="--chat-format template"):
+        choose_format(plain, None, has_template=False)
+
+
+def test_the_end_of_a_turn_comes_first() -> None:
+    tokenizer = llama3_tokenizer()
+    assert order_stop_tokens(tokenizer, (128001, 128008, 128009, 128001)) == (128009, 128001, 128008)
+    assert order_stop_tokens(tokenizer, (7, 5)) == (7, 5)

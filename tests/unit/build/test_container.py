@@ -1,0 +1,151 @@
+"""The docker command: what it mounts, what it runs, and that a shell reads it as it was meant."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from nemotron_build.cli import main
+from nemotron_build.pipeline.machine import IMAGE
+from tests.unit.build.pipeline.pretend import write_profile
+
+Run = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my, own model").mkdir()
+    return tmp_path
+
+
+def container(*more: str, profile: str = "h100-fp8") -> int:
+    return main(["container", "build", "my, own model", "--profile", profile, "-o", "out/my package", *more])
+
+
+def printed(capsys: Run) -> list[str]:
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.count("\n") == 1
+    return shlex.split(captured.out)
+
+
+def mounts(command: list[str]) -> dict[str, tuple[str, bool]]:
+    lines = [value for flag, value in zip(command, command[1:], strict=False) if flag == "--mount"]
+    found = {}
+    for kind, source, target, *rest in csv.reader(lines):
+        assert kind == "type=bind"
+        found[target.removeprefix("target=")] = (source.removeprefix("source="), rest == ["readonly"])
+    return found
+
+
+def inside(command: list[str]) -> list[list[str]]:
+    assert command[-3:-1] == ["sh", "-c"]
+    install, build = command[-1].split(" && exec ")
+    return [shlex.split(install), shlex.split(build)]
+
+
+def test_source_is_read_only_and_paths_are_the_same_inside(here: Path, capsys: Run) -> None:
+    assert container() == 0
+    command = printed(capsys)
+    assert command[:3] == ["docker", "run", "--rm"]
+    assert command[-4] == IMAGE
+    there = mounts(command)
+    assert there[str(here / "my, own model")] == (str(here / "my, own model"), True)
+    assert there[str(here / "out")] == (str(here / "out"), False)
+    assert [writable for writable, (_, read_only) in there.items() if not read_only] == [str(here / "out")]
+    assert f"{os.getuid()}:{os.getgid()}" in command
+    assert command[command.index("--gpus") + 1] == "all"
+    assert "--shm-size=8g" in command
+    assert inside(command)[1] == [
+        "python3", "-m", "nemotron_build", "build", str(here / "my, own model"), "--profile", "h100-fp8",
+        "--output", str(here / "out" / "my package"),
+    ]  # fmt: skip
+
+
+def test_our_own_code_is_mounted_as_it_is(capsys: Run, here: Path) -> None:  # noqa: ARG001
+    container()
+    there = mounts(printed(capsys))
+    for package in ("nemotron_build", "nemotron_serving"):
+        source, read_only = there[f"/opt/nemotron/{package}"]
+        assert read_only
+        assert (Path(source) / "__init__.py").is_file()
+
+
+def test_all_that_the_build_reads_and_writes_is_there(here: Path, capsys: Run) -> None:
+    profile = write_profile(here)
+    more = ["--calibration", "texts.jsonl", "--held-out", "others.txt", "--work", "w", "--force", "--keep-work"]
+    more += ["--chat-format", "template", "--name", "a name", "--scan-values", "--dry-run"]
+    container(*more, "--gpus", "device=1", "--image", "other:1", profile=profile.name)
+    command = printed(capsys)
+    there = mounts(command)
+    assert there[str(profile)][1] and there[str(here / "texts.jsonl")][1] and there[str(here / "others.txt")][1]
+    assert not there[str(here / "w")][1]
+    assert command[-4] == "other:1"
+    assert command[command.index("--gpus") + 1] == "device=1"
+    arguments = inside(command)[1]
+    assert arguments[arguments.index("--profile") + 1] == str(profile)
+    assert arguments[arguments.index("--calibration") + 1] == str(here / "texts.jsonl")
+    assert arguments[arguments.index("--name") + 1] == "a name"
+    assert {"--force", "--keep-work", "--scan-values", "--dry-run"} <= set(arguments)
+
+
+def test_links_into_a_download_cache_are_followed(here: Path, capsys: Run) -> None:
+    (here / "blobs").mkdir()
+    (here / "blobs" / "1234").touch()
+    (here / "my, own model" / "model.safetensors").symlink_to("../blobs/1234")
+    container()
+    assert mounts(printed(capsys))[str(here / "blobs")][1]
+
+
+def test_with_wheels_the_container_has_no_network(here: Path, capsys: Run) -> None:
+    container()
+    assert "--network" not in printed(capsys)
+    container("--wheels", "wheels")
+    command = printed(capsys)
+    assert command[command.index("--network") + 1] == "none"
+    assert mounts(command)["/opt/nemotron-wheels"] == (str(here / "wheels"), True)
+    install = inside(command)[0]
+    assert install[install.index("--find-links") + 1] == "/opt/nemotron-wheels"
+    assert "--no-index" in install
+    main(["container", "wheels", "wheels"])
+    download = printed(capsys)
+    assert download[:2] == ["pip", "download"]
+    assert download[-7:] == install[-7:]
+
+
+def test_run_needs_docker(here: Path, capsys: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(here))
+    assert container("--run") == 4
+    assert "docker was not found" in capsys.readouterr().err
+    (here / "my, own model").rmdir()
+    assert container("--run") == 3
+    assert "is not there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", [0, 5])
+def test_run_hands_on_dockers_status(here: Path, capfd: Run, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    docker = here / "docker"
+    docker.write_text(f"#!{sys.executable}\nimport sys\nprint(len(sys.argv), 'arguments')\nsys.exit({status})\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{here}{os.pathsep}{os.environ['PATH']}")
+    assert container("--run") == status
+    captured = capfd.readouterr()
+    assert captured.out.count("\n") == 1
+    assert captured.out.endswith("arguments\n")
+    assert (here / "out").is_dir()
+    assert ("docker ended with status 5" in captured.err) == (status == 5)
+
+
+def test_bad_requests_are_refused_outside(here: Path, capsys: Run) -> None:
+    assert container(profile="h1000") == 1
+    assert "There is no profile 'h1000'" in capsys.readouterr().err
+    (here / "out/my package").mkdir(parents=True)
+    (here / "out/my package/thesis.tex").touch()
+    assert container() == 1
+    assert "is not a package" in capsys.readouterr().err
