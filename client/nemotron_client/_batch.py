@@ -1,0 +1,267 @@
+"""Answers many conversations, several at a time, each failure by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nemotron_client._messages import Message
+from nemotron_client._request import Options, chat_call
+from nemotron_client._types import Reply
+
+if TYPE_CHECKING:
+    from nemotron_client._async_client import AsyncClient
+    from nemotron_client._client import Client
+    from nemotron_client._streams import ChatStream
+
+_AHEAD = 4  # conversations taken and not yet handed back, as a multiple of those that run
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """A conversation of a batch with options of its own, which go before those of the whole batch."""
+
+    messages: Iterable[Message]
+    options: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What came of one conversation.
+
+    Attributes:
+        index: Its place among the conversations, from 0.
+        reply: The answer, or None.
+        error: Why there is none: a NemotronError, or TypeError or ValueError for a conversation or option that
+            cannot be sent.
+    """
+
+    index: int
+    reply: Reply | None = None
+    error: Exception | None = None
+
+
+Conversation = Iterable[Message] | BatchItem
+_Job = tuple[contextvars.Context, int, Conversation]
+
+
+def batch(
+    client: Client, conversations: Iterable[Conversation], concurrency: int, in_order: bool, options: Options
+) -> Generator[BatchResult, None, None]:
+    """See `Client.batch`."""
+    _check(concurrency, options)
+    return _run(_Workers(client, concurrency, options), enumerate(conversations), in_order)
+
+
+def batch_async(
+    client: AsyncClient,
+    conversations: Iterable[Conversation] | AsyncIterable[Conversation],
+    concurrency: int,
+    in_order: bool,
+    options: Options,
+) -> AsyncGenerator[BatchResult, None]:
+    """See `AsyncClient.batch`."""
+    _check(concurrency, options)
+    return _run_async(_Tasks(client, concurrency, options), conversations, in_order)
+
+
+def _check(concurrency: int, options: Options) -> None:
+    """Raise at once what would fail for each conversation."""
+    if concurrency < 1:
+        raise ValueError(f"concurrency: {concurrency} was given, expected at least 1")
+    if options.get("request_id") is not None:
+        raise ValueError("request_id: given for a whole batch, expected one for each BatchItem")
+    chat_call([], options)
+
+
+class _Order:
+    """Hands results on, in order or as they come."""
+
+    def __init__(self, in_order: bool) -> None:
+        self.taken = 0
+        self.handed_on = 0
+        self._in_order = in_order
+        self._early: dict[int, BatchResult] = {}
+
+    def ready(self, result: BatchResult) -> Iterator[BatchResult]:
+        """The results whose turn it is now that this one has come."""
+        if not self._in_order:
+            self.handed_on += 1
+            yield result
+            return
+        self._early[result.index] = result
+        while (following := self._early.pop(self.handed_on, None)) is not None:
+            self.handed_on += 1
+            yield following
+
+
+def _run(
+    workers: _Workers, items: Iterator[tuple[int, Conversation]], in_order: bool
+) -> Generator[BatchResult, None, None]:
+    order = _Order(in_order)
+    more = True
+    try:
+        while True:
+            # A result that is there goes before taking more, which may take its time.
+            while more and order.taken - order.handed_on < workers.window and workers.results.empty():
+                if item := next(items, None):
+                    workers.start(*item)
+                    order.taken += 1
+                more = item is not None
+            if order.taken == order.handed_on:
+                return
+            yield from order.ready(workers.results.get())
+    finally:
+        workers.stop()
+
+
+class _Workers:
+    """Threads that answer conversations."""
+
+    def __init__(self, client: Client, concurrency: int, options: Options) -> None:
+        self.window = _AHEAD * concurrency
+        self.results: queue.SimpleQueue[BatchResult] = queue.SimpleQueue()
+        self._client = client
+        self._concurrency = concurrency
+        self._options = options
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()  # guards what follows
+        self._running: set[ChatStream] = set()
+        self._stopped = False
+
+    def start(self, index: int, conversation: Conversation) -> None:
+        """Have a conversation answered."""
+        self._jobs.put((contextvars.copy_context(), index, conversation))
+        if len(self._threads) < self._concurrency:
+            thread = threading.Thread(target=self._work, name="nemotron-client-batch", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """Cancel what runs, and wait for the threads."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        for stream in running:
+            stream.close()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while job := self._jobs.get():
+            context, index, conversation = job
+            if not self._stopped:
+                self.results.put(context.run(self._result, index, conversation))
+
+    def _result(self, index: int, conversation: Conversation) -> BatchResult:
+        try:
+            messages, options = _parts(conversation, self._options)
+            with self._client.stream_chat(messages, **options) as stream:
+                with self._lock:
+                    self._running.add(stream)
+                    stopped = self._stopped
+                if stopped:
+                    stream.close()
+                try:
+                    return BatchResult(index, stream.get_final())
+                finally:
+                    with self._lock:
+                        self._running.discard(stream)
+        except Exception as error:
+            return BatchResult(index, error=error)
+
+
+async def _run_async(
+    tasks: _Tasks, conversations: Iterable[Conversation] | AsyncIterable[Conversation], in_order: bool
+) -> AsyncGenerator[BatchResult, None]:
+    order = _Order(in_order)
+    more = True
+    taking = asyncio.create_task(tasks.take(conversations))
+    try:
+        while more or tasks.taken > order.handed_on:
+            result = await tasks.results.get()
+            if result is None:
+                more = False
+                await taking  # raises what the conversations have raised
+                continue
+            for one in order.ready(result):
+                tasks.room.release()
+                yield one
+    finally:
+        taking.cancel()
+        await tasks.stop()
+
+
+class _Tasks:
+    """Tasks that answer conversations.
+
+    Attributes:
+        results: As they come, and None once there are no further conversations.
+        room: For conversations that are not handed back yet.
+        taken: How many conversations there were so far.
+    """
+
+    def __init__(self, client: AsyncClient, concurrency: int, options: Options) -> None:
+        self.results: asyncio.Queue[BatchResult | None] = asyncio.Queue()
+        self.room = asyncio.Semaphore(_AHEAD * concurrency)
+        self.taken = 0
+        self._client = client
+        self._options = options
+        self._free = asyncio.Semaphore(concurrency)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def take(self, conversations: Iterable[Conversation] | AsyncIterable[Conversation]) -> None:
+        """Have conversations answered, while there is room."""
+        try:
+            items = _async_iterator(conversations)
+            await self.room.acquire()
+            async for conversation in items:
+                task = asyncio.create_task(self._work(self.taken, conversation))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                self.taken += 1
+                await self.room.acquire()
+        finally:
+            self.results.put_nowait(None)
+
+    async def stop(self) -> None:
+        """Cancel what runs, and wait for it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _work(self, index: int, conversation: Conversation) -> None:
+        async with self._free:
+            self.results.put_nowait(await self._result(index, conversation))
+
+    async def _result(self, index: int, conversation: Conversation) -> BatchResult:
+        try:
+            messages, options = _parts(conversation, self._options)
+            return BatchResult(index, await self._client.chat(messages, **options))
+        except Exception as error:
+            return BatchResult(index, error=error)
+
+
+def _parts(conversation: Conversation, options: Options) -> tuple[Iterable[Message], Options]:
+    if isinstance(conversation, BatchItem):
+        return conversation.messages, {**options, **conversation.options}
+    return conversation, options
+
+
+async def _async_iterator(
+    conversations: Iterable[Conversation] | AsyncIterable[Conversation],
+) -> AsyncGenerator[Conversation, None]:
+    if isinstance(conversations, AsyncIterable):
+        async for conversation in conversations:
+            yield conversation
+    else:
+        for conversation in conversations:
+            yield conversation
