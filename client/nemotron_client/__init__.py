@@ -9,6 +9,7 @@ with Client("grpc://127.0.0.1:8001") as client:
 
 from nemotron_client._async_client import AsyncClient
 from nemotron_client._async_streams import AsyncChatStream
+from nemotron_client._batch import BatchItem, BatchResult
 from nemotron_client._client import Client
 from nemotron_client._errors import (
     AuthenticationError,
@@ -24,9 +25,12 @@ from nemotron_client._errors import (
     TlsError,
     TransportError,
 )
+from nemotron_client._messages import AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
 from nemotron_client._request import Options
 from nemotron_client._streams import ChatStream
 from nemotron_client._timeouts import Timeouts
+from nemotron_client._tool_runs import ToolRun, run_tools, run_tools_async
+from nemotron_client._tools import tool_from_function
 from nemotron_client._transports.base import Tls
 from nemotron_client._types import (
     ContentDelta,
@@ -41,14 +45,18 @@ from nemotron_client._types import (
 )
 
 __all__ = [
+    "AssistantMessage",
     "AsyncChatStream",
     "AsyncClient",
     "AuthenticationError",
+    "BatchItem",
+    "BatchResult",
     "ChatStream",
     "Client",
     "ContentDelta",
     "Event",
     "InvalidRequestError",
+    "Message",
     "ModelNotReadyError",
     "NemotronError",
     "Options",
@@ -61,12 +69,19 @@ __all__ = [
     "ServerInfo",
     "ServerUnavailableError",
     "StreamClosedError",
+    "SystemMessage",
     "Timeouts",
     "Timings",
     "Tls",
     "TlsError",
     "ToolCall",
     "ToolCallDelta",
+    "ToolMessage",
+    "ToolRun",
     "TransportError",
     "Usage",
+    "UserMessage",
+    "run_tools",
+    "run_tools_async",
+    "tool_from_function",
 ]

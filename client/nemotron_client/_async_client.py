@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nemotron_client import _defaults, _metrics
 from nemotron_client._async_streams import AsyncChatStream, AsyncExchange, AsyncShared
+from nemotron_client._batch import BatchResult, Conversation, batch_async
 from nemotron_client._errors import NemotronError, not_ready_in_time
+from nemotron_client._messages import Message
 from nemotron_client._replicas import Replicas
 from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call
 from nemotron_client._settings import NOT_GIVEN, AsyncHeaders, NotGiven, Settings
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports import async_transport_for
-from nemotron_client._transports.base import AsyncTransport, Connection, Tls
+from nemotron_client._transports.base import AsyncTransport, Call, Connection, Tls
 from nemotron_client._types import Reply, ServerInfo
 
 if TYPE_CHECKING:
@@ -56,17 +58,17 @@ class AsyncClient:
         """The servers."""
         return self._shared.replicas.urls
 
-    async def chat(self, messages: Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> Reply:
+    async def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> Reply:
         """Send a conversation and wait for the whole answer. See `Client.chat`."""
         async with self.stream_chat(messages, **options) as stream:
             return await stream.get_final()
 
-    def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> AsyncChatStream:
+    def stream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncChatStream:
         """Send a conversation and read the answer while it is written: `async with client.stream_chat(…) as stream`.
 
         Takes what `chat` takes. Leaving the block early cancels the answer on the server.
         """
-        return AsyncChatStream(AsyncExchange(self._shared, self._settings, chat_call(messages, options)))
+        return self._stream(chat_call(messages, options), options)
 
     async def generate(self, prompt: str, **options: Unpack[Options]) -> Reply:
         """Continue a complete prompt and wait for all of it. See `Client.generate`."""
@@ -75,7 +77,21 @@ class AsyncClient:
 
     def stream_generate(self, prompt: str, **options: Unpack[Options]) -> AsyncChatStream:
         """Continue a complete prompt and read the text while it is written. See `generate` and `stream_chat`."""
-        return AsyncChatStream(AsyncExchange(self._shared, self._settings, generate_call(prompt, options)))
+        return self._stream(generate_call(prompt, options), options)
+
+    def batch(
+        self,
+        conversations: Iterable[Conversation] | AsyncIterable[Conversation],
+        *,
+        concurrency: int = _defaults.BATCH_CONCURRENCY,
+        in_order: bool = True,
+        **options: Unpack[Options],
+    ) -> AsyncGenerator[BatchResult, None]:
+        """Answer many conversations: `async for result in client.batch(…)`. See `Client.batch`.
+
+        To stop early, `await results.aclose()`, or use `contextlib.aclosing`: it cancels what runs.
+        """
+        return batch_async(self, conversations, concurrency, in_order, options)
 
     async def cancel(self, request_id: str) -> None:
         """Stop a request on the server that has it, and wait until it has heard. See `Client.cancel`."""
@@ -149,6 +165,9 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _stream(self, call: Call, options: Options) -> AsyncChatStream:
+        return AsyncChatStream(AsyncExchange(self._shared, self._settings, call, options.get("response_format")))
 
 
 async def _answer(question: Awaitable[bool]) -> bool:

@@ -112,9 +112,9 @@ class AsyncChatStream:
 class AsyncExchange:
     """Sends a request and reads its responses. Knows nothing of its stream, whose end therefore is noticed."""
 
-    def __init__(self, shared: AsyncShared, settings: Settings, call: Call) -> None:
+    def __init__(self, shared: AsyncShared, settings: Settings, call: Call, response_format: Any) -> None:
         self.request_id = call.request_id
-        self.state = ExchangeState(shared.replicas, settings, call)
+        self.state = ExchangeState(shared.replicas, settings, call, response_format)
         self._shared = shared
         self._settings = settings
         self._responses: AsyncResponseStream | None = None

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nemotron_client import _defaults, _metrics
+from nemotron_client._batch import BatchResult, Conversation, batch
 from nemotron_client._errors import NemotronError, not_ready_in_time
+from nemotron_client._messages import Message
 from nemotron_client._replicas import Replicas
 from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call
 from nemotron_client._settings import NOT_GIVEN, Headers, NotGiven, Settings
 from nemotron_client._streams import ChatStream, Exchange, Shared
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports import transport_for
-from nemotron_client._transports.base import Connection, Tls, Transport
+from nemotron_client._transports.base import Call, Connection, Tls, Transport
 from nemotron_client._types import Reply, ServerInfo
 
 if TYPE_CHECKING:
@@ -72,11 +74,11 @@ class Client:
         """The servers."""
         return self._shared.replicas.urls
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> Reply:
+    def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> Reply:
         """Send a conversation and wait for the whole answer.
 
         Args:
-            messages: OpenAI's shape: `{"role": "user", "content": "…"}`.
+            messages: OpenAI's shape, `{"role": "user", "content": "…"}`, or `UserMessage("…")` and its siblings.
             options: See `Options`.
 
         Raises:
@@ -87,12 +89,12 @@ class Client:
         with self.stream_chat(messages, **options) as stream:
             return stream.get_final()
 
-    def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> ChatStream:
+    def stream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> ChatStream:
         """Send a conversation and read the answer while it is written.
 
         Takes what `chat` takes. Use the stream in a `with` block: leaving it early cancels the answer on the server.
         """
-        return ChatStream(Exchange(self._shared, self._settings, chat_call(messages, options)))
+        return self._stream(chat_call(messages, options), options)
 
     def generate(self, prompt: str, **options: Unpack[Options]) -> Reply:
         """Continue a complete prompt, control tokens included, and wait for all of it.
@@ -104,7 +106,32 @@ class Client:
 
     def stream_generate(self, prompt: str, **options: Unpack[Options]) -> ChatStream:
         """Continue a complete prompt and read the text while it is written. See `generate` and `stream_chat`."""
-        return ChatStream(Exchange(self._shared, self._settings, generate_call(prompt, options)))
+        return self._stream(generate_call(prompt, options), options)
+
+    def batch(
+        self,
+        conversations: Iterable[Conversation],
+        *,
+        concurrency: int = _defaults.BATCH_CONCURRENCY,
+        in_order: bool = True,
+        **options: Unpack[Options],
+    ) -> Generator[BatchResult, None, None]:
+        """Answer many conversations, several at a time; one that fails fails alone.
+
+        Conversations are taken as they are needed, in the thread that reads the results: an iterator of a million is
+        fine. Leaving the loop over the results and forgetting them, or their `close()`, cancels what runs.
+
+        Args:
+            conversations: Lists of messages, or BatchItem for one with options of its own.
+            concurrency: How many are answered at the same time.
+            in_order: Results in the order of the conversations; else each as soon as it is there.
+            options: For all. See `Options`.
+
+        Raises:
+            TypeError: an option that does not exist, or of another type.
+            ValueError: a number out of its range.
+        """
+        return batch(self, conversations, concurrency, in_order, options)
 
     def cancel(self, request_id: str) -> None:
         """Stop a request on the server that has it, and wait until it has heard; an unknown one is ignored.
@@ -193,6 +220,9 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _stream(self, call: Call, options: Options) -> ChatStream:
+        return ChatStream(Exchange(self._shared, self._settings, call, options.get("response_format")))
 
     def _has_model(self, transport: Transport) -> bool:
         return transport.is_ready(ENSEMBLE, self._settings.made_headers(), _defaults.PROBE_TIMEOUT_S)

@@ -37,6 +37,9 @@ CLOSE_TIMEOUT_S = 1.0  # what leaving a client waits at most for its cancels to 
 
 METRICS_PORT = 8002
 
+BATCH_CONCURRENCY = 16
+MAX_TOOL_ROUNDS = 8
+
 
 def urls(given: str | Sequence[str] | None) -> list[str]:
     """The servers to talk to: those given, else what the environment names, else the one default.

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from nemotron_client import _telemetry
 from nemotron_client._answer import AnswerReader
 from nemotron_client._errors import NemotronError, ServerUnavailableError, StreamClosedError, TransportError
+from nemotron_client._formats import format_of
 from nemotron_client._replicas import Attempts, Replicas
 from nemotron_client._request import cancel_call
 from nemotron_client._settings import Settings
@@ -30,10 +32,12 @@ class ExchangeState:
         error: What the caller got to see.
     """
 
-    def __init__(self, replicas: Replicas, settings: Settings, call: Call) -> None:
+    def __init__(self, replicas: Replicas, settings: Settings, call: Call, response_format: Any) -> None:
         self.call = replace(call, compression=settings.compression)
         self.closed = False
         self.error: NemotronError | None = None
+        self._response_format = response_format
+        self._span = _telemetry.Span()
         self._timeouts = settings.timeouts
         self._replicas = replicas
         self._attempts = Attempts(replicas, settings.max_retries, request_id=call.request_id)
@@ -68,7 +72,7 @@ class ExchangeState:
 
     def prepare(self, headers: Mapping[str, str]) -> Call:
         """The call to send now, with headers made for it."""
-        self.call = replace(self.call, headers=headers)
+        self.call = replace(self.call, headers=self._span.headers(self.call, headers))
         return self.call
 
     def cancel_call(self) -> Call:
@@ -113,13 +117,20 @@ class ExchangeState:
         return ServerUnavailableError(message, request_id=self.call.request_id, url=self._url)
 
     def final(self) -> Reply:
-        """The reply, once all events were read; else why there is none."""
+        """The reply, once all events were read; else why there is none.
+
+        Raises:
+            ParseError: the reply is not the object that was asked for.
+        """
         if self._reader.reply is None:
             raise self.error or self.reason()
-        return self._reader.reply
+        if self._response_format is None:
+            return self._reader.reply
+        return format_of(self._response_format).parsed(self._reader.reply, self._url)
 
     def log_end(self) -> None:
         """Ids, counts and timings; never text."""
+        self._span.end(self._url, self._reader.reply, self.error)
         if reply := self._reader.reply:
             usage, seconds = reply.usage, reply.timings.total_s
             counts = (usage.prompt_tokens, usage.output_tokens, seconds)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from nemotron_client import _defaults
 from nemotron_client._errors import NemotronError, StreamClosedError
@@ -102,9 +103,9 @@ class ChatStream:
 class Exchange:
     """Sends a request and reads its responses. Knows nothing of its ChatStream, whose end therefore is noticed."""
 
-    def __init__(self, shared: Shared, settings: Settings, call: Call) -> None:
+    def __init__(self, shared: Shared, settings: Settings, call: Call, response_format: Any) -> None:
         self.request_id = call.request_id
-        self.state = ExchangeState(shared.replicas, settings, call)
+        self.state = ExchangeState(shared.replicas, settings, call, response_format)
         self._shared = shared
         self._settings = settings
         self._guarded = Guarded(self.state.deadline, self._give_up)

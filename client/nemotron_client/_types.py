@@ -97,7 +97,8 @@ class Reply:
         timings: What the client measured.
         request_id: The request, as the server's log knows it.
         logprobs: With `return_log_probs`, an entry for each output token in OpenAI's shape; else empty.
-        parsed: The content as the object that `response_format` describes, if it describes one.
+        parsed: The content as the object that `response_format` describes: of the type that was given, else what JSON
+            is to Python; None where it describes no JSON, or was given as a dict and the answer was cut off.
     """
 
     content: str
@@ -110,6 +111,13 @@ class Reply:
     request_id: str
     logprobs: tuple[Mapping[str, Any], ...] = ()
     parsed: Any = None
+
+    def as_message(self) -> dict[str, Any]:
+        """The answer as a message in OpenAI's shape, for the conversation to go on. The thinking is left out."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.content}
+        if self.tool_calls:
+            message["tool_calls"] = [call.as_message_part() for call in self.tool_calls]
+        return message
 
 
 @dataclass(frozen=True)
