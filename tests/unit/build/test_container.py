@@ -6,6 +6,7 @@ import csv
 import os
 import shlex
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def printed(capsys: Run) -> list[str]:
 
 
 def mounts(command: list[str]) -> dict[str, tuple[str, bool]]:
-    lines = [value for flag, value in zip(command, command[1:], strict=False) if flag == "--mount"]
+    lines = [value for flag, value in pairwise(command) if flag == "--mount"]
     found = {}
     for kind, source, target, *rest in csv.reader(lines):
         assert kind == "type=bind"

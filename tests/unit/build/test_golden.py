@@ -89,7 +89,7 @@ def test_the_servers_status_decides(
     program = tmp_path / "nemotron-serve"
     program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nexit {status}\n')
     program.chmod(0o755)
-    monkeypatch.setattr(golden.sys, "executable", str(tmp_path / "python"))  # type: ignore[attr-defined]
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     if error:
         with pytest.raises(error, match="packages/nano"):
             golden.run_golden(Path("packages/nano"))

@@ -16,6 +16,12 @@ from nemotron_serving.errors import PackageError
 from tests.fakes.packages import checkpoint_config, engine_config, make_package
 
 
+def two_ranks() -> dict[str, Any]:
+    config = engine_config()
+    config["pretrained_config"]["mapping"]["world_size"] = 2
+    return config
+
+
 @pytest.mark.parametrize("flow", ["engine", "pytorch"])
 def test_whole_packages_pass(flow: str, tmp_path: Path) -> None:
     make_package(tmp_path / "p", flow)
@@ -29,7 +35,7 @@ def test_whole_packages_pass(flow: str, tmp_path: Path) -> None:
         ("engine", lambda: engine_config(max_batch_size=4), "max_batch_size is 4, the package promises 8"),
         ("engine", lambda: engine_config(max_seq_len=512), "max_seq_len is 512, the package promises 8192"),
         ("engine", lambda: {**engine_config(), "version": "1.2.0"}, "version is '1.2.0'"),
-        ("engine", lambda: two_ranks(), "rank1.engine is missing"),
+        ("engine", two_ranks, "rank1.engine is missing"),
         ("pytorch", lambda: checkpoint_config(max_position_embeddings=512), "the checkpoint knows 512 positions"),
         ("pytorch", lambda: {**checkpoint_config(), "architectures": []}, "neither an engine nor a checkpoint"),
     ],
@@ -40,12 +46,6 @@ def test_an_engine_that_holds_less_is_named(
     make_package(tmp_path / "p", flow, config())
     with pytest.raises(VerificationError, match=message):
         verify(tmp_path / "p")
-
-
-def two_ranks() -> dict[str, Any]:
-    config = engine_config()
-    config["pretrained_config"]["mapping"]["world_size"] = 2
-    return config
 
 
 def test_a_template_has_to_be_there(tmp_path: Path) -> None:

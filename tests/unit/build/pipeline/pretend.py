@@ -23,6 +23,7 @@ from nemotron_build.converted import verify
 from nemotron_build.converted.accuracy import AccuracyFigures
 from nemotron_build.pipeline import assemble, machine
 from nemotron_build.profiles import Profile
+from nemotron_serving import package
 
 H100 = machine.Gpu("NVIDIA H100 80GB HBM3", "9.0", 81559 << 20)
 LIBRARIES = {"tensorrt_llm": "1.2.1", "tensorrt": "10.14.1.48", "modelopt": "0.37.0"}
@@ -76,7 +77,7 @@ def convert(checkpoint: Checkpoint, profile: Profile, output: Path, **_: Any) ->
 
 def hanging(patch: pytest.MonkeyPatch) -> None:
     """Let `check` and the package hang too, where that was asked for."""
-    fingerprint, write = files.fingerprint_of, assemble.write_package
+    fingerprint, write = files.fingerprint_of, package.write_package
     patch.setattr(files, "fingerprint_of", _after("check", fingerprint))
     patch.setattr(assemble, "write_package", _after("package", write))
 

@@ -58,7 +58,9 @@ def test_the_format_is_the_one_that_the_tokenizer_has() -> None:
     assert choose_format(tiny_tokenizer(), None, has_template=True) == "nemotron"
     only_chatml = Tokenizer.from_str(chatml().to_str().replace("<|start_header_id|>", "<|other|>"))
     assert choose_format(only_chatml, None, has_template=True) == "chatml"
-    assert "there and back" in check_tokenizer(only_chatml, serving("chatml", only_chatml.token_to_id("<|im_end|>")))
+    end = only_chatml.token_to_id("<|im_end|>")
+    assert end is not None
+    assert "there and back" in check_tokenizer(only_chatml, serving("chatml", end))
 
 
 def test_a_template_is_used_on_demand_and_has_to_be_there() -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C in each stage, sent to the real command: nothing half-made stays, what was finished does, and no child lives."""
+"""Ctrl-C in each stage, sent to the real command: nothing half-made stays, what was finished does, no child lives."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from tests.unit.build.pipeline.pretend import write_profile
 
 ROOT = Path(__file__).parents[4]
 STAGES = ["check", "quantize", "verify", "compile", "package"]
+CASES = [*((stage, signal.SIGINT) for stage in STAGES), ("compile", signal.SIGTERM)]
 
 
-@pytest.mark.parametrize(
-    ("stage", "number"), [*((stage, signal.SIGINT) for stage in STAGES), ("compile", signal.SIGTERM)]
-)
+@pytest.mark.parametrize(("stage", "number"), CASES)
 def test_interrupted(stage: str, number: signal.Signals, tiny: Path, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     hang = {"TRTLLM_BUILD_FAKE": "hang", "TRTLLM_BUILD_FAKE_PIDS": str(mark)}
