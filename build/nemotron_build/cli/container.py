@@ -64,12 +64,14 @@ def _container(arguments: argparse.Namespace, _: Console) -> str | None:
         wheels=arguments.wheels,
     )
     command = docker_command(options)
+    missing = [str(directory.absolute()) for directory in options.write if not directory.exists()]
     if not arguments.run_docker:
-        return shlex.join(command)
+        made_first = f"{shlex.join(['mkdir', '-p', *missing])} && " if missing else ""
+        return made_first + shlex.join(command)
     if not arguments.checkpoint.exists():
         raise CheckpointError(f"{arguments.checkpoint} is not there. Name a downloaded checkpoint.")
     for directory in options.write:
-        directory.mkdir(parents=True, exist_ok=True)  # docker would make it, and as root
+        directory.mkdir(parents=True, exist_ok=True)  # docker refuses to mount what is not there
     run_container(command)
     return None  # the build inside has said what it made
 

@@ -57,7 +57,8 @@ def add_commands(commands: Any) -> None:
         _add_checkpoint(convert)
         _add_profile(convert)
         _add_directory(convert)
-        _add_calibration(convert)
+        if name == "quantize":
+            _add_calibration(convert)
 
     compile_ = _command(commands, "compile", "an engine, with trtllm-build", _COMPILE)
     compile_.set_defaults(run=_compile)

@@ -22,6 +22,7 @@ Run = pytest.CaptureFixture[str]
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my, own model").mkdir()
+    (tmp_path / "out").mkdir()
     return tmp_path
 
 
@@ -69,6 +70,12 @@ def test_source_is_read_only_and_paths_are_the_same_inside(here: Path, capsys: R
     ]  # fmt: skip
 
 
+def test_directories_to_write_to_are_made_first(here: Path, capsys: Run) -> None:
+    (here / "out").rmdir()
+    container("--work", "w")
+    assert printed(capsys)[:6] == ["mkdir", "-p", str(here / "out"), str(here / "w"), "&&", "docker"]
+
+
 def test_our_own_code_is_mounted_as_it_is(capsys: Run, here: Path) -> None:  # noqa: ARG001
     container()
     there = mounts(printed(capsys))
@@ -80,6 +87,7 @@ def test_our_own_code_is_mounted_as_it_is(capsys: Run, here: Path) -> None:  # n
 
 def test_all_that_the_build_reads_and_writes_is_there(here: Path, capsys: Run) -> None:
     profile = write_profile(here)
+    (here / "w").mkdir()
     more = ["--calibration", "texts.jsonl", "--held-out", "others.txt", "--work", "w", "--force", "--keep-work"]
     more += ["--chat-format", "template", "--name", "a name", "--scan-values", "--dry-run"]
     container(*more, "--gpus", "device=1", "--image", "other:1", profile=profile.name)
@@ -146,7 +154,7 @@ def test_run_hands_on_dockers_status(here: Path, capfd: Run, monkeypatch: pytest
 def test_bad_requests_are_refused_outside(here: Path, capsys: Run) -> None:
     assert container(profile="h1000") == 1
     assert "There is no profile 'h1000'" in capsys.readouterr().err
-    (here / "out/my package").mkdir(parents=True)
+    (here / "out/my package").mkdir()
     (here / "out/my package/thesis.tex").touch()
     assert container() == 1
     assert "is not a package" in capsys.readouterr().err

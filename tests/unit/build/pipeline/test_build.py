@@ -202,8 +202,9 @@ def test_dry_run_prints_what_would_run_and_needs_nothing(
     assert captured.err == ""
     comments = [line for line in captured.out.splitlines() if line.startswith("# ")]
     assert [comment.split(":")[0] for comment in comments[1:]] == [
-        "# check", "# quantize", "# verify", "# compile", "# package", "# all",
+        "# check", "# quantize", "# in the serving image that runs", "# verify", "# compile", "# package", "# all",
     ]  # fmt: skip
+    assert "python3 /app/tensorrt_llm/examples/quantization/quantize.py --model_dir" in captured.out
     lines = [shlex.split(line) for line in captured.out.splitlines() if line and not line.startswith("#")]
     assert [line[:2] for line in lines] == [
         ["nemotron-build", "check"],
