@@ -86,7 +86,7 @@ class AsyncHttpTransport:
                     async for chunk in chunks:
                         for values in reader.feed(chunk):
                             put(values)
-        except httpx2.RequestError as error:
+        except connecting.FAILURES as error:
             raise connecting.connection_error(error, request_id=call.request_id, url=self.url) from error
         reader.end()
 
@@ -106,7 +106,7 @@ class AsyncHttpTransport:
             response = await self._transport.handle_async_request(request)
             async with contextlib.aclosing(response):
                 await response.aread()
-        except httpx2.RequestError as error:
+        except connecting.FAILURES as error:
             raise connecting.connection_error(error, request_id="", url=self.url) from error
         return response
 

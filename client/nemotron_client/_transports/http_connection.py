@@ -17,6 +17,8 @@ from nemotron_client._version import user_agent
 # Shorter than what gateways keep an idle connection for: a minute, mostly.
 IDLE_S = 30.0
 MAX_IDLE = 32
+# httpx2 lets an alert that comes after the TLS handshake through as it is: asyncio's streams raise ssl.SSLError.
+FAILURES = (httpx2.RequestError, OSError)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")
 
@@ -79,7 +81,7 @@ def request(
     )
 
 
-def connection_error(error: httpx2.RequestError, *, request_id: str, url: str) -> NemotronError:
+def connection_error(error: Exception, *, request_id: str, url: str) -> NemotronError:
     """The typed error for a request that found no connection, or whose connection broke."""
     where = {"request_id": request_id, "url": url}
     if isinstance(error, httpx2.ConnectTimeout):

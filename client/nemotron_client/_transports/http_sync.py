@@ -122,7 +122,7 @@ class HttpTransport:
                 response.close()
             clean = True
             return response
-        except httpx2.RequestError as error:
+        except connecting.FAILURES as error:
             raise connecting.connection_error(error, request_id="", url=self.url) from error
         finally:
             self.give_back(link, clean=clean)
@@ -208,7 +208,7 @@ class HttpResponseStream:
                 if (values := next(self._values, None)) is not None:
                     return values
                 self._values = self._next_chunk()
-        except httpx2.RequestError as error:
+        except connecting.FAILURES as error:
             self._end(clean=False)
             raise connecting.connection_error(error, request_id=self._request_id, url=self._transport.url) from error
         except NemotronError:
