@@ -14,7 +14,7 @@ from nemotron_build.pipeline.engine_config import CONFIG, check_engine
 from nemotron_build.pipeline.machine import Machine, detect
 from nemotron_build.pipeline.request import Request, check_possible, require_compiler
 from nemotron_build.pipeline.run import Interrupted, kept, run_stages
-from nemotron_build.pipeline.space import full_disk_as_error, require_space, size
+from nemotron_build.pipeline.space import directory_bytes, full_disk_as_error, require_space, same_disk, size
 from nemotron_build.pipeline.stage import Cost, Stage
 from nemotron_build.pipeline.stages import Files, make_stages, read_accuracy, results
 from nemotron_build.pipeline.work import files_of, opened
@@ -76,6 +76,8 @@ def build(request: Request, place: Place, steps: Steps) -> None:
 def write(request: Request, package: Path, files: Files, machine: Machine) -> None:
     """Write the package from what the stages left."""
     made = results(request, files)
+    if not same_disk(made.engine, package):
+        require_space(package.parent, directory_bytes(made.engine), "the package")
     content = package_content(
         request, made.engine, sha256=made.read_sha256(), accuracy=made.read_accuracy(), machine=machine
     )
@@ -96,8 +98,7 @@ def package_alone(
     check_engine_files(request.profile, engine)
     if request.compiles:
         require_compiler(request.profile, machine)
-    copied = sum(file.stat().st_size for file in engine.rglob("*") if file.is_file())
-    require_space(package.parent, copied, "the package")
+    require_space(package.parent, directory_bytes(engine), "the package")
     with steps.progress("Hashing the checkpoint") as report:
         sha256 = request.source.fingerprint(report)
     figures = read_accuracy(accuracy) if accuracy else {}

@@ -26,7 +26,7 @@ def require_space(directory: Path, needed: int, purpose: str) -> None:
     Raises:
         DiskSpaceError: saying how much is free, how much is needed, and how much to free.
     """
-    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    existing = _existing(directory)
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise DiskSpaceError(
@@ -65,6 +65,20 @@ def mentions_full(text: str) -> bool:
     return any(sign in text for sign in _FULL_TEXTS)
 
 
+def same_disk(one: Path, other: Path) -> bool:
+    """Whether files can be linked from one place to the other; neither need exist yet."""
+    return _existing(one).stat().st_dev == _existing(other).stat().st_dev
+
+
+def directory_bytes(directory: Path) -> int:
+    """Bytes of all files below a directory."""
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+
+
 def size(count: int) -> str:
     """Bytes for people: `16.1 GB`, `3 MB`."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{-(-count // 1_000_000)} MB"
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.absolute().parents) if place.exists())

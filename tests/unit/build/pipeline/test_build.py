@@ -260,6 +260,21 @@ def test_the_image_converts_with_tensorrt_llms_own_scripts(
     assert "--qformat fp8" in (here / ".p-build/logs/quantize.log").read_text().splitlines()[0]
 
 
+def test_a_package_on_another_disk_is_a_copy_and_needs_room_there(
+    here: Path, tiny: Path, capsys: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nemotron_build.pipeline import build as module
+
+    monkeypatch.setattr(module, "same_disk", lambda *_: False)
+    monkeypatch.setattr(module, "directory_bytes", lambda _: 10**15)
+    assert build(tiny, "--work", "w") == 6
+    assert "the package needs about 1,000,000.0 GB" in error_of(capsys)
+    assert sorted(entry.name for entry in here.iterdir()) == ["bin", "fp8-engine.toml", "w"]
+    monkeypatch.setattr(module, "directory_bytes", lambda _: 0)
+    assert build(tiny, "--work", "w") == 0
+    assert capsys.readouterr().err.count("finished before") == 4
+
+
 def test_each_command_is_for_its_precision(here: Path, tiny: Path, capsys: Run) -> None:
     profile = str(write_profile(here))
     assert main(["convert", str(tiny), "--profile", profile, "-o", "c"]) == 1

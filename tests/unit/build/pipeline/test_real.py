@@ -62,9 +62,7 @@ def test_a_checkpoint_for_the_pytorch_flow_needs_no_gpu(here: Path, tiny: Path) 
 def test_an_engine_of_what_was_really_quantized(here: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = machine.library_version
     monkeypatch.setattr(machine, "_nvml", lambda: ((H100,), DRIVER))
-    monkeypatch.setattr(
-        machine, "library_version", lambda name: "1.2.1" if name == "tensorrt_llm" else installed(name)
-    )
+    monkeypatch.setattr(machine, "library_version", lambda name: "1.2.1" if name == "tensorrt_llm" else installed(name))
     assert build(tiny, here, "engine") == 0
     package = Package.load(here / "p")
     assert read_engine_files(package).flow == "engine"
