@@ -36,7 +36,8 @@ def verify(path: Path) -> tuple[Package, list[str]]:
     package.verify_files()
     if package.serving.chat_format == "template" and CHAT_TEMPLATE not in package.manifest.files:
         raise VerificationError(f"{path} has no {CHAT_TEMPLATE}, its chat format is 'template'. Build it again.")
-    checks = [check_tokenizer(Tokenizer.from_file(str(package.tokenizer_path)), package.serving)]
+    tokenizer, serving = Tokenizer.from_file(str(package.tokenizer_path)), package.serving
+    checks = [check_tokenizer(tokenizer, serving.chat_format, serving.stop_token_ids)]
     if package.manifest.engine.kind == "tensorrt_llm":
         checks.append(_check_tensorrt_llm(package))
     if package.manifest.engine.kind == "openvino":

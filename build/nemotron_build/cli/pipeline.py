@@ -148,7 +148,7 @@ def _check(arguments: argparse.Namespace, console: Console) -> str:
 def _convert(arguments: argparse.Namespace, console: Console) -> str:
     from nemotron_build.errors import BuildError
     from nemotron_build.pipeline.machine import detect
-    from nemotron_build.pipeline.request import check_possible
+    from nemotron_build.pipeline.request import check_hardware
     from nemotron_build.pipeline.run import run_alone
     from nemotron_build.pipeline.stages import convert_stage
     from nemotron_build.steps import Steps
@@ -160,7 +160,7 @@ def _convert(arguments: argparse.Namespace, console: Console) -> str:
             f"Profile {request.profile.name} has {request.profile.precision} weights and a {request.profile.kv_cache} "
             f"KV cache: use 'nemotron-build {stage.name}'."
         )
-    check_possible(request)
+    check_hardware(request)
     run_alone(stage, arguments.output, Steps(console))
     return str(arguments.output)
 

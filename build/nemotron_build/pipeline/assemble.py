@@ -100,7 +100,7 @@ def assemble(target: Path, content: Content, profile: Profile, *, link: bool) ->
 
     tokenizer = Tokenizer.from_file(str(content.tokenizer))
     serving = serving_config(content, profile, tokenizer)
-    check_tokenizer(tokenizer, serving)
+    check_tokenizer(tokenizer, serving.chat_format, serving.stop_token_ids)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=f"{content.name}-{profile.name}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nemotron_build.errors import CheckpointError, VerificationError
 from nemotron_build.serving_defaults import NEMOTRON_CHAT_FORMAT
-from nemotron_serving.package import CHAT_TEMPLATE, ServingConfig
+from nemotron_serving.package import CHAT_TEMPLATE
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -73,8 +73,8 @@ def order_stop_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> tuple[int, ..
     return tuple(dict.fromkeys([*first, *ids]))
 
 
-def check_tokenizer(tokenizer: Tokenizer, serving: ServingConfig) -> str:
-    """Hold a package's tokenizer against its chat format.
+def check_tokenizer(tokenizer: Tokenizer, chat_format: str, stop_token_ids: Sequence[int]) -> str:
+    """Hold a tokenizer against the chat format that it is to write, and the tokens that end outputs.
 
     Returns:
         What was compared, for people to read.
@@ -83,28 +83,27 @@ def check_tokenizer(tokenizer: Tokenizer, serving: ServingConfig) -> str:
         VerificationError: a stop id outside of the vocabulary, a control token that is not one id, or a prompt that
             gets other ids than it has to.
     """
-    for token in serving.stop_token_ids:
+    for token in stop_token_ids:
         if tokenizer.id_to_token(token) is None:
-            raise VerificationError(f"serving.json: stop_token_ids has {token}, which tokenizer.json does not know.")
-    if serving.chat_format not in _PROMPTS:
-        return f"{len(serving.stop_token_ids)} stop tokens; prompts are written by {CHAT_TEMPLATE}"
-    prompt = _PROMPTS[serving.chat_format]
+            raise VerificationError(f"Of the stop tokens, tokenizer.json does not know {token}.")
+    if chat_format not in _PROMPTS:
+        return f"{len(stop_token_ids)} stop tokens; prompts are written by {CHAT_TEMPLATE}"
+    prompt = _PROMPTS[chat_format]
     ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-    for name in _CONTROL_TOKENS[serving.chat_format]:
+    for name in _CONTROL_TOKENS[chat_format]:
         number = tokenizer.token_to_id(name)
         if number is None or ids.count(number) != prompt.count(name):
             raise VerificationError(
-                f"tokenizer.json does not encode {name} as one id in {prompt!r}; chat format "
-                f"{serving.chat_format} needs that."
+                f"tokenizer.json does not encode {name} as one id in {prompt!r}; chat format {chat_format} needs that."
             )
     decoded = tokenizer.decode(ids, skip_special_tokens=False)
     if decoded != prompt:
         raise VerificationError(f"tokenizer.json decodes {prompt!r} as {decoded!r}.")
     if tokenizer.token_to_id(_BEGIN) != _LLAMA3_BEGIN_ID:
-        return f"control tokens of {serving.chat_format}, and a prompt there and back"
+        return f"control tokens of {chat_format}, and a prompt there and back"
     if ids != _LLAMA3_IDS:
         raise VerificationError(f"tokenizer.json encodes {prompt!r} as {ids}, Llama 3's tokenizer as {_LLAMA3_IDS}.")
-    return f"a prompt of {serving.chat_format} has the {len(ids)} ids that Llama 3's tokenizer gives"
+    return f"a prompt of {chat_format} has the {len(ids)} ids that Llama 3's tokenizer gives"
 
 
 def _missing(tokenizer: Tokenizer, chat_format: str) -> list[str]:

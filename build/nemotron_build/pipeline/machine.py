@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -59,6 +60,24 @@ def library_version(name: str) -> str | None:
     return None
 
 
+def visible(identifiers: Sequence[str]) -> list[int]:
+    """Places of the GPUs that CUDA_VISIBLE_DEVICES leaves, which NVML knows nothing of.
+
+    Args:
+        identifiers: Such as `GPU-8c0d…`, of all GPUs.
+    """
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return list(range(len(identifiers)))
+    places: list[int] = []
+    for name in wanted.split(","):
+        found = [place for place, known in enumerate(identifiers) if name in (str(place), known)]
+        if not found:
+            break  # CUDA ignores what stands behind a wrong one
+        places += found
+    return places
+
+
 def _nvml() -> tuple[tuple[Gpu, ...], dict[str, str]]:
     try:
         import pynvml
@@ -67,7 +86,9 @@ def _nvml() -> tuple[tuple[Gpu, ...], dict[str, str]]:
     except Exception:  # no library, no driver, no GPU: each has an exception of its own
         return (), {}
     try:
-        gpus = tuple(_gpu(number) for number in range(pynvml.nvmlDeviceGetCount()))
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+        places = visible([pynvml.nvmlDeviceGetUUID(handle) for handle in handles])
+        gpus = tuple(_gpu(handles[place]) for place in places)
         cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
         versions = {
             "driver": pynvml.nvmlSystemGetDriverVersion(),
@@ -79,10 +100,9 @@ def _nvml() -> tuple[tuple[Gpu, ...], dict[str, str]]:
         pynvml.nvmlShutdown()
 
 
-def _gpu(number: int) -> Gpu:
+def _gpu(handle: object) -> Gpu:
     import pynvml
 
-    handle = pynvml.nvmlDeviceGetHandleByIndex(number)
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     name = pynvml.nvmlDeviceGetName(handle)
     return Gpu(name, f"{major}.{minor}", pynvml.nvmlDeviceGetMemoryInfo(handle).total)

@@ -55,7 +55,20 @@ class Request:
 
 
 def check_possible(request: Request) -> None:
-    """Refuse what no GPU, or not the profile's, can do with this model.
+    """Refuse what no GPU, or not the profile's, can do with this model, and a chat format that does not fit it.
+
+    Raises:
+        UnsupportedError: saying what would be possible.
+        CheckpointError: the tokenizer lacks the chat format's tokens, or there is no template.
+        VerificationError: the tokenizer writes other prompts than it has to.
+    """
+    if request.source.tokenizer:
+        _check_chat(request, request.source.tokenizer)
+    check_hardware(request)
+
+
+def check_hardware(request: Request) -> None:
+    """Refuse what the hardware of the profile cannot do with this model.
 
     Raises:
         UnsupportedError: saying what would be possible.
@@ -112,6 +125,16 @@ def require_compiler(profile: Profile, machine: Machine) -> Gpu:
         here = f"version {found} was found" if found else "it was not found here"
         raise UnsupportedError(f"Engines are compiled by trtllm-build of TensorRT-LLM {TENSORRT_LLM}; {here}. {advice}")
     return gpu
+
+
+def _check_chat(request: Request, path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    from nemotron_build.pipeline.chat import check_tokenizer, choose_format
+
+    tokenizer, source = Tokenizer.from_file(str(path)), request.source
+    chat_format = choose_format(tokenizer, request.chat_format, has_template=source.chat_template is not None)
+    check_tokenizer(tokenizer, chat_format, source.stop_token_ids)
 
 
 def _same_kind(gpu: Gpu, title: str, capability: tuple[int, int], memory_bytes: int) -> bool:

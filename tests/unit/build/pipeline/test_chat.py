@@ -10,14 +10,8 @@ from tokenizers import AddedToken, Tokenizer
 
 from nemotron_build.errors import CheckpointError, VerificationError
 from nemotron_build.pipeline.chat import check_tokenizer, choose_format, order_stop_tokens
-from nemotron_serving.package import ServingConfig
 from tests.llama3 import llama3_tokenizer
 from tests.unit.build.tiny import tiny_tokenizer
-from tests.unit.serving.support import serving_config
-
-
-def serving(chat_format: str, *stops: int) -> ServingConfig:
-    return serving_config(chat_format=chat_format, stop_token_ids=stops)
 
 
 def chatml() -> Tokenizer:
@@ -29,7 +23,7 @@ def chatml() -> Tokenizer:
 def test_llama3s_tokenizer_gives_the_reference_ids() -> None:
     tokenizer = llama3_tokenizer()
     assert choose_format(tokenizer, None, has_template=False) == "nemotron"
-    found = check_tokenizer(tokenizer, serving("nemotron", 128009, 128008, 128001))
+    found = check_tokenizer(tokenizer, "nemotron", [128009, 128008, 128001])
     assert "20 ids that Llama 3's tokenizer gives" in found
 
 
@@ -38,7 +32,7 @@ def test_another_word_pattern_is_noticed(tmp_path: Path) -> None:
     content["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"[^\n]+|\n"
     (tmp_path / "t.json").write_text(json.dumps(content))
     with pytest.raises(VerificationError, match="Llama 3's tokenizer as"):
-        check_tokenizer(Tokenizer.from_file(str(tmp_path / "t.json")), serving("nemotron", 128009))
+        check_tokenizer(Tokenizer.from_file(str(tmp_path / "t.json")), "nemotron", [128009])
 
 
 def test_control_tokens_have_to_be_one_id() -> None:
@@ -46,12 +40,12 @@ def test_control_tokens_have_to_be_one_id() -> None:
     content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] != "<|eot_id|>"]
     lacking = Tokenizer.from_str(json.dumps(content))
     with pytest.raises(VerificationError, match=r"<\|eot_id\|> as one id"):
-        check_tokenizer(lacking, serving("nemotron", 1))
+        check_tokenizer(lacking, "nemotron", [1])
 
 
 def test_stop_ids_have_to_be_known() -> None:
-    with pytest.raises(VerificationError, match="stop_token_ids has 99999"):
-        check_tokenizer(tiny_tokenizer(), serving("nemotron", 99999))
+    with pytest.raises(VerificationError, match="does not know 99999"):
+        check_tokenizer(tiny_tokenizer(), "nemotron", [99999])
 
 
 def test_the_format_is_the_one_that_the_tokenizer_has() -> None:
@@ -60,12 +54,12 @@ def test_the_format_is_the_one_that_the_tokenizer_has() -> None:
     assert choose_format(only_chatml, None, has_template=True) == "chatml"
     end = only_chatml.token_to_id("<|im_end|>")
     assert end is not None
-    assert "there and back" in check_tokenizer(only_chatml, serving("chatml", end))
+    assert "there and back" in check_tokenizer(only_chatml, "chatml", [end])
 
 
 def test_a_template_is_used_on_demand_and_has_to_be_there() -> None:
     assert choose_format(tiny_tokenizer(), "template", has_template=True) == "template"
-    assert "prompts are written by" in check_tokenizer(tiny_tokenizer(), serving("template", 1))
+    assert "prompts are written by" in check_tokenizer(tiny_tokenizer(), "template", [1])
     with pytest.raises(CheckpointError, match="has no chat template"):
         choose_format(tiny_tokenizer(), "template", has_template=False)
 

@@ -1,0 +1,63 @@
+"""What is found on a machine, without importing anything heavy."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from nemotron_build.pipeline.machine import Gpu, detect, library_version, visible
+
+UUIDS = ["GPU-aa", "GPU-bb"]
+
+
+def nvml(**changes: object) -> SimpleNamespace:
+    functions = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda number: number,
+        "nvmlDeviceGetUUID": lambda handle: UUIDS[handle],
+        "nvmlDeviceGetName": lambda handle: f"NVIDIA X{handle}",
+        "nvmlDeviceGetCudaComputeCapability": lambda _: (9, 0),
+        "nvmlDeviceGetMemoryInfo": lambda _: SimpleNamespace(total=80),
+        "nvmlSystemGetDriverVersion": lambda: "580.95",
+        "nvmlSystemGetCudaDriverVersion_v2": lambda: 13010,
+    }
+    return SimpleNamespace(**(functions | changes))
+
+
+def test_gpus_and_driver_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("CUDA_VERSION", raising=False)
+    found = detect()
+    assert found.gpus == (Gpu("NVIDIA X0", "9.0", 80), Gpu("NVIDIA X1", "9.0", 80))
+    assert (found.versions["driver"], found.versions["cuda"]) == ("580.95", "13.1")
+    monkeypatch.setenv("CUDA_VERSION", "13.1.0.036")
+    assert detect().versions["cuda"] == "13.1.0.036"
+
+
+def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("NVML Shared Library Not Found")
+
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlInit=fail))
+    found = detect()
+    assert found.gpus == ()
+    assert "driver" not in found.versions
+
+
+@pytest.mark.parametrize(
+    ("variable", "places"),
+    [("0", [0]), ("1", [1]), ("1,0", [1, 0]), ("GPU-bb", [1]), ("", []), ("-1", []), ("0,7,1", [0])],
+)
+def test_hidden_gpus_do_not_count(variable: str, places: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible(UUIDS) == places
+
+
+def test_versions_are_those_of_the_distributions() -> None:
+    assert library_version("openvino") == detect().versions["openvino"]
+    assert library_version("tensorrt_llm") is None
