@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,9 +80,11 @@ def measure_scales(
         warnings.filterwarnings("ignore", "`torch.jit.* is deprecated", DeprecationWarning)
         import modelopt.torch.quantization as mtq
 
-    config: dict[str, Any] = mtq.FP8_DEFAULT_CFG if weights else {"quant_cfg": None, "algorithm": "max"}
+    config = deepcopy(mtq.FP8_DEFAULT_CFG)
     if kv_cache:
-        config = mtq.update_quant_cfg_with_kv_cache_quant(config, mtq.FP8_KV_CFG["quant_cfg"])
+        of_cache, quantizers = mtq.FP8_KV_CFG["quant_cfg"], config["quant_cfg"]
+        # A list with 0.47, a dictionary with the serving image's 0.37.
+        config["quant_cfg"] = {**quantizers, **of_cache} if isinstance(quantizers, dict) else [*quantizers, *of_cache]
     model = _load(checkpoint)
 
     def read_prompts(model: LlamaForCausalLM) -> None:
@@ -105,12 +107,10 @@ def _load(checkpoint: Path) -> LlamaForCausalLM:
     import torch
     from transformers import LlamaForCausalLM
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with torch.device(device) if device == "cuda" else nullcontext():
-        model = LlamaForCausalLM.from_pretrained(
-            checkpoint, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
-    return model.to(device).eval()
+    model = LlamaForCausalLM.from_pretrained(
+        checkpoint, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    )
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def _read(model: LlamaForCausalLM, shape: ModelShape, *, weights: bool, kv_cache: bool) -> Scales:
