@@ -83,7 +83,6 @@ class _Order:
     """Hands results on, in order or as they come."""
 
     def __init__(self, in_order: bool) -> None:
-        self.taken = 0
         self.handed_on = 0
         self._in_order = in_order
         self._early: dict[int, BatchResult] = {}
@@ -107,25 +106,30 @@ def _run(
     more = True
     try:
         while True:
-            # A result that is there goes before taking more, which may take its time.
-            while more and order.taken - order.handed_on < workers.window and workers.results.empty():
+            while more and workers.taken - order.handed_on < workers.window and workers.want_more:
                 if item := next(items, None):
                     workers.start(*item)
-                    order.taken += 1
                 more = item is not None
-            if order.taken == order.handed_on:
+            if workers.taken == order.handed_on:
                 return
-            yield from order.ready(workers.results.get())
+            yield from order.ready(workers.next_result())
     finally:
         workers.stop()
 
 
 class _Workers:
-    """Threads that answer conversations."""
+    """Threads that answer conversations.
+
+    Attributes:
+        window: How many conversations may be taken and not yet handed back.
+        taken: How many conversations there were so far.
+    """
 
     def __init__(self, client: Client, concurrency: int, options: Options) -> None:
         self.window = _AHEAD * concurrency
-        self.results: queue.SimpleQueue[BatchResult] = queue.SimpleQueue()
+        self.taken = 0
+        self._received = 0
+        self._results: queue.SimpleQueue[BatchResult] = queue.SimpleQueue()
         self._client = client
         self._concurrency = concurrency
         self._options = options
@@ -135,13 +139,24 @@ class _Workers:
         self._running: set[ChatStream] = set()
         self._stopped = False
 
+    @property
+    def want_more(self) -> bool:
+        """Whether to take another conversation now: a thread is free, or there is no result to hand back first."""
+        results = self._results.qsize()
+        return results == 0 or self.taken - self._received - results < self._concurrency
+
+    def next_result(self) -> BatchResult:
+        """Wait for a result."""
+        result = self._results.get()
+        self._received += 1
+        return result
+
     def start(self, index: int, conversation: Conversation) -> None:
         """Have a conversation answered."""
+        self.taken += 1
         self._jobs.put((contextvars.copy_context(), index, conversation))
         if len(self._threads) < self._concurrency:
-            thread = threading.Thread(target=self._work, name="nemotron-client-batch", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._add_thread()
 
     def stop(self) -> None:
         """Cancel what runs, and wait for the threads."""
@@ -155,11 +170,21 @@ class _Workers:
         for thread in self._threads:
             thread.join()
 
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name="nemotron-client-batch", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more; those that there are do all the work
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
+
     def _work(self) -> None:
         while job := self._jobs.get():
             context, index, conversation = job
             if not self._stopped:
-                self.results.put(context.run(self._result, index, conversation))
+                self._results.put(context.run(self._result, index, conversation))
 
     def _result(self, index: int, conversation: Conversation) -> BatchResult:
         try:

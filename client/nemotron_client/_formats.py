@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -77,6 +78,12 @@ def _form(annotation: Any) -> Form:
     except TypeError:
         message = f"response_format: {type(annotation).__name__} was given, expected a dict or a type"
         raise TypeError(message) from None
+    return _form_once(annotation)
+
+
+@functools.lru_cache(maxsize=64)
+def _form_once(annotation: Any) -> Form:
+    """Looking at a pydantic model takes milliseconds, and a program asks for the same few types again and again."""
     return form_of(annotation, "response_format")
 
 

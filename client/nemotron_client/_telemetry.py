@@ -75,8 +75,6 @@ def _attributes(operation: str, call: Call) -> dict[str, Any]:
     for name in _SETTINGS:
         if name in call.inputs:
             attributes[f"gen_ai.request.{name}"] = call.inputs[name]
-    if "response_format" in call.inputs:
-        attributes["gen_ai.output.type"] = "json"
     return attributes
 
 

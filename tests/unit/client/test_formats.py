@@ -1,0 +1,263 @@
+"""`response_format` from types, schemas and dicts; and the answer read back as what was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import pickle
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+import jsonschema
+import pydantic
+import pytest
+from typing_extensions import NotRequired
+
+from nemotron_client import AsyncClient, Client, ContentDelta, ParseError, Reply, UserMessage
+from nemotron_client._request import chat_call
+from nemotron_serving.guide.response_format import response_guide
+from tests.unit.client.pretend import AsyncPretend, Pretend, says
+
+HI = [UserMessage("Hi")]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True)
+class City:
+    """A city."""
+
+    name: str = field(metadata={"description": "In English."})
+    people: int
+    colours: tuple[Colour, ...] = ()
+    twin: City | None = None
+
+
+class Car(TypedDict):
+    wheels: int
+    name: NotRequired[str]
+
+
+class Cat(pydantic.BaseModel):
+    kind: Literal["cat"] = "cat"
+    lives: int = pydantic.Field(ge=0, le=9)
+
+
+class Dog(pydantic.BaseModel):
+    kind: Literal["dog"] = "dog"
+    tricks: set[str] = set()
+
+
+class Home(pydantic.BaseModel):
+    """Where pets live."""
+
+    pets: list[Cat | Dog] = pydantic.Field(max_length=3)
+    chosen: Cat | Dog = pydantic.Field(discriminator="kind")
+    inner: Home | None = None
+
+
+TYPES: list[tuple[Any, str, Any]] = [
+    # the type, an answer, the object
+    (
+        City,
+        '{"name": "Hue", "people": 5, "colours": ["red"], "twin": {"name": "Bath", "people": 6}}',
+        City("Hue", 5, (Colour.RED,), City("Bath", 6)),
+    ),
+    (Car, '{"wheels": 4}', {"wheels": 4}),
+    (
+        Home,
+        '{"pets": [{"lives": 9}], "chosen": {"kind": "dog", "tricks": ["sit", "sit"]}}',
+        Home(pets=[Cat(lives=9)], chosen=Dog(tricks={"sit"})),
+    ),
+    (list[City], '[{"name": "Hue", "people": 5}]', [City("Hue", 5)]),
+    (Colour, '"blue"', Colour.BLUE),
+    (dict[str, int], '{"a": 1}', {"a": 1}),
+    (int | None, "null", None),
+]
+IDS = [getattr(row[0], "__name__", str(row[0])) for row in TYPES]
+
+
+def sent(response_format: Any) -> dict[str, Any]:
+    """What the server gets."""
+    text = chat_call(HI, {"response_format": response_format}).inputs["response_format"]
+    assert response_guide(text) is not None, "the server does not take it"
+    decoded: dict[str, Any] = json.loads(text)
+    return decoded
+
+
+def ask_sync(response_format: Any, content: str, finish_reason: str = "stop") -> Reply:
+    with Client(transport=Pretend(lambda _: says(content, finish_reason))) as client:
+        return client.chat(HI, response_format=response_format)
+
+
+def ask_async(response_format: Any, content: str, finish_reason: str = "stop") -> Reply:
+    async def ask() -> Reply:
+        async with AsyncClient(transport=AsyncPretend(lambda _: says(content, finish_reason))) as client:
+            return await client.chat(HI, response_format=response_format)
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture(params=[ask_sync, ask_async], ids=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.mark.parametrize(("kind", "answer", "made"), TYPES, ids=IDS)
+def test_the_server_takes_the_schema_of_a_type_and_the_answer_fits_it(kind: Any, answer: str, made: Any) -> None:  # noqa: ARG001
+    format_ = sent(kind)
+    assert format_["type"] == "json_schema"
+    jsonschema.validate(json.loads(answer), format_["json_schema"]["schema"])
+
+
+@pytest.mark.parametrize(("kind", "answer", "made"), TYPES, ids=IDS)
+def test_the_answer_becomes_an_object_of_the_type(ask: Any, kind: Any, answer: str, made: Any) -> None:
+    reply = ask(kind, answer)
+    assert reply.parsed == made
+    assert reply.content == answer
+
+
+def test_what_a_dataclass_says_of_itself() -> None:
+    city = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "description": "In English."},
+            "people": {"type": "integer"},
+            "colours": {"type": "array", "items": {"type": "string", "enum": ["red", "blue"]}},
+            "twin": {"anyOf": [{"$ref": "#/$defs/City"}, {"type": "null"}]},
+        },
+        "required": ["name", "people"],
+    }
+    schema = {"$ref": "#/$defs/City", "$defs": {"City": city}}
+    assert sent(City) == {"type": "json_schema", "json_schema": {"name": "City", "schema": schema}}
+
+
+def test_what_pydantic_checks_by_itself_is_not_asked_of_the_server() -> None:
+    text = json.dumps(sent(Home))
+    assert "discriminator" not in text
+    assert "uniqueItems" not in text
+    assert sent(Home)["json_schema"]["schema"]["$defs"]["Cat"]["properties"]["lives"]["maximum"] == 9
+
+
+def test_a_field_may_be_called_like_a_keyword() -> None:
+    class Odd(pydantic.BaseModel):
+        discriminator: str
+        uniqueItems: int = 5
+
+    properties = sent(Odd)["json_schema"]["schema"]["properties"]
+    assert list(properties) == ["discriminator", "uniqueItems"]
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (SCHEMA, {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}),
+        (
+            {"anyOf": [SCHEMA]},
+            {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"anyOf": [SCHEMA]}}},
+        ),
+        (
+            {"type": ["string", "null"]},
+            {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": ["string", "null"]}}},
+        ),
+        ({"type": "json_schema", "schema": SCHEMA}, {"type": "json_schema", "schema": SCHEMA}),
+        ({"type": "json_object"}, {"type": "json_object"}),
+        ({"type": "regex", "regex": "[0-9]+"}, {"type": "regex", "regex": "[0-9]+"}),
+        (json.dumps({"type": "choice", "choice": ["a"]}), {"type": "choice", "choice": ["a"]}),
+    ],
+    ids=str,
+)
+def test_dicts_are_schemas_or_openai_shapes(given: Any, expected: dict[str, Any]) -> None:
+    assert sent(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "content", "finish_reason", "parsed"),
+    [
+        (SCHEMA, '{"a": 1}', "stop", {"a": 1}),
+        ({"type": "json_object"}, '{"a": 1}', "stop", {"a": 1}),
+        (json.dumps({"type": "json_object"}), '{"a": 1}', "stop", {"a": 1}),
+        ({"type": "json_object"}, '{"a": ', "length", None),
+        ({"type": "regex", "regex": "[0-9]+"}, "5", "stop", None),
+        ({"type": "choice", "choice": ["1"]}, "1", "stop", None),
+        ({"type": "text"}, "1", "stop", None),
+        (None, '{"a": 1}', "stop", None),
+    ],
+)
+def test_what_is_parsed_for_a_dict(ask: Any, given: Any, content: str, finish_reason: str, parsed: Any) -> None:
+    assert ask(given, content, finish_reason).parsed == parsed
+
+
+@pytest.mark.parametrize(
+    ("content", "finish_reason", "message"),
+    [
+        ('{"name": "secret', "length", "was cut off by max_tokens"),
+        ('{"name": "secret', "timeout", "was cut off by the server's deadline: see timeout_ms"),
+        ('{"name": "secret', "cancelled", "was cancelled"),
+        ('{"name": "secret', "repetition", "repeated itself"),
+        ('{"name": "secret', "stop", "is not JSON, with the finish reason 'stop'"),
+        ('{"name": "secret"}', "stop", "does not fit: the whole: people missing"),
+        ('{"name": "x", "people": "secret"}', "stop", "does not fit: people: a string was given, expected an integer"),
+    ],
+)
+def test_an_answer_that_is_no_object_of_the_type(ask: Any, content: str, finish_reason: str, message: str) -> None:
+    with pytest.raises(ParseError, match=message) as caught:
+        ask(City, content, finish_reason)
+    error = caught.value
+    assert (error.reply.content, error.reply.finish_reason, error.reply.parsed) == (content, finish_reason, None)
+    assert error.request_id == error.reply.request_id
+    assert "secret" not in f"{error} {error.__cause__}"
+    assert pickle.loads(pickle.dumps(error)).reply == error.reply  # noqa: S301 - our own
+
+
+def test_pydantic_does_not_show_the_answer_in_its_error(ask: Any) -> None:
+    with pytest.raises(ParseError, match=r"chosen.cat.lives: Input should be less than or equal to 9") as caught:
+        ask(Home, '{"pets": [], "chosen": {"kind": "cat", "lives": 12345}}')
+    assert "12345" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_cut_off_answer_is_read_as_a_stream_and_fails_at_its_end() -> None:
+    with (
+        Client(transport=Pretend(lambda _: says('{"na', "length"))) as client,
+        client.stream_chat(HI, response_format=City) as stream,
+    ):
+        assert list(stream) == [ContentDelta('{"na')]
+        with pytest.raises(ParseError):
+            stream.get_final()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (5, TypeError, "response_format: the type 5 is not supported, expected str, int"),
+        ([City], TypeError, "response_format: list was given, expected a dict or a type"),
+        (object, TypeError, "response_format: the type object is not supported"),
+        (set[int], TypeError, r"response_format: the type set\[int\] is not supported"),
+        ("json", ValueError, "response_format: text was given that is no JSON object"),
+        ({"type": "json"}, ValueError, "response_format: the type 'json', expected text, json_object, json_schema"),
+    ],
+    ids=str,
+)
+def test_other_formats_are_refused(given: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        chat_call(HI, {"response_format": given})
+
+
+def another_cat() -> Any:
+    class Cat(pydantic.BaseModel):
+        size: int
+
+    return Cat
+
+
+def test_two_types_of_one_name_are_refused() -> None:
+    holder: Any = pydantic.create_model("Holder", cat=(another_cat(), ...))
+    with pytest.raises(TypeError, match="two different types are called Cat, expected names that differ"):
+        chat_call(HI, {"response_format": tuple[Home, holder]})
