@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from nemotron_build.checkpoint.check import Checkpoint
 from nemotron_build.converted.accuracy import AccuracyFigures, check_accuracy
+from nemotron_build.converted.layout import Converted
 from nemotron_build.errors import BuildError, VerificationError
 from nemotron_build.profiles import Accuracy
 from tests.unit.build.converted.conftest import HELD_OUT, Planted
@@ -136,3 +138,62 @@ def test_texts_without_two_tokens_cannot_be_measured(plant: Plant) -> None:
 
 def test_the_figures_for_the_manifest() -> None:
     assert AccuracyFigures(**GOOD.as_dict()) == GOOD  # type: ignore[arg-type]
+
+
+def test_the_emulation_computes_what_modelopts_does(plant: Plant, source: Checkpoint) -> None:
+    """ModelOpt's own simulation, with the checkpoint's weights and scales, gives the same attention and the same MLP.
+
+    Of one layer, and by the median: where float32's last bit turns a rounding over, all that follows differs.
+    """
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from nemotron_build.converted.emulation import converted_model
+    from nemotron_build.converted.hugging_face import HuggingFaceConfig
+
+    planted = plant("hf-kv")
+    converted = HuggingFaceConfig(planted.directory).converted(source.shape, planted.profile)
+    ids = torch.arange(100)[None]
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # what ModelOpt and what it imports say
+        import modelopt.torch.quantization as mtq
+
+        ours = converted_model(converted, torch.device("cpu"), lambda _what, _done, _total: None)
+        theirs = LlamaForCausalLM.from_pretrained(source.path, dtype=torch.float32).eval()
+        config = mtq.update_quant_cfg_with_kv_cache_quant(mtq.FP8_DEFAULT_CFG, mtq.FP8_KV_CFG["quant_cfg"])
+        mtq.quantize(theirs, config, lambda model: model(ids, use_cache=False))
+        mtq.disable_quantizer(theirs, "*weight_quantizer")
+        for name, weight in ours.named_parameters():
+            theirs.get_parameter(name).copy_(weight)
+        for scale, quantizer in quantizers(converted, theirs):
+            quantizer.amax = torch.tensor(scale * 448)
+        for wanted, found in zip(first_layer(theirs, ids), first_layer(ours, ids), strict=True):
+            assert (wanted - found).abs().median() < 1e-5
+        mtq.disable_quantizer(theirs, "*")
+        for plain, found in zip(first_layer(theirs, ids), first_layer(ours, ids), strict=True):
+            assert (plain - found).abs().median() > 1e-4
+
+
+def first_layer(model: Any, ids: Any) -> tuple[Any, Any]:
+    """What attention makes of a text, and the MLP of some numbers."""
+    import torch
+
+    seen = []
+    attention = model.model.layers[0].self_attn
+    hook = attention.register_forward_hook(lambda _module, _inputs, outputs: seen.append(outputs[0]))
+    model.model(ids, use_cache=False)
+    hook.remove()
+    numbers = torch.linspace(-2, 2, 1280).sin().view(10, 128)
+    return seen[0], model.model.layers[0].mlp(numbers)
+
+
+def quantizers(converted: Converted, model: Any) -> Iterator[tuple[float, Any]]:
+    """Each scale of a unified Hugging Face checkpoint, and the quantizer of ModelOpt's that it belongs to."""
+    names = {"weight_scale": "weight_quantizer", "input_scale": "input_quantizer"}
+    for _, name in converted.scales():
+        module, _, kind = name.rpartition(".")
+        if kind in names:
+            yield converted.scalar(0, name), getattr(model.get_submodule(module), names[kind])
+        else:
+            attention = model.get_submodule(module.rpartition(".")[0])
+            yield converted.scalar(0, name), getattr(attention, f"{kind[0]}_bmm_quantizer")
