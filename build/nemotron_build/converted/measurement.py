@@ -17,7 +17,7 @@ from torch import Tensor
 from nemotron_build.converted.accuracy import AccuracyFigures
 from nemotron_build.converted.emulation import converted_model, source_model
 from nemotron_build.converted.layout import Converted
-from nemotron_build.errors import BuildError
+from nemotron_build.errors import BuildError, UnsupportedError
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
@@ -39,14 +39,21 @@ def measure(converted: Converted, source: Checkpoint, texts: Sequence[str], repo
 
     Raises:
         BuildError: there is no text of two tokens or more.
+        UnsupportedError: the GPU's memory does not hold one of them.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokens = _tokens(source, texts)
-    with torch.inference_mode():
-        wanted = _run(source_model(source, device, report), tokens, device, "running the source", report)
-        model = converted_model(converted, device, report)
-        found = _run(model, tokens, device, "running the converted checkpoint", report)
-        return _compare(wanted, found, tokens, device, report)
+    try:
+        with torch.inference_mode():
+            wanted = _run(source_model(source, device, report), tokens, device, "running the source", report)
+            model = converted_model(converted, device, report)
+            found = _run(model, tokens, device, "running the converted checkpoint", report)
+            return _compare(wanted, found, tokens, device, report)
+    except torch.OutOfMemoryError as error:
+        raise UnsupportedError(
+            "The GPU's memory does not hold the model in BF16, which the accuracy is measured with. "
+            "Stop what else runs on it, or hide it with CUDA_VISIBLE_DEVICES= to use the CPU."
+        ) from error
 
 
 @dataclass

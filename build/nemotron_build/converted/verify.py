@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,15 @@ from nemotron_build.converted.scales import check_scales
 from nemotron_build.converted.tensorrt_llm import TensorRtLlmConfig
 from nemotron_build.converted.tensors import check_tensors
 from nemotron_build.converted.weights import check_weights
+from nemotron_build.errors import UnsupportedError
 from nemotron_build.profiles import Profile
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
     from nemotron_build.steps import Report
+
+
+_LIBRARIES = ("torch", "transformers")
 
 
 def verify_converted(
@@ -38,20 +43,33 @@ def verify_converted(
 
     Raises:
         VerificationError: the first thing that is not as it has to be.
+        UnsupportedError: the accuracy cannot be measured here.
     """
+    measures = held_out is not None and "fp8" in (profile.precision, profile.kv_cache)
+    if measures:
+        _check_libraries()
     config = _read_config(converted)
     check_claims(config.claims(source.shape, profile))
     found = config.converted(source.shape, profile)
     check_tensors(found)
     check_scales(found)
     check_weights(found, source, report)
-    if held_out is None or "fp8" not in (profile.precision, profile.kv_cache):
+    if held_out is None or not measures:
         return None
     from nemotron_build.converted.measurement import measure
 
     figures = measure(found, source, held_out, report)
     check_accuracy(figures, profile.accuracy)
     return figures
+
+
+def _check_libraries() -> None:
+    missing = [name for name in _LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise UnsupportedError(
+            f"Measuring FP8's accuracy needs {missing[0]}, which is not installed here. Run it in the serving image "
+            "('nemotron-build container'), or install 'nemotron-triton[quantize]'."
+        )
 
 
 def _read_config(directory: Path) -> TensorRtLlmConfig | HuggingFaceConfig:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from nemotron_build.checkpoint.check import Checkpoint
 from nemotron_build.converted.verify import verify_converted
-from tests.unit.build.converted.conftest import PROFILES, Planted
+from nemotron_build.errors import UnsupportedError, VerificationError
+from tests.unit.build.converted.conftest import HELD_OUT, PROFILES, Planted
 
 Plant = Callable[..., Planted]
 
@@ -69,3 +73,36 @@ def test_torch_is_not_loaded_before_it_is_needed() -> None:
     directory = Path(__file__).parents[4]
     code = "import sys; import nemotron_build.converted.verify; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=directory, timeout=60)
+
+
+def test_measuring_without_torch_says_what_to_install(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = plant("hf")
+    monkeypatch.setattr("nemotron_build.converted.verify.find_spec", lambda _name: None)
+    with pytest.raises(UnsupportedError, match=r"needs torch, .* install 'nemotron-triton\[quantize\]'"):
+        planted.verify(held_out=HELD_OUT)
+    assert planted.verify() is None
+
+
+def test_modelopts_own_export_fails_for_its_lost_rope_alone(source: Checkpoint, tmp_path: Path) -> None:
+    """What ModelOpt writes where TensorRT-LLM is not installed, with the KV scales and the split embedding it adds."""
+    torch = pytest.importorskip("torch")
+    directory = tmp_path / "converted"
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # what ModelOpt and what it imports say
+        mtq = pytest.importorskip("modelopt.torch.quantization")
+        from modelopt.torch.export import export_tensorrt_llm_checkpoint
+        from transformers import LlamaForCausalLM
+
+        model = LlamaForCausalLM.from_pretrained(source.path, dtype=torch.bfloat16)
+        config = mtq.update_quant_cfg_with_kv_cache_quant(mtq.FP8_DEFAULT_CFG, mtq.FP8_KV_CFG["quant_cfg"])
+        mtq.quantize(model, config, lambda model: model(torch.arange(100)[None], use_cache=False))
+        export_tensorrt_llm_checkpoint(model, "llama", torch.bfloat16, directory, inference_tensor_parallel=2)
+    planted = Planted(directory, source, msgspec.structs.replace(PROFILES["trt"], kv_cache="fp8"))
+    with pytest.raises(VerificationError, match=r"rotary_base is missing, which means 10000.0, expected 500000.0"):
+        planted.verify()
+    planted.edit_json(lambda config: config.update(rotary_base=500000))
+    with pytest.raises(VerificationError, match="rotary_scaling is missing, which means None, expected 'llama3'"):
+        planted.verify()
+    scaling = json.loads((source.path / "config.json").read_text())["rope_scaling"]
+    planted.edit_json(lambda config: config.update(rotary_scaling=scaling))
+    assert planted.verify() is None
