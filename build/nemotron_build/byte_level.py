@@ -1,25 +1,54 @@
-"""The byte-level BPE that the demo's model and the simulated engine share."""
+"""Byte-level BPE tokenizers, as SmolLM and Llama 3 have them."""
 
 from __future__ import annotations
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from typing import Literal
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+
+Family = Literal["smollm", "llama3"]
+
+# How Llama 3 cuts a text into words: digits by three, newlines to the punctuation before them.
+_LLAMA3_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
-def byte_level_bpe(tokens: list[str], merges: list[tuple[str, str]], control: list[str]) -> Tokenizer:
-    """A byte-level BPE that takes digits one by one, as SmolLM's does.
+def letters_of_bytes() -> dict[str, int]:
+    """The letters that byte-level vocabularies write for bytes: printable Latin-1 itself, the rest from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = (byte for byte in range(256) if byte not in printable)
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+
+
+def byte_level_bpe(
+    tokens: list[str], merges: list[tuple[str, str]], control: list[str], family: Family = "smollm"
+) -> Tokenizer:
+    """A byte-level BPE.
 
     Args:
         tokens: Token strings by id, in the byte-level alphabet, control tokens included.
         merges: Pairs in order of priority.
         control: Tokens that are matched as a whole and skipped in decoding.
+        family: How text is cut into words. `smollm` takes digits one by one; `llama3` by three, and takes a word that
+            is a token as that token, whatever its merges are.
     """
-    tokenizer = Tokenizer(models.BPE(vocab={token: id_ for id_, token in enumerate(tokens)}, merges=merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
+    vocabulary = {token: id_ for id_, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=family == "llama3"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(_words(family))
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
     return tokenizer
+
+
+def _words(family: Family) -> list[pre_tokenizers.PreTokenizer]:
+    if family == "llama3":
+        return [
+            pre_tokenizers.Split(Regex(_LLAMA3_WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    return [
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+    ]

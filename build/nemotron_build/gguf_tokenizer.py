@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gguf import GGUFReader, TokenType
+from gguf import TokenType
 from tokenizers import Tokenizer
 
-from nemotron_build.byte_level import byte_level_bpe
-from nemotron_build.errors import BuildError
+from nemotron_build.byte_level import Family, byte_level_bpe
+from nemotron_build.cpu.gguf_file import GgufFile
+from nemotron_build.errors import CheckpointError
+from nemotron_build.serving_defaults import NEMOTRON_STOP_TOKENS
 
 _CONTROL = int(TokenType.CONTROL)
 _KNOWN_TYPES = {int(TokenType.NORMAL), _CONTROL}
+_MODEL = "gpt2"  # GGUF's name for every byte-level BPE
+_FAMILIES: dict[str, Family] = {"llama-bpe": "llama3", "smollm": "smollm"}
+_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
+_KNOWN_ENDS = (*NEMOTRON_STOP_TOKENS, "<|im_end|>", "<|endoftext|>")
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,10 @@ class GgufVocabulary:
         types: GGUF token types by id.
         merges: Pairs in order of priority.
         eos_token_id: The token that ends a turn.
-        chat_template: Jinja source.
+        chat_template: Jinja source; empty where the file has none.
         context_length: Tokens the model was trained for.
+        other_ends: Further tokens that end an output: those that the file names as such, and those known by their
+            texts.
     """
 
     model: str
@@ -39,36 +46,37 @@ class GgufVocabulary:
     eos_token_id: int
     chat_template: str
     context_length: int
+    other_ends: tuple[int, ...] = ()
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end an output, the one that ends a turn first."""
+        return tuple(dict.fromkeys((self.eos_token_id, *self.other_ends)))
 
 
-def read_vocabulary(path: Path) -> GgufVocabulary:
+def read_vocabulary(file: Path | GgufFile) -> GgufVocabulary:
     """Read the tokenizer's fields of a GGUF file.
 
     Raises:
-        BuildError: not a GGUF file, or a field is missing.
+        CheckpointError: not a GGUF file, or a field is missing.
     """
-    try:
-        reader = GGUFReader(path)
-    except ValueError as error:
-        raise BuildError(f"{path.name} cannot be read as GGUF: {error}.") from error
-
-    def value(field: str) -> Any:
-        found = reader.get_field(field)
-        if found is None:
-            raise BuildError(f"{path.name} has no field {field}; a Llama-shaped GGUF with its tokenizer is needed.")
-        return found.contents()
-
+    if isinstance(file, Path):
+        file = GgufFile(file)
     left, right = 0, 1
-    pairs = [merge.split(" ") for merge in value("tokenizer.ggml.merges")]
+    pairs = [merge.split(" ") for merge in file.value("tokenizer.ggml.merges")]
+    tokens = file.value("tokenizer.ggml.tokens")
+    named = [file.value(field, None) for field in _ENDS]
+    known = [tokens.index(end) for end in _KNOWN_ENDS if end in tokens]
     return GgufVocabulary(
-        model=value("tokenizer.ggml.model"),
-        pre=value("tokenizer.ggml.pre"),
-        tokens=value("tokenizer.ggml.tokens"),
-        types=value("tokenizer.ggml.token_type"),
+        model=file.value("tokenizer.ggml.model"),
+        pre=file.value("tokenizer.ggml.pre"),
+        tokens=tokens,
+        types=file.value("tokenizer.ggml.token_type"),
         merges=[(pair[left], pair[right]) for pair in pairs],
-        eos_token_id=value("tokenizer.ggml.eos_token_id"),
-        chat_template=value("tokenizer.chat_template"),
-        context_length=value("llama.context_length"),
+        eos_token_id=file.value("tokenizer.ggml.eos_token_id"),
+        chat_template=file.value("tokenizer.chat_template", ""),
+        context_length=file.value("llama.context_length"),
+        other_ends=tuple(end for end in (*named, *known) if end is not None),
     )
 
 
@@ -76,23 +84,28 @@ def make_tokenizer(vocabulary: GgufVocabulary) -> Tokenizer:
     """Build the tokenizer that the model was trained with.
 
     Raises:
-        BuildError: a model, pre-tokenizer or token type that this version cannot reproduce, named.
+        CheckpointError: a model, pre-tokenizer or token type that this version cannot reproduce, named.
     """
-    _require("tokenizer.ggml.model", vocabulary.model, "gpt2")
-    _require("tokenizer.ggml.pre", vocabulary.pre, "smollm")
+    _require("tokenizer.ggml.model", vocabulary.model, [_MODEL])
+    _require("tokenizer.ggml.pre", vocabulary.pre, list(_FAMILIES))
     unknown = sorted(set(vocabulary.types) - _KNOWN_TYPES)
     if unknown:
-        raise BuildError(f"tokenizer.ggml.token_type has the value {unknown[0]}; only 1 (normal) and 3 (control) work.")
+        raise CheckpointError(
+            f"tokenizer.ggml.token_type has the value {unknown[0]}; only 1 (normal) and 3 (control) work."
+        )
     control = [token for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True) if kind == _CONTROL]
-    tokenizer = byte_level_bpe(vocabulary.tokens, vocabulary.merges, control)
+    tokenizer = byte_level_bpe(vocabulary.tokens, vocabulary.merges, control, _FAMILIES[vocabulary.pre])
     if tokenizer.get_vocab_size() != len(vocabulary.tokens):
-        raise BuildError(
+        raise CheckpointError(
             f"The tokenizer has {tokenizer.get_vocab_size()} tokens, the GGUF {len(vocabulary.tokens)}: "
             "its vocabulary holds a token twice."
         )
     return tokenizer
 
 
-def _require(field: str, found: str, expected: str) -> None:
-    if found != expected:
-        raise BuildError(f"{field} is {found!r}; only {expected!r} can be turned into tokenizer.json by this version.")
+def _require(field: str, found: str, known: list[str]) -> None:
+    if found not in known:
+        raise CheckpointError(
+            f"{field} is {found!r}; only {' and '.join(map(repr, known))} can be turned into tokenizer.json by this "
+            "version. Build from the checkpoint in safetensors, which brings its tokenizer.json."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import gguf
 import pytest
 from tokenizers.pre_tokenizers import ByteLevel
 
-from nemotron_build.errors import BuildError
-from nemotron_build.gguf_tokenizer import make_tokenizer, read_vocabulary
+from nemotron_build.errors import BuildError, CheckpointError
+from nemotron_build.gguf_tokenizer import GgufVocabulary, make_tokenizer, read_vocabulary
 from nemotron_build.tokenizer_check import check_round_trip
 from nemotron_build.tokenizer_corpus import corpus
+from tests.llama3 import llama3_tokenizer
 
 _CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 _TEMPLATE = "<|im_start|>system\nYou are small<|im_end|>\n"
@@ -76,7 +78,7 @@ def test_lost_text_is_named(write_gguf: WriteGguf) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pre": "llama-bpe"}, "tokenizer.ggml.pre is 'llama-bpe'; only 'smollm'"),
+        ({"pre": "qwen2"}, "tokenizer.ggml.pre is 'qwen2'; only 'llama-bpe' and 'smollm'"),
         ({"model": "llama"}, "tokenizer.ggml.model is 'llama'; only 'gpt2'"),
         ({"control_type": 4}, "token_type has the value 4"),
     ],
@@ -87,9 +89,45 @@ def test_unknown_kinds_are_refused_by_name(write_gguf: WriteGguf, change: dict[s
         make_tokenizer(vocabulary)
 
 
-def test_missing_field_is_named(write_gguf: WriteGguf) -> None:
-    with pytest.raises(BuildError, match=r"no field tokenizer.chat_template"):
-        read_vocabulary(write_gguf(template=None))
+def test_missing_field_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bare.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(CheckpointError, match=r"bare.gguf has no field tokenizer.ggml.merges"):
+        read_vocabulary(path)
+
+
+def test_a_file_need_not_have_a_chat_template(write_gguf: WriteGguf) -> None:
+    assert read_vocabulary(write_gguf(template=None)).chat_template == ""
+
+
+def test_ends_are_those_named_and_those_known(write_gguf: WriteGguf) -> None:
+    """The file names <|im_end|>; <|endoftext|> is known to end a text."""
+    assert read_vocabulary(write_gguf()).stop_token_ids == (2, 0)
+
+
+def test_llama_bpe_is_llama_3s_tokenizer() -> None:
+    """As llama.cpp writes it: tokens by id, merges in order, special tokens of the type control."""
+    real = llama3_tokenizer()
+    names = real.get_vocab(with_added_tokens=True)
+    content = json.loads(real.to_str())
+    special = {token["id"] for token in content["added_tokens"]}
+    made = make_tokenizer(
+        GgufVocabulary(
+            model="gpt2",
+            pre="llama-bpe",
+            tokens=sorted(names, key=names.__getitem__),
+            types=[3 if id_ in special else 1 for id_ in range(len(names))],
+            merges=[(left, right) for left, right in content["model"]["merges"]],
+            eos_token_id=128009,
+            chat_template="",
+            context_length=131072,
+        )
+    )
+    for text in corpus():
+        assert made.encode(text).ids == real.encode(text, add_special_tokens=False).ids, text
 
 
 def test_not_a_gguf(tmp_path: Path) -> None:

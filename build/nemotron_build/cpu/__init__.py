@@ -1,0 +1,1 @@
+"""The CPU target: safetensors or GGUF to the files that OpenVINO serves."""

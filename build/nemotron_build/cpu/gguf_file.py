@@ -1,0 +1,62 @@
+"""A GGUF file and its fields, with its faults told in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gguf import GGUFReader
+
+from nemotron_build.errors import CheckpointError
+
+_MAGIC = b"GGUF"
+_ABSENT = object()
+
+
+class GgufFile:
+    """A GGUF file, mapped into memory.
+
+    Attributes:
+        path: Where it lies.
+        tensors: By the names they have in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read fields and the list of tensors.
+
+        Raises:
+            CheckpointError: it is missing, not GGUF, cut short, or one of several files of a split model.
+        """
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                found = file.read(len(_MAGIC))
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}. Name a .gguf file.") from error
+        if found != _MAGIC:
+            raise CheckpointError(f"{path} cannot be read as GGUF: it starts with {found!r}, expected {_MAGIC!r}.")
+        try:
+            self._reader = GGUFReader(path)
+        # Past the end of the file the reader's arrays come out short, which shows in many ways.
+        except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+            raise CheckpointError(
+                f"{path} cannot be read as GGUF: {error}. It is cut short or damaged; download it again."
+            ) from error
+        self.tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+        if self.value("split.count", 1) > 1:
+            raise CheckpointError(f"{path} is one part of a model. Join the parts with 'llama-gguf-split --merge'.")
+
+    def value(self, field: str, default: Any = _ABSENT) -> Any:
+        """Content of a field.
+
+        Raises:
+            CheckpointError: it is not there and has no default.
+        """
+        found = self._reader.get_field(field)
+        if found is not None:
+            return found.contents()
+        if default is _ABSENT:
+            raise CheckpointError(
+                f"{self.path.name} has no field {field}; a Llama-shaped GGUF with its tokenizer is needed."
+            )
+        return default

@@ -1,0 +1,124 @@
+"""Weight matrices as OpenVINO's CPU plugin computes with them: BF16, or small integers in groups of 32 with scales.
+
+A group's weights are `(code - zero) * scale`. Scales and zeros are FP16, 32 weights of a row share them. Zeros with a
+fraction let the ranges of GGUF's Q4_1 and Q4_K stand as they are; rounded to whole codes, as OpenVINO's own GGUF
+reader has them, they shift a group by up to half a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Element = Literal["bf16", "i8", "i4", "u4"]
+
+GROUP = 32
+BITS: dict[Element, float] = {"bf16": 16, "i8": 8.5, "i4": 4.5, "u4": 5}
+"""Bits that a weight takes, its share of scale and zero included."""
+
+MAX_ZERO = 64.0
+"""Zeros stay within this: up to here FP16 holds them to 1/32 of a step and better."""
+
+_I8_MAX, _U4_MAX = 127, 15
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A matrix, packed.
+
+    Attributes:
+        element: Type of the codes.
+        rows: Outputs of the layer, or tokens of a vocabulary.
+        columns: Inputs of the layer.
+        codes: `bf16`: bits of the values, uint16 (rows, columns). `i8`: int8 (rows, columns / 32, 32).
+            `i4` and `u4`: uint8 (rows, columns / 32, 16), the first of two codes in the low four bits.
+        scales: FP16 (rows, columns / 32, 1); None for `bf16`.
+        zeros: The same, for `u4`.
+    """
+
+    element: Element
+    rows: int
+    columns: int
+    codes: Array
+    scales: Array | None = None
+    zeros: Array | None = None
+
+    def is_finite(self) -> bool:
+        """Whether no value is infinite or not a number."""
+        if self.scales is None:
+            return bool(np.isfinite(self.codes.view(ml_dtypes.bfloat16)).all())
+        return bool(np.isfinite(self.scales).all() and (self.zeros is None or np.isfinite(self.zeros).all()))
+
+    def rows_as_float(self, rows: Array) -> Array:
+        """Some rows as the FP32 values that they stand for, (n, columns)."""
+        codes = self.codes[rows]
+        if self.scales is None:
+            return np.asarray(codes.view(ml_dtypes.bfloat16), np.float32)
+        if self.element != "i8":
+            codes = np.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:-1], GROUP)
+        values = np.asarray(codes, np.float32)
+        if self.element == "i4":
+            values -= 16 * (values > 7)
+        if self.zeros is not None:
+            values -= self.zeros[rows].astype(np.float32)
+        values *= self.scales[rows].astype(np.float32)
+        return values.reshape(len(rows), self.columns)
+
+
+def pack(blocks: Iterable[Array], rows: int, columns: int, element: Element) -> Packed:
+    """Pack a matrix that comes in blocks of whole rows, so that only one block is held as floats.
+
+    Args:
+        blocks: FP32, (n, columns), together `rows` rows.
+        rows: See `Packed`.
+        columns: See `Packed`; a multiple of 32 except for `bf16`.
+        element: `bf16`, `i8` (symmetric) or `u4` (from the smallest to the largest weight of a group).
+    """
+    if element == "bf16":
+        return Packed(element, rows, columns, np.concatenate([_bits_of_bf16(block) for block in blocks]))
+    quantize = _to_i8 if element == "i8" else _to_u4
+    parts = [quantize(block.reshape(len(block), columns // GROUP, GROUP)) for block in blocks]
+    return Packed(element, rows, columns, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def join_nibbles(codes: Array) -> Array:
+    """Pack codes below 16, uint8 (..., 32), by two into bytes (..., 16), the first one low."""
+    packed: Array = codes[..., 0::2] | (codes[..., 1::2] << 4)
+    return packed
+
+
+def _bits_of_bf16(block: Array) -> Array:
+    return block.astype(ml_dtypes.bfloat16).view(np.uint16)
+
+
+def _to_i8(groups: Array) -> tuple[Array, ...]:
+    scales = (np.abs(groups).max(-1, keepdims=True) / _I8_MAX).astype(np.float16)
+    codes = np.clip(np.rint(groups / _divisor(scales)), -_I8_MAX, _I8_MAX)
+    return codes.astype(np.int8), scales
+
+
+def _to_u4(groups: Array) -> tuple[Array, ...]:
+    scales, zeros = _range_of(groups)
+    codes = np.clip(np.rint(groups / _divisor(scales) + zeros.astype(np.float32)), 0, _U4_MAX)
+    return join_nibbles(codes.astype(np.uint8)), scales, zeros
+
+
+def _range_of(values: Array) -> tuple[Array, Array]:
+    """Scale and zero that spread the codes 0 to 15 from the smallest to the largest value of each group."""
+    low, high = values.min(-1, keepdims=True), values.max(-1, keepdims=True)
+    # Nearly equal values far from 0 would need a zero beyond FP16's precision: let their range begin or end at 0.
+    far = np.maximum(np.abs(low), np.abs(high)) * _U4_MAX > MAX_ZERO * (high - low)
+    low, high = np.where(far, np.minimum(low, 0), low), np.where(far, np.maximum(high, 0), high)
+    scales = ((high - low) / _U4_MAX).astype(np.float16)
+    return scales, (-low / _divisor(scales)).astype(np.float16)
+
+
+def _divisor(scales: Array) -> Array:
+    """The scales as FP32, 1 for those that are 0: there all codes are those of 0."""
+    return np.where(scales == 0, 1, scales).astype(np.float32)

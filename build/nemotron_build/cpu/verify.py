@@ -1,0 +1,133 @@
+"""The written model against its source: weights by sample, and the answer to a short prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nemotron_build.checkpoint.tensors import expected_tensors
+from nemotron_build.cpu.packed import GROUP, Array, Packed
+from nemotron_build.cpu.reference import reference_logits
+from nemotron_build.cpu.source import Source
+from nemotron_build.errors import VerificationError
+from nemotron_build.profiles.profile import Precision
+
+_SAMPLED_ROWS = 16
+_PROMPT_TOKENS = 48
+# Mean KL(source || written), in nats. A model with a wrong layer, norm or rope is nats away; a wrong rope alone shows
+# in the second prompt. What 4 bits cost depends on the model: some 0.3 for 135 million weights, far less for 8 billion.
+_MAX_MEAN_KL: dict[Precision, float] = {"bf16": 0.02, "int8": 0.05, "int4": 1.0}
+
+
+@dataclass(frozen=True)
+class CpuAccuracy:
+    """The written model against its source, on a prompt of 48 tokens.
+
+    Attributes:
+        top1_agreement: Share of positions at which both find the same token most likely.
+        mean_kl: Mean of KL(source || written) over positions, in nats.
+    """
+
+    top1_agreement: float
+    mean_kl: float
+
+
+def check_weights(model: Path, source: Source) -> None:
+    """Read some rows of every matrix back and compare them with the source.
+
+    Raises:
+        VerificationError: naming a matrix that is not what it was packed from.
+    """
+    import openvino
+
+    constants = {
+        node.get_friendly_name(): node
+        for node in openvino.Core().read_model(model).get_ops()
+        if node.get_type_name() == "Constant"
+    }
+    generator = np.random.default_rng(0)
+    for name, size in expected_tensors(source.shape).items():
+        if len(size) == 1:
+            continue
+        written = _read_back(constants, name, size)
+        rows = np.sort(generator.choice(size[0], min(_SAMPLED_ROWS, size[0]), replace=False))
+        found, expected = written.rows_as_float(rows), source.rows(name, rows)
+        if not np.all(np.abs(found - expected) <= _allowed(written, rows, expected)):
+            raise VerificationError(f"{model}: {name} differs from its source by more than {written.element} rounds.")
+
+
+def check_answers(model: Path, source: Source, precision: Precision, prompt: list[int]) -> CpuAccuracy:
+    """Run a prompt through OpenVINO and through the source's weights.
+
+    The first copy has the usual positions and gives the figures. The second has its tokens spread over the whole
+    context, where wrong rotary frequencies show.
+
+    Raises:
+        VerificationError: logits that are not finite, or too far from those of the source.
+    """
+    import openvino
+
+    tokens = min(_PROMPT_TOKENS, source.shape.max_position_embeddings)
+    ids = np.tile(np.resize(np.array(prompt, np.int64), tokens), (2, 1))
+    spread = np.linspace(0, source.shape.max_position_embeddings - 1, tokens).astype(np.int64)
+    positions = np.stack([np.arange(tokens), spread])
+    expected = reference_logits(source, ids, positions)
+    request = openvino.Core().compile_model(model, "CPU").create_infer_request()
+    feed = {
+        "input_ids": ids,
+        "attention_mask": np.ones_like(ids),
+        "position_ids": positions,
+        "beam_idx": np.arange(2, dtype=np.int32),
+    }
+    found = request.infer(feed)["logits"]
+    for what, logits in (("The source's weights give", expected), (f"{model} gives", found)):
+        if not np.isfinite(logits).all():
+            raise VerificationError(f"{what} logits that are not finite. Is the checkpoint damaged?")
+    mean_kl = _divergence(expected, found).mean(-1)
+    if mean_kl.max() > _MAX_MEAN_KL[precision]:
+        raise VerificationError(
+            f"{model} answers otherwise than its source: mean KL {mean_kl[0]:.4f}, and {mean_kl[1]:.4f} over the whole "
+            f"context; {precision} should stay below {_MAX_MEAN_KL[precision]}."
+        )
+    agreement = (expected[0].argmax(-1) == found[0].argmax(-1)).mean()
+    return CpuAccuracy(float(agreement), float(mean_kl[0]))
+
+
+def _read_back(constants: dict[str, Any], name: str, size: tuple[int, ...]) -> Packed:
+    rows, columns = size
+    codes = constants.get(f"{name}/codes")
+    if codes is None:
+        raise VerificationError(f"The written model has no weights {name}.")
+    element = codes.get_element_type().get_type_name()
+    if element == "bf16":
+        return Packed("bf16", rows, columns, codes.data.view(np.uint16))
+    packed_bytes = GROUP if element == "i8" else GROUP // 2
+    data = codes.data.reshape(rows, columns // GROUP, packed_bytes)
+    zeros = constants.get(f"{name}/zeros")
+    return Packed(element, rows, columns, data, constants[f"{name}/scales"].data, None if zeros is None else zeros.data)
+
+
+def _allowed(written: Packed, rows: Array, expected: Array) -> Array:
+    """By how much each weight may be off: half a step, and what FP16 rounds off scales and zeros."""
+    if written.scales is None:
+        return np.abs(expected) * 2.0**-8
+    steps = np.abs(written.scales[rows].astype(np.float32))
+    slack = 0.5 + 0.1  # a tenth: codes of 8 bits times a scale, or a zero up to 64, rounded to FP16
+    tiny = 2.0**-24 * 128  # scales below FP16's normal range
+    return np.broadcast_to(steps * slack + tiny, (*steps.shape[:2], GROUP)).reshape(expected.shape)
+
+
+def _divergence(expected: Array, found: Array) -> Array:
+    """KL(expected || found) of each position, from logits."""
+    log_p, log_q = _log_softmax(expected), _log_softmax(found)
+    divergence: Array = (np.exp(log_p) * (log_p - log_q)).sum(-1)
+    return divergence
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = np.asarray(logits, np.float64) - logits.max(-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return np.asarray(shifted)
