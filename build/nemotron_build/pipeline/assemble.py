@@ -59,6 +59,7 @@ class Content:
     Attributes:
         name: Of the model, for people and clients.
         engine: Directory whose files become `engine/`.
+        engine_files: Which of them; None for all.
         tokenizer: The tokenizer.json.
         stop_token_ids: Those that the checkpoint names, and those of its tokenizer's family.
         template: The checkpoint's own chat template, if it has one.
@@ -78,6 +79,7 @@ class Content:
     template: str | None = None
     chat_format: str | None = None
     sampling: SamplingDefaults | None = None
+    engine_files: tuple[str, ...] | None = None
     source: dict[str, str] = field(default_factory=dict)
 
 
@@ -111,7 +113,7 @@ def assemble(target: Path, content: Content, profile: Profile, *, link: bool) ->
         build=content.build,
     )
     with staged(target) as work:
-        _bring(content.engine, work.package / ENGINE_DIR, link=link)
+        _bring(content, work.package / ENGINE_DIR, link=link)
         shutil.copyfile(content.tokenizer, work.package / TOKENIZER)
         if serving.chat_format == TEMPLATE:
             (work.package / CHAT_TEMPLATE).write_text(content.template or "", encoding="utf-8")
@@ -166,11 +168,13 @@ def engine_spec(profile: Profile, version: str, device: str) -> EngineSpec:
     return EngineSpec(kind=profile.target, version=version, device=device, machine=machine, precision=precision)
 
 
-def _bring(source: Path, target: Path, *, link: bool) -> None:
-    for file in sorted(source.rglob("*")):
+def _bring(content: Content, target: Path, *, link: bool) -> None:
+    names = content.engine_files
+    files = sorted(content.engine.rglob("*")) if names is None else [content.engine / name for name in names]
+    for file in files:
         if not file.is_file():
             continue
-        place = target / file.relative_to(source)
+        place = target / file.relative_to(content.engine)
         place.parent.mkdir(parents=True, exist_ok=True)
         if link:
             with suppress(OSError):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from nemotron_build.pipeline.assemble import Content, engine_spec
+from nemotron_build.pipeline.cpu_stage import read_conversion
 from nemotron_build.pipeline.machine import TENSORRT_LLM, Machine
 from nemotron_build.pipeline.request import Request
 from nemotron_build.pipeline.trtllm_build import engine_options
@@ -30,22 +34,42 @@ def package_content(
         request: What was built.
         engine: Directory with the engine's files.
         sha256: Of the source.
-        accuracy: Figures of the quantized model, if it was measured.
+        accuracy: Figures of the quantized model, if it was measured; a CPU's are with its files.
         machine: Where it was built.
     """
-    source = request.source
-    revision = {"revision": source.revision} if source.revision else {}
-    return Content(
+    content = Content(
         name=request.name,
         engine=engine,
-        tokenizer=source.tokenizer or engine / TOKENIZER,
-        stop_token_ids=source.stop_token_ids,
+        tokenizer=request.source.tokenizer or engine / TOKENIZER,
+        stop_token_ids=request.source.stop_token_ids,
         spec=_spec(request, machine),
         build=_record(request, accuracy, machine),
-        template=source.chat_template,
+        template=request.source.chat_template,
         chat_format=request.chat_format,
-        sampling=source.sampling,
-        source={"what": source.path.name, **revision, "sha256": sha256},
+        sampling=request.source.sampling,
+        source=_source(request, sha256),
+    )
+    return _converted_for_cpu(content) if request.profile.target == "openvino" else content
+
+
+def _source(request: Request, sha256: str) -> dict[str, str]:
+    revision = {"revision": request.source.revision} if request.source.revision else {}
+    return {"what": request.source.path.name, **revision, "sha256": sha256}
+
+
+def _converted_for_cpu(content: Content) -> Content:
+    """With what converting found out, which for a GGUF file is the only place that knows it."""
+    from nemotron_build.cpu.build import ENGINE_FILES
+
+    conversion = read_conversion(content.engine)
+    return replace(
+        content,
+        engine_files=ENGINE_FILES,
+        tokenizer=content.engine / TOKENIZER,
+        stop_token_ids=conversion.stop_token_ids,
+        template=conversion.chat_template,
+        spec=msgspec.structs.replace(content.spec, precision=conversion.precision),
+        build=msgspec.structs.replace(content.build, accuracy=conversion.accuracy),
     )
 
 

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
+
 import nemotron_serving
+from nemotron_build.errors import BuildError
 from nemotron_build.pipeline.machine import Machine
 from nemotron_build.pipeline.request import Request
-from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost
+from nemotron_build.pipeline.stage import READ_BYTES_PER_S, Cost, write_json
 from nemotron_build.pipeline.tools import Tools
 
-# Bytes of a weight, with the scales of its group.
-_WEIGHT_BYTES = {"bf16": 2.0, "int8": 1.1, "int4": 0.6}
-# Quantizing in NumPy is slower than reading.
+CONVERSION = "conversion.json"
+# Quantizing in NumPy and checking the result are slower than reading.
 _SLOWNESS = 10
+
+
+class Conversion(msgspec.Struct, frozen=True):
+    """The content of conversion.json: what converting found out that the package needs.
+
+    Attributes:
+        precision: Of the weights, for people.
+        stop_token_ids: Tokens that end an output.
+        chat_template: Jinja source, where the model has one.
+        accuracy: Figures of the converted model against its source.
+    """
+
+    precision: str
+    stop_token_ids: tuple[int, ...]
+    chat_template: str | None
+    accuracy: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -38,8 +56,10 @@ class CpuConvertStage:
 
     def cost(self) -> Cost:
         """The weights in their new precision."""
-        made = self.request.source.shape.parameters * _WEIGHT_BYTES[self.request.profile.precision]
-        return Cost(int(made) + SMALL_BYTES, _SLOWNESS * self.request.source.bytes / READ_BYTES_PER_S)
+        from nemotron_build.cpu.build import converted_bytes
+
+        made = converted_bytes(self.request.source.shape, self.request.profile.precision)
+        return Cost(made, _SLOWNESS * self.request.source.bytes / READ_BYTES_PER_S)
 
     def commands(self, output: Path) -> list[list[str]]:
         """`nemotron-build convert`."""
@@ -48,7 +68,25 @@ class CpuConvertStage:
         return [[*command, "--output", str(output)]]
 
     def run(self, output: Path, tools: Tools) -> None:
-        """Convert."""
+        """Convert, and keep what the package needs to know."""
         from nemotron_build.cpu.build import convert_for_cpu
 
-        convert_for_cpu(self.request.source.path, self.request.profile.precision, output, report=tools.report)
+        source, precision = self.request.source, self.request.profile.precision
+        made = convert_for_cpu(source.path, precision, output, report=tools.report)
+        write_json(
+            output / CONVERSION,
+            Conversion(made.precision, made.stop_token_ids, made.chat_template, asdict(made.accuracy)),
+        )
+
+
+def read_conversion(directory: Path) -> Conversion:
+    """Read what converting left beside the engine's files.
+
+    Raises:
+        BuildError: it is missing or not readable.
+    """
+    path = directory / CONVERSION
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Conversion)
+    except (OSError, ValueError) as error:
+        raise BuildError(f"{path} cannot be used: {error}. Name what 'nemotron-build convert' made.") from error

@@ -113,6 +113,6 @@ def _from_gguf(path: Path) -> Source:
         path=path,
         shape=GgufSource(file).shape,
         files=(path,),
-        stop_token_ids=tuple(dict.fromkeys((vocabulary.eos_token_id, *vocabulary.other_ends))),
+        stop_token_ids=vocabulary.stop_token_ids,
         chat_template=vocabulary.chat_template or None,
     )

@@ -1,0 +1,87 @@
+"""Builds for a CPU: really converted, and packaged with nothing of the GPU's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nemotron_build.cli import main
+from nemotron_build.cpu.build import ENGINE_FILES
+from nemotron_serving.package import ENGINE_DIR, Package
+
+PROFILE = """\
+description = "for tests"
+target = "openvino"
+precision = "int8"
+
+[limits]
+max_batch_size = 4
+max_seq_len = 512
+max_num_tokens = 256
+max_tokens = 64
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cpu.toml").write_text(PROFILE)
+    return tmp_path
+
+
+def test_a_checkpoint_becomes_a_package_for_cpus(here: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", str(tiny), "--profile", "cpu.toml", "-o", "p", "--keep-work"]) == 0
+    package = Package.load(here / "p")
+    package.verify_files()
+    engine, record = package.manifest.engine, package.manifest.build
+    assert (engine.kind, engine.device) == ("openvino", "cpu")
+    assert engine.precision.startswith("int8")
+    assert {name for name in package.manifest.files if name.startswith(ENGINE_DIR)} == {
+        f"{ENGINE_DIR}/{name}" for name in ENGINE_FILES
+    }
+    assert record is not None
+    assert record.versions.keys() == {"openvino"}
+    assert record.accuracy["top1_agreement"] > 0.8
+    assert package.serving.chat_format == "nemotron"
+    assert main(["verify", "p"]) == 0
+    capsys.readouterr()
+    assert main(["build", str(tiny), "--profile", "cpu.toml", "-o", "p", "--force"]) == 0
+    assert capsys.readouterr().err.count("finished before") == 2
+
+
+def test_the_stages_alone_make_the_same(here: Path, tiny: Path) -> None:
+    assert main(["convert", str(tiny), "--profile", "cpu.toml", "-o", "c"]) == 0
+    assert main(["package", str(tiny), "--engine", "c", "--profile", "cpu.toml", "-o", "p"]) == 0
+    assert Package.load(here / "p").manifest.engine.kind == "openvino"
+    # A copy, so that what is done to the one is not done to the other.
+    assert (here / "c/openvino_model.bin").stat().st_ino != (here / "p/engine/openvino_model.bin").stat().st_ino
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["quantize", "TINY", "--profile", "cpu.toml", "-o", "c"], 1, "use 'nemotron-build convert'"),
+        (["compile", "TINY", "--profile", "cpu.toml", "-o", "c"], 1, "has no engine to compile"),
+        (["package", "TINY", "--engine", ".", "--profile", "cpu.toml", "-o", "p"], 1, "has no openvino_model.xml"),
+        (["build", "nothing.gguf", "--profile", "cpu.toml", "-o", "p"], 3, "nothing.gguf cannot be read"),
+        (["build", "cpu.gguf", "--profile", "cpu.toml", "-o", "p"], 3, "cannot be read as GGUF"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str], status: int, message: str, here: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "cpu.gguf").write_text("no GGUF")
+    assert main([str(tiny) if argument == "TINY" else argument for argument in arguments]) == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (here / "p").exists()
+
+
+def test_more_positions_than_the_model_knows_are_refused(
+    here: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "cpu.toml").write_text(PROFILE.replace("max_seq_len = 512", "max_seq_len = 1024"))
+    assert main(["build", str(tiny), "--profile", "cpu.toml", "-o", "p"]) == 4
+    assert "the model knows 512 positions" in capsys.readouterr().err
