@@ -69,7 +69,7 @@ def build(request: Request, place: Place, steps: Steps) -> None:
         if place.keep_work:
             steps.say(f"The working directory stays at {place.work}.")
         else:
-            work.remove(names)
+            work.remove()
     steps.done(_made(place.package))
 
 

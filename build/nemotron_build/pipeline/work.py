@@ -89,10 +89,11 @@ class WorkDirectory:
             _remove(partial)
         return record
 
-    def remove(self, stages: list[str]) -> None:
-        """Remove what a finished build leaves; files that are not ours stay."""
-        for name in [*stages, _LOGS]:
-            _remove(self.path / name)
+    def remove(self) -> None:
+        """Remove what builds have left, those of other profiles too; files that are not ours stay."""
+        for record in self.path.glob(f"*/{_RECORD}"):
+            _remove(record.parent)
+        _remove(self.logs)
         (self.path / _LOCK).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
@@ -122,7 +123,7 @@ def opened(path: Path) -> Iterator[WorkDirectory]:
             yield work
         finally:
             if path.is_dir() and not any(path.glob(f"*/{_RECORD}")) and not work.logs.exists():
-                work.remove([])
+                work.remove()
 
 
 def _take(lock: int, path: Path) -> None:

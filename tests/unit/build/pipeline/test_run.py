@@ -180,6 +180,7 @@ def test_a_directory_of_other_files_is_never_used(tmp_path: Path) -> None:
 
 def test_removing_leaves_what_is_not_ours(tmp_path: Path, steps: Steps) -> None:
     run(stages(), tmp_path / "w", steps)
+    run([Writes("check"), Writes("quantize")], tmp_path / "w", steps)
     (tmp_path / "w/notes.txt").write_text("mine")
-    WorkDirectory(tmp_path / "w").remove(["check", "convert", "compile"])
+    WorkDirectory(tmp_path / "w").remove()
     assert [entry.name for entry in (tmp_path / "w").iterdir()] == ["notes.txt"]
