@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 # What the server cannot hold an answer to and the model sees to by itself when it reads one.
@@ -15,7 +16,8 @@ def is_model(kind: Any) -> bool:
 
 def schema_of(model: Any) -> dict[str, Any]:
     """The schema of a model, with its `$defs`."""
-    schema: dict[str, Any] = _followable(model.model_json_schema())
+    given = model.model_json_schema()
+    schema: dict[str, Any] = _followable(given, frozenset(_tags(given)))
     return schema
 
 
@@ -36,19 +38,32 @@ def read(model: Any, value: Any, at: str) -> Any:
     raise ValueError(f"{at}: {told}")  # without pydantic's own error, which shows the value
 
 
-def _followable(schema: Any) -> Any:
+def _tags(schema: Any) -> Iterator[str]:
+    """The properties that tell the members of a union apart."""
+    parts = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    mark = schema.get("discriminator") if isinstance(schema, dict) else None
+    if isinstance(mark, dict) and isinstance(name := mark.get("propertyName"), str):
+        yield name
+    for part in parts:
+        yield from _tags(part)
+
+
+def _followable(schema: Any, tags: frozenset[str]) -> Any:
     if not isinstance(schema, dict):
         return schema
     kept: dict[str, Any] = {}
     for keyword, value in schema.items():
         if keyword in ("properties", "$defs"):
-            kept[keyword] = {name: _followable(one) for name, one in value.items()}
+            kept[keyword] = {name: _followable(one, tags) for name, one in value.items()}
         elif keyword in ("anyOf", "oneOf", "allOf", "prefixItems"):
             # One tagged by a discriminator cannot fit two, which the server need not prove.
             name = "anyOf" if keyword == "oneOf" and "discriminator" in schema else keyword
-            kept[name] = [_followable(one) for one in value]
+            kept[name] = [_followable(one, tags) for one in value]
         elif keyword in ("items", "additionalProperties"):
-            kept[keyword] = _followable(value)
+            kept[keyword] = _followable(value, tags)
         elif keyword not in _LEFT_TO_PYDANTIC:
             kept[keyword] = value
+    # A tag with a default may be left out for the schema, but not for pydantic.
+    if missing := tags & kept.get("properties", {}).keys() - set(kept.get("required", ())):
+        kept["required"] = [*kept.get("required", ()), *sorted(missing)]
     return kept

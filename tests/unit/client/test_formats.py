@@ -70,7 +70,7 @@ TYPES: list[tuple[Any, str, Any]] = [
     (Car, '{"wheels": 4}', {"wheels": 4}),
     (
         Home,
-        '{"pets": [{"lives": 9}], "chosen": {"kind": "dog", "tricks": ["sit", "sit"]}}',
+        '{"pets": [{"kind": "cat", "lives": 9}], "chosen": {"kind": "dog", "tricks": ["sit", "sit"]}}',
         Home(pets=[Cat(lives=9)], chosen=Dog(tricks={"sit"})),
     ),
     (list[City], '[{"name": "Hue", "people": 5}]', [City("Hue", 5)]),
@@ -140,7 +140,9 @@ def test_what_pydantic_checks_by_itself_is_not_asked_of_the_server() -> None:
     text = json.dumps(sent(Home))
     assert "discriminator" not in text
     assert "uniqueItems" not in text
-    assert sent(Home)["json_schema"]["schema"]["$defs"]["Cat"]["properties"]["lives"]["maximum"] == 9
+    cat = sent(Home)["json_schema"]["schema"]["$defs"]["Cat"]
+    assert cat["properties"]["lives"]["maximum"] == 9
+    assert cat["required"] == ["lives", "kind"], "pydantic needs the tag, default or not"
 
 
 def test_a_field_may_be_called_like_a_keyword() -> None:
