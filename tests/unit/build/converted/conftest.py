@@ -72,7 +72,9 @@ class Planted:
         path = self.directory / ("model.safetensors" if self.profile.flow == "pytorch" else f"rank{rank}.safetensors")
         tensors = load_file(path)
         change(tensors)
-        save_file(tensors, path)
+        # Not over the file itself: what was loaded may still be a view of it.
+        save_file(tensors, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
 
 
 @pytest.fixture(scope="session")
