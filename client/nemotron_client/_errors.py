@@ -174,10 +174,15 @@ def _unavailable(details: str, *, request_id: str, url: str) -> NemotronError:
     if _SLOW_CONNECT.search(details):
         message = f"No connection to {url} in the time that `Timeouts.connect` gives ({details})"
         return RequestTimeoutError(message, phase="connect", **where)
+    return ServerUnavailableError(_absence(url, details), **where)
+
+
+def _absence(url: str, details: str) -> str:
     if _SHUTTING_DOWN.search(details):
-        return ServerUnavailableError(f"{url} is shutting down ({details})", **where)
-    message = f"{url} cannot be reached ({details}). Is the server running? Start one with 'nemotron-serve PACKAGE'."
-    return ServerUnavailableError(message, **where)
+        return f"{url} is shutting down ({details})"
+    if _NO_CONNECTION.search(details):
+        return f"{url} cannot be reached ({details}). Is the server running? Start one with 'nemotron-serve PACKAGE'."
+    return f"The connection to {url} broke ({details}). Did the server end? Its log says why."
 
 
 def _not_ready(details: str) -> str:
@@ -204,4 +209,5 @@ _NOT_READY = re.compile(r"unknown model|not at ready state|is not ready|has no a
 _SHUTTING_DOWN = re.compile(r"shutting down|draining|server is stopping", re.IGNORECASE)
 _FULL = re.compile(r"maximum queue size|in flight", re.IGNORECASE)
 _TLS = re.compile(r"ssl|handshake|certificate", re.IGNORECASE)
+_NO_CONNECTION = re.compile(r"connect to|refused|resol|unreachable", re.IGNORECASE)
 _SLOW_CONNECT = re.compile(r"connect.*(timed? ?out|deadline)|before receiving SETTINGS", re.IGNORECASE)

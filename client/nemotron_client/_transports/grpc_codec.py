@@ -42,6 +42,8 @@ def channel_options(connection: Connection) -> list[tuple[str, Any]]:
         ("grpc.max_reconnect_backoff_ms", round(1000 * _defaults.RETRY_FIRST_DELAY_S)),
         ("grpc.keepalive_time_ms", round(1000 * connection.keepalive_time_s)),
         ("grpc.keepalive_timeout_ms", round(1000 * connection.keepalive_timeout_s)),
+        # Where gRPC has sent a ping of its own, it waits for that one's answer, for a minute by default.
+        ("grpc.http2.ping_timeout_ms", round(1000 * connection.keepalive_timeout_s)),
         ("grpc.http2.max_pings_without_data", 0),
         # Channels to one address would share a connection, and with it the certificates of the first.
         ("grpc.use_local_subchannel_pool", 1),

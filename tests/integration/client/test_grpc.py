@@ -1,0 +1,388 @@
+"""Both clients over gRPC against a real Triton. W1 to W10 are weaknesses of tritonclient that a caller must not see."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from nemotron_client import (
+    AsyncClient,
+    Client,
+    ContentDelta,
+    InvalidRequestError,
+    OverloadedError,
+    ReasoningDelta,
+    RequestTimeoutError,
+    ServerError,
+    ServerUnavailableError,
+    StreamClosedError,
+    Timeouts,
+    ToolCallDelta,
+)
+from tests.integration.client.conftest import ENDLESS, HI, RANDOM, STALL, Connect
+from tests.integration.conftest import Server
+from tests.integration.test_failures import IN_FLIGHT, nothing_left, wait_until
+
+LEAVE_S = 0.05
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+        },
+    }
+]
+
+
+def user(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": text}]
+
+
+def freed(server: Server) -> None:
+    wait_until(lambda: nothing_left(server), 2)
+
+
+@pytest.mark.parametrize("marker", ["[sim:think]", "[sim:think-tool]", "[sim:unicode]", "Hi"])
+def test_events_add_up_to_the_reply(server: Server, connect: Connect, marker: str) -> None:
+    client = connect(server.grpc_url)
+    with client.stream_chat(user(marker), thinking=True, tools=TOOLS, max_tokens=400) as stream:
+        events = list(stream)
+        reply = stream.get_final()
+    text = {
+        kind: "".join(event.text for event in events if isinstance(event, kind))
+        for kind in (ReasoningDelta, ContentDelta)
+    }
+    assert (text[ReasoningDelta], text[ContentDelta]) == (reply.reasoning_content, reply.content)
+    assert tuple(event.call for event in events if isinstance(event, ToolCallDelta)) == reply.tool_calls
+    assert bool(reply.tool_calls) is (reply.finish_reason == "tool_calls") is (marker == "[sim:think-tool]")
+    assert reply.usage.output_tokens > reply.usage.reasoning_tokens
+    timings = reply.timings
+    assert timings.ttft_s is not None
+    assert timings.mean_itl_s is not None
+    assert 0.02 < timings.ttft_s < timings.total_s
+    assert 0.002 < timings.mean_itl_s < 0.05
+    whole = client.chat(user(marker), thinking=True, tools=TOOLS, max_tokens=400)
+    assert (whole.content, whole.usage) == (reply.content, reply.usage)
+
+
+def test_both_clients_give_the_same_replies(server: Server) -> None:
+    def plain(reply: Any) -> dict[str, Any]:
+        return {
+            name: value for name, value in vars(reply).items() if name not in ("request_id", "timings", "tool_calls")
+        }
+
+    async def answers() -> list[Any]:
+        async with AsyncClient(server.grpc_url) as client:
+            return [
+                await client.chat(user("[sim:think]"), thinking=True),
+                await client.generate("<s>[sim:unicode]", return_log_probs=True, max_tokens=30),
+            ]
+
+    with Client(server.grpc_url) as client:
+        replies = [
+            client.chat(user("[sim:think]"), thinking=True),
+            client.generate("<s>[sim:unicode]", return_log_probs=True, max_tokens=30),
+        ]
+    assert [plain(reply) for reply in replies] == [plain(reply) for reply in asyncio.run(answers())]
+    assert len(replies[1].logprobs) == 30
+
+
+def test_w1_many_streams_of_one_client(server: Server, connect: Connect) -> None:
+    client = connect(server.grpc_url)
+    streams = [client.stream_chat(RANDOM, max_tokens=30, seed=seed) for seed in range(5)]
+    firsts = [next(stream) for stream in streams]
+    replies = [stream.get_final() for stream in streams]
+    assert len({reply.content for reply in replies}) == 5
+    assert all(reply.content.startswith(first.text) for reply, first in zip(replies, firsts, strict=True))
+
+
+def test_w2_one_of_several_streams_is_cancelled(server: Server, connect: Connect) -> None:
+    client = connect(server.grpc_url)
+    with client.stream_chat(RANDOM, max_tokens=60) as goes_on, client.stream_chat(RANDOM, max_tokens=ENDLESS) as ends:
+        next(ends)
+        client.cancel(ends.request_id)
+        assert ends.get_final().finish_reason == "cancelled"
+        assert goes_on.get_final().finish_reason == "length"
+    freed(server)
+
+
+def test_a_request_is_cancelled_by_its_name_from_another_client(server: Server, connect: Connect) -> None:
+    with connect(server.grpc_url).stream_chat(RANDOM, max_tokens=ENDLESS, request_id="by-name") as stream:
+        next(stream)
+        connect(server.grpc_url).cancel("by-name")
+        assert stream.get_final().finish_reason == "cancelled"
+    connect(server.grpc_url).cancel("nobody")
+
+
+def test_w3_leaving_a_stream_returns_at_once_and_frees_its_place(server: Server, connect: Connect) -> None:
+    client = connect(server.grpc_url)
+    with client.stream_chat(RANDOM, max_tokens=ENDLESS) as stream:
+        next(stream)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 1, 2)
+        begin = time.perf_counter()
+    assert time.perf_counter() - begin < LEAVE_S
+    freed(server)
+    with pytest.raises(StreamClosedError, match="before you close it"):
+        stream.get_final()
+
+
+def test_w3_leaving_the_client_returns_at_once_and_frees_all_places(server: Server, connect: Connect) -> None:
+    client = connect(server.grpc_url)
+    streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for _ in range(5)]
+    for stream in streams:
+        next(stream)
+    begin = time.perf_counter()
+    client.close()
+    assert time.perf_counter() - begin < 10 * LEAVE_S  # waits until the server has heard
+    freed(server)
+    with pytest.raises(StreamClosedError):
+        next(streams[0])
+
+
+def test_a_stream_whose_first_token_is_not_here_yet_is_left_at_once(server: Server, connect: Connect) -> None:
+    client = connect(server.grpc_url)
+    with client.stream_chat(RANDOM, max_tokens=ENDLESS):
+        begin = time.perf_counter()
+    assert time.perf_counter() - begin < LEAVE_S
+    freed(server)
+
+
+@pytest.mark.parametrize("read", [0, 1])
+def test_a_forgotten_stream_frees_its_place(server: Server, connect: Connect, read: int) -> None:
+    stream = connect(server.grpc_url).stream_chat(RANDOM, max_tokens=ENDLESS)
+    for _ in range(read):
+        next(stream)
+    wait_until(lambda: server.metric(IN_FLIGHT) == 1, 2)
+    del stream
+    gc.collect()
+    freed(server)
+
+
+def test_a_stream_is_closed_while_another_thread_waits_for_it(server: Server, connect: Connect) -> None:
+    stream = connect(server.grpc_url).stream_chat(STALL, max_tokens=200)
+    next(stream)
+    timer = threading.Timer(0.5, stream.close)
+    timer.start()
+    begin = time.perf_counter()
+    with pytest.raises(StreamClosedError):
+        stream.get_final()
+    assert time.perf_counter() - begin < 1.5
+    timer.join()
+    freed(server)
+
+
+@pytest.mark.parametrize(
+    ("messages", "kind", "options"),
+    [
+        (RANDOM, InvalidRequestError, {"max_tokens": -1}),
+        ([{"role": "user", "content": "[sim:fail]"}], ServerError, {}),
+    ],
+    ids=["invalid", "failed"],
+)
+def test_w4_and_w5_errors_have_types(
+    server: Server, connect: Connect, messages: Any, kind: type[Exception], options: dict[str, Any]
+) -> None:
+    with pytest.raises(kind) as caught:
+        connect(server.grpc_url).chat(messages, request_id="mine", **options)
+    error: Any = caught.value
+    assert (error.request_id, error.url) == ("mine", server.grpc_url)
+    if kind is InvalidRequestError:
+        assert error.param == "max_tokens"
+        assert not str(error).endswith(")")
+
+
+def test_w6_the_end_of_an_answer_needs_no_empty_response(server: Server, connect: Connect) -> None:
+    with connect(server.grpc_url).stream_chat(RANDOM, max_tokens=1) as stream:
+        assert len(list(stream)) == 1
+        assert stream.get_final().finish_reason == "length"
+
+
+def test_w7_what_the_caller_gave_is_not_changed(server: Server, connect: Connect) -> None:
+    messages, options = [{"role": "user", "content": "Hi"}], {"stop_words": ["x"], "max_tokens": 2}
+    connect(server.grpc_url).chat(messages, **options)
+    assert messages == [{"role": "user", "content": "Hi"}]
+    assert options == {"stop_words": ["x"], "max_tokens": 2}
+
+
+@pytest.mark.parametrize(
+    ("messages", "phase", "timeouts"),
+    [
+        (RANDOM, "first_token", Timeouts(first_token=0.005)),
+        (STALL, "between_tokens", Timeouts(between_tokens=0.4)),
+        (RANDOM, "total", Timeouts(total=0.4)),
+        (RANDOM, "total", 0.4),
+    ],
+)
+def test_w8_a_deadline_frees_the_place(
+    server: Server, connect: Connect, messages: Any, phase: str, timeouts: Any
+) -> None:
+    client = connect(server.grpc_url).with_options(timeouts=timeouts)
+    begin = time.perf_counter()
+    with pytest.raises(RequestTimeoutError) as caught:
+        client.chat(messages, max_tokens=ENDLESS)
+    assert caught.value.phase == phase
+    assert time.perf_counter() - begin < 1.5
+    freed(server)
+
+
+def test_a_total_timeout_ends_a_stream_that_nobody_reads(server: Server, connect: Connect) -> None:
+    stream = connect(server.grpc_url, timeouts=0.4).stream_chat(RANDOM, max_tokens=ENDLESS)
+    next(stream)
+    wait_until(lambda: server.metric(IN_FLIGHT) == 1, 2)
+    freed(server)
+    with pytest.raises(RequestTimeoutError) as caught:
+        list(stream)
+    assert caught.value.phase == "total"
+
+
+def test_a_program_may_take_longer_than_the_time_between_tokens(server: Server, connect: Connect) -> None:
+    client = connect(server.grpc_url, timeouts=Timeouts(between_tokens=0.3))
+    with client.stream_chat(RANDOM, max_tokens=60) as stream:
+        next(stream)
+        time.sleep(0.5)  # what is tested
+        assert stream.get_final().usage.output_tokens == 60
+
+
+def test_w9_gzip_is_used_and_nothing_is_printed(
+    server: Server, connect: Connect, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert connect(server.grpc_url, compression="gzip").chat(user("a" * 5000), max_tokens=2).usage.output_tokens == 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_w10_threads_share_a_client(server: Server) -> None:
+    replies = []
+    with Client(server.grpc_url) as client:
+        threads = [
+            threading.Thread(target=lambda: replies.append(client.chat(RANDOM, max_tokens=10))) for _ in range(20)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [reply.usage.output_tokens for reply in replies] == [10] * 20
+
+
+def test_the_server_is_asked_for_its_state(server: Server, connect: Connect) -> None:
+    client = connect(server.grpc_url, metrics_url=str(server.info["metrics_url"]))
+    assert client.is_live()
+    assert client.is_ready()
+    client.wait_ready(timeout_s=1)
+    info = client.server_info()
+    assert (info.name, info.url) == ("triton", server.grpc_url)
+    assert info.version.startswith("2.")
+    assert client.metrics()[IN_FLIGHT][0][1] == 0
+
+
+def test_a_server_that_is_not_there(connect: Connect, unused_port: int) -> None:
+    client = connect(f"grpc://127.0.0.1:{unused_port}", max_retries=1)
+    assert not client.is_live()
+    assert not client.is_ready()
+    with pytest.raises(ServerUnavailableError, match=r"0\.2 s"):
+        client.wait_ready(timeout_s=0.2)
+    with pytest.raises(ServerUnavailableError):
+        client.server_info()
+    begin = time.perf_counter()
+    with pytest.raises(ServerUnavailableError, match=f"127.0.0.1:{unused_port} cannot be reached") as caught:
+        client.chat(HI)
+    assert 0.3 < time.perf_counter() - begin < 2  # one retry
+    assert caught.value.url == f"grpc://127.0.0.1:{unused_port}"
+
+
+def test_a_full_server_is_said_after_the_retries(simulated_server: Server, connect: Connect) -> None:
+    client = connect(simulated_server.grpc_url, max_retries=1)
+    streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for _ in range(8)]
+    wait_until(lambda: simulated_server.metric(IN_FLIGHT) == 8, 5)
+    begin = time.perf_counter()
+    with pytest.raises(OverloadedError, match="8 requests in flight"):
+        client.chat(HI)
+    assert 0.3 < time.perf_counter() - begin < 2
+    for stream in streams:
+        stream.close()
+    wait_until(lambda: nothing_left(simulated_server), 5)
+
+
+def test_a_retry_succeeds_once_there_is_room(simulated_server: Server, connect: Connect) -> None:
+    client = connect(simulated_server.grpc_url, max_retries=3)
+    streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for _ in range(8)]
+    wait_until(lambda: simulated_server.metric(IN_FLIGHT) == 8, 5)
+
+    def leave() -> None:
+        for stream in streams:
+            stream.close()
+
+    timer = threading.Timer(0.2, leave)
+    timer.start()
+    assert client.chat(HI, max_tokens=2).usage.output_tokens == 2
+    timer.join()
+    wait_until(lambda: nothing_left(simulated_server), 5)
+
+
+def test_headers_are_made_for_each_call(server: Server, connect: Connect) -> None:
+    made = []
+
+    def headers() -> dict[str, str]:
+        made.append("token")
+        return {"Authorization": f"Bearer {len(made)}"}
+
+    client = connect(server.grpc_url, headers=headers)
+    client.chat(HI, max_tokens=1)
+    client.chat(HI, max_tokens=1)
+    assert len(made) == 2
+
+
+def test_an_asynchronous_function_makes_headers(server: Server) -> None:
+    async def headers() -> dict[str, str]:
+        await asyncio.sleep(0)
+        return {"authorization": "Bearer x"}
+
+    async def run() -> int:
+        async with AsyncClient(server.grpc_url, headers=headers) as client:
+            return (await client.chat(HI, max_tokens=1)).usage.output_tokens
+
+    assert asyncio.run(run()) == 1
+
+
+def test_nothing_that_was_said_is_logged(server: Server, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = connect(server.grpc_url, headers={"authorization": "s3cret"})
+    reply = client.chat(user("confidential"), max_tokens=20, request_id="logged")
+    assert "request logged: length" in caplog.text
+    for text in ("confidential", "s3cret", reply.content):
+        assert text not in caplog.text
+
+
+def test_a_cancelled_task_frees_its_place(server: Server) -> None:
+    async def run() -> None:
+        async with AsyncClient(server.grpc_url) as client:
+            task = asyncio.create_task(client.chat(RANDOM, max_tokens=ENDLESS))
+            while await asyncio.to_thread(server.metric, IN_FLIGHT) != 1:
+                await asyncio.sleep(0.02)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            stream = client.stream_chat(STALL, max_tokens=ENDLESS)
+            await stream.__anext__()
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(stream.get_final(), 0.5)
+            with pytest.raises(StreamClosedError):
+                await stream.__anext__()
+
+    asyncio.run(run())
+    freed(server)
+
+
+def test_two_hundred_streams_of_one_process(server: Server, connect: Connect) -> None:
+    client = connect(server.grpc_url)
+    streams = [client.stream_chat(RANDOM, max_tokens=20, seed=seed) for seed in range(200)]
+    replies = [stream.get_final() for stream in streams]
+    assert [reply.usage.output_tokens for reply in replies] == [20] * 200
+    assert len({reply.request_id for reply in replies}) == 200
+    freed(server)

@@ -1,0 +1,218 @@
+"""Servers that die, hang, lie or are not there: the typed error in time, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nemotron_client import NemotronError, RequestTimeoutError, ServerUnavailableError, Timeouts
+from tests.integration.client.conftest import ENDLESS, HI, RANDOM, STALL, Connect
+from tests.integration.conftest import Server, serving
+from tests.integration.test_failures import IN_FLIGHT, nothing_left, wait_until
+
+
+@pytest.fixture(scope="module")
+def mortal(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose Triton is killed, and started again by nemotron-serve."""
+    with serving(simulated_package("--token-ms", "5"), tmp_path_factory.mktemp("mortal")) as server:
+        yield server
+
+
+def kill(server: Server) -> None:
+    os.kill(server.info["triton_pid"], signal.SIGKILL)
+
+
+def back_again(server: Server, restarts: int) -> None:
+    def restarted() -> bool:
+        return server.ready_file.exists() and server.info["restarts"] > restarts
+
+    wait_until(restarted, 30)
+
+
+def test_a_server_that_is_killed_in_the_middle_and_comes_back(mortal: Server, connect: Connect) -> None:
+    restarts = mortal.info["restarts"]
+    client = connect(mortal.grpc_url)
+    stream = client.stream_chat(RANDOM, max_tokens=ENDLESS)
+    next(stream)
+    kill(mortal)
+    begin = time.perf_counter()
+    with pytest.raises(ServerUnavailableError) as caught:
+        list(stream)
+    assert time.perf_counter() - begin < 2
+    assert (caught.value.request_id, caught.value.url) == (stream.request_id, client.urls[0])
+    client.wait_ready(timeout_s=30)
+    assert client.chat(HI, max_tokens=3).usage.output_tokens == 3
+    back_again(mortal, restarts)
+
+
+def test_of_two_servers_one_dies_and_comes_back(server: Server, mortal: Server, connect: Connect) -> None:
+    restarts = mortal.info["restarts"]
+    client = connect([server.grpc_url, mortal.grpc_url], max_retries=0)
+    answered = [client.chat(HI, max_tokens=2).usage.output_tokens for _ in range(4)]
+    kill(mortal)
+    answered += [client.chat(HI, max_tokens=2).usage.output_tokens for _ in range(10)]
+    assert answered == [2] * 14
+    back_again(mortal, restarts)
+    connect(mortal.grpc_url).wait_ready(30)
+
+    def both_work() -> bool:
+        before = mortal.metric("nv_inference_request_success")
+        for _ in range(2):
+            client.chat(HI, max_tokens=1)
+        return mortal.metric("nv_inference_request_success") > before
+
+    wait_until(both_work, 20)
+
+
+def test_a_cancel_goes_to_the_server_that_has_the_request(server: Server, mortal: Server, connect: Connect) -> None:
+    client = connect([server.grpc_url, mortal.grpc_url])
+    streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for _ in range(4)]
+    for stream in streams:
+        next(stream)
+    wait_until(lambda: server.metric(IN_FLIGHT) == mortal.metric(IN_FLIGHT) == 2, 5)
+    client.cancel(streams[0].request_id)
+    assert streams[0].get_final().finish_reason == "cancelled"
+    for stream in streams[1:]:
+        stream.close()
+    wait_until(lambda: nothing_left(server) and nothing_left(mortal), 2)
+
+
+def test_when_no_server_answers_all_are_named(connect: Connect, unused_port: int) -> None:
+    urls = [f"grpc://127.0.0.1:{unused_port}", f"grpc://localhost:{unused_port}"]
+    client = connect(urls, max_retries=0)
+    with pytest.raises(ServerUnavailableError, match="None of the servers answers") as caught:
+        client.chat(HI)
+    assert all(url in str(caught.value) for url in urls)
+
+
+class Wire:
+    """A connection to a server that can be cut in silence: nothing comes through any more, and nobody is told."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.partition(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"grpc://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._dead = threading.Event()
+        self._sockets: list[socket.socket] = [self._listener]
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
+
+    def go_silent(self) -> None:
+        self._dead.set()
+
+    def close(self) -> None:
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self, target: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=target, args=arguments)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+                self._sockets += [near, far]
+                self._start(self._pass_on, near, far)
+                self._start(self._pass_on, far, near)
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not self._dead.is_set():
+                    sink.sendall(data)
+            if not self._dead.is_set():
+                sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[Wire]:
+    wire = Wire(server.grpc_address)
+    try:
+        yield wire
+    finally:
+        wire.close()
+
+
+def test_a_half_open_connection_is_noticed(server: Server, connect: Connect, wire: Wire) -> None:
+    client = connect(wire.url, keepalive_time_s=0.3, keepalive_timeout_s=0.5, timeouts=Timeouts(connect=0.5))
+    stream = client.stream_chat(RANDOM, max_tokens=ENDLESS)
+    next(stream)
+    wire.go_silent()
+    begin = time.perf_counter()
+    with pytest.raises(ServerUnavailableError):
+        list(stream)
+    assert time.perf_counter() - begin < 2
+    connect(server.grpc_url).cancel(stream.request_id)
+    wait_until(lambda: nothing_left(server), 2)
+
+
+def test_a_silent_connection_runs_into_the_timeout(server: Server, connect: Connect, wire: Wire) -> None:
+    client = connect(wire.url, timeouts=Timeouts(between_tokens=0.5))
+    stream = client.stream_chat(RANDOM, max_tokens=ENDLESS)
+    next(stream)
+    wire.go_silent()
+    begin = time.perf_counter()
+    with pytest.raises(RequestTimeoutError) as caught:
+        list(stream)
+    assert caught.value.phase == "between_tokens"
+    client.close()  # waits for the cancel, which cannot be heard, but not for long
+    assert time.perf_counter() - begin < 3
+    connect(server.grpc_url).cancel(stream.request_id)
+    wait_until(lambda: nothing_left(server), 2)
+
+
+def test_pings_do_not_end_a_connection_that_is_at_work(server: Server, connect: Connect) -> None:
+    client = connect(server.grpc_url, keepalive_time_s=0.2, keepalive_timeout_s=5)
+    assert client.chat(RANDOM, max_tokens=500).usage.output_tokens == 500
+    assert client.chat(STALL, max_tokens=500).finish_reason == "stop"
+
+
+def test_a_server_that_takes_connections_and_says_nothing(connect: Connect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"grpc://127.0.0.1:{silent.getsockname()[1]}"
+        client = connect(url, max_retries=0, timeouts=Timeouts(connect=0.3))
+        begin = time.perf_counter()
+        with pytest.raises(RequestTimeoutError) as caught:
+            client.chat(HI)
+        assert caught.value.phase == "connect"
+        assert time.perf_counter() - begin < 1.5
+        begin = time.perf_counter()
+        with pytest.raises(RequestTimeoutError) as caught:
+            connect(url, timeouts=Timeouts(connect=None, total=0.3)).chat(HI)
+        assert caught.value.phase == "total"
+        assert time.perf_counter() - begin < 1.5
+
+
+def test_a_server_that_speaks_another_language(server: Server, connect: Connect) -> None:
+    url = server.http_url.replace("http://", "grpc://")
+    with pytest.raises(NemotronError):
+        connect(url, max_retries=0, timeouts=3).chat(HI)
+
+
+def test_a_shutdown_lets_a_stream_end(simulated_package: Callable[..., Path], tmp_path: Path, connect: Connect) -> None:
+    with serving(simulated_package("--token-ms", "10"), tmp_path) as server:
+        client = connect(server.grpc_url, max_retries=0)
+        with client.stream_chat(RANDOM, max_tokens=100) as stream:
+            next(stream)
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: b"drain" in server.log.read_bytes().lower(), 5)
+            with pytest.raises(ServerUnavailableError, match="shutting down"):
+                client.chat(HI)
+            assert stream.get_final().finish_reason == "length"
