@@ -256,6 +256,20 @@ def test_stopping_early_cancels_with_asyncio() -> None:
     asyncio.run(run())
 
 
+def test_leaving_the_loop_cancels_with_asyncio_too() -> None:
+    async def run() -> None:
+        transport = AsyncPretend()
+        async with AsyncClient(transport=transport) as client:
+            async for result in client.batch(asking(["a", "wait", "wait"]), concurrency=2):
+                assert result.index == 0
+                break
+            while transport.running:  # the event loop closes forgotten generators by and by
+                await asyncio.sleep(0)
+        assert len(transport.posts) == len(transport.calls) - 1
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+
+
 def test_a_task_that_is_cancelled_cancels_its_batch() -> None:
     async def run() -> None:
         transport = AsyncPretend()
