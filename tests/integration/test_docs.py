@@ -14,9 +14,13 @@ from _pytest.mark import ParameterSet
 
 from tests.integration.conftest import BIN, ROOT, Server
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^(?:\$ )?(nemotron-(?:serve|build)(?: (?:check|demo|simulated|verify)\b)?)(.*)", re.MULTILINE)
+COMMAND = re.compile(
+    r"^(?:\$ )?(nemotron-(?:chat|serve|build)(?: container)?"
+    r"(?: (?:build|check|compile|convert|demo|package|plan|profiles|quantize|simulated|verify|wheels)\b)?)(.*)",
+    re.MULTILINE,
+)
 LINK = re.compile(r"\]\(([^)#]+\.md)")
 
 

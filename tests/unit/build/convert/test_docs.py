@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[4] / "docs" / "quantize.md").read_text(encoding="
 
 
 def test_the_lines_shown_can_be_read(tmp_path: Path) -> None:
-    (lines,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    (lines,) = re.findall(r"```jsonl\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "mine.jsonl").write_text(lines)
     assert len(read_conversations(tmp_path / "mine.jsonl")) == 3
 
