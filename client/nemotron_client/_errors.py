@@ -209,5 +209,5 @@ _NOT_READY = re.compile(r"unknown model|not at ready state|is not ready|has no a
 _SHUTTING_DOWN = re.compile(r"shutting down|draining|server is stopping", re.IGNORECASE)
 _FULL = re.compile(r"maximum queue size|in flight", re.IGNORECASE)
 _TLS = re.compile(r"ssl|handshake|certificate", re.IGNORECASE)
-_NO_CONNECTION = re.compile(r"connect to|refused|resol|unreachable", re.IGNORECASE)
+_NO_CONNECTION = re.compile(r"connect to|attempts failed|refused|resol|not known|unreachable", re.IGNORECASE)
 _SLOW_CONNECT = re.compile(r"connect.*(timed? ?out|deadline)|before receiving SETTINGS", re.IGNORECASE)
