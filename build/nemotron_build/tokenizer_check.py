@@ -56,7 +56,8 @@ def _compare_tokens(tokenizer: Tokenizer, texts: dict[int, bytes]) -> None:
     """Structured answers are matched against OpenVINO's texts, and written with the tokenizer's."""
     letters = letters_of_bytes()
     special = {id_: token.content for id_, token in tokenizer.get_added_tokens_decoder().items()}
-    for token, id_ in tokenizer.get_vocab(with_added_tokens=True).items():
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    for token, id_ in sorted(vocabulary.items(), key=lambda item: item[1]):
         text = special[id_].encode() if id_ in special else bytes(letters[letter] for letter in token)
         if texts.get(id_) != text:
             raise VerificationError(f"Token {id_} is {text!r} in tokenizer.json, {texts.get(id_)!r} in OpenVINO's.")

@@ -11,7 +11,7 @@ import numpy as np
 from gguf import GGMLQuantizationType
 from gguf.quants import Q4_K
 
-from nemotron_build.cpu.packed import GROUP, MAX_ZERO, Array, Element, Packed, join_nibbles
+from nemotron_build.cpu.packed import GROUP, MAX_ZERO, Array, Element, Packed, join_nibbles, quantize_u4
 
 _HALF = 2  # bytes of an FP16
 _Q4_K_SCALES, _Q4_K_GROUPS = 12, 8
@@ -55,13 +55,13 @@ def _q4_0(data: Array) -> Packed:
     return Packed("i4", len(data), groups.shape[1] * GROUP, codes ^ 0x88, _half(groups, 0))
 
 
-def _q4_1(data: Array) -> Packed | None:
+def _q4_1(data: Array) -> Packed:
     groups = data.reshape(len(data), -1, 2 * _HALF + GROUP // 2)
-    codes = join_nibbles(_nibbles(groups[..., 2 * _HALF :]))
+    codes = _nibbles(groups[..., 2 * _HALF :])
     return _with_minimum(codes, _half(groups, 0).astype(np.float32), _half(groups, _HALF).astype(np.float32))
 
 
-def _q4_k(data: Array) -> Packed | None:
+def _q4_k(data: Array) -> Packed:
     start = 2 * _HALF + _Q4_K_SCALES
     blocks = data.reshape(len(data), -1, start + _Q4_K_GROUPS * GROUP // 2)
     shape = (len(data), blocks.shape[1] * _Q4_K_GROUPS, 1)
@@ -71,20 +71,21 @@ def _q4_k(data: Array) -> Packed | None:
     # 32 bytes hold two groups: one in the low, one in the high four bits.
     pairs = blocks[..., start:].reshape(len(data), -1, 1, GROUP)
     codes = np.concatenate([pairs & 15, pairs >> 4], axis=2).reshape(*shape[:2], GROUP)
-    return _with_minimum(join_nibbles(codes), scales.reshape(shape), -minima.reshape(shape))
+    return _with_minimum(codes, scales.reshape(shape), -minima.reshape(shape))
 
 
-def _with_minimum(codes: Array, scales: Array, minima: Array) -> Packed | None:
-    """Groups of `code * scale + minimum`, or None where a minimum is so far from 0 that a zero cannot hold it."""
-    # A scale of 0 makes all weights of a group its minimum: code 0, with the zero one step away.
-    flat = scales == 0
-    codes = np.where(flat, 0, codes)
-    scales = np.where(flat, np.where(minima == 0, 1, np.abs(minima)), scales)
-    zeros = -minima / scales
-    if np.abs(zeros).max() > MAX_ZERO:
-        return None
+def _with_minimum(codes: Array, scales: Array, minima: Array) -> Packed:
+    """Groups of `code * scale + minimum`, codes (rows, groups, 32).
+
+    Those whose minimum is too far from 0 for a zero, in steps of their scale, are rounded again.
+    """
+    far = (np.abs(minima) > MAX_ZERO * np.abs(scales))[..., 0]
+    steps = np.where(far[..., None] | (scales == 0), 1, scales)
+    packed, rounded, zeros = join_nibbles(codes), scales.astype(np.float16), (-minima / steps).astype(np.float16)
+    if far.any():
+        packed[far], rounded[far], zeros[far] = quantize_u4(codes[far] * scales[far] + minima[far])
     rows, groups = codes.shape[:2]
-    return Packed("u4", rows, groups * GROUP, codes, scales.astype(np.float16), zeros.astype(np.float16))
+    return Packed("u4", rows, groups * GROUP, packed, rounded, zeros)
 
 
 def _nibbles(data: Array) -> Array:

@@ -41,9 +41,8 @@ def write_graph(
     """
     graph = _Graph(shape, inverse_frequencies, matrix, vector)
     model = graph.build()
-    if all(packed.element == "bf16" for packed in graph.held):
-        # With weights in 16 bits the KV cache has them too; else it is OpenVINO's choice, which is 8 bits.
-        model.set_rt_info("f16", ["runtime_options", "KV_CACHE_PRECISION"])
+    # 16 bits, as on GPUs; left alone, OpenVINO takes 8. `f16` also stands for BF16, where the CPU computes in that.
+    model.set_rt_info("f16", ["runtime_options", "KV_CACHE_PRECISION"])
     save_model(model, path, compress_to_fp16=False)
 
 
@@ -65,7 +64,7 @@ class _Graph:
         self._visible = self._visibility()
         self._sinks: list[Any] = []
         # OpenVINO's constants point into these and do not keep them.
-        self.held: list[Packed] = []
+        self._held: list[Packed] = []
 
     def build(self) -> Model:
         shape = self._shape
@@ -85,7 +84,7 @@ class _Graph:
 
     def _embedded(self, table: Any) -> Any:
         ids, rows = ops.convert(self._ids, "i32"), ops.constant(0, Type.i32)
-        if self.held[0].scales is None:
+        if self._held[0].scales is None:
             # Taken out first, or the whole table would be converted for each step.
             return ops.convert(ops.gather(table.input_value(0), ids, rows), "f32")
         return ops.gather(table, ids, rows)
@@ -183,7 +182,7 @@ class _Graph:
     def _values(self, name: str) -> Any:
         """The FP32 values of a matrix, to be unpacked where they are used."""
         packed = self._matrix(name)
-        self.held.append(packed)
+        self._held.append(packed)
         size = [packed.rows, packed.columns]
         if packed.scales is None:
             return ops.convert(_weights(name, "codes", packed.codes, size, Type.bf16), "f32")

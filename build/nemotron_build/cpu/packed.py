@@ -82,9 +82,21 @@ def pack(blocks: Iterable[Array], rows: int, columns: int, element: Element) -> 
     """
     if element == "bf16":
         return Packed(element, rows, columns, np.concatenate([_bits_of_bf16(block) for block in blocks]))
-    quantize = _to_i8 if element == "i8" else _to_u4
-    parts = [quantize(block.reshape(len(block), columns // GROUP, GROUP)) for block in blocks]
+    quantize = _to_i8 if element == "i8" else quantize_u4
+    with np.errstate(invalid="ignore", over="ignore"):  # it shows in the scales, see `is_finite`
+        parts = [quantize(block.reshape(len(block), columns // GROUP, GROUP)) for block in blocks]
     return Packed(element, rows, columns, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def quantize_u4(groups: Array) -> tuple[Array, ...]:
+    """Round groups, FP32 (…, 32), from their smallest to their largest weight.
+
+    Returns:
+        Codes, scales and zeros as `Packed` has them.
+    """
+    scales, zeros = _range_of(groups)
+    codes = np.clip(np.rint(groups / _divisor(scales) + zeros.astype(np.float32)), 0, _U4_MAX)
+    return join_nibbles(codes.astype(np.uint8)), scales, zeros
 
 
 def join_nibbles(codes: Array) -> Array:
@@ -101,12 +113,6 @@ def _to_i8(groups: Array) -> tuple[Array, ...]:
     scales = (np.abs(groups).max(-1, keepdims=True) / _I8_MAX).astype(np.float16)
     codes = np.clip(np.rint(groups / _divisor(scales)), -_I8_MAX, _I8_MAX)
     return codes.astype(np.int8), scales
-
-
-def _to_u4(groups: Array) -> tuple[Array, ...]:
-    scales, zeros = _range_of(groups)
-    codes = np.clip(np.rint(groups / _divisor(scales) + zeros.astype(np.float32)), 0, _U4_MAX)
-    return join_nibbles(codes.astype(np.uint8)), scales, zeros
 
 
 def _range_of(values: Array) -> tuple[Array, Array]:

@@ -91,5 +91,9 @@ def _check(content: dict[str, Any], where: Path) -> None:
     kind = content["model"]["type"]
     if kind != "BPE" or (content["decoder"] or {}).get("type") != "ByteLevel":
         raise CheckpointError(f"{where}: a {kind} tokenizer; only byte-level BPE can be built for the CPU.")
+    if content["pre_tokenizer"] is None:
+        raise CheckpointError(
+            f"{where} has no pre-tokenizer; only tokenizers of Llama 3's and SmolLM's kind can be built."
+        )
     if content["normalizer"] is not None:
         raise CheckpointError(f"{where} has a normalizer; only tokenizers without one can be built for the CPU.")

@@ -1,0 +1,168 @@
+"""Conversion against transformers: the same logits, far beyond the original context too."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf import GGMLQuantizationType as Type
+from tokenizers import Tokenizer
+
+from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape, read_shape
+from nemotron_build.cpu import build
+from nemotron_build.cpu.build import ENGINE_FILES, convert_for_cpu, converted_bytes
+from nemotron_build.cpu.rope import inverse_frequencies
+from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError, VerificationError
+from nemotron_build.profiles.profile import Precision
+from nemotron_build.tokenizer_corpus import corpus
+from tests.unit.build.cpu.conftest import Convert
+from tests.unit.build.cpu.gguf_models import Array, write_gguf
+from tests.unit.build.cpu.logits import mean_kl, openvino_logits, transformers_logits
+from tests.unit.build.tiny import tiny_checkpoint, write_json
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+# Mean KL in nats. In FP32 arithmetic BF16 weights of a BF16 checkpoint lose nothing.
+_EXACT = 1e-6
+_ALLOWED: dict[Precision, float] = {"bf16": _EXACT, "int8": 0.003, "int4": 0.06}
+_WRONG_ROPE = 0.1
+
+
+@pytest.fixture(scope="module")
+def expected(tiny: Path) -> Array:
+    return transformers_logits(tiny)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8", "int4"])
+def test_safetensors_give_the_logits_of_transformers(
+    tiny: Path, expected: Array, convert: Convert, precision: Precision
+) -> None:
+    result, output = convert(tiny, precision)
+    assert mean_kl(expected, openvino_logits(output)) < _ALLOWED[precision]
+    assert result.accuracy.mean_kl < 0.1
+    assert result.precision == f"{precision}, from BF16"
+    assert sorted(file.name for file in output.iterdir()) == sorted([*ENGINE_FILES, "tokenizer.json"])
+
+
+def test_tied_embeddings(tmp_path: Path, convert: Convert) -> None:
+    tied = tiny_checkpoint(tmp_path / "tied", tie=True, layers=1)
+    for precision in ("bf16", "int8"):
+        _, output = convert(tied, precision)
+        assert mean_kl(transformers_logits(tied), openvino_logits(output)) < _ALLOWED[precision]
+
+
+def test_a_dropped_rope_scaling_shows(tiny: Path, expected: Array, tmp_path: Path, convert: Convert) -> None:
+    """The negative control: what the comparison above is for."""
+    plain = shutil.copytree(tiny, tmp_path / "plain")
+    config = json.loads((plain / "config.json").read_text())
+    write_json(plain / "config.json", {**config, "rope_scaling": None})
+    _, output = convert(plain, "bf16")
+    assert mean_kl(expected, openvino_logits(output)) > _WRONG_ROPE
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "allowed"),
+    [
+        (Type.F16, "bf16", 1e-3),
+        (Type.BF16, "bf16", _EXACT),
+        (Type.Q8_0, "int8", _EXACT),
+        (Type.Q4_0, "int4", _EXACT),
+        (Type.Q4_1, "int4", 1e-3),
+        (Type.Q4_K, "int4", 1e-3),
+        (Type.Q5_K, "int8", 0.01),
+        (Type.Q6_K, "int8", 0.01),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_gguf_gives_the_logits_of_what_it_stands_for(
+    tiny: Path, tmp_path: Path, convert: Convert, kind: Type, precision: Precision, allowed: float
+) -> None:
+    """Blocks with as many bits as asked for are taken over as they are; Q4_1's and Q4_K's minima become FP16."""
+    weights = write_gguf(tiny, tmp_path / "tiny.gguf", kind)
+    result, output = convert(tmp_path / "tiny.gguf", precision)
+    assert mean_kl(transformers_logits(tiny, weights), openvino_logits(output)) < allowed
+    assert result.precision == f"{precision}, from {kind.name}"
+
+
+def test_a_gguf_without_rope_factors_is_another_model(tiny: Path, tmp_path: Path, convert: Convert) -> None:
+    weights = write_gguf(tiny, tmp_path / "tiny.gguf", Type.F16, scaling=False)
+    _, output = convert(tmp_path / "tiny.gguf", "bf16")
+    assert mean_kl(transformers_logits(tiny, weights), openvino_logits(output)) > _WRONG_ROPE
+
+
+def test_a_gguf_brings_its_tokenizer(tiny: Path, tmp_path: Path, convert: Convert) -> None:
+    write_gguf(tiny, tmp_path / "tiny.gguf", Type.Q8_0)
+    result, output = convert(tmp_path / "tiny.gguf", "int8")
+    original = Tokenizer.from_file(str(tiny / "tokenizer.json"))
+    made = Tokenizer.from_file(str(output / "tokenizer.json"))
+    for text in corpus():
+        assert made.encode(text).ids == original.encode(text, add_special_tokens=False).ids, text
+    names = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
+    assert result.stop_token_ids == tuple(original.token_to_id(name) for name in names)
+    assert (result.context_length, result.chat_template) == (512, None)
+
+
+def test_wrong_frequencies_are_found_while_building(
+    tiny: Path, convert: Convert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check of the build itself, which has no transformers at hand."""
+    from nemotron_build.cpu import graph
+
+    def without_scaling(path: Path, shape: ModelShape, _: Array, *rest: Any) -> None:
+        write(path, shape, inverse_frequencies(dataclasses.replace(shape, rope_scaling=None)), *rest)
+
+    write = graph.write_graph
+    monkeypatch.setattr(graph, "write_graph", without_scaling)
+    with pytest.raises(VerificationError, match="answers otherwise than its source: mean KL"):
+        convert(tiny, "bf16")
+
+
+def test_sizes_that_do_not_divide_are_refused(tmp_path: Path) -> None:
+    odd = tiny_checkpoint(tmp_path / "odd", hidden=48, heads=4, layers=1)
+    with pytest.raises(UnsupportedError, match=r"hidden size is 48, which int4 .* Use the profile cpu-bf16"):
+        convert_for_cpu(odd, "int4", tmp_path / "out", report=lambda *_: None)
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny: Path, tmp_path: Path, convert: Convert) -> None:
+    from safetensors.numpy import load_file
+
+    from tests.unit.build.tiny import write_weights
+
+    broken = shutil.copytree(tiny, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    weights[name] = weights[name].copy()
+    weights[name][3, 5] = float("nan")
+    write_weights(broken, weights)
+    for precision in ("bf16", "int8", "int4"):
+        with pytest.raises(CheckpointError, match=f"{name} holds values that are not finite"):
+            convert(broken, precision)
+
+
+def test_openvinos_own_words_are_one_line(tiny: Path, convert: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("Check failed\n  at some line\n")
+
+    monkeypatch.setattr(build, "_pack", fail)
+    with pytest.raises(BuildError, match=r"OpenVINO cannot convert tiny: Check failed at some line$"):
+        convert(tiny, "bf16")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8", "int4"])
+def test_the_size_is_known_beforehand(tiny: Path, convert: Convert, precision: Precision) -> None:
+    _, output = convert(tiny, precision)
+    weights = (output / "openvino_model.bin").stat().st_size
+    others = converted_bytes(read_shape(tiny), precision) - weights
+    assert 0.9 * build._OTHER_BYTES < others < 1.1 * build._OTHER_BYTES
+
+
+def test_the_size_of_llama_31_8b() -> None:
+    """16.06 GB in BF16; 8.5 bits a weight; 5 bits a weight of the layers and 8.5 of the vocabulary."""
+    sizes = {precision: converted_bytes(LLAMA_31_8B, precision) / 1e9 for precision in ("bf16", "int8", "int4")}
+    assert sizes == {"bf16": pytest.approx(16.09, abs=0.01), "int8": pytest.approx(8.57, abs=0.01),
+                     "int4": pytest.approx(5.51, abs=0.01)}  # fmt: skip

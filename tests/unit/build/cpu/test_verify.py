@@ -1,0 +1,67 @@
+"""What the build's own checks find: planted faults in the written model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nemotron_build.checkpoint.shape import read_shape
+from nemotron_build.checkpoint.tensors import expected_tensors, read_tensors
+from nemotron_build.cpu.graph import write_graph
+from nemotron_build.cpu.packed import Array, Packed, pack
+from nemotron_build.cpu.safetensors_source import SafetensorsSource
+from nemotron_build.cpu.verify import check_answers, check_weights
+from nemotron_build.errors import VerificationError
+
+_PROMPT = list(range(40, 90))
+
+
+@pytest.fixture
+def source(tiny: Path) -> SafetensorsSource:
+    return SafetensorsSource(read_shape(tiny), read_tensors(tiny))
+
+
+def _write(path: Path, source: SafetensorsSource, *, swapped: dict[str, str] | None = None) -> Path:
+    def matrix(name: str) -> Packed:
+        rows, columns = expected_tensors(source.shape)[name]
+        taken = (swapped or {}).get(name, name)
+        return pack([source.rows(taken, np.arange(rows))], rows, columns, "i8")
+
+    write_graph(path, source.shape, source.inverse_frequencies, matrix, source.vector)
+    return path
+
+
+def test_a_right_model_passes(tmp_path: Path, source: SafetensorsSource) -> None:
+    model = _write(tmp_path / "model.xml", source)
+    check_weights(model, source)
+    accuracy = check_answers(model, source, "int8", _PROMPT)
+    assert accuracy.top1_agreement > 0.9
+    assert 0 < accuracy.mean_kl < 0.05
+
+
+def test_a_swapped_matrix_is_named(tmp_path: Path, source: SafetensorsSource) -> None:
+    gate, up = "model.layers.1.mlp.gate_proj.weight", "model.layers.1.mlp.up_proj.weight"
+    model = _write(tmp_path / "model.xml", source, swapped={gate: up, up: gate})
+    with pytest.raises(VerificationError, match=f"{gate} differs from its source"):
+        check_weights(model, source)
+
+
+@pytest.mark.parametrize("fault", ["rope", "norm"])
+def test_wrong_constants_show_in_the_answers(tmp_path: Path, source: SafetensorsSource, fault: str) -> None:
+    """They are no matrices, so only answers tell."""
+    model = _write(tmp_path / "model.xml", source)
+    if fault == "rope":
+        source.inverse_frequencies = source.inverse_frequencies / 8
+    else:
+        right = source.vector
+
+        def doubled(name: str) -> Array:
+            return right(name) * (2 if name.endswith("0.input_layernorm.weight") else 1)
+
+        source.vector = doubled  # type: ignore[method-assign]
+    with pytest.raises(
+        VerificationError, match=r"answers otherwise than its source: mean KL .* int8 should stay below"
+    ):
+        check_answers(model, source, "int8", _PROMPT)
