@@ -59,6 +59,9 @@ def tritonserver_arguments(
         f"--http-restricted-api={restricted}",
         f"--grpc-restricted-protocol={restricted}",
         *_tls_arguments(tls),
+        # A client that waits in the queue has no data, and may ask whether the connection lives: else Triton allows one
+        # ping in five minutes, and ends the connections of those that ask more often.
+        "--grpc-http2-min-recv-ping-interval-without-data=10000",
         "--model-control-mode=none",
         "--strict-readiness=true",
         "--exit-on-error=true",
