@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemotron_build.convert.names import check_tp_size
+from nemotron_build.checkpoint.tensor_parallel import check_tp_size
 from nemotron_build.convert.worker import Job, run_worker
 from nemotron_build.errors import BuildError, DiskSpaceError, UnsupportedError
 from nemotron_build.steps import Report
@@ -64,7 +64,7 @@ def convert(
         job = Job(
             checkpoint=str(checkpoint.path.absolute()),
             profile=profile,
-            calibration=list(calibration) if needs_calibration(profile) else [],
+            calibration=list(calibration) if profile.quantizes else [],
             output=str(made),
         )
         run_worker(job, log_of(output), report)
@@ -76,11 +76,6 @@ def convert(
 def log_of(output: Path) -> Path:
     """Where the output of the libraries is kept."""
     return output.with_name(f"{output.name}.log")
-
-
-def needs_calibration(profile: Profile) -> bool:
-    """Whether something of this profile becomes FP8."""
-    return "fp8" in (profile.precision, profile.kv_cache)
 
 
 def converted_bytes(shape: ModelShape, profile: Profile) -> int:
@@ -101,7 +96,7 @@ def _check(checkpoint: Checkpoint, profile: Profile, output: Path, calibration: 
         raise BuildError(f"{output} exists. Remove it, or name another directory.")
     if profile.flow == "engine":
         check_tp_size(checkpoint.shape, profile.tp_size)
-    if needs_calibration(profile) and not calibration:
+    if profile.quantizes and not calibration:
         raise BuildError(f"Profile {profile.name} quantizes to FP8, which needs at least one calibration text.")
     missing = [name for name in _MODULES if find_spec(name) is None]
     if missing:

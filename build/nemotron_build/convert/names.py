@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nemotron_build.checkpoint.shape import ModelShape
-from nemotron_build.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,24 +81,6 @@ def rank_part(tensor: Tensor, axis: int | None, rank: int, tp_size: int) -> Tens
         return tensor
     size = tensor.shape[axis] // tp_size
     return tensor.narrow(axis, rank * size, size)
-
-
-def check_tp_size(shape: ModelShape, tp_size: int) -> None:
-    """Refuse a tensor parallelism that would not split the model into equal pieces.
-
-    Raises:
-        UnsupportedError: naming the size that cannot be divided.
-    """
-    for what, size in (
-        ("KV heads", shape.num_kv_heads),
-        ("heads", shape.num_heads),
-        ("intermediate size", shape.intermediate_size),
-        ("vocabulary", shape.vocab_size),
-    ):
-        if size % tp_size:
-            raise UnsupportedError(
-                f"tp_size {tp_size} does not divide the model's {what}, {size}. Set a tp_size that does in the profile."
-            )
 
 
 def _layer(target: str, source: str) -> list[TargetTensor]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
-from nemotron_build.convert.names import check_tp_size
+from nemotron_build.checkpoint.tensor_parallel import check_tp_size
 from nemotron_build.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ def write_trtllm_checkpoint(
         shape: The source's shape.
         scales: Which weights become FP8, and how; empty for BF16.
         output: An empty directory.
-        tp_size: Ranks; it has to divide the shape (`names.check_tp_size`).
+        tp_size: Ranks; it has to divide the shape (`check_tp_size`).
         report: Hears of every tensor.
     """
     from safetensors.torch import save_file

@@ -45,7 +45,7 @@ def verify_converted(
         VerificationError: the first thing that is not as it has to be.
         UnsupportedError: the accuracy cannot be measured here.
     """
-    measures = held_out is not None and "fp8" in (profile.precision, profile.kv_cache)
+    measures = held_out is not None and profile.quantizes
     if measures:
         _check_libraries()
     config = _read_config(converted)

@@ -53,7 +53,7 @@ def build(request: Request, place: Place, steps: Steps) -> None:
     refuse_existing(place.package, force=place.force)
     check_possible(request)
     machine = detect()
-    if request.compiles:
+    if request.profile.compiles:
         require_compiler(request.profile, machine)  # now, and not after an hour of quantizing
     for note in request.source.notes:
         steps.say(note)
@@ -96,7 +96,7 @@ def package_alone(
     check_possible(request)
     machine = detect()
     check_engine_files(request.profile, engine)
-    if request.compiles:
+    if request.profile.compiles:
         require_compiler(request.profile, machine)
     require_space(package.parent, directory_bytes(engine), "the package")
     with steps.progress("Hashing the checkpoint") as report:
@@ -115,7 +115,7 @@ def check_engine_files(profile: Profile, engine: Path) -> None:
         BuildError: it does not.
         VerificationError: an engine that is not what the profile says.
     """
-    if profile.target == "tensorrt_llm" and profile.flow == "engine":
+    if profile.compiles:
         check_engine(engine, profile)
         return
     needed = ["openvino_model.xml", "openvino_model.bin", TOKENIZER]
@@ -154,7 +154,7 @@ def dry_run(request: Request, place: Place) -> str:
 
 def _inside(stage: Stage) -> list[str]:
     """What a command of ours runs of TensorRT-LLM's own, where that is installed."""
-    if not isinstance(stage, ConvertStage) or not stage.request.compiles:
+    if not isinstance(stage, ConvertStage) or not stage.request.profile.compiles:
         return []
     _, *arguments = stage.script(Path("TEXTS"), Path("OUTPUT"))
     return [f"# in the serving image that runs: python3 {shlex.join(arguments)}"]

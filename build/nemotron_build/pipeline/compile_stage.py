@@ -61,7 +61,7 @@ def compile_alone(profile: Profile, converted: Path, machine: Machine) -> Compil
     Raises:
         BuildError: the profile compiles nothing, or `converted` is no TensorRT-LLM checkpoint.
     """
-    if profile.target != "tensorrt_llm" or profile.flow != "engine":
+    if not profile.compiles:
         raise BuildError(f"Profile {profile.name} has no engine to compile: its checkpoint is served as it is.")
     if not (converted / CONFIG).is_file() or not (converted / "rank0.safetensors").is_file():
         raise BuildError(

@@ -77,7 +77,7 @@ def _spec(request: Request, machine: Machine) -> EngineSpec:
     profile = request.profile
     if profile.target == "openvino":
         return engine_spec(profile, machine.versions["openvino"], "cpu")
-    if profile.flow == "engine":
+    if profile.compiles:
         return engine_spec(profile, machine.versions["tensorrt_llm"], machine.gpus[0].name)
     needed = max(_LEAST_CAPABILITY[profile.precision], _LEAST_CAPABILITY[profile.kv_cache])
     return engine_spec(profile, TENSORRT_LLM, f"any GPU of compute capability {needed} or newer")
@@ -88,11 +88,11 @@ def _record(request: Request, accuracy: Mapping[str, float], machine: Machine) -
     options: dict[str, str] = {"precision": profile.precision}
     if profile.target == "tensorrt_llm":
         options |= {"kv_cache": profile.kv_cache, "flow": profile.flow, "tp_size": str(profile.tp_size)}
-        if "fp8" in (profile.precision, profile.kv_cache):
+        if profile.quantizes:
             texts = request.calibration.name if request.calibration else "those that ship"
             calibration = profile.calibration
             options["calibration"] = f"{calibration.samples} of {calibration.max_tokens} tokens, texts: {texts}"
-        if profile.flow == "engine":
+        if profile.compiles:
             options |= {f"trtllm-build {name}": value for name, value in engine_options(profile).items()}
     hardware = {"machine": platform.machine()}
     if machine.gpus:

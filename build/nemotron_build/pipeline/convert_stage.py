@@ -72,7 +72,7 @@ class ConvertStage:
         """Convert with TensorRT-LLM's scripts where they are and an engine is wanted, else through ModelOpt."""
         from nemotron_build.convert.trtllm import scripts_are_here
 
-        if self.request.compiles and scripts_are_here():
+        if self.request.profile.compiles and scripts_are_here():
             self._run_script(output, tools)
         else:
             self._run_modelopt(output, tools)
@@ -124,4 +124,4 @@ class ConvertStage:
 
 def convert_name(profile: Profile) -> str:
     """Which of the two commands converts for this profile."""
-    return "quantize" if "fp8" in (profile.precision, profile.kv_cache) else "convert"
+    return "quantize" if profile.quantizes else "convert"

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING
 from nemotron_build.errors import UnsupportedError
 from nemotron_build.pipeline.machine import IMAGE, TENSORRT_LLM, Gpu, Machine
 from nemotron_build.pipeline.source import Source
+from nemotron_build.pipeline.trtllm_build import engine_options
+from nemotron_build.plan.gpus import find_gpu
+from nemotron_build.plan.limits import check_length
+from nemotron_build.plan.plan import make_plan
+from nemotron_build.plan.roofline import Workload
 from nemotron_build.profiles import Profile
 
 if TYPE_CHECKING:
@@ -48,11 +53,6 @@ class Request:
         assert self.source.checkpoint is not None, "open_source refuses a GGUF file for a GPU"  # noqa: S101
         return self.source.checkpoint
 
-    @property
-    def compiles(self) -> bool:
-        """Whether an engine is compiled, which needs the GPU."""
-        return self.profile.target == "tensorrt_llm" and self.profile.flow == "engine"
-
 
 def check_possible(request: Request) -> None:
     """Refuse what no GPU, or not the profile's, can do with this model, and a chat format that does not fit it.
@@ -73,22 +73,13 @@ def check_hardware(request: Request) -> None:
     Raises:
         UnsupportedError: saying what would be possible.
     """
-    from nemotron_build.pipeline.trtllm_build import engine_options
-    from nemotron_build.plan.gpus import find_gpu
-    from nemotron_build.plan.plan import make_plan
-    from nemotron_build.plan.roofline import Workload
-
     profile, shape = request.profile, request.source.shape
     if profile.target == "openvino":
-        if profile.limits.max_seq_len > shape.max_position_embeddings:
-            raise UnsupportedError(
-                f"Profile {profile.name}: max_seq_len is {profile.limits.max_seq_len}, the model knows "
-                f"{shape.max_position_embeddings} positions. Use at most that."
-            )
+        check_length(shape, profile)
         return
     half = profile.limits.max_seq_len // 2
     make_plan(shape, find_gpu(profile.gpu or ""), profile, Workload(half, half))
-    if profile.flow == "engine":
+    if profile.compiles:
         engine_options(profile)
 
 
@@ -98,8 +89,6 @@ def require_compiler(profile: Profile, machine: Machine) -> Gpu:
     Raises:
         UnsupportedError: no GPU, another one, too few, or not the release of TensorRT-LLM that has engines.
     """
-    from nemotron_build.plan.gpus import find_gpu
-
     wanted = find_gpu(profile.gpu or "")
     advice = (
         f"'nemotron-build container build …' with the same arguments prints the command for {IMAGE}, "

@@ -64,7 +64,7 @@ def make_stages(request: Request, files: Files, machine: Machine) -> list[Stage]
         return stages
     converted = files(convert.name)
     stages.append(VerifyStage(request, converted))
-    if request.compiles:
+    if request.profile.compiles:
         stages.append(CompileStage(request.profile, converted, convert.cost().disk_bytes, machine))
     return stages
 
@@ -74,5 +74,5 @@ def results(request: Request, files: Files) -> Results:
     profile = request.profile
     if profile.target == "openvino":
         return Results(files("convert"), files("check") / CHECKED, None)
-    engine = files("compile") if request.compiles else files(convert_name(profile))
+    engine = files("compile") if profile.compiles else files(convert_name(profile))
     return Results(engine, files("check") / CHECKED, files("verify") / ACCURACY)

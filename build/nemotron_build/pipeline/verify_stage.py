@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 
 import nemotron_serving
-from nemotron_build.pipeline.convert_stage import convert_name
 from nemotron_build.pipeline.request import Request
 from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost, texts_hash, write_json
 from nemotron_build.pipeline.tools import Tools
@@ -40,7 +39,7 @@ class VerifyStage:
     def cost(self) -> Cost:
         """It reads both checkpoints; for FP8 both models read the texts."""
         reads = 2 * self.request.source.bytes / READ_BYTES_PER_S
-        return Cost(SMALL_BYTES, reads + (_MEASURING_S if convert_name(self.request.profile) == "quantize" else 0))
+        return Cost(SMALL_BYTES, reads + (_MEASURING_S if self.request.profile.quantizes else 0))
 
     def commands(self, output: Path) -> list[list[str]]:
         """`nemotron-build verify` with the source beside it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nemotron_build.checkpoint.shape import ModelShape
 from nemotron_build.errors import UnsupportedError
-from nemotron_build.plan.limits import CHAT_TOKENS
+from nemotron_build.plan.limits import CHAT_TOKENS, check_length
 from nemotron_build.plan.plan import Concurrency
 from nemotron_build.profiles import Profile
 
@@ -66,11 +66,8 @@ def make_cpu_plan(shape: ModelShape, profile: Profile, memory_bytes: int) -> Cpu
     Raises:
         UnsupportedError: it does not fit, or max_seq_len is beyond the model's.
     """
+    check_length(shape, profile)
     length = profile.limits.max_seq_len
-    if length > shape.max_position_embeddings:
-        raise UnsupportedError(
-            f"max_seq_len is {length}, the model knows {shape.max_position_embeddings} positions. Use at most that."
-        )
     weights = cpu_weight_bytes(shape, profile.precision)
     per_token = cpu_kv_bytes_per_token(shape)
     free_gib = (memory_bytes - weights - _RUNTIME_BYTES) / 2**30

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from nemotron_build.checkpoint.shape import ModelShape
+from nemotron_build.checkpoint.tensor_parallel import check_tp_size, tp_sizes
 from nemotron_build.errors import UnsupportedError
 from nemotron_build.plan.gpus import GPUS, Gpu
 from nemotron_build.plan.memory import Footprint, footprint
@@ -20,6 +21,7 @@ THINKING_SEQ_LEN = THINKING_TOKENS + 4096
 """Such a trace with its prompt."""
 
 _LARGEST_BATCH = 512
+_MOST_GPUS = 8  # in one server
 _STEP_TOKENS = (8192, 4096, 2048)
 # Of the memory that the weights leave; beyond it a larger step takes more sequences away than it speeds up.
 _ACTIVATION_SHARE = 0.06
@@ -41,21 +43,25 @@ def check_supported(shape: ModelShape, gpu: Gpu, profile: Profile) -> None:
                 f"{what} is fp8, which needs compute capability 8.9; the {gpu.title} has "
                 f"{'.'.join(map(str, gpu.compute_capability))}. Use bf16 on it."
             )
-    if not _divides(profile.tp_size, shape):
-        sizes = [str(size) for size in range(1, shape.num_kv_heads + 1) if _divides(size, shape)]
-        raise UnsupportedError(
-            f"tp_size {profile.tp_size} does not divide the model's {shape.num_kv_heads} KV heads, {shape.num_heads} "
-            f"heads and {shape.intermediate_size} rows of its MLP. Use one of {', '.join(sizes)}."
-        )
-    if profile.limits.max_seq_len > shape.max_position_embeddings:
-        raise UnsupportedError(
-            f"max_seq_len is {profile.limits.max_seq_len}, the model knows {shape.max_position_embeddings} positions. "
-            "Use at most that."
-        )
+    check_tp_size(shape, profile.tp_size)
+    check_length(shape, profile)
     if profile.limits.max_num_tokens < profile.limits.max_batch_size:
         raise UnsupportedError(
             f"max_num_tokens {profile.limits.max_num_tokens} is less than max_batch_size "
             f"{profile.limits.max_batch_size}: a step has at least one token of every request. Raise it."
+        )
+
+
+def check_length(shape: ModelShape, profile: Profile) -> None:
+    """Refuse sequences that are longer than the model's, on any hardware.
+
+    Raises:
+        UnsupportedError: saying how long they may be.
+    """
+    if profile.limits.max_seq_len > shape.max_position_embeddings:
+        raise UnsupportedError(
+            f"max_seq_len is {profile.limits.max_seq_len}, the model knows {shape.max_position_embeddings} positions. "
+            "Use at most that."
         )
 
 
@@ -144,10 +150,6 @@ def _runs_chats(shape: ModelShape, gpu: Gpu, profile: Profile) -> bool:
     return profile_footprint(shape, gpu, profile).sequences(CHAT_TOKENS) >= profile.limits.max_batch_size
 
 
-def _divides(tp_size: int, shape: ModelShape) -> bool:
-    return all(size % tp_size == 0 for size in (shape.num_kv_heads, shape.num_heads, shape.intermediate_size))
-
-
 def _remedies(shape: ModelShape, gpu: Gpu, profile: Profile) -> list[str]:
     found = []
     can_fp8 = gpu.fp8_flops is not None
@@ -164,9 +166,8 @@ def _remedies(shape: ModelShape, gpu: Gpu, profile: Profile) -> list[str]:
             f"smaller steps (--max-batch-size {modest.limits.max_batch_size} "
             f"--max-num-tokens {modest.limits.max_num_tokens})"
         )
-    for tp_size in (2, 4, 8):
-        wider = replace(profile, tp_size=tp_size)
-        if tp_size > profile.tp_size and _divides(tp_size, shape) and fits(shape, gpu, wider):
+    for tp_size in tp_sizes(shape):
+        if profile.tp_size < tp_size <= _MOST_GPUS and fits(shape, gpu, replace(profile, tp_size=tp_size)):
             found.append(f"{tp_size} such GPUs (--tp {tp_size})")
             break
     larger = [other for other in GPUS.values() if _could(other, profile) and fits(shape, other, profile)]

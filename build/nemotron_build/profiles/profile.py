@@ -98,6 +98,16 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accuracy: Accuracy = Accuracy()
     build_options: dict[str, str | int] = {}
 
+    @property
+    def quantizes(self) -> bool:
+        """Whether weights, KV cache or both become FP8, with scales that are measured on texts."""
+        return "fp8" in (self.precision, self.kv_cache)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether an engine is compiled, which needs the GPU."""
+        return self.target == "tensorrt_llm" and self.flow == "engine"
+
 
 def builtin_profiles() -> list[Profile]:
     """The profiles that ship, by name."""

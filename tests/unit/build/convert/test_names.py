@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape
+from nemotron_build.checkpoint.shape import LLAMA_31_8B
 from nemotron_build.checkpoint.tensors import expected_tensors
-from nemotron_build.convert.names import check_tp_size, rank_part, target_tensors
-from nemotron_build.errors import UnsupportedError
+from nemotron_build.convert.names import rank_part, target_tensors
 
 SMALL = replace(LLAMA_31_8B, num_layers=2)
 
@@ -39,22 +38,3 @@ def test_the_pieces_of_all_ranks_are_the_whole() -> None:
     for axis in (0, 1):
         assert torch.equal(torch.cat([rank_part(whole, axis, rank, 2) for rank in range(2)], axis), whole)
     assert rank_part(whole, None, 1, 2) is whole
-
-
-@pytest.mark.parametrize(
-    ("shape", "tp_size", "named"),
-    [
-        (LLAMA_31_8B, 16, "KV heads, 8"),
-        (replace(LLAMA_31_8B, num_heads=36, num_kv_heads=36), 8, "KV heads, 36"),
-        (replace(LLAMA_31_8B, intermediate_size=14337), 2, "intermediate size, 14337"),
-        (replace(LLAMA_31_8B, vocab_size=128257), 2, "vocabulary, 128257"),
-    ],
-)
-def test_an_uneven_split_is_refused_by_name(shape: ModelShape, tp_size: int, named: str) -> None:
-    with pytest.raises(UnsupportedError, match=f"tp_size {tp_size} does not divide the model's {named}"):
-        check_tp_size(shape, tp_size)
-
-
-@pytest.mark.parametrize("tp_size", [1, 2, 4, 8])
-def test_the_8b_splits_evenly(tp_size: int) -> None:
-    check_tp_size(LLAMA_31_8B, tp_size)

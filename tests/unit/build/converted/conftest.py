@@ -14,7 +14,6 @@ import msgspec
 import pytest
 
 from nemotron_build.checkpoint.check import Checkpoint, check_checkpoint
-from nemotron_build.convert.modelopt import needs_calibration
 from nemotron_build.converted.accuracy import AccuracyFigures
 from nemotron_build.converted.verify import verify_converted
 from nemotron_build.profiles import Accuracy, Profile, load_profile
@@ -102,7 +101,7 @@ def convert(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checkpoint, P
             key = source.path, repr(profile)
             if key not in made:
                 directory = tmp_path_factory.mktemp("converted")
-                texts = CALIBRATION if needs_calibration(profile) else []
+                texts = CALIBRATION if profile.quantizes else []
                 do(Job(str(source.path), profile, texts, str(directory)), lambda _what, _done, _total: None)
                 made[key] = directory
         return made[key]
