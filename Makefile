@@ -81,7 +81,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.10 --gen
 	--no-header --quiet
 
 lock:
-	$(COMPILE) --extra chat --extra server --extra build --extra dev -o $(LOCK)
+	$(COMPILE) --extra chat --extra server --extra build --extra loadtest --extra dev -o $(LOCK)
 	$(COMPILE) --extra quantize --constraint $(LOCK) $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 		-o $(QUANTIZE_LOCK)
 

@@ -28,7 +28,7 @@ def imported(source: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name in ("nemotron_serving", "nemotron_build", "nemotron_client"):
+                if alias.name in ("nemotron_serving", "nemotron_build", "nemotron_client", "nemotron_loadtest"):
                     whole[alias.asname or alias.name] = alias.name
                 else:
                     yield alias.name
@@ -44,17 +44,21 @@ def within(name: str, *packages: str) -> bool:
 
 
 def client_rule(name: str) -> bool:
-    return not within(name, "nemotron_serving", "nemotron_build")
+    return not within(name, "nemotron_serving", "nemotron_build", "nemotron_loadtest")
 
 
 def build_rule(name: str) -> bool:
     if within(name, "nemotron_serving"):
         return within(name, *BUILD_MAY_TAKE)
-    return not within(name, "nemotron_client")
+    return not within(name, "nemotron_client", "nemotron_loadtest")
 
 
 def serving_rule(name: str) -> bool:
-    return not within(name, "nemotron_client", "nemotron_build")
+    return not within(name, "nemotron_client", "nemotron_build", "nemotron_loadtest")
+
+
+def loadtest_rule(name: str) -> bool:
+    return not within(name, "nemotron_serving", "nemotron_build")
 
 
 def models_rule(name: str) -> bool:
@@ -64,6 +68,7 @@ def models_rule(name: str) -> bool:
 RULES: dict[str, Callable[[str], bool]] = {
     "client": client_rule,
     "build": build_rule,
+    "loadtest": loadtest_rule,
     "serving": serving_rule,
     "model_repository": models_rule,
 }
