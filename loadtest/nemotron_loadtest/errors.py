@@ -1,8 +1,8 @@
 """What nemotron-bench says instead of a traceback, and the exit status that goes with it.
 
-LoadTestError          2  anything that keeps a run from starting or a report from being made
-  ScenarioError        2  the scenario, a trace or an SLO file; names the field or the line
-  UnreachableError     3  no server, or it died in mid-run (the report of what was measured is still written)
+LoadTestError         2  anything that keeps a run from starting or a report from being made
+├── ScenarioError     2  the scenario, a trace or an SLO file; names the field or the line
+└── UnreachableError  3  no server, or it died in mid-run (the report of what was measured is still written)
 """
 
 from __future__ import annotations
