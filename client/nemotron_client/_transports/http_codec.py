@@ -148,7 +148,9 @@ def refusal(status: int, content_type: str, body: bytes, *, request_id: str, url
     if message is not None:
         if status == _UNAVAILABLE:
             return from_stream_error(f"{message} (UNAVAILABLE)", **where)
-        return from_status(_STATUS_NAMES.get(status, "INTERNAL"), message, **where)
+        if status not in _STATUS_NAMES:
+            return ServerError(f"{url} answered HTTP status {status}: {message}", **where)
+        return from_status(_STATUS_NAMES[status], message, **where)
     kind = content_type.partition(";")[0].strip() or "nothing"
     text = f"{url} answered HTTP status {status} with {kind}, expected Triton's JSON"
     if status in _GATEWAY_STATUSES:

@@ -194,6 +194,7 @@ class HttpResponseStream:
         self._head = threading.Event()  # there is something for the reader
         self._lock = threading.Lock()  # guards what follows
         self._sent = False
+        self._reading = False
         self._aborted = False
         self._link: HttpLink | None = None
         self._link = link = transport.take()
@@ -203,6 +204,47 @@ class HttpResponseStream:
         return self
 
     def __next__(self) -> dict[str, Any]:
+        with self._lock:
+            self._reading = True
+            aborted = self._aborted
+        try:
+            if aborted and not self._over:
+                raise connecting.given_up(self._request_id, self._transport.url)
+            return self._next_values()
+        finally:
+            with self._lock:
+                self._reading = False
+                aborted = self._aborted
+            if aborted:
+                self._let_go()
+
+    def abort(self) -> None:
+        """See `ResponseStream.abort`."""
+        with self._lock:
+            self._aborted = True
+            if self._link is not None:
+                self._link.cut()
+            reading = self._reading
+        self._head.set()
+        if not reading:  # whoever reads does it when it is woken
+            self._let_go()
+
+    def __del__(self) -> None:
+        self._let_go()
+
+    def _send(self, link: HttpLink, request: httpx2.Request) -> None:
+        try:
+            self._response = link.send(request)
+        except Exception as error:
+            self._failure = error
+        with self._lock:
+            self._sent = True
+            aborted = self._aborted
+        if aborted:
+            self._let_go()
+        self._head.set()
+
+    def _next_values(self) -> dict[str, Any]:
         try:
             while not self._over:
                 if (values := next(self._values, None)) is not None:
@@ -215,29 +257,6 @@ class HttpResponseStream:
             self._end(clean=False)
             raise
         raise StopIteration
-
-    def abort(self) -> None:
-        """See `ResponseStream.abort`."""
-        with self._lock:
-            self._aborted = True
-            if self._link is not None:
-                self._link.cut()
-        self._head.set()
-
-    def __del__(self) -> None:
-        self._let_go()
-
-    def _send(self, link: HttpLink, request: httpx2.Request) -> None:
-        try:
-            self._response = link.send(request)
-        except Exception as error:
-            self._failure = error
-        with self._lock:
-            self._sent = True
-            unread = self._aborted
-        if unread:
-            self._let_go()
-        self._head.set()
 
     def _next_chunk(self) -> Iterator[dict[str, Any]]:
         if self._chunks is None:

@@ -108,6 +108,7 @@ def peer(handle: Handler, tls: ssl.SSLContext | None = None, scheme: str | None 
 
     def serve(accepted: socket.socket) -> None:
         accepted.settimeout(WAIT_S)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         secured = tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False) if tls else accepted
         with secured:
             try:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from nemotron_client import NemotronError, ServerUnavailableError
@@ -214,6 +215,24 @@ def test_a_stream_that_is_forgotten_closes_its_connection(handle: Callable[[Peer
         gc.collect()
         assert ended.wait(WAIT_S)
         transport.close()
+
+
+@pytest.mark.parametrize("handle", [silent, begins])
+def test_a_stream_that_is_given_up_keeps_no_socket(handle: Callable[[PeerConnection], None]) -> None:
+    before = psutil.Process().num_fds()
+    with peer(handle) as there:
+        transport = HttpTransport(there.url, Connection())
+        streams = [transport.open(call(str(number))) for number in range(5)]
+        if handle is begins:
+            assert [next(stream)["content"] for stream in streams] == ["a"] * 5
+        for stream in streams:
+            stream.abort()
+    deadline = time.monotonic() + WAIT_S
+    while psutil.Process().num_fds() > before:  # though the streams are still there, and so is the transport
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    transport.close()
+    assert len(streams) == 5
 
 
 def test_the_server_works_before_anybody_reads() -> None:
