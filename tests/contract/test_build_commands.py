@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from nemotron_build.errors import BuildError, UnsupportedError
-from nemotron_build.pipeline.machine import IMAGE, TENSORRT_LLM
+from nemotron_build.machine import IMAGE, TENSORRT_LLM
 from nemotron_build.pipeline.trtllm_build import PROGRAM, build_command
 from nemotron_build.profiles import Profile, ProfileLimits, builtin_profiles
 from nemotron_serving.engine import tensorrt_llm_files

@@ -50,7 +50,7 @@ def add_commands(commands: Any) -> None:
 def _container(arguments: argparse.Namespace, _: Console) -> str | None:
     from nemotron_build.container import ContainerOptions, docker_command, run_container
     from nemotron_build.errors import CheckpointError
-    from nemotron_build.pipeline.machine import IMAGE
+    from nemotron_build.machine import IMAGE
     from nemotron_build.target import refuse_existing
 
     package = arguments.package.absolute()

@@ -147,7 +147,7 @@ def _check(arguments: argparse.Namespace, console: Console) -> str:
 
 def _convert(arguments: argparse.Namespace, console: Console) -> str:
     from nemotron_build.errors import BuildError
-    from nemotron_build.pipeline.machine import detect
+    from nemotron_build.machine import detect
     from nemotron_build.pipeline.request import check_hardware
     from nemotron_build.pipeline.run import run_alone
     from nemotron_build.pipeline.stages import convert_stage
@@ -168,8 +168,8 @@ def _convert(arguments: argparse.Namespace, console: Console) -> str:
 def _compile(arguments: argparse.Namespace, console: Console) -> str:
     import shlex
 
+    from nemotron_build.machine import detect
     from nemotron_build.pipeline.compile_stage import compile_alone
-    from nemotron_build.pipeline.machine import detect
     from nemotron_build.pipeline.request import require_compiler
     from nemotron_build.pipeline.run import run_alone
     from nemotron_build.profiles import load_profile

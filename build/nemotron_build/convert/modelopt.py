@@ -10,13 +10,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemotron_build.checkpoint.tensor_parallel import check_tp_size
 from nemotron_build.convert.worker import Job, run_worker
-from nemotron_build.errors import BuildError, DiskSpaceError, UnsupportedError
+from nemotron_build.errors import BuildError, DiskSpaceError
+from nemotron_build.machine import require_libraries
 from nemotron_build.steps import Report
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nemotron_build.checkpoint.shape import ModelShape
     from nemotron_build.profiles import Profile
 
-_MODULES = ("torch", "transformers", "modelopt")
+_LIBRARIES = ("torch", "transformers", "modelopt")
 
 
 def convert(
@@ -98,9 +98,4 @@ def _check(checkpoint: Checkpoint, profile: Profile, output: Path, calibration: 
         check_tp_size(checkpoint.shape, profile.tp_size)
     if profile.quantizes and not calibration:
         raise BuildError(f"Profile {profile.name} quantizes to FP8, which needs at least one calibration text.")
-    missing = [name for name in _MODULES if find_spec(name) is None]
-    if missing:
-        raise UnsupportedError(
-            f"Converting needs {missing[0]}, which is not installed here. Run it in the serving image "
-            "('nemotron-build container'), or install 'nemotron-triton[quantize]'."
-        )
+    require_libraries(_LIBRARIES, "Converting")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,12 @@ from nemotron_build.converted.scales import check_scales
 from nemotron_build.converted.tensorrt_llm import TensorRtLlmConfig
 from nemotron_build.converted.tensors import check_tensors
 from nemotron_build.converted.weights import check_weights
-from nemotron_build.errors import UnsupportedError
+from nemotron_build.machine import require_libraries
 from nemotron_build.profiles import Profile
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
     from nemotron_build.steps import Report
-
 
 _LIBRARIES = ("torch", "transformers")
 
@@ -47,7 +45,7 @@ def verify_converted(
     """
     measures = held_out is not None and profile.quantizes
     if measures:
-        _check_libraries()
+        require_libraries(_LIBRARIES, "Measuring FP8's accuracy")
     config = _read_config(converted)
     check_claims(config.claims(source.shape, profile))
     found = config.converted(source.shape, profile)
@@ -61,15 +59,6 @@ def verify_converted(
     figures = measure(found, source, held_out, report)
     check_accuracy(figures, profile.accuracy)
     return figures
-
-
-def _check_libraries() -> None:
-    missing = [name for name in _LIBRARIES if find_spec(name) is None]
-    if missing:
-        raise UnsupportedError(
-            f"Measuring FP8's accuracy needs {missing[0]}, which is not installed here. Run it in the serving image "
-            "('nemotron-build container'), or install 'nemotron-triton[quantize]'."
-        )
 
 
 def _read_config(directory: Path) -> TensorRtLlmConfig | HuggingFaceConfig:

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nemotron_build.errors import BuildError
+from nemotron_build.machine import Machine, detect
 from nemotron_build.pipeline.assemble import assemble
 from nemotron_build.pipeline.content import package_content
 from nemotron_build.pipeline.convert_stage import ConvertStage
 from nemotron_build.pipeline.engine_config import CONFIG, check_engine
-from nemotron_build.pipeline.machine import Machine, detect
 from nemotron_build.pipeline.request import Request, check_possible, require_compiler
 from nemotron_build.pipeline.run import Interrupted, kept, run_stages
-from nemotron_build.pipeline.space import directory_bytes, full_disk_as_error, require_space, same_disk, size
 from nemotron_build.pipeline.stage import Cost, Stage
 from nemotron_build.pipeline.stages import Files, make_stages, read_accuracy, results
 from nemotron_build.pipeline.work import files_of, opened
 from nemotron_build.profiles import Profile
+from nemotron_build.space import directory_bytes, full_disk_as_error, require_space, same_disk, size
 from nemotron_build.steps import Steps
 from nemotron_build.target import refuse_existing
 from nemotron_serving.package import TOKENIZER

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nemotron_build.errors import BuildError
+from nemotron_build.machine import Machine
 from nemotron_build.pipeline.engine_config import CONFIG, check_engine
-from nemotron_build.pipeline.machine import Machine
 from nemotron_build.pipeline.request import require_compiler
 from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost
 from nemotron_build.pipeline.tools import Tools

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 import nemotron_serving
-from nemotron_build.pipeline.machine import Machine
+from nemotron_build.machine import Machine
 from nemotron_build.pipeline.request import Request
 from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost, texts_hash
 from nemotron_build.pipeline.tools import Tools

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from nemotron_build.errors import VerificationError
-from nemotron_build.pipeline.machine import TENSORRT_LLM
+from nemotron_build.machine import TENSORRT_LLM
 from nemotron_build.profiles import Profile
 
 CONFIG = "config.json"

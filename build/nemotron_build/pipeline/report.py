@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from nemotron_build.pipeline.space import size
+from nemotron_build.space import size
 from nemotron_serving.package import Package
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemotron_build.errors import UnsupportedError
-from nemotron_build.pipeline.machine import IMAGE, TENSORRT_LLM, Gpu, Machine
+from nemotron_build.machine import IMAGE, TENSORRT_LLM, InstalledGpu, Machine
 from nemotron_build.pipeline.source import Source
 from nemotron_build.pipeline.trtllm_build import engine_options
 from nemotron_build.plan.gpus import find_gpu
@@ -18,9 +18,6 @@ from nemotron_build.profiles import Profile
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
-
-# What NVML reports differs by a little between the variants of a card.
-_MEMORY_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def check_hardware(request: Request) -> None:
         engine_options(profile)
 
 
-def require_compiler(profile: Profile, machine: Machine) -> Gpu:
+def require_compiler(profile: Profile, machine: Machine) -> InstalledGpu:
     """The GPU that an engine of this profile is compiled on.
 
     Raises:
@@ -99,7 +96,7 @@ def require_compiler(profile: Profile, machine: Machine) -> Gpu:
             f"Profile {profile.name} compiles an engine for {wanted.title}; no GPU was found here. {advice}"
         )
     gpu = machine.gpus[0]
-    if not _same_kind(gpu, wanted.title, wanted.compute_capability, wanted.memory_bytes):
+    if not wanted.runs_engines_of(gpu):
         raise UnsupportedError(
             f"Profile {profile.name} is for {wanted.title}, found was {gpu.name}: an engine runs only on the kind of "
             "GPU that compiled it. Name the profile of this GPU, or use a machine with that one."
@@ -124,10 +121,3 @@ def _check_chat(request: Request, path: Path) -> None:
     tokenizer, source = Tokenizer.from_file(str(path)), request.source
     chat_format = choose_format(tokenizer, request.chat_format, has_template=source.chat_template is not None)
     check_tokenizer(tokenizer, chat_format, source.stop_token_ids)
-
-
-def _same_kind(gpu: Gpu, title: str, capability: tuple[int, int], memory_bytes: int) -> bool:
-    if gpu.name == title:
-        return True
-    near = abs(gpu.memory_bytes / memory_bytes - 1) <= _MEMORY_TOLERANCE
-    return near and gpu.compute_capability == ".".join(map(str, capability))

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nemotron_build.errors import BuildError
-from nemotron_build.pipeline.space import full_disk_as_error, require_space
 from nemotron_build.pipeline.stage import Stage, StageRecord, fingerprint
 from nemotron_build.pipeline.tools import Tools
 from nemotron_build.pipeline.work import WorkDirectory
+from nemotron_build.space import full_disk_as_error, require_space
 from nemotron_build.steps import Steps
 
 

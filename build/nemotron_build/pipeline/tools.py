@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nemotron_build.errors import BuildError, DiskSpaceError
-from nemotron_build.pipeline.space import mentions_full
+from nemotron_build.space import mentions_full
 from nemotron_build.steps import Report
 
 _LAST_LINES = 5

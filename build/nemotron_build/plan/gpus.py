@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from nemotron_build.errors import UnsupportedError
+from nemotron_build.machine import InstalledGpu, detect
 
 Architecture = Literal["ampere", "ada", "hopper", "blackwell"]
 
 _MIB = 2**20
+# What NVML reports differs by a little between the variants of a card.
+_MEMORY_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,12 @@ class Gpu:
         """Peak for weights of this precision."""
         return self.fp8_flops if precision == "fp8" and self.fp8_flops else self.bf16_flops
 
+    def runs_engines_of(self, installed: InstalledGpu) -> bool:
+        """Whether an engine that is compiled on a GPU is one for this kind: the card itself, or a variant of it."""
+        near = abs(installed.memory_bytes / self.memory_bytes - 1) <= _MEMORY_TOLERANCE
+        same_capability = installed.compute_capability == ".".join(map(str, self.compute_capability))
+        return installed.name == self.title or (near and same_capability)
+
 
 GPUS = {
     gpu.name: gpu
@@ -70,36 +79,16 @@ def find_gpu(name: str) -> Gpu:
 
 
 def detect_gpu() -> Gpu:
-    """The first GPU of this machine, with the memory that it reports.
+    """The first GPU of this machine that CUDA sees, with the memory that it reports.
 
     Raises:
         UnsupportedError: there is none, no driver, or one that is not in the table.
     """
     remedy = f"Name one with --gpu: {', '.join(GPUS)}."
-    found = _query_driver()
-    if found is None:
+    here = detect().gpus
+    if not here:
         raise UnsupportedError(f"No NVIDIA GPU or driver was found on this machine. {remedy}")
-    title, memory_bytes = found
     for gpu in GPUS.values():
-        if gpu.title == title:
-            return replace(gpu, memory_bytes=memory_bytes)
-    raise UnsupportedError(f"This machine's {title} is not in the table. {remedy}")
-
-
-def _query_driver() -> tuple[str, int] | None:
-    """Name and bytes of memory of GPU 0; None where NVML is not there."""
-    try:
-        import pynvml
-    except ModuleNotFoundError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        return pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetMemoryInfo(handle).total
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
+        if gpu.title == here[0].name:
+            return replace(gpu, memory_bytes=here[0].memory_bytes)
+    raise UnsupportedError(f"This machine's {here[0].name} is not in the table. {remedy}")

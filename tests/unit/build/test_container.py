@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nemotron_build.cli import main
-from nemotron_build.pipeline.machine import IMAGE
+from nemotron_build.machine import IMAGE
 from tests.unit.build.pipeline.pretend import write_profile
 
 Run = pytest.CaptureFixture[str]

@@ -12,8 +12,8 @@ import msgspec
 import psutil
 import pytest
 
+from nemotron_build import machine
 from nemotron_build.checkpoint.check import Checkpoint, check_checkpoint
-from nemotron_build.convert import modelopt
 from nemotron_build.convert.modelopt import convert, converted_bytes, log_of
 from nemotron_build.convert.worker import explained
 from nemotron_build.errors import BuildError, CheckpointError, DiskSpaceError, UnsupportedError
@@ -146,7 +146,7 @@ def _exists(output: Path, _: pytest.MonkeyPatch) -> None:
 
 
 def _no_modelopt(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modelopt, "find_spec", lambda name: None if name == "modelopt" else True)
+    monkeypatch.setattr(machine, "find_spec", lambda name: None if name == "modelopt" else True)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_torch_is_not_loaded_before_it_is_needed() -> None:
 
 def test_measuring_without_torch_says_what_to_install(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = plant("hf")
-    monkeypatch.setattr("nemotron_build.converted.verify.find_spec", lambda _name: None)
+    monkeypatch.setattr("nemotron_build.machine.find_spec", lambda _name: None)
     with pytest.raises(UnsupportedError, match=r"needs torch, .* install 'nemotron-triton\[quantize\]'"):
         planted.verify(held_out=HELD_OUT)
     assert planted.verify() is None

@@ -16,16 +16,17 @@ from typing import Any
 
 import pytest
 
+from nemotron_build import machine
 from nemotron_build.checkpoint import files
 from nemotron_build.checkpoint.check import Checkpoint
 from nemotron_build.convert import modelopt
 from nemotron_build.converted import verify
 from nemotron_build.converted.accuracy import AccuracyFigures
-from nemotron_build.pipeline import assemble, machine
+from nemotron_build.pipeline import assemble
 from nemotron_build.profiles import Profile
 from nemotron_serving import package
 
-H100 = machine.Gpu("NVIDIA H100 80GB HBM3", "9.0", 81559 << 20)
+H100 = machine.InstalledGpu("NVIDIA H100 80GB HBM3", "9.0", 81559 << 20)
 LIBRARIES = {"tensorrt_llm": "1.2.1", "tensorrt": "10.14.1.48", "modelopt": "0.37.0"}
 DRIVER = {"driver": "580.95", "cuda": "13.1"}
 FIGURES = AccuracyFigures(0.97, 0.004, 1.001, 8.2, 4000, 20)
@@ -51,7 +52,9 @@ def write_profile(directory: Path, *, precision: str = "fp8", flow: str = "engin
     return path
 
 
-def pretend(patch: pytest.MonkeyPatch, *, gpus: tuple[machine.Gpu, ...] = (H100,), **libraries: str | None) -> None:
+def pretend(
+    patch: pytest.MonkeyPatch, *, gpus: tuple[machine.InstalledGpu, ...] = (H100,), **libraries: str | None
+) -> None:
     """Give this process the machine, and conversions that write next to nothing."""
     there = {**LIBRARIES, **libraries}
     patch.setattr(machine, "_nvml", lambda: (gpus, DRIVER if gpus else {}))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nemotron_build import machine
 from nemotron_build.cli import main
-from nemotron_build.pipeline import machine
 from nemotron_serving.engine.tensorrt_llm_files import read_engine_files
 from nemotron_serving.package import Package
 from tests.unit.build.pipeline.pretend import DRIVER, H100, write_profile

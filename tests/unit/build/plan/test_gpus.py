@@ -1,36 +1,12 @@
-"""The GPU table, and the GPU of this machine through NVML."""
+"""The GPU table, and the GPU of this machine in it."""
 
 from __future__ import annotations
-
-import sys
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from nemotron_build.errors import UnsupportedError
+from nemotron_build.machine import InstalledGpu, Machine
 from nemotron_build.plan.gpus import GPUS, detect_gpu, find_gpu
-
-
-class NvmlError(Exception):
-    pass
-
-
-def nvml(name: str, memory: int, *, driver: bool = True) -> Any:
-    """A pynvml with one GPU, or without a driver."""
-
-    def init() -> None:
-        if not driver:
-            raise NvmlError("Driver Not Loaded")
-
-    return SimpleNamespace(
-        NVMLError=NvmlError,
-        nvmlInit=init,
-        nvmlShutdown=lambda: None,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetName=lambda _: name,
-        nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(total=memory),
-    )
 
 
 def test_memory_is_what_nvidia_smi_reports() -> None:
@@ -50,21 +26,26 @@ def test_names_are_found_in_any_case_and_unknown_ones_refused() -> None:
         find_gpu("v100")
 
 
+def here(patch: pytest.MonkeyPatch, *gpus: InstalledGpu) -> None:
+    patch.setattr("nemotron_build.plan.gpus.detect", lambda: Machine(gpus))
+
+
 def test_the_gpu_that_is_here_with_the_memory_it_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", nvml("NVIDIA L40S", 45_000 * 2**20))
+    here(monkeypatch, InstalledGpu("NVIDIA L40S", "8.9", 45_000 * 2**20), InstalledGpu("NVIDIA T4", "7.5", 16 * 2**30))
     assert (detect_gpu().name, detect_gpu().memory_bytes) == ("l40s", 45_000 * 2**20)
 
 
 @pytest.mark.parametrize(
-    ("module", "message"),
+    ("gpus", "message"),
     [
-        (None, "No NVIDIA GPU or driver was found"),
-        (nvml("", 0, driver=False), "No NVIDIA GPU or driver was found"),
-        (nvml("NVIDIA T4", 16 * 2**30), "This machine's NVIDIA T4 is not in the table"),
+        ((), "No NVIDIA GPU or driver was found"),
+        ((InstalledGpu("NVIDIA T4", "7.5", 16 * 2**30),), "This machine's NVIDIA T4 is not in the table"),
     ],
 )
-def test_without_a_known_gpu_the_names_are_listed(module: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", module)
+def test_without_a_known_gpu_the_names_are_listed(
+    gpus: tuple[InstalledGpu, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(monkeypatch, *gpus)
     with pytest.raises(UnsupportedError) as caught:
         detect_gpu()
     assert message in str(caught.value)

@@ -7,13 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from nemotron_build.pipeline.machine import Gpu, detect, library_version, visible
+from nemotron_build.machine import InstalledGpu, detect, library_version, visible
 
 UUIDS = ["GPU-aa", "GPU-bb"]
 
 
+class NvmlError(Exception):
+    pass
+
+
 def nvml(**changes: object) -> SimpleNamespace:
     functions = {
+        "NVMLError": NvmlError,
         "nvmlInit": lambda: None,
         "nvmlShutdown": lambda: None,
         "nvmlDeviceGetCount": lambda: 2,
@@ -33,17 +38,18 @@ def test_gpus_and_driver_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("CUDA_VERSION", raising=False)
     found = detect()
-    assert found.gpus == (Gpu("NVIDIA X0", "9.0", 80), Gpu("NVIDIA X1", "9.0", 80))
+    assert found.gpus == (InstalledGpu("NVIDIA X0", "9.0", 80), InstalledGpu("NVIDIA X1", "9.0", 80))
     assert (found.versions["driver"], found.versions["cuda"]) == ("580.95", "13.1")
     monkeypatch.setenv("CUDA_VERSION", "13.1.0.036")
     assert detect().versions["cuda"] == "13.1.0.036"
 
 
-def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetCount", "nvmlSystemGetDriverVersion"])
+def test_no_driver_or_one_that_does_not_answer_is_no_gpu(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
-        raise RuntimeError("NVML Shared Library Not Found")
+        raise NvmlError("Driver Not Loaded")
 
-    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlInit=fail))
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(**{function: fail}))
     found = detect()
     assert found.gpus == ()
     assert "driver" not in found.versions

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.util import find_spec
+
+from nemotron_build.errors import UnsupportedError
 
 TENSORRT_LLM = "1.2.1"
 """The last stable release with TensorRT engines; engines are built and served with it."""
@@ -24,7 +27,7 @@ _LIBRARIES = {
 
 
 @dataclass(frozen=True)
-class Gpu:
+class InstalledGpu:
     """A GPU as NVML names it.
 
     Attributes:
@@ -42,7 +45,7 @@ class Gpu:
 class Machine:
     """Attributes: the GPUs, and versions by name: those of libraries, and `driver` and `cuda` where there are."""
 
-    gpus: tuple[Gpu, ...] = ()
+    gpus: tuple[InstalledGpu, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -58,6 +61,24 @@ def library_version(name: str) -> str | None:
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(_LIBRARIES[name])
     return None
+
+
+def require_libraries(names: Sequence[str], purpose: str) -> None:
+    """Make sure that libraries of the extra `quantize` can be imported.
+
+    Args:
+        names: Of their modules.
+        purpose: What needs them, to be read before "needs".
+
+    Raises:
+        UnsupportedError: naming the first that is missing.
+    """
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise UnsupportedError(
+            f"{purpose} needs {missing[0]}, which is not installed here. Run it in the serving image "
+            "('nemotron-build container'), or install 'nemotron-triton[quantize]'."
+        )
 
 
 def visible(identifiers: Sequence[str]) -> list[int]:
@@ -78,7 +99,7 @@ def visible(identifiers: Sequence[str]) -> list[int]:
     return places
 
 
-def _nvml() -> tuple[tuple[Gpu, ...], dict[str, str]]:
+def _nvml() -> tuple[tuple[InstalledGpu, ...], dict[str, str]]:
     try:
         import pynvml
 
@@ -96,13 +117,15 @@ def _nvml() -> tuple[tuple[Gpu, ...], dict[str, str]]:
             "cuda": os.environ.get("CUDA_VERSION") or f"{cuda // 1000}.{cuda % 1000 // 10}",
         }
         return gpus, versions
+    except pynvml.NVMLError:  # a driver that does not answer
+        return (), {}
     finally:
         pynvml.nvmlShutdown()
 
 
-def _gpu(handle: object) -> Gpu:
+def _gpu(handle: object) -> InstalledGpu:
     import pynvml
 
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     name = pynvml.nvmlDeviceGetName(handle)
-    return Gpu(name, f"{major}.{minor}", pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    return InstalledGpu(name, f"{major}.{minor}", pynvml.nvmlDeviceGetMemoryInfo(handle).total)
