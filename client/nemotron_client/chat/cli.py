@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -48,9 +49,12 @@ exit status:
   3    no server can be reached, it is shutting down, or its model is not loaded
   4    the server refused the request, or wants credentials
   5    the server is full, or an answer took too long: try again later
+  129  the terminal was closed
   130  interrupted with Ctrl-C
   141  nobody reads the output any more
+  143  ended by SIGTERM
 """
+_NOBODY_READS = {errno.EPIPE: problems.BROKEN_PIPE, errno.EIO: problems.HUNG_UP}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,10 +80,12 @@ def main(argv: list[str] | None = None) -> int:
         return problems.USAGE
     except KeyboardInterrupt:
         return problems.INTERRUPTED
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in _NOBODY_READS:
+            _complain(f"The output cannot be written: {error.strerror}.")
         # Python would complain when it flushes stdout at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return problems.BROKEN_PIPE
+        return _NOBODY_READS.get(error.errno or 0, problems.FAILED)
 
 
 def _run(given: argparse.Namespace) -> int:

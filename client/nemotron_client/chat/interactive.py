@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import termios
 from collections.abc import Iterator
@@ -36,6 +37,14 @@ class Interactive:
         """
         server = self._client.server_info().url
         self._screen.say(f"{safe_line(server)}: {self._session.settings.describe()}. /help lists the commands.")
+        # One Ctrl-C too many, after an answer has ended, must not end the chat.
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        try:
+            self._chat_on()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _chat_on(self) -> None:
         while True:
             try:
                 text = self._prompt.question()
@@ -132,4 +141,5 @@ def _without_echo() -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        with contextlib.suppress(termios.error):  # the terminal was closed
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

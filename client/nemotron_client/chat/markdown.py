@@ -9,23 +9,27 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement
 from rich.syntax import Syntax
 
-# Without HTML, which rich would leave out, and without images, whose addresses it would: both are shown as written.
-_PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"]).disable("image")
+# Without what rich would leave out, so that it is shown as written: HTML, the addresses of images, and those of
+# links that stand in a place of their own, for which there would be nothing to print when that place comes.
+_PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"]).disable(["image", "reference"])
+_ENDED_BY_BLANK = ("paragraph_open", "heading_open", "table_open")
 _CODE_THEME = "ansi_dark"  # the terminal's own colours on its own background
 
 
 def finished_length(text: str) -> int:
     """How much of a text is blocks that no further text can change.
 
-    Every block but the last one. A line that has not ended does not count: its next character may turn it into
-    something else.
+    Every block but the last one. A line that has not ended begins no block, for its next character may turn it into
+    something else; but after a blank line it leaves a paragraph, whatever it becomes.
     """
     lines_end = text.rfind("\n") + 1
-    starts = [token.map[0] for token in _PARSER.parse(text[:lines_end]) if token.level == 0 and token.map]
-    if not starts:
+    blocks = [(token.type, token.map[0]) for token in _PARSER.parse(text[:lines_end]) if token.level == 0 and token.map]
+    if not blocks:
         return 0
-    lines = text.split("\n")[: starts[-1]]
-    return sum(len(line) + 1 for line in lines)
+    kind, first_line = blocks[-1]
+    if kind in _ENDED_BY_BLANK and text[:lines_end].endswith("\n\n"):
+        return lines_end
+    return sum(len(line) + 1 for line in text.split("\n")[:first_line])
 
 
 class AnswerMarkdown(Markdown):

@@ -33,13 +33,13 @@ class Prompt:
         """
         # With stdout redirected the prompt belongs on stderr.
         output = None if sys.stdout.isatty() else create_output(stdout=sys.stderr)
-        self._questions: PromptSession[str] = self._session(_opened(history) if history else None, output)
+        self._questions: PromptSession[str] = self._session(opened_history(history) if history else None, output)
         self._results: PromptSession[str] = self._session(None, output)
 
     def question(self) -> str:
         """A question or a command."""
         return self._questions.prompt(
-            FormattedText([("bold", "> ")]), completer=_Commands(), complete_while_typing=True
+            FormattedText([("bold", "> ")]), completer=CommandCompleter(), complete_while_typing=True
         )
 
     def tool_result(self, name: str) -> str:
@@ -64,6 +64,17 @@ def history_path() -> Path:
     return base / "nemotron-triton" / "chat_history"
 
 
+def opened_history(path: Path) -> History:
+    """The history in this file, which is made if need be, for its owner alone."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        path.chmod(0o600)
+    except OSError:
+        return InMemoryHistory()
+    return _Quiet(str(path))
+
+
 class _Quiet(FileHistory):
     """A full disk does not end the chat."""
 
@@ -72,13 +83,14 @@ class _Quiet(FileHistory):
             super().store_string(string)
 
 
-class _Commands(Completer):
+class CommandCompleter(Completer):
     """Completes commands and what stands behind them; leaves questions alone."""
 
     def __init__(self) -> None:
         self._files = PathCompleter(expanduser=True)
 
     def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
+        """What may follow what was typed."""
         text = document.text_before_cursor
         if not is_command(text) or "\n" in text:
             return
@@ -117,14 +129,3 @@ def _keys() -> KeyBindings:
             event.app.exit(result="/thinking")
 
     return keys
-
-
-def _opened(path: Path) -> History:
-    """The history in this file, which is made if need be, for its owner alone."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        path.chmod(0o600)
-    except OSError:
-        return InMemoryHistory()
-    return _Quiet(str(path))

@@ -67,7 +67,7 @@ def load(path: Path) -> tuple[list[Message], Settings]:
     for number, message in enumerate(messages):
         if problem := _message_problem(message):
             raise ChatError(f"{path}: messages[{number}]{problem}.")
-    settings = _settings(path, value.get("settings") or {})
+    settings = _settings(path, value.get("settings", {}))
     settings.tools = checked_tools(path, value.get("tools") or [])
     system = [one["content"] for one in messages if one["role"] in ("system", "developer")]
     settings.system = "\n\n".join(system)

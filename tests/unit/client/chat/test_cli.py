@@ -1,0 +1,70 @@
+"""What the command line refuses, before anything is sent."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from nemotron_client.chat.cli import main
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What is written of a command line with status 2."""
+    try:
+        status = main(list(arguments))
+    except SystemExit as end:
+        status = int(end.code or 0)
+    assert status == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    return written.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "-1"], "whole number of tokens"),
+        (["--budget", "1e3"], "whole number of tokens"),
+        (["--temperature", "hot"], "a number of at least 0"),
+        (["--temperature", "inf"], "a number of at least 0"),
+        (["--timeout", "0"], "seconds above 0"),
+        (["--nonsense"], "unrecognized arguments"),
+        (["--once", "Hi", "--tls-cert", __file__], "cert and key belong together"),
+        (["http://x", "--once", "Hi\ud800"], "half of a surrogate pair"),
+        (["gopher://x", "--once", "Hi"], "gopher"),
+    ],
+)
+def test_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert message in complaint(capsys, *arguments)
+
+
+def test_a_header_that_is_none_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "secret" not in complaint(capsys, "--header", "secret")
+
+
+def test_what_is_piped_in_has_to_be_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe")))
+    assert "no UTF-8 text" in complaint(capsys)
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    for expected in ("examples:", "exit status:", "NEMOTRON_URL", "--once", "--json", "--no-thinking"):
+        assert expected in shown
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_scripts_do_not_wait_for_the_terminals_libraries() -> None:
+    code = (
+        "import sys, nemotron_client.chat.cli as c; print([m for m in ('rich', 'prompt_toolkit') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
