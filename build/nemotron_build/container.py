@@ -85,6 +85,9 @@ def run_container(command: Sequence[str]) -> None:
             # The terminal sent it to docker too, which hands it on to the build and waits for it.
             process.wait()
             raise
+        except BaseException:
+            process.terminate()  # docker hands this on as well
+            raise
     if status:
         error = BuildError(f"docker ended with status {status}; what the build said stands above.")
         error.exit_status = status if status > 0 else 128 - status

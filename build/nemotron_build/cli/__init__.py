@@ -7,6 +7,8 @@ import errno
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from nemotron_build.cli import container, packages, pipeline, planning
@@ -16,7 +18,9 @@ from nemotron_serving.errors import PackageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-_FAILURE, _USAGE, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
+_FAILURE, _USAGE, _INTERRUPTED = 1, 2, 130
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_KEPT = "What was finished is used at the next run, nothing else is left."
 
 _EPILOG = """\
 examples:
@@ -44,7 +48,7 @@ exit status:
   4    not possible with this GPU, model or machine
   5    verification failed: something differs from what it has to be, or a package is damaged
   6    no space left
-  130  interrupted; 143 terminated
+  130  interrupted; 143 terminated, 129 the terminal was closed
 With container --run it is docker's, which hands on the build's.
 """
 
@@ -64,11 +68,20 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace, Console], str | None] = arguments.run
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    # What is ignored stays so: that is how nohup lets a build outlive its terminal.
+    previous = {number: signal.signal(number, _end) for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN}
     try:
         return _run(run, arguments)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    """End as after ctrl-C, with the status of the signal. Another one does not disturb the cleaning up."""
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _run(run: Callable[[argparse.Namespace, Console], str | None], arguments: argparse.Namespace) -> int:
@@ -77,8 +90,11 @@ def _run(run: Callable[[argparse.Namespace, Console], str | None], arguments: ar
 
         made = run(arguments, Console(stderr=True))
     except KeyboardInterrupt as interrupt:
-        _complain(str(interrupt) or "interrupted. Nothing was changed; what was finished is used at the next run.")
+        _complain(str(interrupt) or f"interrupted. {_KEPT}")
         return _INTERRUPTED
+    except SystemExit:
+        _complain(f"terminated. {_KEPT}")
+        raise
     except ModuleNotFoundError as error:
         _complain(f"{error}. Install what builds need: pip install 'nemotron-triton[build]'.")
         return _FAILURE
@@ -98,7 +114,8 @@ def _run(run: Callable[[argparse.Namespace, Console], str | None], arguments: ar
 
 
 def _complain(message: str) -> None:
-    sys.stderr.write(f"nemotron-build: {message}\n")
+    with suppress(OSError):  # a terminal that was closed
+        sys.stderr.write(f"nemotron-build: {message}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

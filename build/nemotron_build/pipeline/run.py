@@ -76,6 +76,9 @@ def run_alone(stage: Stage, target: Path, steps: Steps) -> None:
             stage.run(made, Tools(logs, report))
         os.rename(made, target)
         shutil.rmtree(logs, ignore_errors=True)
+    except (KeyboardInterrupt, SystemExit):
+        shutil.rmtree(logs, ignore_errors=True)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

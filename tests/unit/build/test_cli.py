@@ -111,12 +111,33 @@ def test_demo_refuses_another_package(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "holds simulated. Pass --force" in _one_line(capsys)
 
 
-def test_termination_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulated, "byte_tokenizer", lambda: os.kill(os.getpid(), signal.SIGTERM))
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_termination_cleans_up(
+    number: int, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr(simulated, "byte_tokenizer", lambda: os.kill(os.getpid(), number))
     with pytest.raises(SystemExit) as caught:
         main(["simulated", "-o", str(tmp_path / "s")])
-    assert caught.value.code == 143
+    assert caught.value.code == status
+    assert "terminated" in _one_line(capsys)
     assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) == before
+
+
+def test_nohup_outlives_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = simulated.byte_tokenizer()
+
+    def hang_up() -> object:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return tokenizer
+
+    monkeypatch.setattr(simulated, "byte_tokenizer", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert main(["simulated", "-o", str(tmp_path / "s")]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_nothing_heavy_is_imported_for_help() -> None:

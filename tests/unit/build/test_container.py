@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import shlex
+import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -158,3 +160,25 @@ def test_bad_requests_are_refused_outside(here: Path, capsys: Run) -> None:
     (here / "out/my package/thesis.tex").touch()
     assert container() == 1
     assert "is not a package" in capsys.readouterr().err
+
+
+def test_terminating_ends_the_container_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `docker run` hands a signal on to the container; this stands for it.
+    mark, programs = here / "mark", here / "bin"
+    programs.mkdir()
+    docker = programs / "docker"
+    docker.write_text(
+        f"#!/bin/sh\ntrap 'kill $!; echo ended >> {mark}; exit 143' TERM\nsleep 60 &\necho runs > {mark}\nwait\n"
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    command = [sys.executable, "-m", "nemotron_build", "container", "build", "my, own model", "--profile", "h100-fp8"]
+    with subprocess.Popen([*command, "-o", "out/p", "--run"], stderr=subprocess.PIPE, text=True) as process:
+        while not mark.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert "terminated" in errors
+    assert mark.read_text() == "runs\nended\n"

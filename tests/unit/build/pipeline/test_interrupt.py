@@ -17,7 +17,10 @@ from tests.unit.build.pipeline.pretend import write_profile
 
 ROOT = Path(__file__).parents[4]
 STAGES = ["check", "quantize", "verify", "compile", "package"]
-CASES = [*((stage, signal.SIGINT) for stage in STAGES), ("compile", signal.SIGTERM)]
+CASES = [
+    *((stage, signal.SIGINT) for stage in STAGES),
+    *(("compile", number) for number in (signal.SIGTERM, signal.SIGHUP)),
+]
 
 
 @pytest.mark.parametrize(("stage", "number"), CASES)
@@ -37,16 +40,30 @@ def test_interrupted(stage: str, number: signal.Signals, tiny: Path, tmp_path: P
     assert (process.returncode, output) == (128 + number, "")
     assert "Traceback" not in errors
     finished = STAGES[: STAGES.index(stage)]
+    said = [line for line in errors.splitlines() if line.startswith("nemotron-build: ")]
+    assert len(said) == 1
+    assert ("interrupted" if number == signal.SIGINT else "terminated") in said[0]
     if number == signal.SIGINT:
-        said = [line for line in errors.splitlines() if line.startswith("nemotron-build: ")]
-        assert len(said) == 1
-        assert "interrupted" in said[0]
         assert (str(target.parent / ".p-build") in said[0]) == bool(finished)
     kept = sorted(entry.name for entry in (target.parent / ".p-build").glob("[!nl.]*"))
     assert kept == sorted(finished)
     assert [entry.name for entry in target.parent.iterdir()] == [".p-build"] * bool(finished)
     if stage == "compile":
         assert not any(alive(int(pid)) for pid in mark.read_text().split())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_alone_leaves_nothing(number: signal.Signals, tiny: Path, tmp_path: Path) -> None:
+    mark, target = tmp_path / "mark", tmp_path / "out" / "q"
+    process = start(tiny, target, tmp_path, {"PRETEND_HANG": "quantize", "PRETEND_HANG_MARK": str(mark)}, "quantize")
+    try:
+        wait_for(mark, process)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number, errors
+    assert list(target.parent.iterdir()) == []
 
 
 def test_a_second_build_in_the_same_directory_is_refused(tiny: Path, tmp_path: Path) -> None:
@@ -71,10 +88,12 @@ def test_a_second_build_in_the_same_directory_is_refused(tiny: Path, tmp_path: P
     assert [entry.name for entry in target.parent.iterdir()] == ["p"]
 
 
-def start(tiny: Path, target: Path, tmp_path: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+def start(
+    tiny: Path, target: Path, tmp_path: Path, environment: dict[str, str], command_name: str = "build"
+) -> subprocess.Popen[str]:
     programs = trtllm_build.install(tmp_path / "bin")
     profile = write_profile(tmp_path)
-    command = [sys.executable, "-m", "tests.unit.build.pipeline.pretend", "build", str(tiny)]
+    command = [sys.executable, "-m", "tests.unit.build.pipeline.pretend", command_name, str(tiny)]
     return subprocess.Popen(
         [*command, "--profile", str(profile), "-o", str(target)],
         cwd=ROOT,
