@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TextIO
 
@@ -17,8 +18,9 @@ from nemotron_build.convert.scales import Scales, measure_scales
 from nemotron_build.convert.source import SourceTensors
 from nemotron_build.convert.trtllm_checkpoint import write_trtllm_checkpoint
 from nemotron_build.convert.unified_checkpoint import write_unified_checkpoint
-from nemotron_build.errors import BuildError, DiskSpaceError, UnsupportedError
+from nemotron_build.errors import BuildError, UnsupportedError
 from nemotron_build.profiles import Profile
+from nemotron_build.programs import end_group
 from nemotron_build.steps import Report
 
 _ENVIRONMENT = {
@@ -27,7 +29,6 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 _FAILED = 1
-_PATIENCE_S = 5
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -57,24 +58,33 @@ class _Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def run_worker(job: Job, log: Path, report: Report) -> None:
-    """Do the job in a child process and pass on its progress. It is stopped where this is interrupted.
+    """Do the job in a child process and pass on its progress. It is ended where this is interrupted.
+
+    Args:
+        job: What to do.
+        log: The file that everything else goes to that the child prints.
+        report: Hears what is going on.
 
     Raises:
         BuildError: what the child raised, of the same class; or how it ended, with its last line.
     """
-    with log.open("w", encoding="utf-8") as sink:
-        process = subprocess.Popen(
+    with log.open("wb") as sink, tempfile.TemporaryFile() as given:
+        # A file and no pipe: a child that dies before it reads does not break it.
+        given.write(msgspec.json.encode(job))
+        given.seek(0)
+        with subprocess.Popen(
             [sys.executable, "-m", "nemotron_build.convert.worker"],
-            stdin=subprocess.PIPE,
+            stdin=given,
             stdout=subprocess.PIPE,
             stderr=sink,
             env={**_ENVIRONMENT, **os.environ},
-        )
-        try:
-            failure = _follow(process, job, report)
-            status = process.wait()
-        finally:
-            _stop(process)
+            start_new_session=True,
+        ) as process:
+            try:
+                failure = _follow(process, report)
+                status = process.wait()
+            finally:
+                end_group(process)
     if failure:
         kind = getattr(errors, failure.kind)
         raise kind(failure.error)
@@ -103,7 +113,7 @@ def do(job: Job, report: Report) -> None:
     """Convert, in this process.
 
     Raises:
-        BuildError: the source is damaged, or disk or memory ran out.
+        BuildError: the source is damaged, or the GPU's memory ran out.
     """
     checkpoint, output = Path(job.checkpoint), Path(job.output)
     try:
@@ -116,20 +126,12 @@ def do(job: Job, report: Report) -> None:
         else:
             write_unified_checkpoint(checkpoint, source, shape, scales, output, report=report)
     except Exception as error:
-        raise explained(error, output) from error
-
-
-def explained(error: Exception, output: Path) -> Exception:
-    """The error to show for what a library raised; the same where it says nothing that a user can act on."""
-    said = str(error)
-    if "No space left on device" in said or "code: 28" in said:
-        return DiskSpaceError(f"{output.parent.parent} is full. Free some room there and start again.")
-    if type(error).__name__ == "OutOfMemoryError":
-        return UnsupportedError(
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which need not be installed to read this
+            raise
+        raise UnsupportedError(
             "The GPU's memory does not hold the model in BF16, which FP8 is measured with. "
             "Stop what else runs on it, or hide it with CUDA_VISIBLE_DEVICES= to use the CPU."
-        )
-    return error
+        ) from error
 
 
 def _scales(job: Job, report: Report) -> Scales:
@@ -150,14 +152,9 @@ def _scales(job: Job, report: Report) -> Scales:
     )
 
 
-def _follow(process: subprocess.Popen[bytes], job: Job, report: Report) -> _Message | None:
-    """Give the child its job and report until it closes its stdout; the error that it names, if any."""
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101 - both are PIPE
-    try:
-        process.stdin.write(msgspec.json.encode(job))
-        process.stdin.close()
-    except BrokenPipeError:
-        return None  # it died at once; its exit status says how
+def _follow(process: subprocess.Popen[bytes], report: Report) -> _Message | None:
+    """Report until the child closes its stdout; the error that it names, if any."""
+    assert process.stdout is not None  # noqa: S101 - it is PIPE
     failure = None
     for line in process.stdout:
         message = msgspec.json.decode(line, type=_Message)
@@ -166,19 +163,6 @@ def _follow(process: subprocess.Popen[bytes], job: Job, report: Report) -> _Mess
         else:
             report(message.what, message.done, message.total)
     return failure
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe:
-            pipe.close()
 
 
 def _died(status: int, log: Path) -> BuildError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,14 +104,11 @@ class ConvertStage:
     def _run_modelopt(self, output: Path, tools: Tools) -> None:
         from nemotron_build.convert.modelopt import convert
 
-        # It is made beside its log, which outlives a failure.
+        checkpoint, profile = self.request.checkpoint, self.request.profile
+        texts = self._texts() if profile.quantizes else []
         tools.logs.mkdir(parents=True, exist_ok=True)
-        made = tools.logs / self.name
-        for left_over in (made, *tools.logs.glob(f".{self.name}-*")):
-            shutil.rmtree(left_over, ignore_errors=True)
-        texts = self._texts() if self.name == "quantize" else []
-        convert(self.request.checkpoint, self.request.profile, made, calibration=texts, report=tools.report)
-        os.rename(made, output)
+        log = tools.logs / f"{self.name}.log"
+        convert(checkpoint, profile, output, calibration=texts, log=log, report=tools.report)
 
     def _texts(self) -> list[str]:
         from nemotron_build.convert.calibration import calibration_texts

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from nemotron_build.errors import BuildError, DiskSpaceError
+from nemotron_build.programs import end_group
 from nemotron_build.space import mentions_full
 from nemotron_build.steps import Report
 
 _LAST_LINES = 5
 _SHOWN_CHARACTERS = 600
-_END_S = 10.0
 
 
 class Tools:
@@ -78,19 +76,6 @@ def _run(command: Sequence[str], output: int, directory: Path, environment: Mapp
         return process.wait()
     finally:
         end_group(process)
-
-
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a program and all that it started. It gets some seconds to clean up; a second ctrl-C cuts them short."""
-    try:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(_END_S)
-    except (ProcessLookupError, subprocess.TimeoutExpired):
-        pass
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _tail(path: Path) -> str:

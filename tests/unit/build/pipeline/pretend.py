@@ -64,7 +64,6 @@ def pretend(
 
 
 def convert(checkpoint: Checkpoint, profile: Profile, output: Path, **_: Any) -> None:
-    output.mkdir()
     quantization = {"quant_algo": "FP8" if profile.precision == "fp8" else None, "kv_cache_quant_algo": None}
     mapping = {"world_size": profile.tp_size, "tp_size": profile.tp_size, "pp_size": 1}
     shape = checkpoint.shape

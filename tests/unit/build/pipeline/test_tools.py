@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nemotron_build import programs
 from nemotron_build.errors import BuildError, DiskSpaceError
-from nemotron_build.pipeline import tools as tools_module
 from nemotron_build.pipeline.tools import Tools
 
 
@@ -64,7 +64,7 @@ def test_a_full_disk_in_a_program_is_a_full_disk(tools: Tools, tmp_path: Path) -
 def test_an_interrupt_ends_the_program_and_what_it_started(
     tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubborn: bool
 ) -> None:
-    monkeypatch.setattr(tools_module, "_END_S", 0.3)
+    monkeypatch.setattr(programs, "_PATIENCE_S", 0.3)
     pids = tmp_path / "pids"
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if stubborn else ""
     code = f"""
