@@ -1,0 +1,194 @@
+"""The fake server's gRPC side: the part of Triton's service that clients of this stack use."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2
+
+from nemotron_client.testing._contract import MODELS, Tensor
+from nemotron_client.testing._performance import Faulted, Values
+from nemotron_client.testing._replies import Fault
+from nemotron_client.testing._service import DESCRIPTION, Arrival, Service, is_ready, unknown_model
+
+_SERVICE = "inference.GRPCInferenceService"
+# A stream takes a thread while it runs; they are started as they are needed.
+_MAX_STREAMS = 1000
+# What is waiting for a further request on its stream is ended after so long.
+_GRACE_S = 0.2
+_GARBAGE = b"\xffno message of this protocol"
+_NUMPY_TYPES = {
+    "BOOL": np.bool_,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "UINT64": np.uint64,
+}
+
+
+class GrpcFront:
+    """Listens on a port of 127.0.0.1, until `stop`.
+
+    Attributes:
+        port: The port.
+    """
+
+    def __init__(self, service: Service, port: int) -> None:
+        self._service = service
+        self._pool = ThreadPoolExecutor(_MAX_STREAMS, thread_name_prefix="nemotron-fake-grpc")
+        # Without the option a second server could take the same port, and half of the requests.
+        self._server = grpc.server(self._pool, options=[("grpc.so_reuseport", 0)])
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, self._handlers()),))
+        self.port: int = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self._server.start()
+
+    def stop(self) -> None:
+        """End the connections and all threads. The service is closed already, so nothing waits."""
+        self._server.stop(_GRACE_S).wait()
+        self._pool.shutdown()
+
+    def _handlers(self) -> dict[str, Any]:
+        answers = {
+            "ServerLive": lambda _: service_pb2.ServerLiveResponse(live=True),
+            "ServerReady": lambda _: service_pb2.ServerReadyResponse(ready=self._is_ready("")),
+            "ModelReady": lambda request: service_pb2.ModelReadyResponse(ready=self._is_ready(request.name)),
+            "ServerMetadata": lambda _: service_pb2.ServerMetadataResponse(**DESCRIPTION),
+        }
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                lambda request, _, answer=answer: answer(request),
+                request_deserializer=getattr(service_pb2, f"{name}Request").FromString,
+                response_serializer=getattr(service_pb2, f"{name}Response").SerializeToString,
+            )
+            for name, answer in answers.items()
+        }
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            self._infer,
+            request_deserializer=service_pb2.ModelInferRequest.FromString,
+            response_serializer=lambda response: (
+                response if isinstance(response, bytes) else response.SerializeToString()
+            ),
+        )
+        return handlers
+
+    def _is_ready(self, model: str) -> bool:
+        return is_ready(self._service.script, model)
+
+    def _infer(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        """Answer the requests of a stream, one after the other."""
+        headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
+        for request in requests:
+            try:
+                yield from self._answer(request, headers, context)
+            except Faulted as end:
+                yield _failure(end.fault, request.id, context)
+
+    def _answer(self, request: Any, headers: Mapping[str, str], context: Any) -> Iterator[Any]:
+        inputs = _inputs(request)
+        running = self._service.begin(Arrival(request.model_name, request.id, inputs, headers))
+        if not context.add_callback(running.leave):  # the caller has gone already
+            running.leave()
+        _, outputs = MODELS[request.model_name]
+        wanted = [output.name for output in request.outputs] or list(outputs)
+        for values in running.responses:
+            yield _response(request, wanted, outputs, values)
+
+
+def _inputs(request: Any) -> dict[str, Any]:
+    """The inputs as Python values: scalars and lists.
+
+    Raises:
+        Faulted: with the message that Triton has for a request that does not fit the model.
+    """
+    if request.model_name not in MODELS:
+        raise Faulted(Fault("error", unknown_model(request.model_name)))
+    model, (known, outputs) = request.model_name, MODELS[request.model_name]
+    raw = list(request.raw_input_contents)
+    inputs: dict[str, Any] = {}
+    for number, given in enumerate(request.inputs):
+        if given.name not in known:
+            _refuse(f"unexpected inference input '{given.name}' for model '{model}'")
+        tensor = known[given.name]
+        if number >= len(raw):
+            _refuse(f"unable to find data for input tensor '{given.name}' for model '{model}' in request.")
+        if given.datatype != tensor.dtype:
+            expected = f"but model '{model}' expects '{tensor.dtype}'"
+            _refuse(f"inference input '{given.name}' data-type is '{given.datatype}', {expected}", request.id)
+        _check_shape(given, tensor, request)
+        values = _decode(tensor.dtype, raw[number])
+        inputs[given.name] = values if tensor.is_list else values[0]
+    for output in request.outputs:
+        if output.name not in outputs:
+            _refuse(f"unexpected inference output '{output.name}' for model '{model}'")
+    return inputs
+
+
+def _check_shape(given: Any, tensor: Tensor, request: Any) -> None:
+    shape, expected = list(given.shape), [-1, *tensor.dims]
+    fits = len(shape) == len(expected) and all(want in (-1, size) for want, size in zip(expected, shape, strict=True))
+    if not fits:
+        shapes = f"Expected {_shown(expected)}, got {_shown(shape)}"
+        _refuse(f"unexpected shape for input '{given.name}' for model '{request.model_name}'. {shapes}.", request.id)
+    if shape[0] != 1:
+        _refuse(f"inference request batch-size must be <= 1 for '{request.model_name}'", request.id)
+
+
+def _shown(shape: list[int]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _refuse(message: str, request_id: str = "") -> None:
+    about = f"[request id: {request_id}] " if request_id else ""
+    raise Faulted(Fault("error", f"{about}{message}"))
+
+
+def _decode(dtype: str, raw: bytes) -> list[Any]:
+    if dtype != "BYTES":
+        values: list[Any] = np.frombuffer(raw, _NUMPY_TYPES[dtype]).tolist()
+        # 0.7 becomes 0.699999988 on the way; it is what the caller has written again.
+        return [float(str(np.float32(value))) for value in values] if dtype == "FP32" else values
+    texts, begin = [], 0
+    while begin < len(raw):
+        (size,) = struct.unpack_from("<I", raw, begin)
+        texts.append(raw[begin + 4 : begin + 4 + size].decode())
+        begin += 4 + size
+    return texts
+
+
+def _response(request: Any, wanted: list[str], outputs: Mapping[str, Tensor], values: Values) -> Any:
+    response = service_pb2.ModelStreamInferResponse()
+    infer = response.infer_response
+    infer.model_name, infer.model_version, infer.id = request.model_name, "1", request.id
+    for name in wanted:
+        tensor = outputs[name]
+        infer.outputs.add(name=name, datatype=tensor.dtype, shape=[1] * (1 + len(tensor.dims)))
+        infer.raw_output_contents.append(_encode(tensor.dtype, values[name]))
+    return response
+
+
+def _encode(dtype: str, value: Any) -> bytes:
+    if dtype == "BYTES":
+        text: bytes = value.encode()
+        return struct.pack("<I", len(text)) + text
+    return bytes(np.array(value, _NUMPY_TYPES[dtype]).tobytes())
+
+
+def _failure(fault: Fault, request_id: str, context: Any) -> Any:
+    """A response that carries the fault; or the end of the call, which raises."""
+    if fault.kind == "error":
+        response = service_pb2.ModelStreamInferResponse(error_message=fault.message_about(request_id))
+        response.infer_response.id = request_id
+        return response
+    if fault.kind == "garbage":
+        return _GARBAGE
+    if fault.kind == "status":
+        context.abort(grpc.StatusCode[fault.status], fault.message)
+    # What a client sees of a connection that breaks; breaking the connection itself would end its other streams too.
+    context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    return None

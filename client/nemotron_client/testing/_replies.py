@@ -1,0 +1,200 @@
+"""What a script says: replies, how they come, and what goes wrong with them."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from nemotron_client._types import ToolCall, Usage
+
+if TYPE_CHECKING:
+    from nemotron_client.testing._requests import RecordedRequest
+
+FINISH_REASONS = ("stop", "length", "tool_calls", "repetition", "cancelled", "timeout")
+
+Split = Callable[[str], Iterable[str]]
+"""Cuts a text into pieces, which joined are the text again. A piece is what one response brings: a token."""
+
+
+def words(text: str) -> list[str]:
+    """One word a piece, each with the space before it: about what a model's tokens are."""
+    return re.findall(r"\s*\S+|\s+", text)
+
+
+def whole(text: str) -> list[str]:
+    """All in one piece."""
+    return [text]
+
+
+def pieces(size: int) -> Split:
+    """Pieces of so many characters."""
+    if size < 1:
+        raise ValueError(f"size: {size} was given, expected at least 1")
+    return lambda text: [text[begin : begin + size] for begin in range(0, len(text), size)]
+
+
+def random_pieces(seed: int, longest: int = 8) -> Split:
+    """Pieces of 1 to `longest` characters, by chance; the same for the same seed and text."""
+    if longest < 1:
+        raise ValueError(f"longest: {longest} was given, expected at least 1")
+
+    def split(text: str) -> list[str]:
+        chance, found, begin = random.Random(seed), [], 0  # noqa: S311 - not for secrets
+        while begin < len(text):
+            end = begin + chance.randint(1, longest)
+            found.append(text[begin:end])
+            begin = end
+        return found
+
+    return split
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong. Made by the functions of this class.
+
+    Attributes:
+        kind: An `error` in a response, a `status` that ends the call, the connection's end (`close`), silence
+            (`stall`), or bytes that no Triton sends (`garbage`).
+        message: What an error or a status says.
+        status: The gRPC name of a status; of an error, what its message ends with, or nothing for Triton's own errors.
+    """
+
+    kind: Literal["error", "status", "close", "stall", "garbage"]
+    message: str = ""
+    status: str = ""
+
+    @classmethod
+    def invalid(cls, message: str) -> Fault:
+        """The server refuses the request: InvalidRequestError. `max_tokens: …` puts `max_tokens` into its `param`."""
+        return cls("error", message, "INVALID_ARGUMENT")
+
+    @classmethod
+    def internal(cls, message: str = "The engine failed.") -> Fault:
+        """The server fails: ServerError."""
+        return cls("error", message, "INTERNAL")
+
+    @classmethod
+    def full(cls) -> Fault:
+        """The server has no room: OverloadedError, after the client's retries."""
+        message = "This server has 8 requests in flight, which is its limit; try again later."
+        return cls("error", message, "UNAVAILABLE")
+
+    @classmethod
+    def shutting_down(cls) -> Fault:
+        """The server takes no new requests: ServerUnavailableError, after the client's retries."""
+        message = "This server is shutting down and takes no new requests; try another one."
+        return cls("error", message, "UNAVAILABLE")
+
+    @classmethod
+    def not_ready(cls) -> Fault:
+        """The model is not loaded: ModelNotReadyError."""
+        return cls("error", "Request for unknown model: 'ensemble' has no available versions")
+
+    @classmethod
+    def unauthenticated(cls, message: str = "The token has expired") -> Fault:
+        """A gateway wants other credentials: AuthenticationError."""
+        return cls("status", message, "UNAUTHENTICATED")
+
+    @classmethod
+    def close(cls) -> Fault:
+        """The connection breaks: ServerUnavailableError."""
+        return cls("close")
+
+    @classmethod
+    def stall(cls) -> Fault:
+        """Nothing more comes: RequestTimeoutError, once one of the client's `Timeouts` is reached."""
+        return cls("stall")
+
+    @classmethod
+    def garbage(cls) -> Fault:
+        """Something comes that no Triton sends: ServerError."""
+        return cls("garbage")
+
+    def message_about(self, request_id: str) -> str:
+        """The error message as the server writes it. Models end theirs with the status; Triton's own have none."""
+        if not self.status:
+            return self.message
+        about = f"request {request_id!r}: " if self.status == "INTERNAL" else ""
+        return f"in ensemble 'ensemble', {about}{self.message} ({self.status})"
+
+
+@dataclass(frozen=True)
+class ScriptedReply:
+    """One reply, and how it comes. A text alone, as in `["Paris."]`, is a reply with this content.
+
+    Attributes:
+        content: The answer; a list of texts has it come in these pieces.
+        reasoning_content: The thinking; a list has it come in these pieces.
+        tool_calls: The functions that are called.
+        finish_reason: `stop`, or `tool_calls` where there are some, if not given.
+        usage: The token counts; else each piece and each tool call is a token, and each word of the prompt.
+        thinking_budget_reached: See `Reply`.
+        logprobs: See `Reply`; they come with the last response, if the request asks for them.
+        split: How texts are cut into pieces: `words`, `whole`, `pieces(size)`, `random_pieces(seed)`, or a function
+            of your own.
+        ttft_s: Seconds until the first response.
+        token_s: Seconds between two responses.
+        endless: The content comes over and over, until the request is cancelled.
+        fault: What goes wrong once all of the above has come, in place of the end. With nothing else in the reply,
+            the request fails at once.
+        match: Which requests it answers: a regular expression that is searched in the text of the last message, or a
+            function that says so. Empty: all.
+        times: How many requests it answers; None for any number.
+    """
+
+    content: str | Sequence[str] = ""
+    _: KW_ONLY
+    reasoning_content: str | Sequence[str] = ""
+    tool_calls: Sequence[ToolCall] = ()
+    finish_reason: str = ""
+    usage: Usage | None = None
+    thinking_budget_reached: bool = False
+    logprobs: Sequence[Mapping[str, Any]] = ()
+    split: Split = words
+    ttft_s: float = 0.0
+    token_s: float = 0.0
+    endless: bool = False
+    fault: Fault | None = None
+    match: str | Callable[[RecordedRequest], bool] = ""
+    times: int | None = 1
+
+    def __post_init__(self) -> None:
+        if self.finish_reason and self.finish_reason not in FINISH_REASONS:
+            raise ValueError(
+                f"finish_reason: {self.finish_reason!r} was given, expected one of {', '.join(FINISH_REASONS)}"
+            )
+        if self.endless and (self.fault or not self.content):
+            raise ValueError("endless: expected some content and no fault, for what never ends cannot fail at its end")
+        if min(self.ttft_s, self.token_s) < 0:
+            raise ValueError(f"ttft_s, token_s: {self.ttft_s}, {self.token_s} was given, expected 0 or more seconds")
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"times: {self.times} was given, expected 1 or more, or None for any number")
+        if isinstance(self.match, str):
+            try:
+                re.compile(self.match)
+            except re.error as error:
+                raise ValueError(f"match: {self.match!r} is not a regular expression: {error}") from None
+        for text in (self.content, self.reasoning_content):
+            if isinstance(text, str) and "".join(self.split(text)) != text:
+                raise ValueError("split: the pieces of a text are not the text, expected a function that only cuts")
+
+    def pieces_of(self, text: str | Sequence[str]) -> list[str]:
+        """A text of this reply as it comes."""
+        return [piece for piece in (self.split(text) if isinstance(text, str) else text) if piece]
+
+    def ends_with(self) -> str:
+        """The finish reason."""
+        return self.finish_reason or ("tool_calls" if self.tool_calls else "stop")
+
+    def __str__(self) -> str:
+        """For messages: what it says and whom it answers."""
+        text = self.content if isinstance(self.content, str) else "".join(self.content)
+        shown = [repr(text)] if text or not (self.tool_calls or self.fault) else []
+        shown += [f"{call.name}({call.arguments})" for call in self.tool_calls]
+        shown += [f"Fault {self.fault.kind} {self.fault.message}".rstrip()] if self.fault else []
+        who = f" for requests that match {self.match!r}" if self.match else ""
+        return " + ".join(shown) + who

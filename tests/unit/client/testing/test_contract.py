@@ -1,0 +1,53 @@
+"""The fake server's tensors are the real one's."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+import nemotron_client.testing
+from nemotron_client._request import DTYPES
+from nemotron_client._request import OUTPUTS as READ
+from nemotron_client.testing import _contract
+from nemotron_serving import contract
+
+Known = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def served(tensors: tuple[contract.Tensor, ...]) -> Known:
+    return {tensor.name: (tensor.dtype.replace("STRING", "BYTES"), tensor.dims) for tensor in tensors}
+
+
+def faked(tensors: dict[str, _contract.Tensor]) -> Known:
+    return {name: (tensor.dtype, tensor.dims) for name, tensor in tensors.items()}
+
+
+def test_the_ensemble_is_the_whole_ensemble() -> None:
+    assert faked(_contract.INPUTS) == served(contract.ENSEMBLE_INPUTS)
+    assert faked(_contract.OUTPUTS) == served(contract.ENSEMBLE_OUTPUTS)
+
+
+def test_stop_requests_are_a_part_of_the_generating_model() -> None:
+    assert faked(_contract.STOP_INPUTS).items() <= served(contract.TOKEN_INPUTS).items()
+    assert faked(_contract.STOP_OUTPUTS).items() <= served(contract.TOKEN_OUTPUTS).items()
+
+
+def test_all_that_the_client_sends_and_reads_is_there() -> None:
+    inputs = {**_contract.INPUTS, **_contract.STOP_INPUTS}
+    assert {name: inputs[name].dtype for name in DTYPES} == DTYPES
+    assert {*READ, "logprobs"} <= _contract.OUTPUTS.keys()
+
+
+def test_all_is_what_is_public() -> None:
+    public = [
+        name
+        for name, value in vars(nemotron_client.testing).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    ]
+    assert sorted(public) == sorted(nemotron_client.testing.__all__)
+
+
+@pytest.mark.parametrize("name", nemotron_client.testing.__all__)
+def test_everything_public_is_documented(name: str) -> None:
+    assert getattr(nemotron_client.testing, name).__doc__
