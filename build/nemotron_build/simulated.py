@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 import nemotron_serving
 from nemotron_build.byte_level import byte_level_bpe
 from nemotron_build.errors import BuildError
+from nemotron_build.json_file import write_json
 from nemotron_build.serving_defaults import (
     DEFAULT_MAX_TOKENS,
     DEFAULT_TIMEOUT_MS,
@@ -104,8 +105,7 @@ def build_simulated(target: Path, options: SimulatedOptions, *, force: bool, ste
             vocab_size=Tokenizer.from_file(str(tokenizer_path)).get_vocab_size(),
             scripts=scripts,
         )
-        behaviour = msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
-        (work.package / ENGINE_DIR / SIMULATED_CONFIG).write_bytes(behaviour)
+        write_json(work.package / ENGINE_DIR / SIMULATED_CONFIG, config)
         made = write_package(work.package, _manifest(), serving)
         present = None if force else good_package(target)
         if present:

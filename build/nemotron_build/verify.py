@@ -6,18 +6,16 @@ from pathlib import Path
 
 import msgspec
 
+from nemotron_build.chat_format import check_tokenizer
+from nemotron_build.checkpoint.files import QUANTIZATION_CONFIG
+from nemotron_build.checkpoint.shape import CONFIG
 from nemotron_build.errors import VerificationError
-from nemotron_build.pipeline.chat import check_tokenizer
 from nemotron_serving.package import CHAT_TEMPLATE, MANIFEST, Package
-
-_CONFIG = "config.json"
-_QUANTIZATION = "hf_quant_config.json"
-_OPENVINO_FILES = ("openvino_model.xml", "openvino_model.bin")
 
 
 def is_package(path: Path) -> bool:
     """Whether a directory is a package, whole or not, rather than a converted checkpoint."""
-    return (path / MANIFEST).exists() or not (path / _CONFIG).exists()
+    return (path / MANIFEST).exists() or not (path / CONFIG).exists()
 
 
 def verify(path: Path) -> tuple[Package, list[str]]:
@@ -41,7 +39,9 @@ def verify(path: Path) -> tuple[Package, list[str]]:
     if package.manifest.engine.kind == "tensorrt_llm":
         checks.append(_check_tensorrt_llm(package))
     if package.manifest.engine.kind == "openvino":
-        for name in _OPENVINO_FILES:
+        from nemotron_build.cpu.build import ENGINE_FILES
+
+        for name in ENGINE_FILES:
             if not (package.engine_path / name).is_file():
                 raise VerificationError(f"{package.engine_path / name} is missing. Build the package again.")
     return package, checks
@@ -71,20 +71,20 @@ class _Config(msgspec.Struct):
 
 def _check_tensorrt_llm(package: Package) -> str:
     engine, limits = package.engine_path, package.serving.limits
-    config = _read(engine / _CONFIG)
+    config = _read(engine / CONFIG)
     if config.build_config is None or config.pretrained_config is None:
         _check_checkpoint(package, config)
         return "the checkpoint in engine/ has the positions that limits promise"
     version = package.manifest.engine.version
     if config.version != version:
         raise VerificationError(
-            f"{engine / _CONFIG}: version is {config.version!r}, the manifest says {version!r}. Build it again."
+            f"{engine / CONFIG}: version is {config.version!r}, the manifest says {version!r}. Build it again."
         )
     for name in ("max_batch_size", "max_seq_len"):
         held, promised = getattr(config.build_config, name), getattr(limits, name)
         if held < promised:
             raise VerificationError(
-                f"{engine / _CONFIG}: {name} is {held}, the package promises {promised}. Build the package again."
+                f"{engine / CONFIG}: {name} is {held}, the package promises {promised}. Build the package again."
             )
     for rank in range(config.pretrained_config.mapping.world_size):
         if not (engine / f"rank{rank}.engine").is_file():
@@ -102,10 +102,10 @@ def _check_checkpoint(package: Package, config: _Config) -> None:
             f"{config.max_position_embeddings} positions. Build the package again."
         )
     wants_fp8 = "fp8" in package.manifest.engine.precision
-    if wants_fp8 != (engine / _QUANTIZATION).is_file():
+    if wants_fp8 != (engine / QUANTIZATION_CONFIG).is_file():
         there = "missing" if wants_fp8 else "there"
         raise VerificationError(
-            f"{engine / _QUANTIZATION} is {there}, the manifest says {package.manifest.engine.precision}. "
+            f"{engine / QUANTIZATION_CONFIG} is {there}, the manifest says {package.manifest.engine.precision}. "
             "Build the package again."
         )
 

@@ -10,19 +10,31 @@ from typing import Any
 
 import msgspec
 
-from nemotron_build.checkpoint.files import and_more, fingerprint_of, refuse_pickles, source_revision
+from nemotron_build.checkpoint.files import (
+    QUANTIZATION_CONFIG,
+    and_more,
+    fingerprint_of,
+    refuse_pickles,
+    source_revision,
+)
 from nemotron_build.checkpoint.generation import GENERATION_CONFIG, GenerationFacts, read_generation
 from nemotron_build.checkpoint.json_file import read_json
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape, read_shape
 from nemotron_build.checkpoint.tensors import INDEX, TensorRecord, read_tensors
-from nemotron_build.checkpoint.tokenizer import TOKENIZER, TOKENIZER_CONFIG, TokenizerFacts, read_tokenizer
+from nemotron_build.checkpoint.tokenizer import (
+    CHAT_TEMPLATE,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    TokenizerFacts,
+    read_tokenizer,
+)
 from nemotron_build.checkpoint.values import scan_tensors
 from nemotron_build.checkpoint.weights import common_dtype, own_tensors
 from nemotron_build.errors import CheckpointError
 from nemotron_build.steps import Report
 
-_QUANTIZED_FILES = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
-_OPTIONAL_FILES = (GENERATION_CONFIG, TOKENIZER_CONFIG, "chat_template.jinja", INDEX)
+_QUANTIZED_FILES = (QUANTIZATION_CONFIG, "quantize_config.json", "quant_config.json")
+_OPTIONAL_FILES = (GENERATION_CONFIG, TOKENIZER_CONFIG, CHAT_TEMPLATE, INDEX)
 
 
 @dataclass(frozen=True)

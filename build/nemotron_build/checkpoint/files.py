@@ -10,6 +10,9 @@ from pathlib import Path
 from nemotron_build.errors import CheckpointError
 from nemotron_build.steps import Report
 
+QUANTIZATION_CONFIG = "hf_quant_config.json"
+"""Of a checkpoint in the form that ModelOpt exports: what of it is quantized, and how."""
+
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _BLOCK = 1 << 20
 _REVISION = re.compile(r"[0-9a-f]{40}")

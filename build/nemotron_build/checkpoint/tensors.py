@@ -23,6 +23,10 @@ from nemotron_build.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+EMBEDDING = "model.embed_tokens.weight"
+OUTPUT = "lm_head.weight"
+"""The two matrices of the vocabulary; a model with tied embeddings has the first alone."""
+
 DTYPES: dict[str, npt.DTypeLike] = {
     "BF16": ml_dtypes.bfloat16,
     "F8_E4M3": ml_dtypes.float8_e4m3fn,
@@ -151,12 +155,12 @@ def expected_tensors(shape: ModelShape) -> dict[str, tuple[int, ...]]:
         "mlp.up_proj": (mlp, hidden),
         "mlp.down_proj": (hidden, mlp),
     }
-    expected: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (shape.vocab_size, hidden)}
+    expected: dict[str, tuple[int, ...]] = {EMBEDDING: (shape.vocab_size, hidden)}
     for number in range(shape.num_layers):
         expected |= {f"model.layers.{number}.{name}.weight": size for name, size in layer.items()}
     expected["model.norm.weight"] = (hidden,)
     if not shape.tie_word_embeddings:
-        expected["lm_head.weight"] = (shape.vocab_size, hidden)
+        expected[OUTPUT] = (shape.vocab_size, hidden)
     return expected
 
 

@@ -15,8 +15,7 @@ from nemotron_build.errors import CheckpointError
 
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
-NEMOTRON_CHAT_TOKENS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
-"""What the chat format `nemotron` writes."""
+CHAT_TEMPLATE = "chat_template.jinja"
 
 _MOST_PADDING = 1024
 _SENTENCEPIECE = "tokenizer.model"
@@ -51,7 +50,7 @@ def read_tokenizer(checkpoint: Path, shape: ModelShape) -> TokenizerFacts:
     tokenizer = _load(path)
     described = checkpoint / TOKENIZER_CONFIG
     settings = read_json(described, _Settings) if described.is_file() else _Settings()
-    template = checkpoint / "chat_template.jinja"
+    template = checkpoint / CHAT_TEMPLATE
     facts = TokenizerFacts(
         path=path,
         vocab_size=1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1),
@@ -64,20 +63,6 @@ def read_tokenizer(checkpoint: Path, shape: ModelShape) -> TokenizerFacts:
     _check_size(facts, shape)
     _check_begin(facts, tokenizer, checkpoint / CONFIG)
     return facts
-
-
-def check_nemotron_tokens(tokenizer: TokenizerFacts) -> None:
-    """Make sure that the chat format `nemotron` can be written with this tokenizer.
-
-    Raises:
-        CheckpointError: naming the control tokens it lacks.
-    """
-    missing = [token for token in NEMOTRON_CHAT_TOKENS if token not in tokenizer.control_ids]
-    if missing:
-        raise CheckpointError(
-            f"{tokenizer.path} has no control token {', '.join(missing)}, which Nemotron's chat format needs. "
-            "Use the tokenizer of Llama-3.1-Nemotron-Nano, or this checkpoint's own chat template."
-        )
 
 
 class _Settings(msgspec.Struct):

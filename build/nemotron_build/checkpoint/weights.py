@@ -8,14 +8,13 @@ from typing import Any
 
 from nemotron_build.checkpoint.files import and_more
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape
-from nemotron_build.checkpoint.tensors import TensorRecord, expected_tensors
+from nemotron_build.checkpoint.tensors import EMBEDDING, OUTPUT, TensorRecord, expected_tensors
 from nemotron_build.checkpoint.values import same_values
 from nemotron_build.errors import CheckpointError
 
 DTYPE_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 """What a source may be stored in: safetensors' word, and that of config.json."""
 
-_OUTPUT, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 # Old checkpoints store what is computed from rope_theta.
 _COMPUTED = ".rotary_emb.inv_freq"
 
@@ -34,9 +33,9 @@ def own_tensors(path: Path, found: Mapping[str, TensorRecord], shape: ModelShape
                 f"{found[name].file}: {name} is {list(found[name].shape)}, {CONFIG} says {list(size)}. "
                 "They are not of the same model: download both again."
             )
-    if _OUTPUT in found and _OUTPUT not in expected and not same_values(found[_OUTPUT], found[_EMBEDDING]):
+    if OUTPUT in found and OUTPUT not in expected and not same_values(found[OUTPUT], found[EMBEDDING]):
         raise CheckpointError(
-            f"{found[_OUTPUT].file}: {_OUTPUT} is not {_EMBEDDING}, {CONFIG} says tie_word_embeddings. "
+            f"{found[OUTPUT].file}: {OUTPUT} is not {EMBEDDING}, {CONFIG} says tie_word_embeddings. "
             "Set it to false if the output layer was trained."
         )
     return {name: found[name] for name in expected}
@@ -83,4 +82,4 @@ def _check_names(path: Path, found: Mapping[str, TensorRecord], expected: Mappin
 
 
 def _harmless(name: str) -> bool:
-    return name == _OUTPUT or name.endswith(_COMPUTED)
+    return name == OUTPUT or name.endswith(_COMPUTED)

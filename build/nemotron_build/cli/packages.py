@@ -122,7 +122,7 @@ def _verify_converted(arguments: argparse.Namespace, console: Console) -> None:
     from nemotron_build.checkpoint.check import check_checkpoint
     from nemotron_build.convert.calibration import held_out_texts
     from nemotron_build.converted.verify import verify_converted
-    from nemotron_build.pipeline.stage import write_json
+    from nemotron_build.json_file import write_json
     from nemotron_build.profiles import load_profile
     from nemotron_build.steps import Steps
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tokenizers import Tokenizer
 
-from nemotron_build.convert.conversation import Conversation, Style, Turn, answer, render
+from nemotron_build.chat_format import fitting_format
+from nemotron_build.convert.conversation import Conversation, Turn, answer, render
 from nemotron_build.errors import BuildError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ CALIBRATION_SET = Path(__file__).with_name("calibration.jsonl")
 HELD_OUT_SET = Path(__file__).with_name("held_out.jsonl")
 
 _LINE = 'an object with "messages", with "prompt" and perhaps "response", or with "text"'
-_MARKS: tuple[tuple[str, Style], ...] = (("<|start_header_id|>", "nemotron"), ("<|im_start|>", "chatml"))
 
 
 def calibration_texts(checkpoint: Checkpoint, file: Path | None, samples: int) -> list[str]:
@@ -40,9 +40,9 @@ def calibration_texts(checkpoint: Checkpoint, file: Path | None, samples: int) -
         BuildError: the file cannot be read, or holds nothing; a broken line is named.
     """
     conversations = read_conversations(file or CALIBRATION_SET)[:samples]
-    style = _style(checkpoint.path)
+    chat_format = _format_of(checkpoint)
     texts = [
-        render(conversation, style, thinking=(place % 2 == 0) != swapped)
+        render(conversation, chat_format, thinking=(place % 2 == 0) != swapped)
         for swapped in (False, True)
         for place, conversation in enumerate(conversations)
     ]
@@ -59,9 +59,9 @@ def held_out_texts(checkpoint: Checkpoint, file: Path | None = None) -> list[str
     Raises:
         BuildError: as `calibration_texts`.
     """
-    style = _style(checkpoint.path)
+    chat_format = _format_of(checkpoint)
     conversations = read_conversations(file or HELD_OUT_SET)
-    return [render(each, style, thinking=place % 2 == 0) for place, each in enumerate(conversations)]
+    return [render(each, chat_format, thinking=place % 2 == 0) for place, each in enumerate(conversations)]
 
 
 def read_conversations(file: Path) -> list[Conversation]:
@@ -128,7 +128,5 @@ def _conversation(line: _Line) -> Conversation:
     return Conversation([user, answer(line.response)] if line.response else [user])
 
 
-def _style(checkpoint: Path) -> Style:
-    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-    known = (style for mark, style in _MARKS if tokenizer.token_to_id(mark) is not None)
-    return next(known, "plain")
+def _format_of(checkpoint: Checkpoint) -> str | None:
+    return fitting_format(Tokenizer.from_file(str(checkpoint.tokenizer.path)))

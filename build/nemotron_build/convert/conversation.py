@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
-Style = Literal["nemotron", "chatml", "plain"]
+from nemotron_build.chat_format import CHATML
+from nemotron_build.serving_defaults import NEMOTRON_CHAT_FORMAT
 
 _NO_THINKING = "<think>\n</think>"
 _END_OF_THINKING = "</think>"
@@ -32,14 +33,14 @@ class Conversation(msgspec.Struct, frozen=True):
     tools: list[dict[str, Any]] = []
 
 
-def render(conversation: Conversation, style: Style, *, thinking: bool) -> str:
-    """Write a conversation in a chat format.
+def render(conversation: Conversation, chat_format: str | None, *, thinking: bool) -> str:
+    """Write a conversation in a chat format, or where that is None as the bare texts.
 
     It ends after the assistant's last turn, or, where the user has the last word, where the assistant's begins.
     """
-    if style == "nemotron":
+    if chat_format == NEMOTRON_CHAT_FORMAT:
         return _nemotron(conversation, thinking)
-    if style == "chatml":
+    if chat_format == CHATML:
         return _chatml(conversation)
     return "\n\n".join(turn.content for turn in conversation.messages)
 

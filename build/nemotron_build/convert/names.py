@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nemotron_build.checkpoint.shape import ModelShape
+from nemotron_build.checkpoint.tensors import EMBEDDING, OUTPUT
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-EMBEDDING = "model.embed_tokens.weight"
-OUTPUT = "lm_head.weight"
 
 
 @dataclass(frozen=True)
@@ -47,21 +45,20 @@ class TargetTensor:
         return self.name.removesuffix("weight") + "activation_scaling_factor"
 
 
-def target_tensors(shape: ModelShape, *, parallel_embedding: bool = False) -> list[TargetTensor]:
+def target_tensors(shape: ModelShape, *, embedding_axis: int | None = None) -> list[TargetTensor]:
     """All weights of a TensorRT-LLM checkpoint of this shape. Every rank has all of these names.
 
     Args:
         shape: Of the source.
-        parallel_embedding: `use_parallel_embedding` of the checkpoint's config.json: whether the embedding's vocabulary
-            is split. It is not where we or convert_checkpoint.py wrote it, and is where quantize.py did.
+        embedding_axis: The axis that the embedding is split along. It is not split where we or convert_checkpoint.py
+            wrote it, and along its vocabulary where quantize.py did.
     """
-    embedding_axis = 0 if parallel_embedding else None
     targets = [TargetTensor("transformer.vocab_embedding.weight", (EMBEDDING,), embedding_axis)]
     for number in range(shape.num_layers):
         targets += _layer(f"transformer.layers.{number}", f"model.layers.{number}")
     targets.append(TargetTensor("transformer.ln_f.weight", ("model.norm.weight",)))
     output = EMBEDDING if shape.tie_word_embeddings else OUTPUT
-    targets.append(TargetTensor("lm_head.weight", (output,), split_axis=0))
+    targets.append(TargetTensor(OUTPUT, (output,), split_axis=0))
     return targets
 
 

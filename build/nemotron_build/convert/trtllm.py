@@ -99,7 +99,7 @@ def write_dataset(checkpoint: Checkpoint, profile: Profile, texts: Sequence[str]
     Returns:
         `directory`.
     """
-    tokenizer = Tokenizer.from_file(str(checkpoint.path / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer.path))
     lengths = [len(encoded.ids) for encoded in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     rows = _joined(list(zip(texts, lengths, strict=True)), profile.calibration.max_tokens)
     directory.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from nemotron_build.convert.fp8 import scale_tensor, to_fp8
 from nemotron_build.convert.names import TargetTensor, kv_scale, rank_file, rank_part, target_tensors
 from nemotron_build.convert.scales import Scales
 from nemotron_build.convert.source import SourceTensors
+from nemotron_build.json_file import write_json
 from nemotron_build.steps import Report
 from nemotron_serving import __version__
 
@@ -43,8 +43,7 @@ def write_trtllm_checkpoint(
         tensors |= _kv_scales(scales)
         save_file(tensors, output / rank_file(rank), {"format": "pt"})
     report("Converting, tensor", tp_size * len(targets), tp_size * len(targets))
-    config = trtllm_config(shape, scales, tp_size)
-    (output / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_json(output / CONFIG, trtllm_config(shape, scales, tp_size))
 
 
 def trtllm_config(shape: ModelShape, scales: Scales, tp_size: int) -> dict[str, Any]:

@@ -12,26 +12,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nemotron_build.checkpoint.files import QUANTIZATION_CONFIG
+from nemotron_build.checkpoint.generation import GENERATION_CONFIG
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape
 from nemotron_build.checkpoint.tensors import INDEX
+from nemotron_build.checkpoint.tokenizer import CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG
 from nemotron_build.convert.fp8 import scale_tensor, to_fp8
 from nemotron_build.convert.scales import Scales
 from nemotron_build.convert.source import SourceTensors
+from nemotron_build.json_file import write_json
 from nemotron_build.steps import Report
 from nemotron_serving import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-QUANTIZATION_CONFIG = "hf_quant_config.json"
-
 _COPIED = (
-    "tokenizer.json",
-    "tokenizer_config.json",
+    TOKENIZER,
+    TOKENIZER_CONFIG,
     "special_tokens_map.json",
-    "chat_template.jinja",
+    CHAT_TEMPLATE,
     "chat_template.json",
-    "generation_config.json",
+    GENERATION_CONFIG,
 )
 _FP8 = {"dynamic": False, "num_bits": 8, "type": "float"}
 _PRODUCER = {"name": "nemotron-triton", "version": __version__}
@@ -58,14 +60,14 @@ def write_unified_checkpoint(
         total_bytes += sum(tensor.nbytes for tensor in tensors.values())
     report("Converting, tensor", len(source.records), len(source.records))
     if len(shards) > 1:
-        _write(output / INDEX, {"metadata": {"total_size": total_bytes}, "weight_map": placed})
+        write_json(output / INDEX, {"metadata": {"total_size": total_bytes}, "weight_map": placed})
     for name in _COPIED:
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, output / name)
     config = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
-    _write(output / CONFIG, unified_config(config, shape, scales))
+    write_json(output / CONFIG, unified_config(config, shape, scales))
     if scales.weights or scales.keys:
-        _write(output / QUANTIZATION_CONFIG, {"producer": _PRODUCER, "quantization": _quantization(scales)})
+        write_json(output / QUANTIZATION_CONFIG, {"producer": _PRODUCER, "quantization": _quantization(scales)})
 
 
 def unified_config(source: dict[str, Any], shape: ModelShape, scales: Scales) -> dict[str, Any]:
@@ -113,7 +115,3 @@ def _tensors(name: str, source: SourceTensors, scales: Scales) -> dict[str, Tens
             layer = int(module.split(".")[2])
             tensors[f"{module}.{scale}"] = scale_tensor(of_layers[layer]).squeeze()
     return tensors
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

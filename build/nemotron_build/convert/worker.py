@@ -14,6 +14,7 @@ import msgspec
 
 from nemotron_build import errors
 from nemotron_build.checkpoint.shape import read_shape
+from nemotron_build.checkpoint.tokenizer import TOKENIZER
 from nemotron_build.convert.scales import Scales, measure_scales
 from nemotron_build.convert.source import SourceTensors
 from nemotron_build.convert.trtllm_checkpoint import write_trtllm_checkpoint
@@ -138,7 +139,7 @@ def _scales(job: Job, report: Report) -> Scales:
     from tokenizers import Tokenizer
 
     checkpoint, profile = Path(job.checkpoint), job.profile
-    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(checkpoint / TOKENIZER))
     tokenizer.enable_truncation(profile.calibration.max_tokens)
     prompts = [encoded.ids for encoded in tokenizer.encode_batch(job.calibration, add_special_tokens=False)]
     report("Loading the model", 0, 0)

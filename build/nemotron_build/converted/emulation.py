@@ -15,8 +15,7 @@ from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from nemotron_build.checkpoint.shape import ModelShape
-from nemotron_build.checkpoint.tensors import expected_tensors, load_tensor
-from nemotron_build.convert.names import OUTPUT
+from nemotron_build.checkpoint.tensors import OUTPUT, expected_tensors, load_tensor
 from nemotron_build.converted.layout import Converted
 from nemotron_build.converted.weights import dequantized
 

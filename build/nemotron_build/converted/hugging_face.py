@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from nemotron_build.checkpoint.files import QUANTIZATION_CONFIG
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape, read_shape
 from nemotron_build.checkpoint.tensors import expected_tensors, read_tensors
 from nemotron_build.converted.claims import AGAIN, Claim, excluded, read_object, rope_claims
@@ -16,7 +17,6 @@ from nemotron_build.converted.layout import Converted, KvScale, Weight, pieces
 from nemotron_build.errors import CheckpointError, VerificationError
 from nemotron_build.profiles import Profile
 
-QUANTIZATION = "hf_quant_config.json"
 _OLD_READER = (
     "TensorRT-LLM 1.2 reads the rope as transformers 4 does, from rope_theta and rope_scaling, "
     "and takes 10000 and no scaling where they are missing. Write them beside rope_parameters."
@@ -54,7 +54,7 @@ class HuggingFaceConfig:
     def __init__(self, directory: Path) -> None:
         self._path = directory / CONFIG
         self._raw = read_object(self._path)
-        self._quantization_path = directory / QUANTIZATION
+        self._quantization_path = directory / QUANTIZATION_CONFIG
         try:
             self.shape = read_shape(directory)
             self._quantization = _read_quantization(self._quantization_path)

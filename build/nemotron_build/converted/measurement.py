@@ -74,7 +74,7 @@ class _Sums:
 
 def _tokens(source: Checkpoint, texts: Sequence[str]) -> list[list[int]]:
     """Token ids, short texts first so that a batch has texts of much the same length."""
-    tokenizer = Tokenizer.from_file(str(source.path / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(source.tokenizer.path))
     # The texts are whole prompts: what begins them is in them.
     encoded = [tokenizer.encode(text, add_special_tokens=False).ids[:MAX_TOKENS] for text in texts]
     tokens = sorted((ids for ids in encoded if len(ids) > 1), key=len)

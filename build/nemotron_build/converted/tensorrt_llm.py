@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from nemotron_build.checkpoint.shape import ARCHITECTURE, CONFIG, ModelShape, RopeScaling
-from nemotron_build.checkpoint.tensors import expected_tensors
-from nemotron_build.convert.names import EMBEDDING, OUTPUT, TargetTensor, kv_scale, rank_file, target_tensors
+from nemotron_build.checkpoint.tensors import OUTPUT, expected_tensors
+from nemotron_build.convert.names import kv_scale, rank_file, target_tensors
 from nemotron_build.converted.claims import AGAIN, Claim, excluded, read_object, rope_claims
 from nemotron_build.converted.layout import Converted, KvScale, Weight, pieces
 from nemotron_build.converted.tensors import read_records
@@ -157,9 +157,11 @@ class TensorRtLlmConfig:
 
     def converted(self, source: ModelShape, profile: Profile) -> Converted:
         """What the files have to hold, once the claims are known to be true."""
-        targets = [_embedding(self._config) if target.sources == (EMBEDDING,) and target.split_axis is None else target
-                   for target in target_tensors(source)
-                   if target.name != OUTPUT or not self._config.share_embedding_table]  # fmt: skip
+        config = self._config
+        axis = config.embedding_sharding_dim if config.use_parallel_embedding else None
+        targets = target_tensors(source, embedding_axis=axis)
+        if config.share_embedding_table:
+            targets = [target for target in targets if target.name != OUTPUT]
         sizes = expected_tensors(source)
         weights = []
         kv_scales = []
@@ -218,11 +220,6 @@ class TensorRtLlmConfig:
 
     def _claim(self, field: str, found: object, expected: object) -> Claim:
         return Claim(self._path, field, found, expected, written=field in self._raw)
-
-
-def _embedding(config: _Config) -> TargetTensor:
-    axis = config.embedding_sharding_dim if config.use_parallel_embedding else None
-    return TargetTensor("transformer.vocab_embedding.weight", (EMBEDDING,), split_axis=axis)
 
 
 def _read_scaling(scaling: dict[str, Any] | None) -> RopeScaling | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nemotron_serving
-from nemotron_build.pipeline.chat import (
+from nemotron_build.chat_format import (
     CHATML,
     TEMPLATE,
     check_tokenizer,

@@ -6,12 +6,13 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from nemotron_build.checkpoint.shape import CONFIG
 from nemotron_build.errors import BuildError
 from nemotron_build.machine import Machine, detect
 from nemotron_build.pipeline.assemble import assemble
 from nemotron_build.pipeline.content import package_content
 from nemotron_build.pipeline.convert_stage import ConvertStage
-from nemotron_build.pipeline.engine_config import CONFIG, check_engine
+from nemotron_build.pipeline.engine_config import check_engine
 from nemotron_build.pipeline.request import Request, check_possible, require_compiler
 from nemotron_build.pipeline.run import Interrupted, kept, run_stages
 from nemotron_build.pipeline.stage import Cost, Stage
@@ -118,12 +119,15 @@ def check_engine_files(profile: Profile, engine: Path) -> None:
     if profile.compiles:
         check_engine(engine, profile)
         return
-    needed = ["openvino_model.xml", "openvino_model.bin", TOKENIZER]
-    if profile.target == "tensorrt_llm":
-        needed = [CONFIG]
-    for name in needed:
+    for name in _cpu_files() if profile.target == "openvino" else (CONFIG,):
         if not (engine / name).is_file():
             raise BuildError(f"{engine} has no {name}. Name with --engine what the stage before made.")
+
+
+def _cpu_files() -> tuple[str, ...]:
+    from nemotron_build.cpu.build import ENGINE_FILES
+
+    return (*ENGINE_FILES, TOKENIZER)
 
 
 def dry_run(request: Request, place: Place) -> str:

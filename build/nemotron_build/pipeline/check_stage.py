@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 import nemotron_serving
+from nemotron_build.json_file import write_json
 from nemotron_build.pipeline.request import Request
-from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost, write_json
+from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost
 from nemotron_build.pipeline.tools import Tools
 
 CHECKED = "checkpoint.json"
@@ -52,9 +53,9 @@ class CheckStage:
 
     def run(self, output: Path, tools: Tools) -> None:
         """Scan the values, if that was asked for, and hash the files."""
-        from nemotron_build.checkpoint.check import check_checkpoint
+        from nemotron_build.checkpoint.values import scan_tensors
 
         source = self.request.source
         if self.request.scan_values and source.checkpoint:
-            check_checkpoint(source.path, scan_values=True, progress=tools.report)
+            scan_tensors(source.checkpoint.tensors, tools.report)
         write_json(output / CHECKED, Checked(source.fingerprint(tools.report)))

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nemotron_build.checkpoint.shape import CONFIG
+from nemotron_build.convert.names import rank_file
 from nemotron_build.errors import BuildError
 from nemotron_build.machine import Machine
-from nemotron_build.pipeline.engine_config import CONFIG, check_engine
+from nemotron_build.pipeline.engine_config import check_engine
 from nemotron_build.pipeline.request import require_compiler
 from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost
 from nemotron_build.pipeline.tools import Tools
@@ -63,9 +65,9 @@ def compile_alone(profile: Profile, converted: Path, machine: Machine) -> Compil
     """
     if not profile.compiles:
         raise BuildError(f"Profile {profile.name} has no engine to compile: its checkpoint is served as it is.")
-    if not (converted / CONFIG).is_file() or not (converted / "rank0.safetensors").is_file():
+    if not (converted / CONFIG).is_file() or not (converted / rank_file(0)).is_file():
         raise BuildError(
-            f"{converted} is not a TensorRT-LLM checkpoint: {CONFIG} or rank0.safetensors is missing. "
+            f"{converted} is not a TensorRT-LLM checkpoint: {CONFIG} or {rank_file(0)} is missing. "
             "Name what 'nemotron-build convert' or 'quantize' made."
         )
     weights = sum(file.stat().st_size for file in converted.glob("*.safetensors"))

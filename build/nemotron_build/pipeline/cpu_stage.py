@@ -10,9 +10,10 @@ import msgspec
 
 import nemotron_serving
 from nemotron_build.errors import BuildError
+from nemotron_build.json_file import write_json
 from nemotron_build.machine import Machine
 from nemotron_build.pipeline.request import Request
-from nemotron_build.pipeline.stage import READ_BYTES_PER_S, Cost, write_json
+from nemotron_build.pipeline.stage import READ_BYTES_PER_S, Cost
 from nemotron_build.pipeline.tools import Tools
 
 CONVERSION = "conversion.json"

@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 
+from nemotron_build.checkpoint.shape import CONFIG
 from nemotron_build.errors import VerificationError
 from nemotron_build.machine import TENSORRT_LLM
 from nemotron_build.profiles import Profile
-
-CONFIG = "config.json"
 
 
 class _Mapping(msgspec.Struct):

@@ -116,7 +116,7 @@ def require_compiler(profile: Profile, machine: Machine) -> InstalledGpu:
 def _check_chat(request: Request, path: Path) -> None:
     from tokenizers import Tokenizer
 
-    from nemotron_build.pipeline.chat import check_tokenizer, choose_format
+    from nemotron_build.chat_format import check_tokenizer, choose_format
 
     tokenizer, source = Tokenizer.from_file(str(path)), request.source
     chat_format = choose_format(tokenizer, request.chat_format, has_template=source.chat_template is not None)

@@ -87,8 +87,3 @@ def record_files(directory: Path) -> dict[str, FileRecord]:
 def texts_hash(path: Path | None) -> str:
     """Stands for a file of texts, or for those that ship."""
     return sha256_of(path) if path else "those that ship"
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write something as JSON for people and programs."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nemotron_build.errors import BuildError, UnsupportedError
+from nemotron_build.errors import BuildError
+from nemotron_build.plan.limits import check_kv_cache
 from nemotron_build.profiles import Profile
 
 PROGRAM = "trtllm-build"
@@ -34,11 +35,7 @@ def engine_options(profile: Profile) -> dict[str, str]:
         BuildError: the profile's build_options name one that must not be set, or that contradicts the precision.
         UnsupportedError: an FP8 KV cache without FP8 weights.
     """
-    if profile.kv_cache == "fp8" and profile.precision != "fp8":
-        raise UnsupportedError(
-            f"Profile {profile.name}: an FP8 KV cache under {profile.precision} weights makes trtllm-build switch off "
-            'use_paged_context_fmha, and prompts could not be processed in parts. Use precision = "fp8" with it.'
-        )
+    check_kv_cache(profile)
     limits = profile.limits
     options = {
         "gpt_attention_plugin": "auto",

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 import nemotron_serving
+from nemotron_build.json_file import write_json
 from nemotron_build.pipeline.request import Request
-from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost, texts_hash, write_json
+from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost, texts_hash
 from nemotron_build.pipeline.tools import Tools
 
 ACCURACY = "accuracy.json"

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from nemotron_build.errors import BuildError
+from nemotron_build.json_file import write_json
 from nemotron_build.pipeline.stage import StageRecord, fingerprint, record_files
 
 _LOCK = "nemotron-build.lock"
@@ -83,7 +84,7 @@ class WorkDirectory:
             files = record_files(partial / _FILES)
             digest = fingerprint({"before": before, **{name: file.sha256 for name, file in files.items()}})
             record = StageRecord(inputs, digest, files, round(time.monotonic() - start, 3))
-            (partial / _RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+            write_json(partial / _RECORD, record)
             os.rename(partial, self.path / stage)
         finally:
             _remove(partial)

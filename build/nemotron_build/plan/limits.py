@@ -43,6 +43,7 @@ def check_supported(shape: ModelShape, gpu: Gpu, profile: Profile) -> None:
                 f"{what} is fp8, which needs compute capability 8.9; the {gpu.title} has "
                 f"{'.'.join(map(str, gpu.compute_capability))}. Use bf16 on it."
             )
+    check_kv_cache(profile)
     check_tp_size(shape, profile.tp_size)
     check_length(shape, profile)
     if profile.limits.max_num_tokens < profile.limits.max_batch_size:
@@ -62,6 +63,19 @@ def check_length(shape: ModelShape, profile: Profile) -> None:
         raise UnsupportedError(
             f"max_seq_len is {profile.limits.max_seq_len}, the model knows {shape.max_position_embeddings} positions. "
             "Use at most that."
+        )
+
+
+def check_kv_cache(profile: Profile) -> None:
+    """Refuse an FP8 KV cache that an engine could not process prompts in parts with.
+
+    Raises:
+        UnsupportedError: an engine with an FP8 KV cache and without FP8 weights.
+    """
+    if not _engine_can_cache(profile):
+        raise UnsupportedError(
+            f"Profile {profile.name}: an FP8 KV cache under {profile.precision} weights makes trtllm-build switch off "
+            "use_paged_context_fmha, and prompts could not be processed in parts. Use FP8 weights with it."
         )
 
 
@@ -155,7 +169,8 @@ def _remedies(shape: ModelShape, gpu: Gpu, profile: Profile) -> list[str]:
     can_fp8 = gpu.fp8_flops is not None
     if profile.precision == "bf16" and can_fp8 and fits(shape, gpu, replace(profile, precision="fp8")):
         found.append("FP8 weights (--precision fp8)")
-    if profile.kv_cache == "bf16" and can_fp8 and fits(shape, gpu, replace(profile, kv_cache="fp8")):
+    smaller = replace(profile, kv_cache="fp8")
+    if profile.kv_cache == "bf16" and can_fp8 and _engine_can_cache(smaller) and fits(shape, gpu, smaller):
         found.append("an FP8 KV cache (--kv-cache fp8), which costs accuracy in long thinking")
     shorter = profile_footprint(shape, gpu, profile).kv_pool_tokens // 1024 * 1024
     if shorter:
@@ -174,6 +189,10 @@ def _remedies(shape: ModelShape, gpu: Gpu, profile: Profile) -> list[str]:
     if larger:
         found.append(f"a larger GPU (--gpu {min(larger, key=lambda other: other.memory_bytes).name})")
     return found
+
+
+def _engine_can_cache(profile: Profile) -> bool:
+    return profile.flow != "engine" or profile.kv_cache != "fp8" or profile.precision == "fp8"
 
 
 def _could(gpu: Gpu, profile: Profile) -> bool:

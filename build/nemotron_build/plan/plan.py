@@ -143,7 +143,9 @@ def make_plan(shape: ModelShape, gpu: Gpu, profile: Profile, workload: Workload 
         max_num_tokens=limits.max_num_tokens,
         workload=workload,
         concurrency=tuple(
-            Concurrency(tokens, memory.sequences(tokens)) for tokens in sorted({*LENGTHS, limits.max_seq_len})
+            Concurrency(tokens, memory.sequences(tokens))
+            for tokens in sorted({*LENGTHS, limits.max_seq_len})
+            if tokens <= shape.max_position_embeddings
         ),
         memory_limit=memory_limit,
         batch_limit=batch_limit,
@@ -152,7 +154,7 @@ def make_plan(shape: ModelShape, gpu: Gpu, profile: Profile, workload: Workload 
         ),
         prefill_tokens_per_s=roofline.prefill_tokens_per_s(workload.input_tokens, limits.max_num_tokens),
         warnings=_warnings(profile, memory),
-        notes=_notes(gpu, profile, memory),
+        notes=_notes(shape, gpu, profile, memory),
     )
 
 
@@ -207,9 +209,10 @@ def _warnings(profile: Profile, memory: Footprint) -> tuple[str, ...]:
     )
 
 
-def _notes(gpu: Gpu, profile: Profile, memory: Footprint) -> tuple[str, ...]:
+def _notes(shape: ModelShape, gpu: Gpu, profile: Profile, memory: Footprint) -> tuple[str, ...]:
     notes = []
-    if profile.limits.max_seq_len < THINKING_SEQ_LEN <= memory.kv_pool_tokens:
+    possible = min(memory.kv_pool_tokens, shape.max_position_embeddings)
+    if profile.limits.max_seq_len < THINKING_SEQ_LEN <= possible:
         notes.append(
             f"A thinking trace of {THINKING_TOKENS} tokens does not fit in max_seq_len {profile.limits.max_seq_len}; "
             f"the memory would hold it (--max-seq-len {THINKING_SEQ_LEN})."

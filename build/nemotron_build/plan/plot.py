@@ -18,7 +18,7 @@ def draw_plan(plan: Plan, curve: list[Estimate], target: Path) -> None:
     Args:
         plan: What was planned.
         curve: Estimates at growing batches, from within the limit to beyond it.
-        target: The file.
+        target: The file; its directory is made.
 
     Raises:
         BuildError: the name does not end in .png.
@@ -34,6 +34,7 @@ def draw_plan(plan: Plan, curve: list[Estimate], target: Path) -> None:
     figure.suptitle(_title(plan), fontsize=11)
     _draw_throughput(upper, plan, curve)
     _draw_latency(lower, plan, curve)
+    target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target)
 
 

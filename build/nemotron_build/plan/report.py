@@ -21,7 +21,8 @@ _GB = 1e9
 
 def plan_table(plan: Plan, source: Source) -> RenderableType:
     """A plan for a terminal of 80 columns."""
-    cards = f"{plan.tp_size} x {plan.gpu_title}, each" if plan.tp_size > 1 else plan.gpu_title
+    several = plan.tp_size > 1
+    cards = f"{plan.tp_size} x {plan.gpu_title}" if several else plan.gpu_title
     memory = plan.memory
     shares = [
         ("weights", memory.weights, ""),
@@ -40,14 +41,14 @@ def plan_table(plan: Plan, source: Source) -> RenderableType:
     ]
     return Group(
         _heading("Model", source.description),
-        _heading("On", f"{cards}, {memory.total / _GB:.1f} GB"),
+        _heading("On", f"{cards}, {memory.total / _GB:.1f} GB{' each' if several else ''}"),
         _heading("As", f"{plan.profile}: {plan.precision.upper()} weights, {plan.kv_cache.upper()} KV cache"),
         _heading(
             "Build for",
             f"max_batch_size {plan.max_batch_size}, max_seq_len {plan.max_seq_len}, "
             f"max_num_tokens {plan.max_num_tokens}",
         ),
-        _memory_table(shares),
+        _memory_table(shares, "memory of each" if several else "memory"),
         _concurrency_table(plan.concurrency),
         Text(),
         _speed_table(plan),
@@ -69,7 +70,7 @@ def cpu_plan_table(plan: CpuPlan, source: Source) -> RenderableType:
         _heading("On", f"this machine's CPU, {plan.memory_total / _GB:.1f} GB of memory"),
         _heading("As", f"{plan.profile}: {plan.precision.upper()} weights, 8-bit KV cache"),
         _heading("Build for", f"max_batch_size {plan.max_batch_size}, max_seq_len {plan.max_seq_len}"),
-        _memory_table(shares),
+        _memory_table(shares, "memory"),
         _concurrency_table(plan.concurrency),
         *_remarks((), plan.notes),
     )
@@ -77,12 +78,13 @@ def cpu_plan_table(plan: CpuPlan, source: Source) -> RenderableType:
 
 def profiles_table(profiles: list[Profile]) -> Table:
     """The profiles with what tells them apart."""
-    table = _table("profile", "weights", "KV cache", "max_batch_size", "max_seq_len", "max_num_tokens", left=3)
+    limits_titles = ("max_\nbatch_size", "max_\nseq_len", "max_\nnum_tokens")
+    table = _table("profile", "GPU", "weights", "KV cache", *limits_titles, left=4)
     for profile in profiles:
         limits = profile.limits
         kv_cache = "8-bit" if profile.target == "openvino" else profile.kv_cache.upper()
         sizes = (limits.max_batch_size, limits.max_seq_len, limits.max_num_tokens)
-        table.add_row(profile.name, profile.precision.upper(), kv_cache, *map(str, sizes))
+        table.add_row(profile.name, profile.gpu or "CPU", profile.precision.upper(), kv_cache, *map(str, sizes))
     return table
 
 
@@ -102,8 +104,8 @@ def validation_table(throughput: list[Comparison], latency: list[Comparison]) ->
         interval.add_row(row.gpu, str(row.requests_per_s), *_figures(row, ".1f"))
     summary = _table("", "rows", "median error", "worst error", left=1)
     for what, rows in (("throughput", throughput), ("latency", latency)):
-        for fitted, kind in ((True, "fitted"), (False, "judged")):
-            errors = ErrorSummary.of([row for row in rows if row.fitted == fitted])
+        for kinds, kind in (((True,), "fitted"), ((False,), "judged"), ((True, False), "all")):
+            errors = ErrorSummary.of([row for row in rows if row.fitted in kinds])
             summary.add_row(f"{what}, {kind}", str(errors.rows), f"{errors.median:.1%}", f"{errors.worst:.1%}")
     return Group(*parts, interval, summary)
 
@@ -118,14 +120,13 @@ def plan_document(plan: Plan | CpuPlan, source: Source) -> dict[str, Any]:
 
 
 def validation_document(throughput: list[Comparison], latency: list[Comparison]) -> dict[str, Any]:
-    """The comparison as JSON's types; `median_error` and `worst_error` are of the judged throughput."""
-    judged = ErrorSummary.of([row for row in throughput if not row.fitted])
+    """The comparison as JSON's types; `median_error` and `worst_error` are of every published throughput."""
+    everything = ErrorSummary.of(throughput)
     return {
-        "median_error": judged.median,
-        "worst_error": judged.worst,
-        "judged": msgspec.to_builtins(judged),
+        "median_error": everything.median,
+        "worst_error": everything.worst,
+        "judged": msgspec.to_builtins(ErrorSummary.of([row for row in throughput if not row.fitted])),
         "fitted": msgspec.to_builtins(ErrorSummary.of([row for row in throughput if row.fitted])),
-        "all": msgspec.to_builtins(ErrorSummary.of(throughput)),
         "latency_judged": msgspec.to_builtins(ErrorSummary.of([row for row in latency if not row.fitted])),
         "constants": {
             "compute": {"-".join(key): value for key, value in FITTED.compute.items()},
@@ -152,8 +153,8 @@ def _heading(label: str, text: str) -> Text:
     return Text.assemble((f"{label:<10}", "dim"), text)
 
 
-def _memory_table(shares: list[tuple[str, int, str]]) -> RenderableType:
-    table = _table("memory", "GB", "", left=1)
+def _memory_table(shares: list[tuple[str, int, str]], title: str) -> RenderableType:
+    table = _table(title, "GB", "", left=1)
     table.columns[2].justify = "left"
     for name, size, remark in shares:
         table.add_row(name, f"{size / _GB:.1f}", remark)
@@ -162,7 +163,7 @@ def _memory_table(shares: list[tuple[str, int, str]]) -> RenderableType:
 
 def _concurrency_table(concurrency: tuple[Concurrency, ...]) -> RenderableType:
     table = _table("tokens of each request", *(f"{item.tokens:,}" for item in concurrency), left=1)
-    table.add_row("requests at once", *(str(item.sequences) for item in concurrency))
+    table.add_row("requests at once", *(f"{item.sequences:,}" for item in concurrency))
     return table
 
 

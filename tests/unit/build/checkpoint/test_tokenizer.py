@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
 
 from nemotron_build.checkpoint.shape import LLAMA_31_8B, read_shape
-from nemotron_build.checkpoint.tokenizer import NEMOTRON_CHAT_TOKENS, check_nemotron_tokens, read_tokenizer
+from nemotron_build.checkpoint.tokenizer import read_tokenizer
 from nemotron_build.errors import CheckpointError
 from tests.llama3 import llama3_tokenizer
 from tests.unit.build.checkpoint.conftest import EditJson
@@ -22,7 +21,6 @@ def test_the_tiny_one(checkpoint: Path) -> None:
     assert facts.vocab_size == tokenizer.get_vocab_size() == 512
     assert (facts.bos_token, facts.chat_template) == ("<|begin_of_text|>", None)
     assert facts.control_ids["<|eot_id|>"] == tokenizer.token_to_id("<|eot_id|>")
-    check_nemotron_tokens(facts)
 
 
 def test_llama_3_and_the_8b(tmp_path: Path) -> None:
@@ -31,8 +29,7 @@ def test_llama_3_and_the_8b(tmp_path: Path) -> None:
     write_json(tmp_path / "tokenizer_config.json", {"bos_token": "<|begin_of_text|>"})
     facts = read_tokenizer(tmp_path, LLAMA_31_8B)
     assert facts.vocab_size == LLAMA_31_8B.vocab_size == 128256
-    assert [facts.control_ids[token] for token in NEMOTRON_CHAT_TOKENS] == [128000, 128006, 128007, 128009]
-    check_nemotron_tokens(facts)
+    assert (facts.control_ids["<|begin_of_text|>"], facts.control_ids["<|eot_id|>"]) == (128000, 128009)
 
 
 @pytest.mark.parametrize("vocab", [513, 1024])
@@ -81,18 +78,6 @@ def test_damaged(checkpoint: Path, content: str) -> None:
     with pytest.raises(CheckpointError, match=r"tokenizer.json cannot be loaded: .*Download it again") as refused:
         read_tokenizer(checkpoint, read_shape(checkpoint))
     assert "\n" not in str(refused.value)
-
-
-def test_control_token_missing(checkpoint: Path) -> None:
-    path = checkpoint / "tokenizer.json"
-    content = json.loads(path.read_text())
-    for token in content["added_tokens"]:
-        if token["content"] == "<|eot_id|>":
-            token["special"] = False
-    path.write_text(json.dumps(content))
-    facts = read_tokenizer(checkpoint, read_shape(checkpoint))
-    with pytest.raises(CheckpointError, match=r"has no control token <\|eot_id\|>, which Nemotron's chat format needs"):
-        check_nemotron_tokens(facts)
 
 
 def test_spellings_of_tokenizer_config(checkpoint: Path, edit: EditJson) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,16 +125,18 @@ def test_a_file_of_no_use_is_refused(
         calibration_texts(checkpoint, tmp_path / name, 4)
 
 
-@pytest.mark.parametrize(("mark", "begins"), [("<|im_start|>", "<|im_start|>user\nHi<|im_end|>"), ("a", "Hi")])
-def test_the_tokenizer_says_which_format_it_is(tmp_path: Path, mark: str, begins: str) -> None:
+@pytest.mark.parametrize(
+    ("control", "begins"),
+    [(["<|im_start|>", "<|im_end|>"], "<|im_start|>user\nHi<|im_end|>"), (["<|im_start|>"], "Hi"), (["a"], "Hi")],
+)
+def test_the_tokenizer_says_which_format_it_is(
+    checkpoint: Checkpoint, tmp_path: Path, control: list[str], begins: str
+) -> None:
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.add_special_tokens([mark])
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokenizer.add_special_tokens(control)
+    tokenizer.save(str(tmp_path / "other.json"))
     (tmp_path / "mine.txt").write_text("Hi")
-
-    class Other:
-        path = tmp_path
-
-    texts = calibration_texts(Other, tmp_path / "mine.txt", 4)  # type: ignore[arg-type]
+    other = replace(checkpoint, tokenizer=replace(checkpoint.tokenizer, path=tmp_path / "other.json"))
+    texts = calibration_texts(other, tmp_path / "mine.txt", 4)
     assert len(texts) == 1  # thinking is not switched in its prompt
     assert texts[0].startswith(begins)

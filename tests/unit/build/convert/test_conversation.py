@@ -109,7 +109,7 @@ def test_thinking_of_earlier_turns_is_left_out() -> None:
 
 
 def test_plain_is_the_text_alone() -> None:
-    assert render(SUM, "plain", thinking=True) == "1 + 1?\n\n2."
+    assert render(SUM, None, thinking=True) == "1 + 1?\n\n2."
 
 
 @pytest.mark.parametrize(

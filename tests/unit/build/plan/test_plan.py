@@ -11,6 +11,7 @@ import pytest
 from nemotron_build.checkpoint.shape import LLAMA_31_8B
 from nemotron_build.errors import UnsupportedError
 from nemotron_build.plan.cpu import cpu_kv_bytes_per_token, make_cpu_plan
+from nemotron_build.pipeline.trtllm_build import engine_options
 from nemotron_build.plan.gpus import GPUS
 from nemotron_build.plan.limits import suggested_profile
 from nemotron_build.plan.plan import Plan, make_plan, throughput_curve
@@ -121,8 +122,10 @@ def test_a_needlessly_short_limit_is_noted() -> None:
             "rtx-4090-bf16",
             "rtx-4090",
             {"max_seq_len": 65_536},
-            ["--precision fp8", "--kv-cache fp8", "--max-seq-len 54272", "--tp 2", "--gpu rtx-5090"],
+            ["--precision fp8", "--max-seq-len 54272", "--tp 2", "--gpu rtx-5090"],
         ),
+        ("h100-bf16", "h100", {"kv_cache": "fp8"}, ["switch off use_paged_context_fmha", "Use FP8 weights"]),
+        ("rtx-4090-fp8", "rtx-4090", {"max_seq_len": 131_072}, ["--kv-cache fp8"]),
         ("rtx-3090-bf16", "rtx-3090", {"max_batch_size": 4096}, ["--max-batch-size 8 --max-num-tokens 2048"]),
     ],
 )
@@ -135,12 +138,22 @@ def test_what_cannot_be_says_what_can(profile: str, gpu: str, changes: dict[str,
 
 def test_every_remedy_that_is_named_works() -> None:
     profile = changed_profile(load_profile("rtx-4090-bf16"), {"max_seq_len": 65_536})
-    changes: list[dict[str, Any]] = [
-        {"precision": "fp8"}, {"kv_cache": "fp8"}, {"max_seq_len": 54_272}, {"tp_size": 2},
-    ]  # fmt: skip
+    changes: list[dict[str, Any]] = [{"precision": "fp8"}, {"max_seq_len": 54_272}, {"tp_size": 2}]
     for change in changes:
-        plan_of(changed_profile(profile, change))
+        changed = changed_profile(profile, change)
+        plan_of(changed)
+        engine_options(changed)
     plan_of(profile, "rtx-5090")
+    plan_of(changed_profile(load_profile("rtx-4090-fp8"), {"max_seq_len": 131_072, "kv_cache": "fp8"}))
+
+
+def test_an_fp8_kv_cache_is_named_as_a_remedy_only_where_an_engine_can_have_it() -> None:
+    profile = changed_profile(load_profile("rtx-4090-bf16"), {"max_seq_len": 65_536})
+    with pytest.raises(UnsupportedError) as caught:
+        plan_of(profile)
+    assert "--kv-cache" not in str(caught.value)
+    with pytest.raises(UnsupportedError, match="--kv-cache fp8"):
+        plan_of(changed_profile(profile, {"flow": "pytorch"}))
 
 
 def test_a_cpu_profile_is_not_for_a_gpu() -> None:
@@ -148,11 +161,13 @@ def test_a_cpu_profile_is_not_for_a_gpu() -> None:
         plan_of(load_profile("cpu-int4"), "h100")
 
 
-def test_limits_of_a_small_model_end_at_its_positions() -> None:
+def test_a_small_model_is_planned_within_its_positions() -> None:
     profile = suggested_profile(TINY, GPUS["h100"], "bf16", "bf16", 1)
     assert profile.limits.max_seq_len == 512
     plan = make_plan(TINY, GPUS["h100"], profile)
     assert plan.workload == Workload(256, 256)
+    assert [row.tokens for row in plan.concurrency] == [512]
+    assert plan.notes == ()
 
 
 def test_a_workload_beyond_max_seq_len_is_refused() -> None:

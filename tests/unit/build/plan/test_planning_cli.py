@@ -65,7 +65,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 
 def test_profiles_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     text = out(capsys, "profiles")
-    assert [line.split()[0] for line in text.splitlines()[1:]] == [profile.name for profile in builtin_profiles()]
+    rows = [line.split()[:2] for line in text.splitlines()[2:]]
+    assert rows == [[profile.name, profile.gpu or "CPU"] for profile in builtin_profiles()]
     listed = json.loads(out(capsys, "profiles", "--json"))
     assert [profile["name"] for profile in listed] == [profile.name for profile in builtin_profiles()]
     assert listed[0]["limits"]["max_seq_len"] == 36864
@@ -94,6 +95,12 @@ def test_the_table_fits_80_columns_and_says_what_the_model_is(
     assert "← the most that run" in text
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_several_gpus_are_told_apart_from_one(capsys: pytest.CaptureFixture[str]) -> None:
+    text = out(capsys, "plan", "--gpu", "h100", "--tp", "2")
+    assert "2 x NVIDIA H100 80GB HBM3, 85.5 GB each" in text
+    assert "memory of each" in text
 
 
 def test_what_if_options_change_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +142,7 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path, capsys: pytest
 
 
 def test_a_plot_is_a_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    target = tmp_path / "plan.png"
+    target = tmp_path / "plots" / "plan.png"
     out(capsys, "plan", "--gpu", "h100", "--plot", str(target))
     content = target.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
@@ -181,8 +188,9 @@ def test_validation_prints_what_it_promises(capsys: pytest.CaptureFixture[str]) 
     assert len(found["rows"]) == found["judged"]["rows"] + found["fitted"]["rows"] == 123
     for row in found["rows"]:
         assert row["error"] == pytest.approx(row["predicted"] / row["published"] - 1)
+    assert found["worst_error"] == max(abs(row["error"]) for row in found["rows"])
     text = out(capsys, "plan", "--validate")
-    assert "throughput, judged" in text
+    assert "throughput, judged" in text and "throughput, all" in text
     assert f"{found['median_error']:.1%}" in text
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
+from nemotron_build.chat_format import check_tokenizer, choose_format, order_stop_tokens
 from nemotron_build.errors import CheckpointError, VerificationError
-from nemotron_build.pipeline.chat import check_tokenizer, choose_format, order_stop_tokens
 from tests.llama3 import llama3_tokenizer
 from tests.unit.build.tiny import tiny_tokenizer
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 CHATML = "chatml"
 TEMPLATE = "template"
-FORMATS = (NEMOTRON_CHAT_FORMAT, CHATML, TEMPLATE)
 
 _BEGIN = "<|begin_of_text|>"
 _CONTROL_TOKENS = {
@@ -37,6 +36,11 @@ _LLAMA3_IDS = [
 ]  # fmt: skip
 
 
+def fitting_format(tokenizer: Tokenizer) -> str | None:
+    """The chat format whose control tokens a tokenizer has: `nemotron`, `chatml`, or None."""
+    return next((name for name in _CONTROL_TOKENS if not _missing(tokenizer, name)), None)
+
+
 def choose_format(tokenizer: Tokenizer, wanted: str | None, *, has_template: bool) -> str:
     """The chat format of a package: the one asked for, else the one whose control tokens the tokenizer has.
 
@@ -44,8 +48,7 @@ def choose_format(tokenizer: Tokenizer, wanted: str | None, *, has_template: boo
         CheckpointError: the tokenizer lacks the control tokens of the format, or those of every known one; or there
             is no template to use.
     """
-    if wanted is None:
-        wanted = next((name for name in _CONTROL_TOKENS if not _missing(tokenizer, name)), None)
+    wanted = wanted or fitting_format(tokenizer)
     if wanted is None:
         raise CheckpointError(
             "The tokenizer has the control tokens of neither Llama 3 nor ChatML. "
