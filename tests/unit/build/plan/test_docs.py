@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nemotron_build.cli import main
-from nemotron_build.plan.validation import ErrorSummary, compare_latency, compare_throughput
+from nemotron_build.plan.validation import Comparison, ErrorSummary, compare_latency, compare_throughput
 
 PAGE = (Path(__file__).parents[4] / "docs" / "plan.md").read_text(encoding="utf-8")
 # A pipe shows a part, of what depends on the machine.
@@ -32,7 +32,10 @@ def test_the_table_of_errors_is_true(fitted: bool) -> None:
     kind = "fitted" if fitted else "judged"
     page = PAGE.replace("**", "")
     for what, comparisons in (("throughput", compare_throughput()), ("token interval", compare_latency())):
-        errors = ErrorSummary.of([row for row in comparisons if row.fitted == fitted])
-        assert (
-            f"| {what}, {kind} | {errors.rows} | {errors.median:.1%} | {errors.worst:.1%} |".replace("%", " %") in page
-        )
+        assert _row(f"{what}, {kind}", [row for row in comparisons if row.fitted == fitted]) in page
+    assert _row("throughput, all", compare_throughput()) in page
+
+
+def _row(what: str, comparisons: list[Comparison]) -> str:
+    errors = ErrorSummary.of(comparisons)
+    return f"| {what} | {errors.rows} | {errors.median:.1%} | {errors.worst:.1%} |".replace("%", " %")
