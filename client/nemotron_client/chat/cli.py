@@ -110,8 +110,8 @@ def _chat(client: Client, session: Session) -> None:
         from nemotron_client.chat.prompt import Prompt, history_path
         from nemotron_client.chat.screen import Screen
     except ImportError as error:
-        message = f"{error.name} is missing. Install it with: pip install 'nemotron-triton[chat]'"
-        raise ChatError(message) from None
+        library = (error.name or "A library").partition(".")[0]
+        raise ChatError(f"{library} is missing. Install it with: pip install 'nemotron-triton[chat]'") from None
     console = Console(highlight=False)
     screen = Screen(console, live=sys.stdout.isatty() and not console.is_dumb_terminal)
     Interactive(client, session, screen, Prompt(history_path())).run()

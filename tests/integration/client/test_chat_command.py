@@ -123,8 +123,8 @@ def test_ctrl_c_cancels_on_the_server_and_the_chat_goes_on(
     terminal = chat("--max-tokens", "1500")
     terminal.type(f"{LONG}\r")
     wait_until(runs(simulated_server, 1), WAIT_S)
-    terminal.wait_for("\x1b[?2026l")
-    time.sleep(0.3)  # lets some of the answer come
+    while "waiting" in terminal.wait_for("\x1b[?2026l"):  # until a frame shows some of the answer
+        pass
     terminal.type("\x03")
     terminal.type("\x03\x03")  # an impatient user does not leave by that
     terminal.wait_for("(cancelled)")
@@ -143,6 +143,7 @@ def test_ctrl_c_at_the_prompt_says_how_to_leave(chat: Callable[..., Terminal]) -
     terminal = chat()
     terminal.type("half a question\x03")
     terminal.wait_for("Ctrl-D or /quit leaves.")
+    terminal.wait_for(">")
     terminal.type("\x04")
     assert terminal.status() == 0
 

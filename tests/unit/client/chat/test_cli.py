@@ -62,6 +62,18 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, shown.splitlines())) <= 120
 
 
+def test_a_chat_without_its_libraries_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Keyboard(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Keyboard())
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert "rich is missing. Install it with: pip install 'nemotron-triton[chat]'" in complaint(capsys)
+
+
 def test_scripts_do_not_wait_for_the_terminals_libraries() -> None:
     code = (
         "import sys, nemotron_client.chat.cli as c; print([m for m in ('rich', 'prompt_toolkit') if m in sys.modules])"
