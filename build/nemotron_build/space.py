@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nemotron_build.errors import DiskSpaceError
+from nemotron_build.errors import CheckpointError, DiskSpaceError, UnsupportedError, VerificationError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What libraries and programs write that hand on no error number.
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
+# What fails while less is free has failed for that: on a full disk a program cannot even write why it ended.
+_LEAST_FREE_BYTES = 1_000_000
+_OTHER_REASONS = (CheckpointError, UnsupportedError, VerificationError)
 
 
 def require_space(directory: Path, needed: int, purpose: str) -> None:
@@ -39,18 +42,21 @@ def require_space(directory: Path, needed: int, purpose: str) -> None:
 def full_disk_as_error(directory: Path) -> Iterator[None]:
     """Turn a full disk, however it shows, into the error that says so.
 
+    What was written should still be there when the block ends, as it is what fills the disk.
+
     Raises:
         DiskSpaceError: the block failed because the disk is full.
     """
     try:
         yield
-    except DiskSpaceError:
+    except (DiskSpaceError, *_OTHER_REASONS):
         raise
     except Exception as error:
-        if not is_full(error):
+        free = shutil.disk_usage(directory).free
+        if not is_full(error) and free >= _LEAST_FREE_BYTES:
             raise
         raise DiskSpaceError(
-            f"The disk of {directory} ran full: {size(shutil.disk_usage(directory).free)} are free now. "
+            f"The disk of {directory} ran full: {size(free)} are free now. "
             "Free some room there, or name another disk with --work; what was finished is kept."
         ) from error
 

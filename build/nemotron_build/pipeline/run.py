@@ -97,6 +97,6 @@ def _require_space(left: Sequence[Stage], work: WorkDirectory) -> None:
 
 
 def _make(stage: Stage, inputs: str, before: str, work: WorkDirectory, steps: Steps) -> StageRecord:
-    with full_disk_as_error(work.path), steps.progress(stage.title) as report:
+    with steps.progress(stage.title) as report:
         tools = Tools(work.logs, report)
         return work.make(stage.name, inputs, before, lambda output: stage.run(output, tools))

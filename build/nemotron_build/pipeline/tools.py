@@ -55,7 +55,8 @@ class Tools:
         tail = _tail(path)
         kind = DiskSpaceError if mentions_full(tail) else BuildError
         ended = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-        raise kind(f"{Path(command[0]).name} {ended}: {tail[-_SHOWN_CHARACTERS:]} (all of it: {path})")
+        remedy = " Free some room there, or name another disk with --work." if kind is DiskSpaceError else ""
+        raise kind(f"{Path(command[0]).name} {ended}: {tail[-_SHOWN_CHARACTERS:]} (all of it: {path}){remedy}")
 
 
 def _run(command: Sequence[str], output: int, directory: Path, environment: Mapping[str, str]) -> int:

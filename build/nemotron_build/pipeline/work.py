@@ -22,6 +22,7 @@ import msgspec
 from nemotron_build.errors import BuildError
 from nemotron_build.json_file import write_json
 from nemotron_build.pipeline.stage import StageRecord, fingerprint, record_files
+from nemotron_build.space import full_disk_as_error
 
 _LOCK = "nemotron-build.lock"
 _RECORD = "stage.json"
@@ -73,19 +74,23 @@ class WorkDirectory:
 
         Returns:
             Its record.
+
+        Raises:
+            DiskSpaceError: the disk ran full.
         """
         start = time.monotonic()
         partial = self.path / f"{_PARTIAL}{stage}"
         for stale in (partial, self.path / stage):
             _remove(stale)
         try:
-            (partial / _FILES).mkdir(parents=True)
-            run(partial / _FILES)
-            files = record_files(partial / _FILES)
-            digest = fingerprint({"before": before, **{name: file.sha256 for name, file in files.items()}})
-            record = StageRecord(inputs, digest, files, round(time.monotonic() - start, 3))
-            write_json(partial / _RECORD, record)
-            os.rename(partial, self.path / stage)
+            with full_disk_as_error(self.path):
+                (partial / _FILES).mkdir(parents=True)
+                run(partial / _FILES)
+                files = record_files(partial / _FILES)
+                digest = fingerprint({"before": before, **{name: file.sha256 for name, file in files.items()}})
+                record = StageRecord(inputs, digest, files, round(time.monotonic() - start, 3))
+                write_json(partial / _RECORD, record)
+                os.rename(partial, self.path / stage)
         finally:
             _remove(partial)
         return record

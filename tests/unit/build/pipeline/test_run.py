@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nemotron_build.errors import BuildError, DiskSpaceError
+from nemotron_build.errors import BuildError, DiskSpaceError, VerificationError
 from nemotron_build.pipeline.run import Interrupted, run_stages
 from nemotron_build.pipeline.stage import Cost
 from nemotron_build.pipeline.tools import Tools
@@ -161,6 +161,28 @@ def test_a_disk_that_runs_full_is_said_as_such(tmp_path: Path, steps: Steps, fai
     with pytest.raises(DiskSpaceError, match=r"ran full.*what was finished is kept"):
         run(stages(failure=failure), tmp_path / "w", steps)
     assert run(stages(), tmp_path / "w", steps) == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        # OpenVINO's words, and those for a child whose log is on the same disk.
+        (RuntimeError("basic_ios::clear: iostream error"), DiskSpaceError),
+        (BuildError("Converting failed with status 1: it printed nothing"), DiskSpaceError),
+        (VerificationError("rope"), VerificationError),
+    ],
+)
+def test_what_fails_on_a_full_disk_failed_for_that(
+    tmp_path: Path, steps: Steps, monkeypatch: pytest.MonkeyPatch, failure: Exception, expected: type[Exception]
+) -> None:
+    def usage(path: Path) -> SimpleNamespace:
+        half_done = list(Path(path).glob(".partial-*"))
+        return SimpleNamespace(free=1000 if half_done else 10**9)  # it fills the disk, until it is removed
+
+    failing = stages(failure=failure)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.raises(expected):
+        run(failing, tmp_path / "w", steps)
 
 
 def test_two_builds_in_one_directory_are_one_too_many(tmp_path: Path) -> None:
