@@ -94,13 +94,12 @@ def measure_overhead(served: Server, options: argparse.Namespace) -> dict[str, A
     runs: dict[int, dict[str, list[Run]]] = {streams: {name: [] for name in READERS} for streams in _LOADS}
     for round_number in range(options.rounds + 1):
         for streams, (pace, tokens) in _LOADS.items():
-            # Take turns in going first, so that a drifting machine favours nobody.
+            # Forwards and backwards by turns, so that a drifting machine favours nobody.
             for name in READERS if round_number % 2 else reversed(READERS):
                 run = READERS[name](served.address, f"pace {pace}!", streams, tokens)
                 if round_number:  # the first warms up
                     runs[streams][name].append(run)
-        shown = [f"{name} {runs[16][name][-1].cpu_us_per_event:.0f}" for name in READERS if round_number]
-        _console.print(f"  round {round_number}: µs of CPU an event: {', '.join(shown) or 'warm-up'}", soft_wrap=True)
+        _print_round(round_number, max(_LOADS), runs[max(_LOADS)])
     ratios = {str(streams): _pairs(by, _cpu_ratio) for streams, by in runs.items()}
     worse = max(ratios, key=lambda streams: ratios[streams]["async"])
     return {
@@ -172,6 +171,12 @@ def _simulated_server() -> Iterator[Server]:
         subprocess.run([*command, "--script", str(scripts), *limits], check=True, capture_output=True)
         with server(package, "--stream-interval-ms", "0") as served:
             yield served
+
+
+def _print_round(number: int, streams: int, runs: dict[str, list[Run]]) -> None:
+    shown = [f"{name} {found[-1].cpu_us_per_event:.0f}" for name, found in runs.items() if found]
+    what = f"{', '.join(shown)} µs of CPU an event at {streams} streams" if shown else "warm-up"
+    _console.print(f"  round {number}: {what}", soft_wrap=True)
 
 
 def _pairs(runs: dict[str, list[Run]], compare: Callable[[Run, Run], float]) -> dict[str, float]:
