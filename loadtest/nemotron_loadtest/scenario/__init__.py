@@ -1,0 +1,6 @@
+"""What a load test does, as a TOML file says it."""
+
+from nemotron_loadtest.scenario.load import load_scenario
+from nemotron_loadtest.scenario.scenario import Arrivals, Cancel, Scenario, UserKind, Workload
+
+__all__ = ["Arrivals", "Cancel", "Scenario", "UserKind", "Workload", "load_scenario"]
