@@ -193,7 +193,8 @@ def test_a_cancel_by_its_name_in_asyncio() -> None:
             AsyncClient(transport=transport) as client,
             client.stream_chat(user("Hi"), request_id="mine") as stream,
         ):
-            await stream.__anext__()
+            for _ in range(2):
+                await stream.__anext__()
             await client.cancel("mine")
             reply = await stream.get_final()
         assert (reply.content, reply.finish_reason) == ("It begins", "cancelled")
