@@ -76,6 +76,7 @@ test: lint
 
 bench: demo-package
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.client
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	--no-header --quiet

@@ -20,11 +20,11 @@ from typing import Any
 
 import tritonclient.grpc as grpcclient
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.control import measure_control
 from benchmarks.peers import measure_peers
 from benchmarks.processes import RawEngine, Server, raw_engine, server
+from benchmarks.report import Aims, print_table
 from benchmarks.streams import run_streams, tensor
 from benchmarks.workload import OUTPUT_TOKENS, long_text, question
 from nemotron_serving.generation.pacing import adaptive_interval_s
@@ -33,7 +33,7 @@ RESULTS = Path(__file__).parent / "results" / "serving.json"
 _STREAMS = (1, 4, 16, 32)
 _PREPROCESS_TOKENS = (100, 10_000, 100_000)
 _CHARACTERS_PER_TOKEN = 3.8  # of long_text with the demo tokenizer
-_AIMS: dict[str, dict[str, tuple[str, float]]] = {
+_AIMS: Aims = {
     "ensemble_ratio": {"1": ("≥", 0.95), "16": ("≥", 0.90), "32": ("≥", 0.90)},
     "pipeline_tokens_per_s": {"64": ("≥", 10_000)},
     "ttft_overhead_ms_p50": {"1": ("≤", 5)},
@@ -69,7 +69,7 @@ def main() -> None:
         # After every part, so that a later one that fails loses nothing.
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(results, indent=2) + "\n")
-    _print_table(results)
+    print_table(results, _AIMS)
     _console.print(f"Written to {options.output}")
 
 
@@ -186,25 +186,6 @@ def _simulated_package(path: Path, tokenizer_from: Path, *options: str) -> Path:
 
 def _medians(rates: dict[str, list[float]]) -> dict[str, float]:
     return {key: statistics.median(values) for key, values in rates.items()}
-
-
-def _print_table(results: dict[str, Any]) -> None:
-    table = Table("figure", "at", "measured", "aim", "")
-    for (name, *at), measured in _rows({key: value for key, value in results.items() if key != "machine"}):
-        aim = _AIMS.get(name, {}).get(" ".join(at))
-        met = aim is None or (measured >= aim[1] if aim[0] == "≥" else measured <= aim[1])
-        verdict = "" if aim is None else "[green]met[/]" if met else "[red]missed[/]"
-        shown = f"{measured:.3g}" if abs(measured) < 1000 else f"{measured:,.0f}"
-        table.add_row(name, " ".join(at), shown, f"{aim[0]} {aim[1]:g}" if aim else "", verdict)
-    Console().print(table)
-
-
-def _rows(value: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], float]]:
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            yield from (((key, *path), measured) for path, measured in _rows(inner))
-        else:
-            yield (key,), inner
 
 
 if __name__ == "__main__":
