@@ -11,7 +11,8 @@ import numpy as np
 
 from nemotron_build.checkpoint.tensors import expected_tensors
 from nemotron_build.cpu.gguf_file import GgufFile
-from nemotron_build.cpu.packed import BITS, GROUP, Element, Packed, pack
+from nemotron_build.cpu.packed import GROUP, Packed, pack
+from nemotron_build.cpu.sizes import element_of, weight_bytes
 from nemotron_build.cpu.source import Source, blocks
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError
 from nemotron_serving.package import TOKENIZER
@@ -28,13 +29,6 @@ ENGINE_FILES = tuple(
 )
 """What the engine loads. Structured answers are matched against the texts of the two tokenizers' tokens."""
 
-_VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
-_ELEMENTS: dict[Precision, tuple[Element, Element]] = {
-    "bf16": ("bf16", "bf16"),
-    "int8": ("i8", "i8"),
-    "int4": ("u4", "i8"),
-}
-_NORM_BYTES = 4
 _OTHER_BYTES = 32_000_000  # the two tokenizers, tokenizer.json, the graph
 
 
@@ -90,11 +84,7 @@ def convert_for_cpu(path: Path | GgufFile, precision: Precision, output: Path, *
 
 def converted_bytes(shape: ModelShape, precision: Precision) -> int:
     """Size of what `convert_for_cpu` writes, give or take a hundredth."""
-    total = 0.0
-    for name, size in expected_tensors(shape).items():
-        weights = int(np.prod(size))
-        total += weights * (_NORM_BYTES if len(size) == 1 else BITS[_element(name, precision)] / 8)
-    return int(total) + _OTHER_BYTES
+    return weight_bytes(shape, precision) + _OTHER_BYTES
 
 
 @dataclass(frozen=True)
@@ -182,7 +172,7 @@ melts, the water is high and the ferries do not run. People who live on its bank
 
 
 def _pack(source: Source, name: str, precision: Precision) -> Packed:
-    element = _element(name, precision)
+    element = element_of(name, precision)
     if precision == "int4" and source.stores_four_bits(name):
         element = "u4"
     packed = source.as_stored(name, element)
@@ -193,8 +183,3 @@ def _pack(source: Source, name: str, precision: Precision) -> Packed:
     if not packed.is_finite():
         raise CheckpointError(f"{name} holds values that are not finite. Download the model again.")
     return packed
-
-
-def _element(name: str, precision: Precision) -> Element:
-    layers, vocabulary = _ELEMENTS[precision]
-    return vocabulary if name in _VOCABULARY else layers

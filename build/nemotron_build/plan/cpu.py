@@ -7,18 +7,12 @@ import os
 from dataclasses import dataclass
 
 from nemotron_build.checkpoint.shape import ModelShape
+from nemotron_build.cpu.sizes import KV_VALUE_BYTES, weight_bytes
 from nemotron_build.errors import UnsupportedError
 from nemotron_build.plan.limits import CHAT_TOKENS, check_length
 from nemotron_build.plan.plan import Concurrency
 from nemotron_build.profiles import Profile
 
-# OpenVINO on CPUs keeps keys and values in 8 bits, each with FP32 scales and zero points: of the values one pair for a
-# head's token, of the keys one for each channel of a block. The demo model's cache has the size that follows.
-_KV_SCALE_BYTES = 8
-_KV_BLOCK_TOKENS = 32
-# 4-bit weights come in groups of 128 with an FP16 scale and a 4-bit zero point; the vocabulary's matrices have 8 bits.
-_LINEAR_BYTES = {"bf16": 2.0, "int8": 1.0, "int4": 0.5 + 2.5 / 128}
-_VOCABULARY_BYTES = {"bf16": 2, "int8": 1, "int4": 1}
 # Python, Triton, tokenizers, compiled kernels.
 _RUNTIME_BYTES = 2 * 2**30
 # As nemotron-serve takes for the KV cache where nothing is said: a quarter of what is free, at most 4 GiB.
@@ -37,7 +31,7 @@ class CpuPlan:
         memory_total: RAM of the machine.
         weights: The model.
         runtime: The server's processes.
-        kv_bytes_per_token: In 8 bits.
+        kv_bytes_per_token: In 16 bits.
         kv_cache_gib: For `nemotron-serve --kv-cache-gib`.
         kv_pool_tokens: Tokens that it holds.
         max_batch_size: To build for.
@@ -68,8 +62,8 @@ def make_cpu_plan(shape: ModelShape, profile: Profile, memory_bytes: int) -> Cpu
     """
     check_length(shape, profile)
     length = profile.limits.max_seq_len
-    weights = cpu_weight_bytes(shape, profile.precision)
-    per_token = cpu_kv_bytes_per_token(shape)
+    weights = weight_bytes(shape, profile.precision)
+    per_token = shape.kv_bytes_per_token(KV_VALUE_BYTES)
     free_gib = (memory_bytes - weights - _RUNTIME_BYTES) / 2**30
     needed_gib = math.ceil(length * per_token / 2**30)
     if needed_gib > free_gib * _LARGEST_SHARE:
@@ -99,21 +93,6 @@ def make_cpu_plan(shape: ModelShape, profile: Profile, memory_bytes: int) -> Cpu
         concurrency=tuple(Concurrency(size, tokens // size) for size in lengths),
         notes=tuple(notes),
     )
-
-
-def cpu_kv_bytes_per_token(shape: ModelShape) -> int:
-    """Bytes of OpenVINO's KV cache that one token takes on a CPU."""
-    key = shape.head_dim + shape.head_dim * _KV_SCALE_BYTES / _KV_BLOCK_TOKENS
-    value = shape.head_dim + _KV_SCALE_BYTES
-    return int(shape.num_layers * shape.num_kv_heads * (key + value))
-
-
-def cpu_weight_bytes(shape: ModelShape, precision: str) -> int:
-    """Bytes of the weights as OpenVINO holds them, norms in FP32."""
-    vocabulary = shape.embedding_parameters * (1 if shape.tie_word_embeddings else 2)
-    norms = (2 * shape.num_layers + 1) * shape.hidden_size * 4
-    linear = shape.linear_parameters * _LINEAR_BYTES[precision]
-    return int(linear) + vocabulary * _VOCABULARY_BYTES[precision] + norms
 
 
 def machine_memory() -> int:

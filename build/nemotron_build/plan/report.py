@@ -68,7 +68,7 @@ def cpu_plan_table(plan: CpuPlan, source: Source) -> RenderableType:
     return Group(
         _heading("Model", source.description),
         _heading("On", f"this machine's CPU, {plan.memory_total / _GB:.1f} GB of memory"),
-        _heading("As", f"{plan.profile}: {plan.precision.upper()} weights, 8-bit KV cache"),
+        _heading("As", f"{plan.profile}: {plan.precision.upper()} weights, 16-bit KV cache"),
         _heading("Build for", f"max_batch_size {plan.max_batch_size}, max_seq_len {plan.max_seq_len}"),
         _memory_table(shares, "memory"),
         _concurrency_table(plan.concurrency),
@@ -82,7 +82,7 @@ def profiles_table(profiles: list[Profile]) -> Table:
     table = _table("profile", "GPU", "weights", "KV cache", *limits_titles, left=4)
     for profile in profiles:
         limits = profile.limits
-        kv_cache = "8-bit" if profile.target == "openvino" else profile.kv_cache.upper()
+        kv_cache = "16-bit" if profile.target == "openvino" else profile.kv_cache.upper()
         sizes = (limits.max_batch_size, limits.max_seq_len, limits.max_num_tokens)
         table.add_row(profile.name, profile.gpu or "CPU", profile.precision.upper(), kv_cache, *map(str, sizes))
     return table

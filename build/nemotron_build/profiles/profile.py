@@ -75,7 +75,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         description: One line for `nemotron-build profiles`.
         target: `tensorrt_llm` for GPUs, `openvino` for CPUs: the engine that serves the package.
         precision: Of the weights.
-        kv_cache: Of the KV cache. FP8 halves it and costs accuracy in long thinking. OpenVINO has 8 bits on any CPU.
+        kv_cache: Of the KV cache. FP8 halves it and costs accuracy in long thinking. OpenVINO has 16 bits on any CPU.
         gpu: A name of the GPU table, or None for a CPU.
         flow: For GPUs: `engine` compiles a TensorRT engine, `pytorch` serves the checkpoint as it is.
         tp_size: GPUs that one server is spread over.

@@ -11,7 +11,7 @@ import pytest
 from nemotron_build.checkpoint.shape import LLAMA_31_8B
 from nemotron_build.errors import UnsupportedError
 from nemotron_build.pipeline.trtllm_build import engine_options
-from nemotron_build.plan.cpu import cpu_kv_bytes_per_token, make_cpu_plan
+from nemotron_build.plan.cpu import make_cpu_plan
 from nemotron_build.plan.gpus import GPUS
 from nemotron_build.plan.limits import suggested_profile
 from nemotron_build.plan.plan import Plan, make_plan, throughput_curve
@@ -56,9 +56,10 @@ def test_cpu_profiles_are_planned_where_the_weights_fit(profile: Profile) -> Non
 
 
 def test_kv_cache_on_a_cpu_has_the_size_that_openvino_reports() -> None:
-    # SmolLM2-135M: OpenVINO GenAI 2026.4.1 puts 78,464 tokens in 1,073,387,520 bytes.
+    # SmolLM2-135M: OpenVINO GenAI 2026.4.1 puts 46,592 tokens in 1 GiB.
     demo = replace_shape(LLAMA_31_8B, num_layers=30, num_kv_heads=3, head_dim=64)
-    assert cpu_kv_bytes_per_token(demo) == pytest.approx(1_073_387_520 / 78_464, rel=1e-3)
+    plan = make_cpu_plan(demo, load_profile("cpu-int4"), 32 * GIB)
+    assert plan.kv_bytes_per_token == pytest.approx(GIB / 46_592, rel=1e-3)
 
 
 def test_speed_grows_with_the_batch_and_with_less_to_read() -> None:
