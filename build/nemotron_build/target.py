@@ -34,13 +34,12 @@ class Workplace:
 
     def finish(self) -> None:
         """Move the package to its target; what was there is put back if that fails."""
-        replaces = self._target.exists()
-        if replaces:
-            os.rename(self._target, self._aside)
         try:
+            if self._target.exists():
+                os.rename(self._target, self._aside)
             os.rename(self.package, self._target)
-        except BaseException:
-            if replaces:
+        except BaseException:  # a ctrl-C too, wherever between the two it comes
+            if self._aside.exists() and not self._target.exists():
                 os.rename(self._aside, self._target)
             raise
 

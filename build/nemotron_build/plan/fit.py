@@ -14,6 +14,7 @@ Vector = npt.NDArray[np.float64]
 
 _START = Constants(dict.fromkeys(FITTED.compute, 0.5), attention=0.5, memory=0.8, step_s=2e-3)
 _ROUNDS = 40
+_CLOSE = 1e-6  # a move by less than this share of every constant ends it
 _STEP = 1e-5  # of the numerical derivative, relative
 
 
@@ -28,7 +29,10 @@ def fit(start: Constants = _START) -> Constants:
     for _ in range(_ROUNDS):
         slopes = np.column_stack([(_errors(point + move) - errors) / _STEP for move in _STEP * np.eye(len(point))])
         normal = slopes.T @ slopes
-        better = point - np.linalg.solve(normal + damping * np.diag(np.diag(normal)), slopes.T @ errors)
+        move = np.linalg.solve(normal + damping * np.diag(np.diag(normal)), slopes.T @ errors)
+        if np.abs(move).max() < _CLOSE:
+            break
+        better = point - move
         better_errors = _errors(better)
         if better_errors @ better_errors < errors @ errors:
             point, errors, damping = better, better_errors, damping / 5

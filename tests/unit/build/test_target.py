@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,26 @@ def test_old_package_returns_when_the_last_rename_fails(tmp_path: Path) -> None:
         work.package.rename(work.scratch / "lost")
         work.finish()
     assert [entry.name for entry in target.iterdir()] == ["serving.json"]
+
+
+def test_old_package_returns_when_ctrl_c_comes_between_the_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "old"
+    target.mkdir()
+    (target / "serving.json").write_text("{}")
+    rename, calls = os.rename, iter([True])
+
+    def interrupted(source: Path, destination: Path) -> None:
+        rename(source, destination)
+        if next(calls, False):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), staged(target) as work:
+        work.finish()
+    assert [entry.name for entry in target.iterdir()] == ["serving.json"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["old"]
 
 
 def test_foreign_files_are_never_replaced(tmp_path: Path) -> None:

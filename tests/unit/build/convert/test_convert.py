@@ -16,6 +16,7 @@ from nemotron_build import machine
 from nemotron_build.checkpoint.check import Checkpoint, check_checkpoint
 from nemotron_build.convert import modelopt
 from nemotron_build.convert.modelopt import converted_bytes
+from nemotron_build.convert.worker import Job, do
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError
 from nemotron_build.profiles import Profile, load_profile
 from nemotron_build.steps import Report
@@ -75,7 +76,7 @@ def test_fp8(checkpoint: Checkpoint, output: Path, log: Path, capfd: pytest.Capt
 def test_the_size_is_known_beforehand(tmp_path: Path, output: Path, profile: Profile) -> None:
     tied = profile.flow == "engine" and profile.tp_size == 2
     checkpoint = check_checkpoint(tiny_checkpoint(tmp_path / "source", tie=tied, vocab=2048))
-    convert(checkpoint, profile, output, [])
+    do(Job(str(checkpoint.path), profile, [], str(output)), _silent)
     found = sum(file.stat().st_size for file in output.glob("*.safetensors"))
     assert converted_bytes(checkpoint.shape, profile) == pytest.approx(found, rel=0.02)
 
