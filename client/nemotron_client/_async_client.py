@@ -146,7 +146,7 @@ class AsyncClient:
         headers: AsyncHeaders | NotGiven = NOT_GIVEN,
         compression: str | NotGiven | None = NOT_GIVEN,
     ) -> AsyncClient:
-        """A copy with other settings, on the same connections: closing one closes both."""
+        """A copy with other settings, on the same connections: closing one closes both. See `Client.with_options`."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         copy._settings = self._settings.changed(

@@ -24,7 +24,12 @@ _AHEAD = 4  # conversations taken and not yet handed back, as a multiple of thos
 
 @dataclass(frozen=True)
 class BatchItem:
-    """A conversation of a batch with options of its own, which go before those of the whole batch."""
+    """A conversation of a batch with options of its own.
+
+    Attributes:
+        messages: As for `Client.chat`.
+        options: They go before those of the whole batch.
+    """
 
     messages: Iterable[Message]
     options: Options = field(default_factory=Options)
@@ -47,6 +52,7 @@ class BatchResult:
 
 
 Conversation = Iterable[Message] | BatchItem
+"""Messages, or messages with options of their own."""
 _Job = tuple[contextvars.Context, int, Conversation]
 
 

@@ -82,7 +82,7 @@ class Client:
             options: See `Options`.
 
         Raises:
-            NemotronError: see `nemotron_client`'s errors.
+            NemotronError: the request failed; the subclasses say how.
             TypeError: an option that does not exist, or of another type.
             ValueError: a number out of its type's range.
         """
@@ -201,7 +201,13 @@ class Client:
         headers: Headers | NotGiven = NOT_GIVEN,
         compression: str | NotGiven | None = NOT_GIVEN,
     ) -> Client:
-        """A copy with other settings, on the same connections: closing one closes both."""
+        """A copy with other settings, on the same connections: closing one closes both.
+
+        Takes what the constructor takes; what is left out stays as it is.
+
+        Raises:
+            ValueError: a setting out of its range, or another connect timeout: the connection stands already.
+        """
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         copy._settings = self._settings.changed(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nemotron_client._types import Reply
 
 Phase = Literal["connect", "first_token", "between_tokens", "total"]
+"""A part of `Timeouts`."""
 
 
 class NemotronError(Exception):

@@ -12,17 +12,17 @@ from nemotron_client._timeouts import Timeouts
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
 """Headers for every call, or a function that makes them anew for each: a token that expires."""
 AsyncHeaders = Headers | Callable[[], Awaitable[Mapping[str, str]]]
+"""The function may be asynchronous."""
 
 
 class NotGiven:
-    """The type of `NOT_GIVEN`."""
+    """An argument that was left out, where None means something else."""
 
     def __repr__(self) -> str:
         return "NOT_GIVEN"
 
 
 NOT_GIVEN: Final = NotGiven()
-"""Stands for an argument that was left out, where None means something else."""
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,10 @@ async def run_tools_async(
     raise_tool_errors: bool = False,
     **options: Unpack[Options],
 ) -> ToolRun:
-    """`run_tools` for asyncio. Functions may be asynchronous; others run in a thread, so that they block nobody."""
+    """`run_tools` for asyncio, which takes and raises the same.
+
+    Functions may be asynchronous; others run in a thread, so that they block nobody.
+    """
     run = _Run(messages, max_rounds, options)
     while calls := run.take(await client.chat(run.messages, **run.options())):
         for call in calls:

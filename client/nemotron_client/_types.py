@@ -27,6 +27,7 @@ class ToolCall:
 
     Attributes:
         id: To be sent back with the result, as `tool_call_id`.
+        name: Of the function.
         arguments: A JSON object, as text.
     """
 
@@ -47,6 +48,7 @@ class ToolCallDelta:
 
 
 Event = ReasoningDelta | ContentDelta | ToolCallDelta
+"""What a stream brings, in this order: thinking, then the answer and tool calls."""
 
 
 @dataclass(frozen=True)

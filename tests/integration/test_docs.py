@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -35,9 +36,9 @@ def blocks(language: str) -> list[ParameterSet]:
 
 def at(server: Server, text: str) -> str:
     """The example with the test server's addresses."""
-    return text.replace("127.0.0.1:8000", server.http_url.removeprefix("http://")).replace(
-        "127.0.0.1:8001", server.grpc_address
-    )
+    for port, name in (("8000", "http_url"), ("8001", "grpc_url"), ("8002", "metrics_url")):
+        text = text.replace(f"127.0.0.1:{port}", urlsplit(server.info[name]).netloc)
+    return text
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
