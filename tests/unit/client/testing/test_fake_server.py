@@ -97,24 +97,28 @@ def test_many_streams_at_the_same_time(server: FakeServer, scheme: str) -> None:
     with Client(url(server, scheme)) as client, ThreadPoolExecutor(40) as pool:
         replies = list(pool.map(lambda _: client.chat(HI).content, range(40)))
     assert replies == ["a b c"] * 40
-    assert time.perf_counter() - begin < 2
+    assert time.perf_counter() - begin < 3  # one after the other they would take 4 s
 
 
 def test_leaving_ends_all_that_runs(scheme: str) -> None:
     before = threading.active_count()
     with FakeServer(Fault.stall()) as server:
+        begin = time.perf_counter()
         client = Client(url(server, scheme), max_retries=0)
         streams = [client.stream_chat(HI) for _ in range(5)]
         while len(server.requests) < 5:
+            assert time.perf_counter() - begin < 5
             time.sleep(0.005)
         begin = time.perf_counter()
-    assert time.perf_counter() - begin < 1
+    assert time.perf_counter() - begin < 2
     for one in streams:
         with pytest.raises(ServerUnavailableError):
             one.get_final()
     client.close()
-    del streams, one, client
-    assert threading.active_count() == before
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline, threading.enumerate()
+        time.sleep(0.005)
 
 
 def test_refusing(server: FakeServer, scheme: str) -> None:
