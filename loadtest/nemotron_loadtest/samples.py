@@ -71,6 +71,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     worker: str = "0"
 
     @property
+    def streams(self) -> bool:
+        """Whether its user sees an answer before it is whole."""
+        return self.user != "http_generate"
+
+    @property
     def first_token_s(self) -> float | None:
         """When the first response with a token came."""
         return self.arrivals[0].at_s if self.arrivals else None
