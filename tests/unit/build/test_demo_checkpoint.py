@@ -17,7 +17,8 @@ def test_it_answers(tmp_path: Path) -> None:
     path = demo_checkpoint(tmp_path / "smollm2")
     tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
     model = transformers.LlamaForCausalLM.from_pretrained(path, dtype=torch.bfloat16, local_files_only=True)
-    prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-    ids = torch.tensor([tokenizer.encode(prompt).ids])
-    output = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)
-    assert "Paris" in tokenizer.decode(output[0, ids.shape[1] :].tolist())
+    question = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    ids = torch.tensor([tokenizer.encode(f"{question}The capital of France is").ids])
+    with torch.inference_mode():
+        following = int(model(ids).logits[0, -1].argmax())
+    assert tokenizer.decode([following]) == " Paris"
