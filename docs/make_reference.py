@@ -110,10 +110,11 @@ def _name(name: str) -> Iterator[str]:
 
 
 def _alias(name: str, module: ModuleType) -> Iterator[str]:
-    body = ast.parse(inspect.getsource(module)).body
+    source = inspect.getsource(module)
+    body = ast.parse(source).body
     for number, node in enumerate(body):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            yield _code(f"{name} = {ast.unparse(node.value)}")
+            yield _code(ast.get_source_segment(source, node) or "")
             following = body[number + 1]
             if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
                 yield f"{str(following.value.value).strip()}\n"
@@ -175,8 +176,9 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
         given.insert(named, "*")
     returns = "" if name[0].isupper() else f" -> {signature.return_annotation}"
     begin = f"{'async ' * inspect.iscoroutinefunction(function)}{name}("
-    line = re.sub(r"\b_\w+\.", "", f"{begin}{', '.join(given)}){returns}")  # names of private modules
-    return line if len(line) <= WIDTH else begin + "".join(f"\n    {one}," for one in given) + f"\n){returns}"
+    line = f"{begin}{', '.join(given)}){returns}"
+    text = line if len(line) <= WIDTH else begin + "".join(f"\n    {one}," for one in given) + f"\n){returns}"
+    return re.sub(r"\b_\w+\.", "", text)  # without the names of private modules
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
