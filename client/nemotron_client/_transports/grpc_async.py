@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2
 
-from nemotron_client._errors import ServerUnavailableError, from_stream_error
+from nemotron_client._errors import ServerError, ServerUnavailableError, from_stream_error
 from nemotron_client._transports import grpc_codec as codec
 from nemotron_client._transports.base import Call, Connection
 
@@ -114,6 +114,9 @@ class AsyncGrpcResponseStream:
             raise ServerUnavailableError(message, request_id=self._request_id, url=self._url) from None
         if response is grpc.aio.EOF:
             raise StopAsyncIteration
+        if response is None:  # gRPC's word for a message that it cannot parse
+            message = f"{self._url} sent a response that is not Triton's. Does a Triton server answer there?"
+            raise ServerError(message, request_id=self._request_id, url=self._url)
         if response.error_message:
             raise from_stream_error(response.error_message, request_id=self._request_id, url=self._url)
         return self._read(response.infer_response)
