@@ -15,6 +15,8 @@ class AnswerReader:
     Attributes:
         started: Whether a response has come. From then on the call is never repeated.
         reply: The whole answer, once its last response has come.
+        usage: The token counts of what has come; None before the first response.
+        arrivals: Of each response with new tokens, when it came on the clock of `read`, and the output tokens so far.
     """
 
     def __init__(self, request_id: str, begin_s: float) -> None:
@@ -26,20 +28,26 @@ class AnswerReader:
         """
         self.started = False
         self.reply: Reply | None = None
+        self.arrivals: list[tuple[float, int]] = []
+        self._values: Mapping[str, Any] | None = None
         self._request_id = request_id
         self._begin = begin_s
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._tool_calls: list[ToolCall] = []
         self._logprobs: list[Mapping[str, Any]] = []
-        self._first: float | None = None
         self._first_answer: float | None = None
-        self._first_tokens = 0
+
+    @property
+    def usage(self) -> Usage | None:
+        """See the class."""
+        return None if self._values is None else _usage(self._values)
 
     def read(self, values: Mapping[str, Any], now_s: float) -> list[Event]:
         """The events of one response: values by output name, texts as deltas and counts as running totals."""
         events: list[Event] = []
         self.started = True
+        self._values = values
         if text := values["reasoning_content"]:
             self._reasoning.append(text)
             events.append(ReasoningDelta(text))
@@ -52,8 +60,9 @@ class AnswerReader:
                 events.append(ToolCallDelta(self._tool_calls[-1]))
         if logprobs := values.get("logprobs"):
             self._logprobs.extend(json.loads(logprobs))
-        if self._first is None and values["num_output_tokens"]:
-            self._first, self._first_tokens = now_s, values["num_output_tokens"]
+        tokens = values["num_output_tokens"]
+        if tokens > (self.arrivals[-1][1] if self.arrivals else 0):
+            self.arrivals.append((now_s, tokens))
         if self._first_answer is None and (self._content or self._tool_calls):
             self._first_answer = now_s
         if values["finish_reason"]:
@@ -61,29 +70,34 @@ class AnswerReader:
         return events
 
     def _whole(self, values: Mapping[str, Any], now: float) -> Reply:
-        cached = values["num_cached_tokens"]
         return Reply(
             content="".join(self._content),
             reasoning_content="".join(self._reasoning),
             tool_calls=tuple(self._tool_calls),
             finish_reason=values["finish_reason"],
             thinking_budget_reached=values["thinking_budget_reached"],
-            usage=Usage(
-                values["num_input_tokens"],
-                values["num_output_tokens"],
-                values["num_reasoning_tokens"],
-                cached if cached >= 0 else None,
-            ),
+            usage=_usage(values),
             timings=self._timings(values["num_output_tokens"], now),
             request_id=self._request_id,
             logprobs=tuple(self._logprobs),
         )
 
     def _timings(self, tokens: int, now: float) -> Timings:
-        first, later = self._first, tokens - self._first_tokens
+        first, first_tokens = self.arrivals[0] if self.arrivals else (None, 0)
+        later = tokens - first_tokens
         return Timings(
             total_s=now - self._begin,
             ttft_s=None if first is None else first - self._begin,
             first_answer_s=None if self._first_answer is None else self._first_answer - self._begin,
             mean_itl_s=None if first is None or later < 1 else (now - first) / later,
         )
+
+
+def _usage(values: Mapping[str, Any]) -> Usage:
+    cached = values["num_cached_tokens"]
+    return Usage(
+        values["num_input_tokens"],
+        values["num_output_tokens"],
+        values["num_reasoning_tokens"],
+        cached if cached >= 0 else None,
+    )

@@ -18,7 +18,7 @@ from nemotron_client._exchange import ExchangeState
 from nemotron_client._replicas import Replicas
 from nemotron_client._settings import Settings
 from nemotron_client._transports.base import AsyncResponseStream, AsyncTransport, Call
-from nemotron_client._types import Event, Reply
+from nemotron_client._types import Event, Reply, Usage
 
 
 @dataclass
@@ -71,6 +71,16 @@ class AsyncChatStream:
         self.request_id = exchange.request_id
         self._exchange = exchange
         self._events: deque[Event] = deque()
+
+    @property
+    def usage_so_far(self) -> Usage | None:
+        """The token counts of what has come; None before the first response."""
+        return self._exchange.state.usage
+
+    @property
+    def arrivals(self) -> tuple[tuple[float, int], ...]:
+        """When each response with new tokens came, in seconds of `time.perf_counter`, and the output tokens so far."""
+        return self._exchange.state.arrivals
 
     def __aiter__(self) -> AsyncChatStream:
         return self

@@ -17,7 +17,7 @@ from nemotron_client._request import cancel_call
 from nemotron_client._settings import Settings
 from nemotron_client._timeouts import Deadline
 from nemotron_client._transports.base import Call
-from nemotron_client._types import Event, Reply
+from nemotron_client._types import Event, Reply, Usage
 
 _logger = logging.getLogger("nemotron_client")
 
@@ -54,6 +54,16 @@ class ExchangeState:
     def reply(self) -> Reply | None:
         """The whole answer, once it is there."""
         return self._reader.reply
+
+    @property
+    def usage(self) -> Usage | None:
+        """The token counts of what has come; None before the first response."""
+        return self._reader.usage
+
+    @property
+    def arrivals(self) -> tuple[tuple[float, int], ...]:
+        """When each response with new tokens came, in seconds of `time.perf_counter`, and the output tokens so far."""
+        return tuple(self._reader.arrivals)
 
     @property
     def replica(self) -> int:

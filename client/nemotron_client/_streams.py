@@ -16,7 +16,7 @@ from nemotron_client._replicas import Replicas
 from nemotron_client._settings import Settings
 from nemotron_client._timeouts import Guarded
 from nemotron_client._transports.base import Call, Transport
-from nemotron_client._types import Event, Reply
+from nemotron_client._types import Event, Reply, Usage
 from nemotron_client._watch import Watch
 
 
@@ -67,6 +67,16 @@ class ChatStream:
         self.request_id = exchange.request_id
         self._exchange = exchange
         self._events = exchange.events()
+
+    @property
+    def usage_so_far(self) -> Usage | None:
+        """The token counts of what has come; None before the first response."""
+        return self._exchange.state.usage
+
+    @property
+    def arrivals(self) -> tuple[tuple[float, int], ...]:
+        """When each response with new tokens came, in seconds of `time.perf_counter`, and the output tokens so far."""
+        return self._exchange.state.arrivals
 
     def __iter__(self) -> ChatStream:
         return self

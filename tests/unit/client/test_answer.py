@@ -76,3 +76,14 @@ def test_log_probabilities_of_all_responses() -> None:
     reader.read(response(logprobs=json.dumps([entry]), finish_reason="stop"), 1.0)
     assert reader.reply is not None
     assert reader.reply.logprobs == (entry, entry, entry)
+
+
+def test_what_has_come_so_far_can_be_asked_for() -> None:
+    reader = AnswerReader("r", 0.0)
+    assert (reader.usage, reader.arrivals) == (None, [])
+    reader.read(response(), 1.0)
+    assert (reader.usage, reader.arrivals) == (Usage(7, 0, 0), [])
+    reader.read(response(num_output_tokens=2, num_reasoning_tokens=2), 2.0)  # tokens that are no text yet
+    reader.read(response(content="It", num_output_tokens=3, num_reasoning_tokens=2), 3.0)
+    reader.read(response(finish_reason="stop", num_output_tokens=3, num_reasoning_tokens=2), 4.0)
+    assert (reader.usage, reader.arrivals) == (Usage(7, 3, 2), [(2.0, 2), (3.0, 3)])
