@@ -52,7 +52,13 @@ def add_commands(commands: Any) -> None:
 
 def _add_plan_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="directory of a Hugging Face checkpoint")
+    add(
+        "checkpoint",
+        nargs="?",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a Hugging Face checkpoint, or a GGUF file",
+    )
     add("--profile", metavar="P", help="a built-in profile, or the path of a TOML file")
     add("--gpu", metavar="NAME", help="plan for this GPU")
     add("--precision", choices=("bf16", "fp8", "int8", "int4"), help="of the weights")

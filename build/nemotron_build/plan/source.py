@@ -1,4 +1,4 @@
-"""The model that a plan is for: a checkpoint's headers, or the shape that Nemotron Nano is known to have."""
+"""The model that a plan is for: from the headers of a checkpoint or GGUF file, or Nemotron Nano's known shape."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ class Source:
 
 
 def read_source(checkpoint: Path | None) -> Source:
-    """Read config.json and the headers of the safetensors files; no weights are loaded.
+    """Read config.json and the headers of the safetensors files, or a GGUF file's; no weights are loaded.
 
     Raises:
         CheckpointError: not a checkpoint of a Llama-shaped model, damaged, or not of the shape in its config.json.
     """
     if checkpoint is None:
         return Source(LLAMA_31_8B, "Llama 3.1 8B, the shape of Nemotron Nano 8B: no checkpoint was named")
+    if checkpoint.is_file():
+        return _from_gguf(checkpoint)
     shape = read_shape(checkpoint)
     size = f"{shape.parameters / 1e9:.2f} B parameters"
     if not any(checkpoint.glob("*.safetensors")):
@@ -38,3 +40,11 @@ def read_source(checkpoint: Path | None) -> Source:
                 "See 'nemotron-build check'."
             )
     return Source(shape, f"{checkpoint}, {size} in {len(found)} tensors")
+
+
+def _from_gguf(path: Path) -> Source:
+    from nemotron_build.cpu.gguf_file import GgufFile
+    from nemotron_build.cpu.gguf_source import GgufSource
+
+    shape = GgufSource(GgufFile(path)).shape
+    return Source(shape, f"{path}, {shape.parameters / 1e9:.2f} B parameters, a GGUF file")

@@ -131,6 +131,21 @@ def test_a_config_alone_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "no weights are there yet" in out(capsys, "plan", str(tmp_path), "--gpu", "h100")
 
 
+def test_a_gguf_file_is_planned_for_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quantization = pytest.importorskip("gguf").GGMLQuantizationType.Q8_0
+    from tests.unit.build.cpu.gguf_models import write_gguf
+
+    file = tmp_path / "tiny.gguf"
+    write_gguf(tiny_checkpoint(tmp_path / "tiny"), file, quantization)
+    profile = tmp_path / "small.toml"
+    limits = "[limits]\nmax_batch_size = 2\nmax_seq_len = 512\nmax_tokens = 64\n"
+    profile.write_text(f'description = ""\ntarget = "openvino"\nprecision = "int8"\n{limits}')
+    assert "tiny.gguf" in out(capsys, "plan", str(file), "--profile", str(profile))
+    file.write_text("no model")
+    status, message = refused(capsys, "plan", str(file), "--profile", str(profile))
+    assert (status, "cannot be read as GGUF" in message) == (3, True)
+
+
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_checkpoint(tmp_path)
     config = tmp_path / "config.json"
