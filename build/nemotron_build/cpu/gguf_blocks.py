@@ -1,4 +1,4 @@
-"""GGUF's quantized blocks as OpenVINO's groups, without rounding the weights again.
+"""GGUF's blocks as OpenVINO's groups, without rounding the weights again.
 
 The layouts are those of ggml: a block is an FP16 scale, for some an FP16 minimum, and the codes of 32 weights, with
 weight i in the low and weight i + 16 in the high four bits of byte i. A Q4_K block is eight such groups whose scales
@@ -25,22 +25,24 @@ def take_over(data: Array, kind: GGMLQuantizationType, element: Element) -> Pack
     Args:
         data: uint8 (rows, bytes of a row).
         kind: Their type.
-        element: `u4` takes Q4_0 (it becomes `i4`), Q4_1 and Q4_K; `i8` takes Q8_0.
+        element: `bf16` takes BF16, `i8` Q8_0, `u4` Q4_0 (it becomes `i4`), Q4_1 and Q4_K.
 
     Returns:
         None where the blocks have no such form.
     """
-    if element == "i8" and kind == GGMLQuantizationType.Q8_0:
-        return _q8_0(data)
-    if element != "u4":
-        return None
-    if kind == GGMLQuantizationType.Q4_0:
-        return _q4_0(data)
-    if kind == GGMLQuantizationType.Q4_1:
-        return _q4_1(data)
-    if kind == GGMLQuantizationType.Q4_K:
-        return _q4_k(data)
-    return None
+    convert = {
+        (GGMLQuantizationType.BF16, "bf16"): _bf16,
+        (GGMLQuantizationType.Q8_0, "i8"): _q8_0,
+        (GGMLQuantizationType.Q4_0, "u4"): _q4_0,
+        (GGMLQuantizationType.Q4_1, "u4"): _q4_1,
+        (GGMLQuantizationType.Q4_K, "u4"): _q4_k,
+    }.get((kind, element))
+    return convert(data) if convert else None
+
+
+def _bf16(data: Array) -> Packed:
+    values = data.view(np.uint16)
+    return Packed("bf16", len(values), values.shape[1], values)
 
 
 def _q8_0(data: Array) -> Packed:

@@ -95,8 +95,9 @@ def quantize_u4(groups: Array) -> tuple[Array, ...]:
         Codes, scales and zeros as `Packed` has them.
     """
     scales, zeros = _range_of(groups)
-    codes = np.clip(np.rint(groups / _divisor(scales) + zeros.astype(np.float32)), 0, _U4_MAX)
-    return join_nibbles(codes.astype(np.uint8)), scales, zeros
+    codes = groups / _divisor(scales)
+    codes += zeros.astype(np.float32)
+    return join_nibbles(_rounded(codes, 0, _U4_MAX).astype(np.uint8)), scales, zeros
 
 
 def join_nibbles(codes: Array) -> Array:
@@ -110,19 +111,31 @@ def _bits_of_bf16(block: Array) -> Array:
 
 
 def _to_i8(groups: Array) -> tuple[Array, ...]:
-    scales = (np.abs(groups).max(-1, keepdims=True) / _I8_MAX).astype(np.float16)
-    codes = np.clip(np.rint(groups / _divisor(scales)), -_I8_MAX, _I8_MAX)
-    return codes.astype(np.int8), scales
+    scales = (_of_group(np.maximum, np.abs(groups)) / _I8_MAX).astype(np.float16)
+    return _rounded(groups / _divisor(scales), -_I8_MAX, _I8_MAX).astype(np.int8), scales
 
 
 def _range_of(values: Array) -> tuple[Array, Array]:
     """Scale and zero that spread the codes 0 to 15 from the smallest to the largest value of each group."""
-    low, high = values.min(-1, keepdims=True), values.max(-1, keepdims=True)
+    low, high = _of_group(np.minimum, values), _of_group(np.maximum, values)
     # Nearly equal values far from 0 would need a zero beyond FP16's precision: let their range begin or end at 0.
     far = np.maximum(np.abs(low), np.abs(high)) * _U4_MAX > MAX_ZERO * (high - low)
     low, high = np.where(far, np.minimum(low, 0), low), np.where(far, np.maximum(high, 0), high)
     scales = ((high - low) / _U4_MAX).astype(np.float16)
     return scales, (-low / _divisor(scales)).astype(np.float16)
+
+
+def _of_group(choose: np.ufunc, groups: Array) -> Array:
+    """The smallest or largest value of each group, (…, 1). NumPy's own reduction is slow along so short an axis."""
+    while groups.shape[-1] > 1:
+        groups = choose(*np.split(groups, 2, axis=-1))
+    return groups
+
+
+def _rounded(codes: Array, low: int, high: int) -> Array:
+    """Round to whole codes within a range, in place."""
+    np.rint(codes, out=codes)
+    return np.clip(codes, low, high, out=codes)
 
 
 def _divisor(scales: Array) -> Array:

@@ -34,6 +34,10 @@ class SafetensorsSource:
         """See `Source.stores_four_bits`."""
         return False
 
-    def as_stored(self, name: str, element: Element) -> Packed | None:  # noqa: ARG002
-        """See `Source.as_stored`."""
-        return None
+    def as_stored(self, name: str, element: Element) -> Packed | None:
+        """See `Source.as_stored`: BF16 as a view of the file."""
+        record = self._tensors[name]
+        if (record.dtype, element) != ("BF16", "bf16"):
+            return None
+        rows, columns = record.shape
+        return Packed(element, rows, columns, load_tensor(record).view(np.uint16))
