@@ -51,7 +51,7 @@ class AsyncClient:
         connection = Connection(tls, self._settings.timeouts.connect, keepalive_time_s, keepalive_timeout_s)
         transports = [transport] if transport else [async_transport_for(one, connection) for one in urls]
         self._shared = AsyncShared(transports, Replicas(urls))
-        self._metrics_url = metrics_url or _metrics.metrics_url(urls[0])
+        self._metrics_url = metrics_url or _metrics.metrics_url(urls[0], named=bool(url or transport))
 
     @property
     def urls(self) -> tuple[str, ...]:

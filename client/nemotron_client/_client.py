@@ -56,7 +56,8 @@ class Client:
             keepalive_time_s: A connection that is silent this long in the middle of a request is asked for a sign of
                 life.
             keepalive_timeout_s: A connection that gives no sign of life for this long is broken.
-            metrics_url: Where the server has its metrics page; else port 8002 of the first URL's host.
+            metrics_url: Where the server has its metrics page; else what NEMOTRON_METRICS_URL names if `url` is None
+                too, else port 8002 of the first URL's host.
             transport: Takes the place of the network, for tests.
 
         Raises:
@@ -67,7 +68,7 @@ class Client:
         connection = Connection(tls, self._settings.timeouts.connect, keepalive_time_s, keepalive_timeout_s)
         transports = [transport] if transport else [transport_for(one, connection) for one in urls]
         self._shared = Shared(transports, Replicas(urls))
-        self._metrics_url = metrics_url or _metrics.metrics_url(urls[0])
+        self._metrics_url = metrics_url or _metrics.metrics_url(urls[0], named=bool(url or transport))
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -36,6 +36,8 @@ CANCEL_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 1.0  # what leaving a client waits at most for its cancels to be answered
 
 METRICS_PORT = 8002
+METRICS_URL_VARIABLE = "NEMOTRON_METRICS_URL"
+"""The environment variable that goes with `URL_VARIABLE`: where that server has its metrics page."""
 
 BATCH_CONCURRENCY = 16
 MAX_TOOL_ROUNDS = 8

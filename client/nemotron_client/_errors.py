@@ -80,7 +80,7 @@ class InvalidRequestError(NemotronError):
     def __init__(self, message: str, *, request_id: str, url: str) -> None:
         super().__init__(message, request_id=request_id, url=url)
         found = _PARAM.match(message)
-        self.param = found[1] if found else None
+        self.param: str | None = found[1] if found else None
 
 
 class AuthenticationError(NemotronError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import urlsplit
 
@@ -17,8 +18,15 @@ _ESCAPE = re.compile(r"\\.")
 _ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
 
-def metrics_url(url: str) -> str:
-    """Where Triton has its metrics page, by default: the same host."""
+def metrics_url(url: str, *, named: bool) -> str:
+    """Where the server has its metrics page, if nobody says.
+
+    Args:
+        url: Of the server.
+        named: Whether the program named it. Else the environment did, which may name the metrics page too.
+    """
+    if not named and (found := os.environ.get(_defaults.METRICS_URL_VARIABLE)):
+        return found
     host = urlsplit(url).hostname or ""
     return f"http://{f'[{host}]' if ':' in host else host}:{_defaults.METRICS_PORT}/metrics"
 

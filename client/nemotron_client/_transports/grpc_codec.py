@@ -47,6 +47,8 @@ def channel_options(connection: Connection) -> list[tuple[str, Any]]:
         ("grpc.http2.max_pings_without_data", 0),
         # Channels to one address would share a connection, and with it the certificates of the first.
         ("grpc.use_local_subchannel_pool", 1),
+        # As over HTTP: proxies of the environment are for browsers.
+        ("grpc.enable_http_proxy", 0),
         # gRPC's own retries would be hidden ones on top of ours.
         ("grpc.enable_retries", 0),
     ]

@@ -35,7 +35,7 @@ def test_a_page_is_read() -> None:
     ],
 )
 def test_the_page_is_on_the_same_host_by_default(url: str, expected: str) -> None:
-    assert metrics_url(url) == expected
+    assert metrics_url(url, named=True) == expected
 
 
 def test_a_page_that_is_not_there_is_said() -> None:
@@ -44,3 +44,10 @@ def test_a_page_that_is_not_there_is_said() -> None:
         pytest.raises(ServerUnavailableError, match="pass `metrics_url`"),
     ):
         client.metrics()
+
+
+def test_the_environment_names_the_page_of_the_server_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEMOTRON_METRICS_URL", "http://127.0.0.1:9/metrics")
+    with Client() as client, pytest.raises(ServerUnavailableError, match=r"127\.0\.0\.1:9/"):
+        client.metrics()
+    assert metrics_url("grpc://elsewhere:8001", named=True) == "http://elsewhere:8002/metrics"
