@@ -24,7 +24,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
 	&& echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-quantize demo-package demo serve test lint bench lock clean
+.PHONY: help setup setup-quantize demo-package demo serve test lint bench docs lock clean
 
 help:
 	@echo "make demo    set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
@@ -33,6 +33,7 @@ help:
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   measure the serving stack (several minutes)"
 	@echo "make setup   only install into $(VENV); setup-quantize: also ModelOpt and torch"
+	@echo "make docs    write the client's API reference again"
 	@echo "make lock    resolve $(LOCK) again from pyproject.toml"
 	@echo "make clean   remove $(VENV), packages and caches"
 
@@ -80,6 +81,9 @@ bench: demo-package
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	--no-header --quiet
+
+docs: setup
+	$(BIN)/python docs/make_reference.py
 
 lock:
 	$(COMPILE) --extra chat --extra server --extra build --extra loadtest --extra dev -o $(LOCK)
