@@ -17,6 +17,7 @@ from nemotron_build.pipeline.request import Request, check_possible, require_com
 from nemotron_build.pipeline.run import Interrupted, kept, run_stages
 from nemotron_build.pipeline.stage import Cost, Stage
 from nemotron_build.pipeline.stages import Files, make_stages, read_accuracy, results
+from nemotron_build.pipeline.tools import logs_of
 from nemotron_build.pipeline.work import files_of, opened
 from nemotron_build.profiles import Profile
 from nemotron_build.space import directory_bytes, full_disk_as_error, require_space, same_disk, size
@@ -70,6 +71,7 @@ def build(request: Request, place: Place, steps: Steps) -> None:
         if place.keep_work:
             steps.say(f"The working directory stays at {place.work}.")
         else:
+            work.keep_logs(logs_of(place.package))
             work.remove()
     steps.done(_made(place.package))
 

@@ -91,7 +91,9 @@ def _record(request: Request, accuracy: Mapping[str, float], machine: Machine) -
         if profile.quantizes:
             texts = request.calibration.name if request.calibration else "those that ship"
             calibration = profile.calibration
-            options["calibration"] = f"{calibration.samples} of {calibration.max_tokens} tokens, texts: {texts}"
+            options["calibration"] = (
+                f"up to {calibration.samples} texts of up to {calibration.max_tokens} tokens: {texts}"
+            )
         if profile.compiles:
             options |= {f"trtllm-build {name}": value for name, value in engine_options(profile).items()}
     hardware = {"machine": platform.machine()}

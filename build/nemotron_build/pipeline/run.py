@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nemotron_build.errors import BuildError
 from nemotron_build.pipeline.stage import Stage, StageRecord, fingerprint
-from nemotron_build.pipeline.tools import Tools
+from nemotron_build.pipeline.tools import Tools, drop_empty_logs, logs_of
 from nemotron_build.pipeline.work import WorkDirectory
 from nemotron_build.space import full_disk_as_error, require_space
 from nemotron_build.steps import Steps
@@ -56,7 +56,7 @@ def run_stages(stages: Sequence[Stage], work: WorkDirectory, steps: Steps) -> di
 def run_alone(stage: Stage, target: Path, steps: Steps) -> None:
     """Run one stage into a directory that appears when it is finished.
 
-    The programs' logs are in TARGET.logs, which stays where the stage fails.
+    The programs' logs are in TARGET.logs; an interrupted stage leaves none.
 
     Raises:
         BuildError: `target` is there already, or what the stage raises.
@@ -67,7 +67,7 @@ def run_alone(stage: Stage, target: Path, steps: Steps) -> None:
     target = target.resolve()
     require_space(target.parent, stage.cost().disk_bytes, stage.name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    logs = target.with_name(f"{target.name}.logs")
+    logs = logs_of(target)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         made = partial / "files"
@@ -75,7 +75,7 @@ def run_alone(stage: Stage, target: Path, steps: Steps) -> None:
         with full_disk_as_error(target.parent), steps.progress(stage.title) as report:
             stage.run(made, Tools(logs, report))
         os.rename(made, target)
-        shutil.rmtree(logs, ignore_errors=True)
+        drop_empty_logs(logs)
     except (KeyboardInterrupt, SystemExit):
         shutil.rmtree(logs, ignore_errors=True)
         raise

@@ -59,6 +59,20 @@ class Tools:
         raise kind(f"{Path(command[0]).name} {ended}: {tail[-_SHOWN_CHARACTERS:]} (all of it: {path}){remedy}")
 
 
+def logs_of(target: Path) -> Path:
+    """Where the logs of what was made at `target` are kept: beside it."""
+    return target.with_name(f"{target.name}.logs")
+
+
+def drop_empty_logs(logs: Path) -> None:
+    """Remove the logs of programs that had nothing to say, and the directory where that leaves none."""
+    for log in logs.glob("*.log"):
+        if not log.stat().st_size:
+            log.unlink()
+    if logs.is_dir() and not any(logs.iterdir()):
+        logs.rmdir()
+
+
 def _run(command: Sequence[str], output: int, directory: Path, environment: Mapping[str, str]) -> int:
     # In a group of its own, so that ending it ends what it has started, and a ctrl-C reaches it through us alone.
     try:

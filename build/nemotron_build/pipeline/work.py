@@ -22,6 +22,7 @@ import msgspec
 from nemotron_build.errors import BuildError
 from nemotron_build.json_file import write_json
 from nemotron_build.pipeline.stage import StageRecord, fingerprint, record_files
+from nemotron_build.pipeline.tools import drop_empty_logs
 from nemotron_build.space import full_disk_as_error
 
 _LOCK = "nemotron-build.lock"
@@ -94,6 +95,14 @@ class WorkDirectory:
         finally:
             _remove(partial)
         return record
+
+    def keep_logs(self, target: Path) -> None:
+        """Move what the programs wrote into `target`, in place of what they wrote there before."""
+        drop_empty_logs(self.logs)
+        if self.logs.is_dir():
+            target.mkdir(exist_ok=True)
+            for log in self.logs.iterdir():
+                shutil.move(log, target / log.name)
 
     def remove(self) -> None:
         """Remove what builds have left, those of other profiles too; files that are not ours stay."""

@@ -56,7 +56,8 @@ def test_an_engine_is_built_and_recorded(here: Path, tiny: Path, capsys: Run) ->
     assert record.options["trtllm-build max_seq_len"] == "256"
     assert record.accuracy == FIGURES.as_dict()
     assert set(package.manifest.source) == {"what", "sha256"}
-    assert sorted(entry.name for entry in here.iterdir()) == ["bin", "fp8-engine.toml", "p"]
+    assert sorted(entry.name for entry in here.iterdir()) == ["bin", "fp8-engine.toml", "p", "p.logs"]
+    assert "TensorRT-LLM version: 1.2.1" in (here / "p.logs" / "compile.log").read_text()
 
 
 def test_rules_come_from_the_model_and_limits_from_the_profile(here: Path, tiny: Path) -> None:

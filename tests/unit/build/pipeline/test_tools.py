@@ -14,7 +14,7 @@ import pytest
 
 from nemotron_build import programs
 from nemotron_build.errors import BuildError, DiskSpaceError
-from nemotron_build.pipeline.tools import Tools
+from nemotron_build.pipeline.tools import Tools, drop_empty_logs
 
 
 @pytest.fixture
@@ -94,3 +94,14 @@ time.sleep(60)
 
 def _alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_empty_logs_are_not_kept(tools: Tools) -> None:
+    tools.logs.mkdir()
+    (tools.logs / "quiet.log").touch()
+    (tools.logs / "said.log").write_text("warning")
+    drop_empty_logs(tools.logs)
+    assert [log.name for log in tools.logs.iterdir()] == ["said.log"]
+    (tools.logs / "said.log").write_text("")
+    drop_empty_logs(tools.logs)
+    assert not tools.logs.exists()
