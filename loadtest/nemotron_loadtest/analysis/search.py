@@ -2,7 +2,7 @@
 
 The rate is doubled from `low` until a run fails, then the gap between the highest rate that passed and the lowest that
 failed is halved until it is small. Both ends are then run again until a majority of `repeats` runs agrees; an end that
-is overturned moves the search on. One more run above the failing end looks whether failing is where it stays.
+is overturned moves the search on. One more run, a tenth above the failing end, looks whether it fails there as well.
 
 Each step is decided from the runs so far alone, so the search is a function of them and easy to follow in a report.
 It knows the rates that it tried, and takes for granted that a higher rate is not easier in between.
@@ -20,6 +20,7 @@ from nemotron_loadtest.errors import LoadTestError
 DEFAULT_TOLERANCE = 0.03
 DEFAULT_REPEATS = 3
 DEFAULT_MAX_RUNS = 30
+_PROBE = 1.1
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,11 +122,9 @@ def _boundary(trials: Sequence[Trial]) -> tuple[float | None, float | None]:
 
 
 def _above(trials: Sequence[Trial], bad: float, plan: _Plan) -> float | None:
-    """Where to look once more whether the server fails above the boundary as well; None if it was looked there."""
-    probe = bad * (1 + 2 * plan.tolerance)
-    if probe > plan.high or any(bad < trial.rate_per_s <= probe for trial in trials):
-        return None
-    return probe
+    """Where to look once whether the server fails above the boundary as well; None if it was looked there."""
+    probe = bad * _PROBE
+    return probe if probe <= plan.high and all(trial.rate_per_s != probe for trial in trials) else None
 
 
 def _counts(trials: Sequence[Trial], rate: float) -> tuple[int, int]:
