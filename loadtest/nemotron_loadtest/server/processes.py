@@ -1,0 +1,119 @@
+"""CPU time and memory of a server's processes, where it runs on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+FindPid = Callable[[], int | None]
+
+
+def by_port(url: str) -> FindPid:
+    """Find the process that listens on the port of a URL; none for a URL of another machine."""
+    parts = urlsplit(url)
+    port = parts.port
+    here = _is_here(parts.hostname or "")
+
+    def find() -> int | None:
+        return _listener(port) if here and port else None
+
+    return find
+
+
+def by_ready_file(path: Path) -> FindPid:
+    """Find the process that nemotron-serve's --ready-file names; none while the file is not there."""
+
+    def find() -> int | None:
+        try:
+            return int(json.loads(path.read_text())["triton_pid"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    return find
+
+
+class ServerProcesses:
+    """A process and its descendants: Triton, the Python processes of its models, and workers that these started.
+
+    Args:
+        find: Finds the process, again after it ended: a supervisor may have started another.
+    """
+
+    def __init__(self, find: FindPid) -> None:
+        self._find = find
+        self._root: psutil.Process | None = None
+        self._cpu_s: dict[int, float] = {}
+        self._at_s: float | None = None
+
+    def read(self, now_s: float) -> tuple[float | None, int | None]:
+        """CPU in cores since the call before, and resident bytes; None where there is nothing to say.
+
+        Args:
+            now_s: Seconds on any steady clock.
+        """
+        cpu_s: dict[int, float] = {}
+        memory_bytes = 0
+        for process in self._tree():
+            try:
+                with process.oneshot():
+                    times, memory = process.cpu_times(), process.memory_info()
+            except psutil.Error:
+                continue
+            cpu_s[process.pid] = times.user + times.system
+            memory_bytes += memory.rss
+        cores = self._cores(cpu_s, now_s)
+        self._cpu_s, self._at_s = cpu_s, now_s
+        return (cores, memory_bytes) if cpu_s else (None, None)
+
+    def _cores(self, cpu_s: dict[int, float], now_s: float) -> float | None:
+        """Of the processes that were there before: how long others have run is not known."""
+        both = cpu_s.keys() & self._cpu_s.keys()
+        if self._at_s is None or now_s <= self._at_s or not both:
+            return None
+        return sum(cpu_s[pid] - self._cpu_s[pid] for pid in both) / (now_s - self._at_s)
+
+    def _tree(self) -> Iterator[psutil.Process]:
+        if self._root is None or not self._root.is_running():
+            self._root = self._found()
+        if self._root is None:
+            return
+        yield self._root
+        try:
+            yield from self._root.children(recursive=True)
+        except psutil.Error:
+            return
+
+    def _found(self) -> psutil.Process | None:
+        pid = self._find()
+        try:
+            return psutil.Process(pid) if pid else None
+        except psutil.Error:
+            return None
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL names this machine by a loopback address."""
+    return _is_here(urlsplit(url).hostname or "")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listener(port: int) -> int | None:
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.Error:
+        return None
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+            return connection.pid
+    return None

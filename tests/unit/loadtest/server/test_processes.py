@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nemotron_loadtest.server.processes import ServerProcesses, by_port, by_ready_file
+
+BUSY = "import time\nprint('up', flush=True)\nwhile True: pass"
+PARENT = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BUSY!r}])"
+
+
+@pytest.fixture
+def busy_family() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that waits for a busy child."""
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"up\n"
+        yield process
+        os.killpg(process.pid, 9)
+
+
+def test_cpu_and_memory_count_descendants(busy_family: subprocess.Popen[bytes]) -> None:
+    processes = ServerProcesses(lambda: busy_family.pid)
+    first_cores, memory_bytes = processes.read(time.monotonic())
+    time.sleep(0.5)
+    cores, _ = processes.read(time.monotonic())
+
+    assert first_cores is None
+    assert memory_bytes is not None
+    assert memory_bytes > 5e6
+    assert cores is not None
+    assert 0.05 < cores < 1.5
+
+
+def test_no_process_is_no_value() -> None:
+    processes = ServerProcesses(lambda: None)
+
+    assert processes.read(0.0) == (None, None)
+    assert processes.read(1.0) == (None, None)
+
+
+def test_a_process_that_ended_is_looked_for_again() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as first:
+        pids = iter([first.pid, os.getpid()])
+        processes = ServerProcesses(lambda: next(pids))
+        assert processes.read(0.0)[1]
+        first.kill()
+        first.wait()
+
+        assert processes.read(1.0)[0] is None
+        assert processes.read(2.0)[0] is not None
+
+
+def test_found_by_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        assert by_port(f"grpc://127.0.0.1:{port}")() == os.getpid()
+        assert by_port(f"http://localhost:{port}/metrics")() == os.getpid()
+
+
+def test_the_port_of_another_machine_is_not_looked_for_here() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert by_port(f"grpc://triton.example:{server.getsockname()[1]}")() is None
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    assert by_port(f"grpc://127.0.0.1:{port}")() is None
+
+
+def test_found_by_ready_file(tmp_path: Path) -> None:
+    ready_file = tmp_path / "ready.json"
+    find = by_ready_file(ready_file)
+
+    assert find() is None
+    ready_file.write_text(json.dumps({"pid": 1, "triton_pid": 4242}))
+    assert find() == 4242
+    ready_file.write_text("{")
+    assert find() is None
