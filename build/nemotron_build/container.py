@@ -89,7 +89,7 @@ def run_container(command: Sequence[str]) -> None:
             process.terminate()  # docker hands this on as well
             raise
     if status:
-        error = BuildError(f"docker ended with status {status}; what the build said stands above.")
+        error = BuildError(f"docker ended with status {status}; what it or the build said stands above.")
         error.exit_status = status if status > 0 else 128 - status
         raise error
 
