@@ -1,6 +1,8 @@
 """What a load test does, as a TOML file says it."""
 
+from nemotron_loadtest.arrivals.kinds import Arrivals
 from nemotron_loadtest.scenario.load import load_scenario
-from nemotron_loadtest.scenario.scenario import Arrivals, Cancel, Scenario, UserKind, Workload
+from nemotron_loadtest.scenario.scenario import Cancel, Scenario, UserKind
+from nemotron_loadtest.workload.kinds import Workload
 
 __all__ = ["Arrivals", "Cancel", "Scenario", "UserKind", "Workload", "load_scenario"]

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from nemotron_loadtest.arrivals.kinds import Arrivals, ClosedLoop, TraceReplay
+from nemotron_loadtest.arrivals.traces import Trace
+from nemotron_loadtest.distributions import Delay, Seconds
+from nemotron_loadtest.workload.kinds import Share, Synthetic, TraceLengths, Workload
+
 UserKind = Literal["grpc_stream", "http_stream", "http_generate"]
-
-
-class Arrivals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When requests are sent.
-
-    Attributes:
-        kind: `closed`: so many users, each of whom waits for an answer before it asks again. `constant` and `poisson`:
-            so many requests a second, whatever the server does.
-        users: Of a closed loop.
-        rate: Requests a second of an open loop.
-    """
-
-    kind: Literal["closed", "constant", "poisson"] = "closed"
-    users: int = 1
-    rate: float = 1.0
-
-
-class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is asked.
-
-    Attributes:
-        prompt: The user's message.
-        max_tokens: Of the answer.
-        thinking_share: Of the requests, those with thinking on; 0 to 1.
-    """
-
-    prompt: str = "[sim:random]"
-    max_tokens: int = 64
-    thinking_share: float = 0.0
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,35 +22,50 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         after_s: How long after the start they leave.
     """
 
-    share: float = 0.0
-    after_s: float = 1.0
+    share: Share = 0.0
+    after_s: Delay = 1.0
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A load test.
 
     Attributes:
+        description: One line for the report.
         url: The server, or several with the same package; None is the client's default.
         user: Kind of user.
+        package: Directory of the package that is served: its tokenizer measures the prompts. In a file it is relative
+            to the file's directory. None estimates from the number of bytes.
         duration_s: How long requests are sent, the warm-up included.
         warmup_s: What comes first and does not count.
         drain_s: How long running requests may take after that; what is left is incomplete.
         seed: Of all that is drawn by chance.
-        slo: Name of the class that the run is judged by; None judges nothing.
+        slo: Name of the class that the run is judged by, or a TOML file, in a file relative to its directory; None
+            judges nothing.
         arrivals: When requests are sent.
         workload: What is asked.
+        trace: For arrivals and workloads of the kind `trace`.
         cancel: Who leaves early.
         max_in_flight: Requests at once that no run goes beyond; an arrival that finds so many is counted as not sent.
     """
 
-    url: str | tuple[str, ...] | None = None
+    description: str = ""
+    url: str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | None = None
     user: UserKind = "grpc_stream"
-    duration_s: float = 60.0
-    warmup_s: float = 5.0
-    drain_s: float = 30.0
-    seed: int = 1
+    package: str | None = None
+    duration_s: Annotated[float, msgspec.Meta(gt=0, le=604_800)] = 60.0
+    warmup_s: Seconds = 5.0
+    drain_s: Seconds = 30.0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 1
     slo: str | None = None
-    arrivals: Arrivals = Arrivals()
-    workload: Workload = Workload()
+    arrivals: Arrivals = ClosedLoop()
+    workload: Workload = Synthetic()
+    trace: Trace | None = None
     cancel: Cancel = Cancel()
-    max_in_flight: int = 1000
+    max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+
+    def __post_init__(self) -> None:
+        if self.warmup_s >= self.duration_s:
+            raise ValueError(f"warmup_s is {self.warmup_s:g}, expected less than duration_s {self.duration_s:g}")
+        for name, table in (("arrivals", self.arrivals), ("workload", self.workload)):
+            if isinstance(table, (TraceReplay, TraceLengths)) and self.trace is None:
+                raise ValueError(f"{name}.kind is 'trace', but there is no table [trace] with a path")

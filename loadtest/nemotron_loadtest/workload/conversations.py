@@ -1,0 +1,129 @@
+"""How a conversation goes in each kind of workload: a generator that is sent the answers and gives the requests."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from nemotron_loadtest.arrivals.trace_lines import BLOCK_TOKENS, TraceRequest
+from nemotron_loadtest.distributions import draw_delay, draw_length
+from nemotron_loadtest.workload.drawn import Drawn
+from nemotron_loadtest.workload.kinds import Chat, Lines, Made, Rag, Synthetic, Tools, TraceLengths
+from nemotron_loadtest.workload.lines import RequestLines
+from nemotron_loadtest.workload.requests import RequestSpec
+from nemotron_loadtest.workload.text import TextMaker
+from nemotron_loadtest.workload.tools import RESULTS, TOOLS
+
+if TYPE_CHECKING:
+    from nemotron_client import Reply
+
+Turns = Generator[RequestSpec, "Reply", None]
+
+
+class Going:
+    """A `Conversation` that goes as a generator says."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._begun = False
+
+    def next_request(self, previous: Reply | None = None) -> RequestSpec | None:
+        """See `Conversation`."""
+        try:
+            if not self._begun:
+                self._begun = True
+                return next(self._turns)
+            if previous is not None:
+                return self._turns.send(previous)
+        except StopIteration:
+            pass
+        self._turns.close()
+        return None
+
+
+def synthetic(workload: Synthetic, drawn: Drawn, text: TextMaker) -> Turns:
+    """One message."""
+    content = text.text(drawn.length(workload.input_tokens), drawn.random, ending=workload.ask)
+    yield drawn.request((_user(content),), _limits(workload, drawn.output_tokens(workload)))
+
+
+def chat(workload: Chat, drawn: Drawn, text: TextMaker, seed: int) -> Turns:
+    """Turns below one of the shared system prompts."""
+    system = drawn.random.randrange(workload.systems)
+    history = [{"role": "system", "content": _shared(text, seed, "system", system, workload.system_tokens)}]
+    wait_s = 0.0
+    for _ in range(drawn.length(workload.turns)):
+        content = text.text(drawn.length(workload.input_tokens), drawn.random, ending=workload.ask)
+        history.append(_user(content))
+        limits = _limits(workload, drawn.output_tokens(workload))
+        reply = yield drawn.request(tuple(history), limits, wait_s=wait_s)
+        history.append(reply.as_message())
+        wait_s = draw_delay(workload.think_time_s, drawn.random)
+
+
+def rag(workload: Rag, drawn: Drawn, text: TextMaker, seed: int) -> Turns:
+    """A question below one of the documents."""
+    number = drawn.random.randrange(workload.documents)
+    length = Random(f"{seed}/document_tokens/{number}")  # noqa: S311 - not for secrets
+    document = _shared(text, seed, "document", number, draw_length(workload.document_tokens, length))
+    question = text.text(drawn.length(workload.input_tokens), drawn.random, ending=workload.ask)
+    messages = (_user(f"{document}\n\n{question}"),)
+    yield drawn.request(messages, _limits(workload, drawn.output_tokens(workload)))
+
+
+def tools(workload: Tools, drawn: Drawn, text: TextMaker) -> Turns:
+    """A question with functions; results follow calls."""
+    content = text.text(drawn.length(workload.input_tokens), drawn.random, ending=workload.ask)
+    history: list[dict[str, Any]] = [_user(content)]
+    for _ in range(workload.max_calls + 1):
+        limits = _limits(workload, drawn.output_tokens(workload))
+        reply = yield drawn.request(tuple(history), limits | {"tools": list(TOOLS[: workload.tools])})
+        if not reply.tool_calls:
+            return
+        history.append(reply.as_message())
+        for call in reply.tool_calls:
+            history.append({"role": "tool", "tool_call_id": call.id, "content": RESULTS.get(call.name, "{}")})
+
+
+def own(workload: Lines, drawn: Drawn, lines: RequestLines) -> Turns:
+    """A line of the user's file."""
+    random_line = workload.order == "random"
+    line = lines[drawn.random.randrange(len(lines)) if random_line else drawn.number % len(lines)]
+    options = dict(line.options)
+    thinking = options.pop("thinking", None)
+    yield drawn.request(line.messages, options, prompt=line.prompt, thinking=thinking)
+
+
+def traced(workload: TraceLengths, drawn: Drawn, text: TextMaker, seed: int, request: TraceRequest | None) -> Turns:
+    """A prompt of the length that a trace has; blocks of the same name are the same text."""
+    assert request is not None  # noqa: S101 - the source gives this kind one
+    left = float(min(request.input_tokens, workload.max_input_tokens or request.input_tokens))
+    output_tokens = min(request.output_tokens, workload.max_output_tokens or request.output_tokens)
+    left -= text.cost(f"\n\n{workload.ask}")
+    parts: list[str] = []
+    for number, block in enumerate(request.hash_ids, start=1):
+        random = Random(f"{seed}/block/{block}")  # noqa: S311 - not for secrets
+        size = left if number == len(request.hash_ids) else min(left, BLOCK_TOKENS)
+        part, tokens = text.part(size, random, first=not parts)
+        parts.append(part)
+        left -= tokens
+    if not request.hash_ids:
+        parts = [text.part(left, drawn.random, first=True)[0]]
+    content = "\n\n".join(part for part in (" ".join(filter(None, parts)), workload.ask) if part)
+    yield drawn.request((_user(content),), _limits(workload, output_tokens))
+
+
+def _user(content: str) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def _limits(workload: Made, output_tokens: int) -> dict[str, Any]:
+    # A form says itself when the answer ends; servers refuse min_tokens with one.
+    exact = workload.exact_output and "response_format" not in workload.options
+    return {"max_tokens": output_tokens} | ({"min_tokens": output_tokens} if exact else {})
+
+
+def _shared(text: TextMaker, seed: int, what: str, number: int, tokens: int) -> str:
+    """A text that many conversations have."""
+    return text.text(tokens, Random(f"{seed}/{what}/{number}"))  # noqa: S311 - not for secrets

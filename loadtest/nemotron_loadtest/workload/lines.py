@@ -1,0 +1,79 @@
+"""A file of requests, one JSON object a line, of which only the places of the lines are kept in memory."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nemotron_loadtest.errors import ScenarioError
+from nemotron_loadtest.workload.options import check_options
+
+
+class RequestLine(msgspec.Struct, frozen=True):
+    """One request.
+
+    Attributes:
+        messages: In OpenAI's shape; or
+        prompt: a complete prompt.
+        options: Of the client.
+    """
+
+    messages: tuple[dict[str, Any], ...]
+    prompt: str | None
+    options: dict[str, Any]
+
+
+class RequestLines:
+    """The requests of a file.
+
+    Args:
+        path: It is read once to check it, and stays open: processes that are forked later may read it side by side.
+
+    Raises:
+        ScenarioError: no such file, none in it, or a line that cannot be used, with its number.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._begins, self._sizes = array("q"), array("q")
+        try:
+            self._file = Path(path).open("rb")  # noqa: SIM115 - open as long as it is needed
+            self._index(path)
+        except OSError as error:
+            raise ScenarioError(f"{path}: {error.strerror}, expected requests; workload.path names them") from None
+        if not self._begins:
+            raise ScenarioError(f"{path}: there is no request in it, expected one JSON object a line")
+
+    def __len__(self) -> int:
+        return len(self._begins)
+
+    def __getitem__(self, index: int) -> RequestLine:
+        # Not through the file's position, which forked processes share.
+        return _request(os.pread(self._file.fileno(), self._sizes[index], self._begins[index]))
+
+    def _index(self, path: str) -> None:
+        begin = 0
+        for number, line in enumerate(self._file, start=1):
+            if line.strip():
+                try:
+                    check_options(_request(line).options)
+                except ValueError as error:
+                    raise ScenarioError(f"{path}, line {number}: {error}") from None
+                self._begins.append(begin)
+                self._sizes.append(len(line))
+            begin += len(line)
+
+
+def _request(line: bytes) -> RequestLine:
+    options = msgspec.json.decode(line, type=dict[str, Any])
+    messages, prompt = options.pop("messages", None), options.pop("raw_prompt", None)
+    if (messages is None) == (prompt is None):
+        raise ValueError("expected one of messages and raw_prompt")
+    if prompt is not None and not isinstance(prompt, str):
+        raise ValueError("raw_prompt is no text")
+    if messages is not None and not (isinstance(messages, list) and all(isinstance(one, dict) for one in messages)):
+        raise ValueError('messages is no list of messages, like [{"role": "user", "content": "…"}]')
+    return RequestLine(tuple(messages or ()), prompt, options)

@@ -1,0 +1,74 @@
+"""Texts of a given length in tokens.
+
+A pool of sentences is measured once, each in the place it will have: after another sentence. A text is then put
+together without the tokenizer, which would take longer than the load test has: tokenizers split at spaces before they
+merge, so the tokens of the parts add up.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from random import Random
+
+from nemotron_loadtest.workload.words import FILLERS, sentences
+
+Count = Callable[[str], float]
+"""Tokens of a text. An estimate may give parts of a token."""
+
+_BEFORE = "This is the text."
+
+
+class TextMaker:
+    """Makes texts to measure.
+
+    Args:
+        count: Tokens of a text, without what the chat format puts around it.
+    """
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        self._cost_before = count(_BEFORE)
+        measured = sorted(((self.cost(f" {sentence}"), sentence) for sentence in sentences()), key=lambda item: item[0])
+        self._costs = [cost for cost, _ in measured]
+        self._sentences = [sentence for _, sentence in measured]
+        self._first_costs = [count(sentence) for sentence in self._sentences]
+        self._fillers = sorted(((self.cost(f" {word}"), word) for word in FILLERS), reverse=True)
+
+    def cost(self, text: str) -> float:
+        """Tokens that a text adds where it follows a sentence."""
+        return self._count(_BEFORE + text) - self._cost_before
+
+    def text(self, tokens: float, random: Random, *, ending: str = "") -> str:
+        """A text of so many tokens, to 2 more or less.
+
+        Args:
+            tokens: With the ending; an ending of more is the whole text.
+            random: The same state gives the same text.
+            ending: Comes last, in a paragraph of its own.
+        """
+        if not ending:
+            return self.part(tokens, random, first=True)[0]
+        ending = f"\n\n{ending}"
+        body, _ = self.part(tokens - self.cost(ending), random, first=True)
+        return body + ending if body else ending.lstrip("\n")
+
+    def part(self, tokens: float, random: Random, *, first: bool) -> tuple[str, float]:
+        """A part of a text, and its tokens, which are at most those asked for.
+
+        Args:
+            tokens: How many.
+            random: The same state gives the same part.
+            first: The text begins with it; else it follows another part after a space.
+        """
+        words: list[str] = []
+        left = tokens
+        while fitting := bisect_right(self._costs, left):
+            chosen = int(random.random() * fitting)
+            left -= self._costs[chosen] if words or not first else self._first_costs[chosen]
+            words.append(self._sentences[chosen])
+        for cost, word in self._fillers:
+            while cost <= left:
+                left -= cost
+                words.append(word)
+        return " ".join(words), tokens - left
