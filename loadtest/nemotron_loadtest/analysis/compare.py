@@ -21,6 +21,7 @@ import numpy as np
 from nemotron_loadtest.analysis.bootstrap import Draws, Quantiles, Sums, interval
 from nemotron_loadtest.analysis.percentiles import Percentile
 from nemotron_loadtest.analysis.values import latencies, values
+from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics import (
     DISTRIBUTIONS,
     LATENCIES,
@@ -120,7 +121,13 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 def compare(
     a: Sequence[Run], b: Sequence[Run], *, seed: int = 0, resamples: int = 1000, confidence: float = 0.95
 ) -> Comparison:
-    """Compare the runs of two measurements, one or more a side. The same seed gives the same intervals."""
+    """Compare the runs of two measurements, one or more a side. The same seed gives the same intervals.
+
+    Raises:
+        LoadTestError: a side has no run.
+    """
+    if not a or not b:
+        raise LoadTestError(f"A comparison takes a run a side or more; given are {len(a)} and {len(b)}.")
     by_runs = min(len(a), len(b)) >= LEAST_RUNS
     rng = np.random.default_rng(seed)
     parts = 1 if by_runs else _BLOCKS

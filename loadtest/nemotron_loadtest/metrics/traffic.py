@@ -118,19 +118,17 @@ class Traffic:
 
 
 def _events(samples: Sequence[Sample]) -> _Events:
-    came = sorted(
-        (arrival.at_s, tokens)
-        for sample in samples
-        for arrival, tokens in zip(sample.arrivals, brought(sample), strict=True)
-    )
+    token_at = np.fromiter((arrival.at_s for sample in samples for arrival in sample.arrivals), np.float64)
+    tokens = np.fromiter((count for sample in samples for count in brought(sample)), np.float64)
+    order = np.argsort(token_at)
     return _Events(
         intended=_sorted(sample.intended_s for sample in samples),
         started=_sorted(sample.started_s for sample in samples),
         ended=_sorted(sample.ended_s for sample in samples),
         completed=_sorted(sample.ended_s for sample in samples if sample.outcome == "ok"),
         achieved=_sorted(sample.ended_s for sample in samples if sample.outcome in ("ok", "cancelled")),
-        token_at=np.array([at_s for at_s, _ in came], np.float64),
-        tokens_until=np.concatenate([[0.0], np.cumsum([tokens for _, tokens in came], dtype=np.float64)]),
+        token_at=token_at[order],
+        tokens_until=np.concatenate([[0.0], np.cumsum(tokens[order])]),
     )
 
 

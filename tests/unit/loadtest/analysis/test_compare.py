@@ -11,6 +11,7 @@ import pytest
 from nemotron_loadtest.analysis import Comparison, Run, Window, compare
 from nemotron_loadtest.analysis.bootstrap import Draws, Quantiles, Sums, interval
 from nemotron_loadtest.analysis.percentiles import describe
+from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics.traffic import Array
 from tests.unit.loadtest.metrics.making import made
 
@@ -114,6 +115,11 @@ def test_runs_that_differ_from_each_other_widen_the_interval() -> None:
 def test_one_mode_alone_is_told_once() -> None:
     only_off = [Run([made((0.1 + n, 1), (0.5 + n, 9), intended_s=n) for n in range(30)], Window(0, 30))]
     assert {difference.thinking for difference in compare(only_off, only_off, resamples=20).differences} == {"all"}
+
+
+def test_a_side_without_runs_is_refused() -> None:
+    with pytest.raises(LoadTestError, match="given are 1 and 0"):
+        compare([run(1)], [])
 
 
 def test_it_travels_as_json() -> None:
