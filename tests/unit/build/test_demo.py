@@ -12,6 +12,7 @@ import pytest
 
 from nemotron_build import demo
 from nemotron_build.byte_level import byte_level_bpe
+from nemotron_build.cpu.build import ENGINE_FILES
 from nemotron_build.demo import build_demo, serving_config
 from nemotron_build.demo_source import WHEEL, default_cache
 from nemotron_build.errors import BuildError
@@ -36,7 +37,7 @@ def built(tmp_path: Path) -> Path:
     """A whole package that says it is the demo, without the model."""
     path = tmp_path / "demo"
     (path / "engine").mkdir(parents=True)
-    for name in demo.ENGINE_FILES:
+    for name in ENGINE_FILES:
         (path / "engine" / name).write_bytes(b"")
     byte_level_bpe(_VOCABULARY.tokens, [], _VOCABULARY.tokens).save(str(path / "tokenizer.json"))
     engine = EngineSpec("openvino", metadata.version("openvino-genai"), "cpu", "any", "int4 (Q4_1)")
@@ -115,7 +116,7 @@ def test_real_build_from_the_cached_wheel(tmp_path: Path, steps: Steps) -> None:
         build_demo(target, cache=cached.parent, wheel=None, force=False, steps=steps)
         Package.load(target).verify_files()
         names = sorted(file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file())
-        engine = [f"engine/{name}" for name in sorted(demo.ENGINE_FILES)]
+        engine = [f"engine/{name}" for name in sorted(ENGINE_FILES)]
         assert names == [*engine, "manifest.json", "serving.json", "tokenizer.json"]
     finally:
         shutil.rmtree(target, ignore_errors=True)
