@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nemotron_serving.engine._no_reports  # noqa: F401 - before any of them is loaded
 from nemotron_serving.engine.base import (
     Delta,
     Engine,

@@ -1,0 +1,23 @@
+"""OpenVINO's reports about its use: the engine's process sends none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("openvino")
+
+CODE = """\
+import sys, threading
+import nemotron_serving.engine.openvino_worker
+import openvino.tools.ovc as ovc
+assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
+assert type(ovc.telemetry).__module__ == "openvino.tools.ovc.telemetry_stub"
+assert threading.active_count() == 1
+"""
+
+
+def test_loading_the_engine_reports_nothing() -> None:
+    subprocess.run([sys.executable, "-c", CODE], check=True, timeout=60)
