@@ -1,0 +1,121 @@
+"""Leads a run from its start to its end, whoever sends the requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from gevent.event import Event
+
+from nemotron_loadtest.errors import LoadTestError
+from nemotron_loadtest.run.clock import RunClock
+from nemotron_loadtest.run.failing import FailureWatch
+from nemotron_loadtest.run.record import EndedBy, Recorder, new_record
+from nemotron_loadtest.run.sides import Side
+from nemotron_loadtest.samples import Sample
+from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.users.asker import OnSample
+
+START_DELAY_S = 0.3
+"""From the decision to begin to the start, so that it reaches every worker before."""
+_LOOK_EVERY_S = 0.1
+
+
+class Conductor:
+    """One run: `prepare`, `begin`, `wait`, `end`, each once. Samples are given to `take`.
+
+    Attributes:
+        record: What is known of the run.
+        hurry: Ends the drain at once.
+    """
+
+    def __init__(self, scenario: Scenario, *, on_sample: OnSample | None = None, directory: Path | None = None) -> None:
+        self.hurry = Event()
+        self.record = new_record(scenario)
+        self._scenario = scenario
+        self._on_sample = on_sample
+        self._directory = directory
+        self._recorder: Recorder | None = None
+        self._watch = FailureWatch()
+        self._stop = Event()
+        self._clock: RunClock | None = None
+        self._side: Side | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the start is known."""
+        return self._clock is not None
+
+    def prepare(self, side: Side) -> None:
+        """Get all ready.
+
+        Raises:
+            LoadTestError: there can be no run.
+        """
+        prepared = side.prepare()
+        if not side.workers:
+            raise LoadTestError("No worker is connected, expected at least one")
+        self._side = side
+        self.record = msgspec.structs.replace(
+            new_record(self._scenario),
+            urls=prepared.urls,
+            measured_with=prepared.measured_with,
+            workers=side.workers,
+        )
+        if self._directory is not None:
+            self._recorder = Recorder(self._directory, self.record)
+
+    def begin(self) -> None:
+        """Start the run."""
+        assert self._side is not None  # noqa: S101 - prepared
+        self._clock = RunClock.starting_in(START_DELAY_S)
+        self._side.begin(self._clock)
+
+    def take(self, sample: Sample) -> None:
+        """A request has ended."""
+        if self._recorder:
+            self._recorder.write(sample)
+        self._watch.see(sample)
+        if self._on_sample:
+            self._on_sample(sample)
+
+    def interrupt(self) -> None:
+        """Stop, and let running requests end; the second time, cut them."""
+        if self._stop.is_set():
+            self.hurry.set()
+        self._stop.set()
+
+    def wait(self) -> None:
+        """Return when no more is to be sent."""
+        assert self._clock is not None and self._side is not None  # noqa: S101 - begun
+        reason: EndedBy = "duration"
+        problem = ""
+        while (left := self._scenario.duration_s - self._clock.now()) > 0:
+            if self._stop.wait(min(left, _LOOK_EVERY_S)):
+                reason = "interrupt"
+            elif self._watch.hopeless:
+                reason, problem = "failures", f"every request fails, the last one with {self._watch.last_error}"
+            elif self._side.lost:
+                reason, problem = "workers", f"{self._side.lost} of {self._side.workers} workers have gone"
+            else:
+                continue
+            break
+        self.record = msgspec.structs.replace(self.record, ended_by=reason, problem=problem)
+
+    def end(self) -> None:
+        """Wait for what is on its way, as long as the scenario says, and close the record."""
+        if self._side is None:
+            return
+        side, self._side = self._side, None
+        sent_until = self._clock.now() if self._clock else 0.0
+        drain_s = 0.0 if self.record.ended_by == "failures" else self._scenario.drain_s
+        side.end(drain_s, self.hurry)
+        self.record = msgspec.structs.replace(
+            self.record,
+            ended_by=self.record.ended_by or "interrupt",
+            sent_until_s=max(0.0, sent_until),
+            not_sent=side.not_sent,
+            busy=side.busy,
+        )
+        if self._recorder:
+            self._recorder.close(self.record)

@@ -1,0 +1,60 @@
+"""What Locust's own tables and web UI show of a sample.
+
+Its rows round times to two digits; every verdict and report of ours is worked out from the samples instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from locust.env import Environment
+
+from nemotron_loadtest.run.clock import RunClock
+from nemotron_loadtest.samples import Sample
+
+METRIC = "METRIC"
+"""The type of rows that are no requests: they count in none of Locust's totals that anybody should read."""
+
+
+class FailedError(Exception):
+    """What a row of Locust's shows of a request that failed."""
+
+
+def show(environment: Environment, sample: Sample, clock: RunClock) -> None:
+    """Give a sample to Locust."""
+    name = f"thinking {'on' if sample.thinking else 'off'}"
+    environment.events.request.fire(
+        request_type="GRPC" if sample.user.startswith("grpc") else "HTTP",
+        name=name,
+        response_time=1000 * (sample.ended_s - sample.started_s),
+        response_length=sample.output_tokens,
+        exception=_failure(sample),
+        context={},
+        start_time=time.time() - clock.now() + sample.started_s,
+    )
+    for metric, milliseconds in _metrics(sample):
+        environment.events.request.fire(
+            request_type=METRIC,
+            name=f"{name}: {metric}",
+            response_time=milliseconds,
+            response_length=0,
+            exception=None,
+            context={},
+        )
+
+
+def _failure(sample: Sample) -> Exception | None:
+    if sample.outcome in ("ok", "cancelled"):
+        return None
+    return FailedError(sample.error_type or sample.outcome)
+
+
+def _metrics(sample: Sample) -> Iterator[tuple[str, float]]:
+    if sample.first_token_s is not None:
+        yield "time to first token", 1000 * (sample.first_token_s - sample.started_s)
+    if sample.first_answer_s is not None:
+        yield "time to first answer token", 1000 * (sample.first_answer_s - sample.started_s)
+    if len(sample.arrivals) > 1:
+        first, last = sample.arrivals[0], sample.arrivals[-1]
+        yield "time per token", 1000 * (last.at_s - first.at_s) / (last.output_tokens - first.output_tokens)

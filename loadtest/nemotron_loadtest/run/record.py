@@ -1,0 +1,144 @@
+"""A run's directory: what is known of the run, and its samples, written while it goes on.
+
+samples.jsonl   a `Sample` a line, in the order in which they ended
+run.json        a `RunRecord`, written when the run starts, and again when it has ended
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from nemotron_loadtest.errors import LoadTestError
+from nemotron_loadtest.samples import Sample, decode_sample, encode_sample
+from nemotron_loadtest.scenario import Scenario
+
+SAMPLES, RUN = "samples.jsonl", "run.json"
+SCHEMA_VERSION = 1
+_PACKAGES = ("nemotron-triton", "locust", "gevent", "grpcio")
+
+EndedBy = Literal["duration", "interrupt", "failures", "workers"]
+"""`duration`: as planned; `interrupt`: somebody stopped it; `failures`: nothing but errors came back; `workers`: the
+processes that send have gone."""
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a run.
+
+    Attributes:
+        scenario: What was asked for, but the URL, which may have a password in it.
+        urls: Of the servers, without secrets.
+        started_at: Wall time of the start, ISO 8601.
+        versions: Of Python and of the packages that count.
+        machine: That sent the load: system, processor, cores.
+        workers: Processes that sent.
+        measured_with: What has counted the tokens of prompts; None where none were made to measure.
+        ended_by: Why it ended; None while it runs, and for a run that was killed.
+        sent_until_s: When the last request may have been sent; None as before.
+        not_sent: Requests that found `max_in_flight` on their way.
+        busy: Whether a process that sent used its core up, so that its times are in doubt.
+        problem: What went wrong; may be empty.
+        schema_version: Of this structure.
+    """
+
+    scenario: Scenario
+    urls: tuple[str, ...]
+    started_at: str
+    versions: dict[str, str]
+    machine: dict[str, str | int]
+    workers: int = 1
+    measured_with: str | None = None
+    ended_by: EndedBy | None = None
+    sent_until_s: float | None = None
+    not_sent: int = 0
+    busy: bool = False
+    problem: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def measured_until_s(self) -> float:
+        """The end of what counts."""
+        planned = self.scenario.duration_s
+        return planned if self.sent_until_s is None else min(planned, self.sent_until_s)
+
+
+def new_record(scenario: Scenario) -> RunRecord:
+    """Of a run that starts now on this machine; its servers are not known yet."""
+    return RunRecord(
+        scenario=msgspec.structs.replace(scenario, url=None),
+        urls=(),
+        started_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        versions={"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        machine={"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count() or 1},
+    )
+
+
+class Recorder:
+    """Writes the directory of a run. Every sample is in the file when `write` returns."""
+
+    def __init__(self, directory: Path, record: RunRecord) -> None:
+        """Begin.
+
+        Raises:
+            LoadTestError: the directory cannot be written, or has a run already.
+        """
+        self._directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._samples = (directory / SAMPLES).open("xb")
+        except FileExistsError:
+            raise LoadTestError(f"{directory} has a run already, expected a new directory: see -o") from None
+        except OSError as error:
+            raise LoadTestError(f"{directory} cannot be written: {error.strerror}") from None
+        self._write_record(record)
+
+    def write(self, sample: Sample) -> None:
+        """Add a sample."""
+        self._samples.write(encode_sample(sample) + b"\n")
+        self._samples.flush()
+
+    def close(self, record: RunRecord) -> None:
+        """The run has ended."""
+        self._samples.close()
+        self._write_record(record)
+
+    def _write_record(self, record: RunRecord) -> None:
+        new = self._directory / f"{RUN}.new"
+        new.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
+        new.replace(self._directory / RUN)
+
+
+def read_run(directory: Path) -> tuple[RunRecord, list[Sample]]:
+    """A run from its directory; also one that was killed, whose last line may be cut off.
+
+    Raises:
+        LoadTestError: there is none, or it cannot be read; names the line.
+    """
+    try:
+        record = msgspec.json.decode((directory / RUN).read_bytes(), type=RunRecord)
+        lines = (directory / SAMPLES).read_bytes().split(b"\n")
+    except OSError as error:
+        raise LoadTestError(f"{directory} has no run: {error.strerror}, expected {RUN} and {SAMPLES}") from None
+    except msgspec.DecodeError as error:
+        raise LoadTestError(f"{directory / RUN} is not the record of a run: {error}") from None
+    return record, [_sample(directory / SAMPLES, number, line) for number, line in enumerate(lines[:-1], 1)]
+
+
+def _sample(path: Path, number: int, line: bytes) -> Sample:
+    try:
+        return decode_sample(line)
+    except msgspec.DecodeError as error:
+        raise LoadTestError(f"{path}, line {number}: {error}") from None
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,1 @@
+"""Who asks: Locust's users on this stack's client. `patched` has to be imported before the client makes a channel."""

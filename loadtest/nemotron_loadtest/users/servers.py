@@ -1,0 +1,65 @@
+"""Which server a scenario is about, and the users' connection to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit, urlunsplit
+
+from nemotron_client import Client, NemotronError
+from nemotron_loadtest.errors import ScenarioError, UnreachableError
+from nemotron_loadtest.run.clock import RunClock
+from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.users.asker import Asker, OnSample
+from nemotron_loadtest.users.generate import GenerateAsker
+from nemotron_loadtest.users.streams import StreamAsker
+
+_READY_S = 10.0
+_SCHEMES = {
+    "grpc_stream": ("grpc", "grpcs"),
+    "http_stream": ("http", "https"),
+    "http_generate": ("http", "https"),
+}
+
+
+def connect(scenario: Scenario) -> Client:
+    """A client whose server is ready.
+
+    Raises:
+        ScenarioError: the URL does not go with the kind of user.
+        UnreachableError: the server is not ready within seconds.
+    """
+    url = scenario.url
+    try:
+        client = Client(url if url is None or isinstance(url, str) else list(url))
+        _check_schemes(scenario, client.urls)
+    except ValueError as error:
+        raise ScenarioError(f"url: {error}") from None
+    try:
+        client.wait_ready(_READY_S)
+    except NemotronError as error:
+        client.close()
+        raise UnreachableError(str(error)) from None
+    return client
+
+
+def asker_of(scenario: Scenario, client: Client, on_sample: OnSample, worker: str = "0") -> Callable[[RunClock], Asker]:
+    """What makes the scenario's kind of user, once the run has a start."""
+    if scenario.user == "http_generate":
+        return lambda clock: GenerateAsker(client, client.urls[0], clock, on_sample, worker)
+    return lambda clock: StreamAsker(client, scenario.user, clock, on_sample, worker)
+
+
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown and kept: without user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _check_schemes(scenario: Scenario, urls: tuple[str, ...]) -> None:
+    expected = _SCHEMES[scenario.user]
+    for url in urls:
+        if urlsplit(url).scheme not in expected:
+            shown = without_secrets(url)
+            raise ValueError(f"{shown} does not go with user {scenario.user!r}, expected {expected[0]}://HOST:PORT")
+    if scenario.user == "http_generate" and len(urls) > 1:
+        raise ValueError("user 'http_generate' takes one server, expected a single URL")
