@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from nemotron_client._retries import checked_max_retries
@@ -24,6 +25,10 @@ class NotGiven:
 
 NOT_GIVEN: Final = NotGiven()
 
+# What both HTTP and gRPC allow.
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -38,7 +43,7 @@ class Settings:
 
     timeouts: Timeouts
     max_retries: int
-    headers: AsyncHeaders
+    headers: AsyncHeaders = field(repr=False)
     compression: str | None
 
     def __post_init__(self) -> None:
@@ -53,6 +58,7 @@ class Settings:
 
         Raises:
             TypeError: a name or a value that is no string.
+            ValueError: one with characters that not every way to a server lets through.
         """
         made = self.headers() if callable(self.headers) else self.headers
         if not isinstance(made, Mapping):
@@ -91,4 +97,10 @@ def _checked(value: Mapping[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise TypeError(f"headers: {name!r} with a {type(text).__name__}, expected strings")  # never the value
+        if not _NAME.fullmatch(name):
+            # Not shown either: it may be a whole line, with the value.
+            raise ValueError("headers: a name with other characters than letters, digits and - _ .")
+        if not _VALUE.fullmatch(text):
+            message = "has a value with more than printable ASCII, or with a space at an end. A newline, perhaps?"
+            raise ValueError(f"headers: {name!r} {message}")
     return {name.lower(): text for name, text in value.items()}

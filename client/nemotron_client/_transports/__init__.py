@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from nemotron_client._transports.base import AsyncTransport, Connection, Transport
 
@@ -14,7 +14,7 @@ def transport_for(url: str, connection: Connection) -> Transport:
     """The transport that the URL's scheme asks for.
 
     Raises:
-        ValueError: another scheme, or no host.
+        ValueError: another scheme, no host, or something that this scheme does not have.
     """
     if _scheme(url) in _GRPC:
         from nemotron_client._transports.grpc_sync import GrpcTransport
@@ -38,7 +38,21 @@ def async_transport_for(url: str, connection: Connection) -> AsyncTransport:
 
 def _scheme(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in (*_GRPC, *_HTTP) or not parts.hostname:
-        schemes = ", ".join(f"{scheme}://HOST:PORT" for scheme in (*_GRPC, *_HTTP))
-        raise ValueError(f"{url!r} was given, expected one of {schemes}")
+    schemes = [parts.scheme] if parts.scheme in (*_GRPC, *_HTTP) else [*_GRPC, *_HTTP]
+    expected = f"expected {'one of ' * (len(schemes) > 1)}{', '.join(f'{scheme}://HOST:PORT' for scheme in schemes)}"
+    if "@" in url:  # never the URL itself, which may hold a password
+        raise ValueError(f"url: one with a user was given, {expected}; credentials go into `headers`")
+    if len(schemes) > 1 or not _fits(parts):
+        raise ValueError(f"url: {url!r} was given, {expected}")
     return parts.scheme
+
+
+def _fits(parts: SplitResult) -> bool:
+    try:
+        has_port = parts.port is not None
+    except ValueError:  # none that exists
+        return False
+    if parts.scheme in _GRPC and parts.path not in ("", "/"):
+        return False
+    # gRPC would take a port that is left out for 443, where nobody serves without TLS.
+    return bool(parts.hostname) and (has_port or parts.scheme != "grpc") and not (parts.query or parts.fragment)

@@ -19,7 +19,7 @@ from nemotron_client._defaults import CONNECT_TIMEOUT_S, KEEPALIVE_TIME_S, KEEPA
 
 @dataclass(frozen=True)
 class Call:
-    """One request to one model.
+    """One request to one model. Shown without what was said and without what may be a token.
 
     Attributes:
         model: The model's name on the server.
@@ -33,9 +33,9 @@ class Call:
 
     model: str
     request_id: str
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, Any] = field(repr=False)
     outputs: tuple[str, ...]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     compression: str | None = None
 
 

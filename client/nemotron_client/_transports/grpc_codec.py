@@ -5,6 +5,7 @@ Only the protobuf messages of tritonclient are used, not its clients.
 
 from __future__ import annotations
 
+import ssl
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from nemotron_client import _defaults
 from nemotron_client._errors import NemotronError, from_status
 from nemotron_client._request import DTYPES
 from nemotron_client._transports.base import Call, Connection, Tls
+from nemotron_client._transports.tls_files import client_context
 from nemotron_client._version import user_agent
 
 SERVICE = "/inference.GRPCInferenceService"
@@ -62,9 +64,11 @@ def credentials(tls: Tls | None) -> Any:
     """Channel credentials from files.
 
     Raises:
-        OSError: a file cannot be read.
+        ValueError: a file that cannot be read, or holds no certificate or key.
     """
     tls = tls or Tls()
+    # gRPC itself would log what is wrong with a file and then find no server.
+    client_context(tls, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     ca, key, cert = (None if path is None else Path(path).read_bytes() for path in (tls.ca, tls.key, tls.cert))
     return grpc.ssl_channel_credentials(ca, key, cert)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_status, from_stream_error
 from nemotron_client._transports.base import Call
@@ -30,18 +30,7 @@ _GATEWAY_STATUSES = (502, 503, 504)  # a gateway's word for a server that does n
 
 
 def base_url(url: str) -> str:
-    """The URL that paths are put behind.
-
-    Raises:
-        ValueError: it has more than scheme, host, port and path. The message does not repeat what may be a password.
-    """
-    parts = urlsplit(url)
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError(
-            f"A URL of {parts.hostname} has a user, a query or a fragment, expected {parts.scheme}://HOST:PORT; "
-            "credentials go into `headers`"
-        )
-    _ = parts.port  # raises ValueError where it is none
+    """The URL that paths are put behind."""
     return url.rstrip("/")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ import httpx2
 
 from nemotron_client._errors import NemotronError, RequestTimeoutError, ServerUnavailableError, from_status
 from nemotron_client._transports.base import Connection, Tls
+from nemotron_client._transports.tls_files import client_context
 from nemotron_client._version import user_agent
 
 # Shorter than what gateways keep an idle connection for: a minute, mostly.
@@ -19,27 +19,13 @@ IDLE_S = 30.0
 MAX_IDLE = 32
 # httpx2 lets an alert that comes after the TLS handshake through as it is: asyncio's streams raise ssl.SSLError.
 FAILURES = (httpx2.RequestError, OSError)
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")
 
 
 def ssl_context(url: str, tls: Tls | None) -> ssl.SSLContext:
-    """What a connection's TLS is made with; without TLS it is made and not used.
-
-    Raises:
-        ValueError: a file that cannot be read, or holds no certificate or key.
-    """
-    tls = tls or Tls()
+    """What a connection's TLS is made with; without TLS it is not used. Raises what `client_context` raises."""
     if urlsplit(url).scheme == "http":
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context = ssl.create_default_context(cafile=tls.ca) if tls.ca else httpx2.create_ssl_context()
-        if tls.cert:
-            context.load_cert_chain(tls.cert, tls.key)
-    except OSError as error:
-        files = ", ".join(path for path in (tls.ca, tls.cert, tls.key) if path)
-        raise ValueError(f"tls: {error}, expected certificates and a key in PEM format in {files}") from error
-    return context
+    return client_context(tls or Tls(), httpx2.create_ssl_context)
 
 
 def socket_options(connection: Connection) -> list[tuple[int, int, int]]:
@@ -64,14 +50,7 @@ def request(
     body: bytes | None = None,
     timeout_s: float | None = None,
 ) -> httpx2.Request:
-    """A request. How long an answer may take is measured above the seam, unless `timeout_s` says it.
-
-    Raises:
-        ValueError: a header that HTTP does not allow. The message does not repeat what may be a token.
-    """
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"headers: {name!r} or its value has characters that HTTP does not allow")
+    """A request. How long an answer may take is measured above the seam, unless `timeout_s` says it."""
     connect_s = connection.connect_timeout_s
     if timeout_s is not None:
         connect_s = timeout_s if connect_s is None else min(connect_s, timeout_s)

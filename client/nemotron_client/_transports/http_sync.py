@@ -26,7 +26,7 @@ class HttpTransport:
         """See `base`.
 
         Raises:
-            ValueError: a URL with more than scheme, host, port and path, or a file of `tls` that cannot be used.
+            ValueError: a file of `tls` that cannot be used.
         """
         self.url = url
         self._base = codec.base_url(url)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nemotron_client import Client, NemotronError, Tls, TlsError
+from nemotron_client import NemotronError, Tls, TlsError
 from tests.integration.client.conftest import HI, Connect
 from tests.integration.conftest import Server, serving
 
@@ -88,8 +88,6 @@ def test_speaking_plainly_to_a_server_with_tls(server: Server, connect: Connect)
         connect(server.grpc_url.replace("grpcs", "grpc"), max_retries=0, timeouts=3).chat(HI)
 
 
-def test_files_are_read_at_once(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        Client("grpcs://127.0.0.1:1", tls=Tls(ca=str(tmp_path / "missing.crt")))
+def test_a_certificate_without_its_key_is_refused() -> None:
     with pytest.raises(ValueError, match="cert and key belong together"):
         Tls(cert="a.crt")

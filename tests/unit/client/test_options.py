@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nemotron_client import AsyncClient, Client, Options
+from nemotron_client import AsyncClient, Client, Options, Timeouts, Tls
 from nemotron_client._request import DTYPES, chat_call, generate_call
+from nemotron_client._settings import Settings
 
 HI = [{"role": "user", "content": "Hi"}]
 
@@ -95,11 +98,71 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], error: type[Exceptio
             kind(**settings)
 
 
-def test_a_wrong_header_is_named_without_its_value() -> None:
-    headers: Any = {"authorization": b"secret"}
-    with Client("grpc://127.0.0.1:1", headers=headers) as client, pytest.raises(TypeError) as caught:
-        client.chat(HI)
-    assert str(caught.value) == "headers: 'authorization' with a bytes, expected strings"
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ({"authorization": b"s3cret"}, TypeError),
+        ({"authorization": "s3cret\n"}, ValueError),
+        ({"authorization": "s3cret\r\nx: y"}, ValueError),
+        ({"authorization": "s3crét"}, ValueError),
+        ({"authorization": " s3cret"}, ValueError),
+        ({"authorization: s3cret": ""}, ValueError),
+    ],
+    ids=repr,
+)
+def test_a_wrong_header_is_named_without_its_value(scheme: str, headers: Any, error: type[Exception]) -> None:
+    with Client(f"{scheme}://127.0.0.1:1", headers=headers) as client:
+        for call in (lambda: client.chat(HI), client.is_ready, client.server_info, lambda: client.cancel("x")):
+            with pytest.raises(error, match="headers: ('authorization'|a name)") as caught:
+                call()
+            assert "s3cr" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "grpc://me:s3cret@host:1",
+        "http://me:s3cret@host:1",
+        "ftp://me:s3cret@host:1",
+        "http://host?s3cret",
+        "http://host/#s3cret",
+        "grpc://host:99999",
+        "http://host:99999",
+        "grpc://host:1/path",
+        "grpc://host",
+        "grpc://:1",
+    ],
+)
+def test_a_url_that_is_none_of_a_server_is_refused(url: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match=r"^url: .* was given, expected .*://HOST:PORT") as caught:
+            kind(url)
+        assert ":s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["grpc://host:1/", "grpcs://host", "https://host/llm/a", "http://[::1]:8000", "http://h"]
+)
+def test_a_url_that_may_be_one_is_taken(url: str) -> None:
+    for kind in (Client, AsyncClient):
+        assert kind(url).urls == (url,)
+
+
+@pytest.mark.parametrize("scheme", ["grpcs", "https"])
+def test_files_for_tls_are_looked_at_at_once(scheme: str, tmp_path: Path) -> None:
+    junk = str(tmp_path / "junk.pem")
+    Path(junk).write_text("junk")
+    for kind in (Client, AsyncClient):
+        for tls in (Tls(ca=str(tmp_path / "missing.pem")), Tls(ca=junk), Tls(cert=junk, key=junk)):
+            with pytest.raises(ValueError, match=r"^tls: .* in PEM format in .*\.pem"):
+                kind(f"{scheme}://127.0.0.1:1", tls=tls)
+
+
+def test_what_is_said_is_not_shown() -> None:
+    call = replace(chat_call([{"role": "user", "content": "s3cret"}], {}), headers={"authorization": "s3cret"})
+    assert "s3cret" not in repr(call)
+    assert "s3cret" not in repr(Settings(Timeouts(), 0, {"authorization": "s3cret"}, None))
 
 
 def test_the_environment_names_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
