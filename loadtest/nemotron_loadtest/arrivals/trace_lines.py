@@ -95,7 +95,7 @@ def _fields(line: str) -> list[str]:
     try:
         return next(csv.reader([line]), [])
     except csv.Error as error:
-        raise ValueError(f"it is no line of a CSV: {error}") from None
+        raise ValueError(f"expected a line of a CSV: {error}") from None
 
 
 def _date_s(text: str) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from nemotron_loadtest.errors import ScenarioError
+from nemotron_loadtest.scenario.known import expected_at
 from nemotron_loadtest.scenario.lines import line_of
 from nemotron_loadtest.scenario.scenario import Scenario
 from nemotron_loadtest.workload.kinds import Lines
@@ -19,7 +21,7 @@ else:
     import tomli as tomllib
 
 _PLACE = re.compile(r"(?s)(?P<what>.*?)(?: - at `(?P<path>\$.*)`)?")
-_OF_THE_OBJECT = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>.*)`|(?P<own>\w+) is .*")
+_OF_THE_OBJECT = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>.*)`|(?P<own>[\w.]+) is .*")
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -43,11 +45,11 @@ def load_scenario(path: Path) -> Scenario:
     try:
         scenario = msgspec.convert(content, Scenario)
     except msgspec.ValidationError as error:
-        raise ScenarioError(_message(path, text, str(error))) from None
+        raise ScenarioError(_message(path, text, content, str(error))) from None
     return _with_absolute_paths(scenario, path.absolute().parent)
 
 
-def _message(path: Path, text: str, error: str) -> str:
+def _message(path: Path, text: str, content: dict[str, Any], error: str) -> str:
     place = _PLACE.fullmatch(error)
     assert place is not None  # noqa: S101 - the expression takes everything
     what, field = place["what"], (place["path"] or "$").removeprefix("$").lstrip(".")
@@ -55,6 +57,10 @@ def _message(path: Path, text: str, error: str) -> str:
     named = inner and (inner["field"] or inner["own"])
     line = line_of(text, f"{field}.{named}".lstrip(".") if named else field) or line_of(text, field)
     where = f"{path}, line {line}" if line else str(path)
+    if what.startswith(("Object contains", "Object missing", "Invalid value")) and (
+        known := expected_at(field, content)
+    ):
+        what = f"{what}, {known}"
     return f"{where}: {field}: {what}" if field else f"{where}: {what}"
 
 

@@ -100,7 +100,7 @@ def traced(workload: TraceLengths, drawn: Drawn, text: TextMaker, seed: int, req
     assert request is not None  # noqa: S101 - the source gives this kind one
     left = float(min(request.input_tokens, workload.max_input_tokens or request.input_tokens))
     output_tokens = min(request.output_tokens, workload.max_output_tokens or request.output_tokens)
-    left -= text.cost(f"\n\n{workload.ask}")
+    left -= text.cost(f"\n{workload.ask}")
     parts: list[str] = []
     for number, block in enumerate(request.hash_ids, start=1):
         random = Random(f"{seed}/block/{block}")  # noqa: S311 - not for secrets
@@ -110,7 +110,7 @@ def traced(workload: TraceLengths, drawn: Drawn, text: TextMaker, seed: int, req
         left -= tokens
     if not request.hash_ids:
         parts = [text.part(left, drawn.random, first=True)[0]]
-    content = "\n\n".join(part for part in (" ".join(filter(None, parts)), workload.ask) if part)
+    content = "\n".join(part for part in (" ".join(filter(None, parts)), workload.ask) if part)
     yield drawn.request((_user(content),), _limits(workload, output_tokens))
 
 

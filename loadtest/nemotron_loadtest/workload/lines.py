@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from pathlib import Path
 from typing import Any
@@ -31,17 +30,17 @@ class RequestLines:
     """The requests of a file.
 
     Args:
-        path: It is read once to check it, and stays open: processes that are forked later may read it side by side.
+        path: It is read once to check it, and then a line at a time.
 
     Raises:
         ScenarioError: no such file, none in it, or a line that cannot be used, with its number.
     """
 
     def __init__(self, path: str) -> None:
+        self._path = Path(path)
         self._begins, self._sizes = array("q"), array("q")
         try:
-            self._file = Path(path).open("rb")  # noqa: SIM115 - open as long as it is needed
-            self._index(path)
+            self._index()
         except OSError as error:
             raise ScenarioError(f"{path}: {error.strerror}, expected requests; workload.path names them") from None
         if not self._begins:
@@ -51,20 +50,26 @@ class RequestLines:
         return len(self._begins)
 
     def __getitem__(self, index: int) -> RequestLine:
-        # Not through the file's position, which forked processes share.
-        return _request(os.pread(self._file.fileno(), self._sizes[index], self._begins[index]))
+        # Opened each time: processes that are forked would share a position in it.
+        with self._path.open("rb") as file:
+            file.seek(self._begins[index])
+            return _request(file.read(self._sizes[index]))
 
-    def _index(self, path: str) -> None:
+    def _index(self) -> None:
         begin = 0
-        for number, line in enumerate(self._file, start=1):
-            if line.strip():
-                try:
-                    check_options(_request(line).options)
-                except ValueError as error:
-                    raise ScenarioError(f"{path}, line {number}: {error}") from None
-                self._begins.append(begin)
-                self._sizes.append(len(line))
-            begin += len(line)
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    self._check(number, line)
+                    self._begins.append(begin)
+                    self._sizes.append(len(line))
+                begin += len(line)
+
+    def _check(self, number: int, line: bytes) -> None:
+        try:
+            check_options(_request(line).options)
+        except ValueError as error:
+            raise ScenarioError(f"{self._path}, line {number}: {error}") from None
 
 
 def _request(line: bytes) -> RequestLine:

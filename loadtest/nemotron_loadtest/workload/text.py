@@ -45,11 +45,11 @@ class TextMaker:
         Args:
             tokens: With the ending; an ending of more is the whole text.
             random: The same state gives the same text.
-            ending: Comes last, in a paragraph of its own.
+            ending: Comes last, on a line of its own.
         """
         if not ending:
             return self.part(tokens, random, first=True)[0]
-        ending = f"\n\n{ending}"
+        ending = f"\n{ending}"
         body, _ = self.part(tokens - self.cost(ending), random, first=True)
         return body + ending if body else ending.lstrip("\n")
 
