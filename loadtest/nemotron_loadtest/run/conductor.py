@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 from gevent.event import Event
 
+from nemotron_client import Client
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.run.failing import FailureWatch
@@ -14,6 +16,7 @@ from nemotron_loadtest.run.record import EndedBy, Recorder, new_record
 from nemotron_loadtest.run.sides import Side
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.server import ServerMonitor, ServerSample, Watched
 from nemotron_loadtest.users.asker import OnSample
 
 START_DELAY_S = 0.3
@@ -26,15 +29,26 @@ class Conductor:
 
     Attributes:
         record: What is known of the run.
+        server_samples: What the servers were seen to do.
         hurry: Ends the drain at once.
     """
 
-    def __init__(self, scenario: Scenario, *, on_sample: OnSample | None = None, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        on_sample: OnSample | None = None,
+        directory: Path | None = None,
+        metrics_url: str | None = None,
+    ) -> None:
         self.hurry = Event()
+        self.server_samples: list[ServerSample] = []
         self.record = new_record(scenario)
         self._scenario = scenario
         self._on_sample = on_sample
         self._directory = directory
+        self._metrics_url = metrics_url
+        self._watching = ExitStack()
         self._recorder: Recorder | None = None
         self._watch = FailureWatch()
         self._stop = Event()
@@ -70,6 +84,9 @@ class Conductor:
         assert self._side is not None  # noqa: S101 - prepared
         self._clock = RunClock.starting_in(START_DELAY_S)
         self._side.begin(self._clock)
+        clients = [self._watching.enter_context(Client(url, metrics_url=self._metrics_url)) for url in self.record.urls]
+        watched = [Watched(client.urls[0], client.metrics) for client in clients]
+        self._watching.enter_context(ServerMonitor(watched, self._clock.now, self._take_server))
 
     def take(self, sample: Sample) -> None:
         """A request has ended."""
@@ -110,6 +127,7 @@ class Conductor:
         sent_until = self._clock.now() if self._clock else 0.0
         drain_s = 0.0 if self.record.ended_by == "failures" else self._scenario.drain_s
         side.end(drain_s, self.hurry)
+        self._watching.close()
         self.record = msgspec.structs.replace(
             self.record,
             ended_by=self.record.ended_by or "interrupt",
@@ -119,3 +137,8 @@ class Conductor:
         )
         if self._recorder:
             self._recorder.close(self.record)
+
+    def _take_server(self, sample: ServerSample) -> None:
+        self.server_samples.append(sample)
+        if self._recorder:
+            self._recorder.write_server(sample)

@@ -1,6 +1,7 @@
 """A run's directory: what is known of the run, and its samples, written while it goes on.
 
 samples.jsonl   a `Sample` a line, in the order in which they ended
+server.jsonl    a `ServerSample` a line: the servers, once a second
 run.json        a `RunRecord`, written when the run starts, and again when it has ended
 """
 
@@ -18,8 +19,9 @@ import msgspec
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.samples import Sample, decode_sample, encode_sample
 from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.server import ServerSample, encode_server_sample
 
-SAMPLES, RUN = "samples.jsonl", "run.json"
+SAMPLES, SERVER, RUN = "samples.jsonl", "server.jsonl", "run.json"
 SCHEMA_VERSION = 1
 _PACKAGES = ("nemotron-triton", "locust", "gevent", "grpcio")
 
@@ -92,6 +94,7 @@ class Recorder:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._samples = (directory / SAMPLES).open("xb")
+            self._server = (directory / SERVER).open("xb")
         except FileExistsError:
             raise LoadTestError(f"{directory} has a run already, expected a new directory: see -o") from None
         except OSError as error:
@@ -103,9 +106,15 @@ class Recorder:
         self._samples.write(encode_sample(sample) + b"\n")
         self._samples.flush()
 
+    def write_server(self, sample: ServerSample) -> None:
+        """Add what a server was seen to do."""
+        self._server.write(encode_server_sample(sample) + b"\n")
+        self._server.flush()
+
     def close(self, record: RunRecord) -> None:
         """The run has ended."""
         self._samples.close()
+        self._server.close()
         self._write_record(record)
 
     def _write_record(self, record: RunRecord) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from nemotron_loadtest.users import patched  # noqa: F401 - before all else
@@ -23,6 +23,7 @@ from nemotron_loadtest.run.sides import OwnSide, Side
 from nemotron_loadtest.run.workers import worker_processes
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.server import ServerSample
 from nemotron_loadtest.users.asker import OnSample
 from nemotron_loadtest.users.locust_users import USERS
 
@@ -37,10 +38,12 @@ class RunResult:
     Attributes:
         record: How it went.
         samples: Every request that was sent.
+        server_samples: What the servers were seen to do meanwhile.
     """
 
     record: RunRecord
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[Sample]
+    server_samples: list[ServerSample]
 
 
 def run_scenario(
@@ -49,6 +52,7 @@ def run_scenario(
     on_sample: OnSample | None = None,
     directory: Path | None = None,
     processes: int = 1,
+    metrics_url: str | None = None,
 ) -> RunResult:
     """Run a scenario to its end.
 
@@ -60,6 +64,7 @@ def run_scenario(
         on_sample: Called for every request when it has ended, in a greenlet: it must not block.
         directory: Where samples and record are written as they come; None writes nothing.
         processes: That send. With 1 it is this one.
+        metrics_url: Of a single server's metrics page; None for port 8002 of each.
 
     Raises:
         LoadTestError: it cannot start.
@@ -71,7 +76,7 @@ def run_scenario(
         if on_sample:
             on_sample(sample)
 
-    conductor = Conductor(scenario, on_sample=keep, directory=directory)
+    conductor = Conductor(scenario, on_sample=keep, directory=directory, metrics_url=metrics_url)
     environment = Environment(user_classes=[USERS[scenario.user]], stop_timeout=_STOP_S)
     with _quiet(), _interruptible(conductor), _side(environment, scenario, conductor.take, processes) as side:
         assert environment.runner is not None  # noqa: S101 - made with the side
@@ -85,7 +90,7 @@ def run_scenario(
         finally:
             environment.runner.quit()
             conductor.end()
-    return RunResult(conductor.record, samples)
+    return RunResult(conductor.record, samples, conductor.server_samples)
 
 
 def users_of(scenario: Scenario, workers: int) -> int:

@@ -1,0 +1,85 @@
+"""The command nemotron-bench."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+from nemotron_loadtest.cli import compare, run, self_test, sweep
+from nemotron_loadtest.errors import LoadTestError
+
+_FAILURE, _USAGE, _INTERRUPTED = 2, 2, 130
+
+_EPILOG = """\
+examples:
+  nemotron-bench run loadtest/scenarios/quick.toml
+                                       run it, and say what came of it
+  nemotron-bench run chat.toml --url grpc://gpu-1:8001 --slo interactive
+                                       and hold it against an SLO: exit status 0 or 1
+  nemotron-bench sweep chat.toml --slo interactive --low 1 --high 64
+                                       the highest rate that still meets the SLO
+  nemotron-bench compare results/before results/after
+                                       what has changed, and what is noise
+  nemotron-bench self-test             what the load generator itself can take on this machine
+
+What came of it goes to standard output, everything else to standard error.
+exit status:
+  0    done; with an SLO, it is met
+  1    the SLO is not met
+  2    wrong usage, a scenario that cannot be used, or a run that could not be made
+  3    no server, or it died in mid-run; what was measured until then is kept
+  130  interrupted; what was measured is kept
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is a --help away."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_USAGE, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status, see `nemotron-bench --help`.
+    """
+    arguments = _parser().parse_args(argv)
+    action: Callable[[argparse.Namespace], int] = arguments.action
+    try:
+        return action(arguments)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return _INTERRUPTED
+    except ModuleNotFoundError as error:
+        _complain(f"{error}. Install what load tests need: pip install 'nemotron-triton[loadtest]'.")
+        return _FAILURE
+    except LoadTestError as error:
+        _complain(str(error))
+        return error.exit_status
+    except OSError as error:
+        _complain(str(error))
+        return _FAILURE
+
+
+def _complain(message: str) -> None:
+    with suppress(OSError):  # a terminal that was closed
+        sys.stderr.write(f"nemotron-bench: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="nemotron-bench",
+        description="Load tests that tell the truth about a thinking model.",
+        epilog=_EPILOG,
+        formatter_class=shape,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for part in (run, sweep, compare, self_test):
+        part.add_command(commands)
+    return parser

@@ -1,0 +1,76 @@
+"""Options that several commands have, and how they say things."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from nemotron_loadtest.errors import ScenarioError
+from nemotron_loadtest.scenario import Scenario, load_scenario
+
+
+def say(text: str) -> None:
+    """To standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What every command has that runs a scenario."""
+    parser.add_argument("scenario", metavar="SCENARIO", type=Path, help="TOML file, see loadtest/scenarios")
+    parser.add_argument("--url", metavar="URL", action="append", help="of the server; may be given several times")
+    parser.add_argument("--metrics-url", metavar="URL", help="of the server's metrics (default: port 8002 of its host)")
+    parser.add_argument("--slo", metavar="NAME", help="server, interactive, or a TOML file")
+    parser.add_argument("--processes", metavar="N", type=whole(1), default=1, help="that send (default: 1)")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="new directory (default: one in results/)")
+
+
+def scenario_of(given: argparse.Namespace) -> Scenario:
+    """The scenario with the changes that the command line asks for.
+
+    Raises:
+        ScenarioError: it cannot be used.
+    """
+    scenario = load_scenario(given.scenario)
+    try:
+        return msgspec.structs.replace(
+            scenario,
+            url=tuple(given.url) if given.url else scenario.url,
+            slo=given.slo or scenario.slo,
+        )
+    except ValueError as error:
+        raise ScenarioError(f"{given.scenario}: {error}") from None
+
+
+def directory_of(given: argparse.Namespace) -> Path:
+    """Where the results go."""
+    if given.output is not None:
+        return Path(given.output)
+    return Path("results") / f"{given.scenario.stem}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Reads a whole number."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} given, expected a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def above_zero(text: str) -> float:
+    """Reads a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected a number above 0")
+    return value

@@ -1,0 +1,193 @@
+"""What the load generator itself can take on this machine: `self_test()`.
+
+The server's script is known, so whatever is later than it says is the load generator's, the server's own and the
+machine's. The number of streams is doubled as long as tokens come at nine tenths of the script's speed or more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+from nemotron_loadtest.run.runner import run_scenario
+
+# isort: split
+from nemotron_loadtest.arrivals import Arrivals, ClosedLoop, Poisson
+from nemotron_loadtest.errors import LoadTestError
+from nemotron_loadtest.run import self_server
+from nemotron_loadtest.samples import Sample
+from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.workload.kinds import Synthetic
+
+FIRST = 50
+_SPEED = 0.9
+_RAMP_S = 1.0
+_DRAIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """So many streams at once.
+
+    Attributes:
+        streams: How many.
+        tokens_per_s: Of all.
+        responses_per_s: Of all.
+        speed: Tokens per second of one stream, as a share of the script's.
+    """
+
+    streams: int
+    tokens_per_s: float
+    responses_per_s: float
+    speed: float
+
+    @property
+    def kept_up(self) -> bool:
+        """Whether the tokens came as the script says."""
+        return self.speed >= _SPEED
+
+    def __str__(self) -> str:
+        return (
+            f"{self.streams:5} streams: {self.tokens_per_s:7,.0f} tokens/s in {self.responses_per_s:,.0f} responses/s, "
+            f"{self.speed:.0%} of the script's speed"
+        )
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What was found.
+
+    Attributes:
+        best: The most streams that were kept up with; the first step where none were.
+        most_tokens_per_s: With however many streams.
+        rate_per_s: Requests per second of the open loop at half of that.
+        delay_p99_ms: By how much its requests were sent late, at most, but for one in a hundred.
+        ttft_lag_p50_ms: By how much the first token was later than the script says, in the median.
+        ttft_lag_p99_ms: The same, but for one in a hundred.
+    """
+
+    best: Step
+    most_tokens_per_s: float
+    rate_per_s: float
+    delay_p99_ms: float
+    ttft_lag_p50_ms: float
+    ttft_lag_p99_ms: float
+
+    def __str__(self) -> str:
+        kept = "keeps up with" if self.best.kept_up else "does not keep up with"
+        return (
+            f"The load generator {kept} {self.best.streams} streams and {self.best.tokens_per_s:,.0f} tokens/s. "
+            f"The most it has seen are {self.most_tokens_per_s:,.0f} tokens/s.\n"
+            f"At half of that ({self.rate_per_s:.3g} requests/s, open loop) requests are sent "
+            f"{self.delay_p99_ms:.1f} ms late (p99), and first tokens are seen {self.ttft_lag_p50_ms:.1f} ms "
+            f"(p50), {self.ttft_lag_p99_ms:.1f} ms (p99) after they are due."
+        )
+
+
+def self_test(most: int, seconds: float, report: Callable[[str], None]) -> SelfTest:
+    """Measure.
+
+    Args:
+        most: Streams to go up to.
+        seconds: For each step.
+        report: Is told each step.
+
+    Raises:
+        LoadTestError: the server does not start, or answers with errors.
+    """
+    with _server() as url:
+        steps = list(_steps(url, most, seconds, report))
+        best = max((step for step in steps if step.kept_up), key=lambda step: step.streams, default=steps[0])
+        rate = best.tokens_per_s / self_server.TOKENS / 2
+        samples = _run(url, Poisson(rate=rate), seconds)
+    late = [1000 * (sample.started_s - sample.intended_s) for sample in samples]
+    lag = [1000 * (first - sample.started_s - self_server.TTFT_S) for sample, first in _first_tokens(samples)]
+    return SelfTest(best, max(step.tokens_per_s for step in steps), rate, _p99(late), median(lag), _p99(lag))
+
+
+def _steps(url: str, most: int, seconds: float, report: Callable[[str], None]) -> Iterator[Step]:
+    """Double the streams until they are too many, and look once more in the middle of the last two."""
+    good, streams = 0, min(FIRST, most)
+    while True:
+        step = _step(url, streams, seconds)
+        report(str(step))
+        yield step
+        if step.kept_up and streams < most:
+            good, streams = streams, min(2 * streams, most)
+        else:
+            break
+    if good and not step.kept_up:
+        between = _step(url, (good + streams) // 2, seconds)
+        report(str(between))
+        yield between
+
+
+def _step(url: str, streams: int, seconds: float) -> Step:
+    samples = _run(url, ClosedLoop(users=streams, ramp_up_s=_RAMP_S), seconds)
+    begin, end = _RAMP_S + 1.0, _RAMP_S + 1.0 + seconds
+    tokens = responses = 0
+    for sample in samples:
+        before = 0
+        for arrival in sample.arrivals:
+            if begin <= arrival.at_s < end:
+                tokens += arrival.output_tokens - before
+                responses += 1
+            before = arrival.output_tokens
+    times = [
+        (sample.arrivals[-1].at_s - sample.arrivals[0].at_s)
+        / (sample.arrivals[-1].output_tokens - sample.arrivals[0].output_tokens)
+        for sample in samples
+        if len(sample.arrivals) > 1
+    ]
+    return Step(streams, tokens / seconds, responses / seconds, self_server.TOKEN_S / median(times))
+
+
+def _run(url: str, arrivals: Arrivals, seconds: float) -> list[Sample]:
+    duration = _RAMP_S + 1.0 + seconds
+    workload = Synthetic(input_tokens=16, output_tokens=self_server.TOKENS)
+    scenario = Scenario(
+        url=url, duration_s=duration, warmup_s=_RAMP_S, drain_s=_DRAIN_S, arrivals=arrivals, workload=workload
+    )
+    result = run_scenario(scenario)
+    if result.record.ended_by == "interrupt":
+        raise KeyboardInterrupt
+    ok = [sample for sample in result.samples if sample.outcome == "ok"]
+    if len(ok) < 2 or len(ok) < 0.99 * len(result.samples):
+        raise LoadTestError(
+            f"{len(result.samples) - len(ok)} of {len(result.samples)} requests of the self-test failed"
+        )
+    return ok
+
+
+def _first_tokens(samples: Sequence[Sample]) -> Iterator[tuple[Sample, float]]:
+    return ((sample, first) for sample in samples if (first := sample.first_token_s) is not None)
+
+
+def _p99(values: Sequence[float]) -> float:
+    return quantiles(values, n=100, method="inclusive")[-1]
+
+
+@contextlib.contextmanager
+def _server() -> Iterator[str]:
+    command = [sys.executable, "-m", self_server.__name__]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101 - pipes
+    try:
+        url = process.stdout.readline().strip()
+        if not url:
+            raise LoadTestError("The self-test's server does not start: see above")
+        yield url
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
