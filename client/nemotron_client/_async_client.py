@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 from nemotron_client import _defaults, _metrics
 from nemotron_client._async_streams import AsyncChatStream, AsyncExchange, AsyncShared
 from nemotron_client._batch import BatchResult, Conversation, batch_async
-from nemotron_client._errors import NemotronError, not_ready_in_time
+from nemotron_client._errors import NemotronError
 from nemotron_client._messages import Message
+from nemotron_client._readiness import Answer, ReadyWait
 from nemotron_client._replicas import Replicas
 from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call
 from nemotron_client._settings import NOT_GIVEN, AsyncHeaders, NotGiven, Settings
@@ -95,34 +95,30 @@ class AsyncClient:
 
     async def cancel(self, request_id: str) -> None:
         """Stop a request on the server that has it, and wait until it has heard. See `Client.cancel`."""
+        call = cancel_call(request_id, await self._headers())
         running = self._shared.running.get(request_id)
         transports = [running.transport] if running else self._shared.transports
-        call = cancel_call(request_id, await self._settings.awaited_headers())
         await asyncio.gather(*(transport.post(call, _defaults.CANCEL_TIMEOUT_S) for transport in transports))
 
     async def is_live(self) -> bool:
         """Whether a server answers at all."""
-        headers = await self._settings.awaited_headers()
+        headers = await self._headers()
         live = (one.is_live(headers, _defaults.PROBE_TIMEOUT_S) for one in self._shared.transports)
-        return any(await asyncio.gather(*map(_answer, live)))
+        return True in await asyncio.gather(*map(_answer, live))
 
     async def is_ready(self) -> bool:
         """Whether a server takes requests."""
-        headers = await self._settings.awaited_headers()
-        ready = (one.is_ready(ENSEMBLE, headers, _defaults.PROBE_TIMEOUT_S) for one in self._shared.transports)
-        return any(await asyncio.gather(*map(_answer, ready)))
+        return True in await self._readiness(_defaults.PROBE_TIMEOUT_S)
 
     async def wait_ready(self, timeout_s: float = _defaults.READY_TIMEOUT_S) -> None:
         """Wait until a server takes requests. Raises what `Client.wait_ready` raises."""
-        until = time.monotonic() + timeout_s
-        while not await self.is_ready():
-            if time.monotonic() >= until:
-                raise not_ready_in_time(self.urls, timeout_s, live=await self.is_live())
-            await asyncio.sleep(min(_defaults.READY_POLL_S, max(0.0, until - time.monotonic())))
+        wait = ReadyWait(self.urls, timeout_s)
+        while (pause := wait.pause_after(await self._readiness(wait.probe_timeout_s()))) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(pause)
 
     async def server_info(self) -> ServerInfo:
         """What the first server that answers says of itself. Raises what `Client.server_info` raises."""
-        headers = await self._settings.awaited_headers()
+        headers = await self._headers()
         error: NemotronError | None = None
         for transport in self._shared.transports:
             try:
@@ -166,12 +162,21 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
+    async def _headers(self) -> dict[str, str]:
+        self._shared.check()
+        return await self._settings.awaited_headers()
+
+    async def _readiness(self, timeout_s: float) -> list[Answer]:
+        headers = await self._headers()
+        ready = (one.is_ready(ENSEMBLE, headers, timeout_s) for one in self._shared.transports)
+        return await asyncio.gather(*map(_answer, ready))
+
     def _stream(self, call: Call, options: Options) -> AsyncChatStream:
         return AsyncChatStream(AsyncExchange(self._shared, self._settings, call, options.get("response_format")))
 
 
-async def _answer(question: Awaitable[bool]) -> bool:
+async def _answer(question: Awaitable[bool]) -> Answer:
     try:
         return await question
-    except NemotronError:
-        return False
+    except NemotronError as error:
+        return error

@@ -8,35 +8,48 @@ import math
 import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from nemotron_client import _defaults
-from nemotron_client._errors import NemotronError, StreamClosedError
+from nemotron_client._errors import NemotronError
 from nemotron_client._exchange import ExchangeState
+from nemotron_client._living import CLOSED, Living
 from nemotron_client._replicas import Replicas
 from nemotron_client._settings import Settings
 from nemotron_client._transports.base import AsyncResponseStream, AsyncTransport, Call
 from nemotron_client._types import Event, Reply, Usage
 
 
-@dataclass
-class AsyncShared:
+class AsyncShared(Living):
     """What a client and its copies have in common.
 
     Attributes:
         transports: One for each replica.
-        replicas: Their health.
         running: Requests that have not ended, by their id.
-        closed: No further request is sent.
     """
 
-    transports: Sequence[AsyncTransport]
-    replicas: Replicas
-    running: dict[str, AsyncExchange] = field(default_factory=dict)
-    closed: bool = False
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    def __init__(self, transports: Sequence[AsyncTransport], replicas: Replicas) -> None:
+        self.transports = transports
+        self.running: dict[str, AsyncExchange] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__(replicas)
+
+    def check(self, request_id: str = "") -> None:
+        """See `Living`.
+
+        Raises:
+            RuntimeError: the client was used in another event loop before.
+        """
+        super().check(request_id)
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise RuntimeError(
+                "This AsyncClient has its connections in another event loop, expected one client for each loop: make "
+                "it within the function that asyncio.run runs"
+            )
+        self._loop = loop
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run this to its end, or until the client is closed."""
@@ -46,9 +59,9 @@ class AsyncShared:
 
     async def close(self) -> None:
         """End the requests that run, let their cancels be sent, and close the connections."""
-        if self.closed:
+        if self.ended:
             return
-        self.closed = True
+        self.ended = CLOSED
         for exchange in list(self.running.values()):
             exchange.close()
         if self._tasks:
@@ -144,10 +157,11 @@ class AsyncExchange:
         """Send the request, unless it was sent."""
         if self._loop is not None or self._ended:
             return
-        if self._shared.closed:
+        try:
+            self._shared.check(self.request_id)
+        except NemotronError:
             self._ended = True
-            message = "The client is closed, expected one that is open"
-            raise StreamClosedError(message, request_id=self.request_id, url=", ".join(self._shared.replicas.urls))
+            raise
         self._loop = asyncio.get_running_loop()
         self._shared.running[self.request_id] = self
         self.state.begin()
@@ -239,9 +253,11 @@ class AsyncExchange:
             self._responses.abort()
 
     async def _try_again(self, error: NemotronError) -> None:
-        if self.state.may_be_at_work(error):
-            self._cancel()
-        delay = self.state.delay_after(error)
+        try:
+            delay = self.state.delay_after(error)
+        finally:
+            if self.state.left_behind is not None:
+                self._cancel(self.state.left_behind)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._wake.wait(), delay)
         if self._wake.is_set():
@@ -269,8 +285,8 @@ class AsyncExchange:
         self._wake.set()
         if self._responses is not None:
             self._responses.abort()
-            self._cancel()
+            self._cancel(self.state.replica)
 
-    def _cancel(self) -> None:
-        post = self.transport.post(self.state.cancel_call(), _defaults.CANCEL_TIMEOUT_S)
+    def _cancel(self, replica: int) -> None:
+        post = self._shared.transports[replica].post(self.state.cancel_call(), _defaults.CANCEL_TIMEOUT_S)
         self._shared.in_background(post)

@@ -141,7 +141,8 @@ class _Workers:
         self._options = options
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()  # guards what follows
+        # A finalizer of the results may call `stop` in the middle of what it guards, in the same thread.
+        self._lock = threading.RLock()  # guards what follows
         self._running: set[ChatStream] = set()
         self._stopped = False
 
@@ -174,7 +175,8 @@ class _Workers:
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
-            thread.join()
+            if thread is not threading.current_thread():  # nor can it wait for itself
+                thread.join()
 
     def _add_thread(self) -> None:
         thread = threading.Thread(target=self._work, name="nemotron-client-batch", daemon=True)

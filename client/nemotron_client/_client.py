@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from nemotron_client import _defaults, _metrics
 from nemotron_client._batch import BatchResult, Conversation, batch
-from nemotron_client._errors import NemotronError, not_ready_in_time
+from nemotron_client._errors import NemotronError
 from nemotron_client._messages import Message
+from nemotron_client._readiness import Answer, ReadyWait
 from nemotron_client._replicas import Replicas
 from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call
 from nemotron_client._settings import NOT_GIVEN, Headers, NotGiven, Settings
@@ -52,7 +53,7 @@ class Client:
             max_retries: How often a request that found no server, or a full one, is tried again.
             headers: Sent with each call, or a function that makes them anew for each: a token that expires.
             tls: Certificates, for `grpcs://` and `https://`.
-            compression: `gzip`, for what is sent.
+            compression: `gzip`, for what is sent over gRPC; Triton takes none over HTTP, where a gateway may answer so.
             keepalive_time_s: A connection that is silent this long in the middle of a request is asked for a sign of
                 life.
             keepalive_timeout_s: A connection that gives no sign of life for this long is broken.
@@ -139,9 +140,9 @@ class Client:
 
         The request may be another client's. Its stream then ends with the finish reason `cancelled`.
         """
+        call = cancel_call(request_id, self._headers())
         running = self._shared.running.get(request_id)
         transports = [running.transport] if running else self._shared.transports
-        call = cancel_call(request_id, self._settings.made_headers())
         heard = [threading.Event() for _ in transports]
         for transport, event in zip(transports, heard, strict=True):
             transport.post(call, _defaults.CANCEL_TIMEOUT_S, event.set)
@@ -150,11 +151,12 @@ class Client:
 
     def is_live(self) -> bool:
         """Whether a server answers at all."""
-        return any(self._asked(lambda one: one.is_live(self._settings.made_headers(), _defaults.PROBE_TIMEOUT_S)))
+        headers = self._headers()
+        return True in self._asked(lambda one: one.is_live(headers, _defaults.PROBE_TIMEOUT_S))
 
     def is_ready(self) -> bool:
         """Whether a server takes requests."""
-        return any(self._asked(self._has_model))
+        return True in self._readiness(lambda: _defaults.PROBE_TIMEOUT_S)
 
     def wait_ready(self, timeout_s: float = _defaults.READY_TIMEOUT_S) -> None:
         """Wait until a server takes requests.
@@ -162,12 +164,11 @@ class Client:
         Raises:
             ModelNotReadyError: a server answers, but its model is not loaded in this time.
             ServerUnavailableError: no server answers in this time.
+            AuthenticationError: none takes the credentials; raised at once, as is TlsError.
         """
-        until = time.monotonic() + timeout_s
-        while not self.is_ready():
-            if time.monotonic() >= until:
-                raise not_ready_in_time(self.urls, timeout_s, live=self.is_live())
-            time.sleep(min(_defaults.READY_POLL_S, max(0.0, until - time.monotonic())))
+        wait = ReadyWait(self.urls, timeout_s)
+        while (pause := wait.pause_after(self._readiness(wait.probe_timeout_s))) is not None:
+            time.sleep(pause)
 
     def server_info(self) -> ServerInfo:
         """What the first server that answers says of itself.
@@ -175,10 +176,11 @@ class Client:
         Raises:
             NemotronError: none answers.
         """
+        headers = self._headers()
         error: NemotronError | None = None
         for transport in self._shared.transports:
             try:
-                found = transport.metadata(self._settings.made_headers(), _defaults.PROBE_TIMEOUT_S)
+                found = transport.metadata(headers, _defaults.PROBE_TIMEOUT_S)
             except NemotronError as failed:
                 error = failed
             else:
@@ -231,14 +233,22 @@ class Client:
     def _stream(self, call: Call, options: Options) -> ChatStream:
         return ChatStream(Exchange(self._shared, self._settings, call, options.get("response_format")))
 
-    def _has_model(self, transport: Transport) -> bool:
-        return transport.is_ready(ENSEMBLE, self._settings.made_headers(), _defaults.PROBE_TIMEOUT_S)
+    def _headers(self) -> dict[str, str]:
+        self._shared.check()
+        return self._settings.made_headers()
 
-    def _asked(self, question: Callable[[Transport], bool]) -> list[bool]:
-        answers = []
+    def _readiness(self, timeout_s: Callable[[], float]) -> list[Answer]:
+        headers = self._headers()
+        return self._asked(lambda one: one.is_ready(ENSEMBLE, headers, timeout_s()))
+
+    def _asked(self, question: Callable[[Transport], bool]) -> list[Answer]:
+        """What the servers answer, up to the first yes."""
+        answers: list[Answer] = []
         for transport in self._shared.transports:
             try:
                 answers.append(question(transport))
-            except NemotronError:
-                answers.append(False)
+            except NemotronError as error:
+                answers.append(error)
+            if answers[-1] is True:
+                break
         return answers

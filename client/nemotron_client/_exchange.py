@@ -10,10 +10,11 @@ from typing import Any
 
 from nemotron_client import _telemetry
 from nemotron_client._answer import AnswerReader
-from nemotron_client._errors import NemotronError, ServerUnavailableError, StreamClosedError, TransportError
+from nemotron_client._errors import NemotronError, ServerUnavailableError, StreamClosedError
 from nemotron_client._formats import format_of
 from nemotron_client._replicas import Attempts, Replicas
 from nemotron_client._request import cancel_call
+from nemotron_client._retries import may_be_at_work
 from nemotron_client._settings import Settings
 from nemotron_client._timeouts import Deadline
 from nemotron_client._transports.base import Call
@@ -30,18 +31,19 @@ class ExchangeState:
         deadline: When it is given up.
         closed: The program has closed the stream.
         error: What the caller got to see.
+        left_behind: The index of a server that may still be at work on the last try, though nobody reads it.
     """
 
     def __init__(self, replicas: Replicas, settings: Settings, call: Call, response_format: Any) -> None:
         self.call = replace(call, compression=settings.compression)
         self.closed = False
         self.error: NemotronError | None = None
+        self.left_behind: int | None = None
         self._response_format = response_format
         self._span = _telemetry.Span()
         self._timeouts = settings.timeouts
         self._replicas = replicas
         self._attempts = Attempts(replicas, settings.max_retries, request_id=call.request_id)
-
         self.begin()
 
     def begin(self) -> None:
@@ -96,21 +98,25 @@ class ExchangeState:
             self._replicas.worked(self._attempts.replica)
         return self._reader.read(values, time.perf_counter())
 
-    def may_be_at_work(self, error: NemotronError) -> bool:
-        """Whether the server may still generate after this failure. A deadline sends its own cancel."""
-        return self._reader.started and isinstance(error, TransportError) and not self.given_up
-
     def delay_after(self, error: NemotronError) -> float:
-        """After a failure: seconds until the request is sent again, to `replica`.
+        """After a failure: seconds until the request is sent again, to `replica`. Sets `left_behind`.
 
         Raises:
             NemotronError: it is not; what the caller gets to see.
         """
-        if self.given_up:
+        self.left_behind = None
+        if self.given_up:  # which has sent its own cancel
             raise self.reason() from None
-        if self._reader.started:
-            raise error
-        delay = self._attempts.again_after(error, self.deadline.total_at - time.perf_counter())
+        failed = self.replica if may_be_at_work(error) else None
+        try:
+            if self._reader.started:
+                raise error
+            delay = self._attempts.again_after(error, self.deadline.total_at - time.perf_counter())
+        except NemotronError:
+            self.left_behind = failed
+            raise
+        if self.replica != failed:  # else a cancel could stop the next try, which has the same id
+            self.left_behind = failed
         self.deadline.resting()
         return delay
 

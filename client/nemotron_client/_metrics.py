@@ -48,15 +48,18 @@ def fetch(url: str) -> Metrics:
         ServerUnavailableError: it cannot be had.
         ValueError: no http:// or https:// URL.
     """
+    import http.client
     import urllib.request
 
     if urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"metrics_url: {url!r} was given, expected http://HOST:PORT/metrics")
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # as all other requests
     try:
-        with urllib.request.urlopen(url, timeout=_defaults.PROBE_TIMEOUT_S) as page:  # noqa: S310 - checked above
+        with direct.open(url, timeout=_defaults.PROBE_TIMEOUT_S) as page:
             return parse(page.read().decode())
-    except OSError as error:
-        message = f"{url} cannot be read ({error}). If the server has its metrics elsewhere, pass `metrics_url`."
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = str(error) if isinstance(error, OSError) else "it is no metrics page"
+        message = f"{url} cannot be read ({reason}). If the server has its metrics elsewhere, pass `metrics_url`."
         raise ServerUnavailableError(message, request_id="", url=url) from error
 
 

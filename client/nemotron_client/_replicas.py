@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from nemotron_client import _defaults
-from nemotron_client._errors import NemotronError, OverloadedError, ServerUnavailableError
+from nemotron_client._errors import ModelNotReadyError, NemotronError, OverloadedError, ServerUnavailableError
 from nemotron_client._retries import delay_s, may_succeed_later
 
 _logger = logging.getLogger("nemotron_client")
@@ -49,7 +49,7 @@ class Replicas:
             return chosen
 
     def failed(self, index: int) -> None:
-        """This server cannot be reached: pass it over for a while, longer with each failure in a row."""
+        """This server cannot be used: pass it over for a while, longer with each failure in a row."""
         with self._lock:
             health = self._health[index]
             # The exponent is bounded: a float holds no 2**1024.
@@ -126,9 +126,8 @@ class Attempts:
         return index
 
     def _verdict(self, last: NemotronError) -> NemotronError:
-        if len(self._tried) == 1:
-            return last
-        if all(isinstance(error, OverloadedError) for error in self._tried.values()):
+        kinds = {type(error) for error in self._tried.values()}
+        if len(self._tried) == 1 or kinds in ({OverloadedError}, {ModelNotReadyError}):
             return last
         reasons = "; ".join(f"{self._replicas.urls[index]}: {error}" for index, error in self._tried.items())
         urls = ", ".join(self._replicas.urls)

@@ -6,7 +6,14 @@ import random
 from collections.abc import Callable
 
 from nemotron_client import _defaults
-from nemotron_client._errors import NemotronError, OverloadedError, RequestTimeoutError, ServerUnavailableError
+from nemotron_client._errors import (
+    ModelNotReadyError,
+    NemotronError,
+    OverloadedError,
+    RequestTimeoutError,
+    ServerError,
+    ServerUnavailableError,
+)
 
 
 def checked_max_retries(value: int) -> int:
@@ -29,7 +36,14 @@ def may_succeed_later(error: NemotronError) -> bool:
     """Whether the same request may succeed elsewhere or later."""
     if isinstance(error, RequestTimeoutError):
         return error.phase == "connect"
-    return isinstance(error, (OverloadedError, ServerUnavailableError))
+    return isinstance(error, (ModelNotReadyError, OverloadedError, ServerUnavailableError))
+
+
+def may_be_at_work(error: NemotronError) -> bool:
+    """Whether the server may still generate for a request that has ended like this for the client."""
+    if isinstance(error, RequestTimeoutError):
+        return error.phase != "connect"
+    return isinstance(error, (ServerError, ServerUnavailableError))
 
 
 def delay_s(retry: int, chance: Callable[[], float] = random.random) -> float:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from nemotron_client import _defaults
-from nemotron_client._errors import NemotronError, StreamClosedError
+from nemotron_client._errors import NemotronError
 from nemotron_client._exchange import ExchangeState
+from nemotron_client._living import CLOSED, Living
 from nemotron_client._replicas import Replicas
 from nemotron_client._settings import Settings
 from nemotron_client._timeouts import Guarded
@@ -20,34 +20,41 @@ from nemotron_client._types import Event, Reply, Usage
 from nemotron_client._watch import Watch
 
 
-@dataclass
-class Shared:
+class Shared(Living):
     """What a client and its copies have in common.
 
     Attributes:
         transports: One for each replica.
-        replicas: Their health.
         watch: The thread behind this client.
         running: Requests that have not ended, by their id.
-        closed: No further request is sent.
     """
 
-    transports: Sequence[Transport]
-    replicas: Replicas
-    watch: Watch = field(default_factory=Watch)
-    running: dict[str, Exchange] = field(default_factory=dict)
-    closed: bool = False
+    def __init__(self, transports: Sequence[Transport], replicas: Replicas) -> None:
+        self.transports = transports
+        self.watch = Watch()
+        self.running: dict[str, Exchange] = {}
+        super().__init__(replicas)
 
     def close(self) -> None:
         """End the requests that run, let their cancels be sent, and close the connections."""
-        if self.closed:
+        if self.ended:
             return
-        self.closed = True
+        self.ended = CLOSED
         for exchange in list(self.running.values()):
             exchange.close()
         self.watch.close(_defaults.CLOSE_TIMEOUT_S)
         for transport in self.transports:
             transport.close()
+
+    def at_exit(self) -> None:
+        """See `Living`. What runs is told to stop, for nobody will read it."""
+        self.close()
+
+    def disown(self) -> None:
+        """See `Living`."""
+        super().disown()
+        for exchange in self.running.values():
+            exchange.disown()
 
     def __del__(self) -> None:
         self.watch.stop()
@@ -121,12 +128,12 @@ class Exchange:
         self._guarded = Guarded(self.state.deadline, self._give_up)
         self._wake = threading.Event()  # ends the wait before a retry
         self._ended = False
-        if shared.closed:
-            message = "The client is closed, expected one that is open"
-            raise StreamClosedError(message, request_id=call.request_id, url=", ".join(shared.replicas.urls))
+        shared.check(call.request_id)
         shared.watch.start()
         self._send()
         shared.running[call.request_id] = self
+        if shared.ended:  # in the meantime, by another thread that did not see this request
+            self.close()
 
     @property
     def transport(self) -> Transport:
@@ -167,6 +174,10 @@ class Exchange:
         self._shared.running.pop(self.request_id, None)
         self.state.log_end()
 
+    def disown(self) -> None:
+        """Forget the request: it is another process's."""
+        self._ended = True
+
     def _send(self) -> None:
         state = self.state
         self._responses = self.transport.open(state.prepare(self._settings.made_headers()))
@@ -176,9 +187,11 @@ class Exchange:
             self._responses.abort()
 
     def _try_again(self, error: NemotronError) -> None:
-        if self.state.may_be_at_work(error):
-            self._cancel()
-        delay = self.state.delay_after(error)
+        try:
+            delay = self.state.delay_after(error)
+        finally:
+            if self.state.left_behind is not None:
+                self._cancel(self.state.left_behind)
         if self._wake.wait(delay):
             raise self.state.reason()
         self._send()
@@ -187,10 +200,10 @@ class Exchange:
         """Called by `close`, or by the watch when the deadline is reached."""
         self._wake.set()
         self._responses.abort()
-        self._cancel()
+        self._cancel(self.state.replica)
 
-    def _cancel(self) -> None:
-        self._shared.watch.post(self.transport, self.state.cancel_call())
+    def _cancel(self, replica: int) -> None:
+        self._shared.watch.post(self._shared.transports[replica], self.state.cancel_call())
 
 
 def _nothing() -> None: ...

@@ -57,11 +57,16 @@ class Deadline:
 
     def __init__(self, timeouts: Timeouts, now: float) -> None:
         self._timeouts = timeouts
-        self._phase: Phase = "total"
         self.total_at = math.inf if timeouts.total is None else now + timeouts.total
         self._between = math.inf if timeouts.between_tokens is None else timeouts.between_tokens
-        self.at = self.total_at
+        # One value, for whoever watches may read it from another thread.
+        self._due: tuple[float, Phase] = (self.total_at, "total")
         self.expired: Phase | None = None
+
+    @property
+    def at(self) -> float:
+        """See the class."""
+        return self._due[0]
 
     def sent(self, now: float) -> None:
         """The request was sent: its first token is waited for."""
@@ -74,12 +79,13 @@ class Deadline:
 
     def resting(self) -> None:
         """The program is busy with what came: only the total counts."""
-        self.at, self._phase = self.total_at, "total"
+        self._due = (self.total_at, "total")
 
     def expire(self, now: float) -> bool:
         """Whether the moment has come; then it is also written down what took too long."""
-        if self.expired is None and now >= self.at:
-            self.expired = self._phase
+        at, phase = self._due
+        if self.expired is None and now >= at:
+            self.expired = phase
         return self.expired is not None
 
     def error(self, *, request_id: str, url: str) -> RequestTimeoutError:
@@ -91,7 +97,7 @@ class Deadline:
         return RequestTimeoutError(message, phase=phase, request_id=request_id, url=url)
 
     def _wait(self, until: float, phase: Phase) -> None:
-        self.at, self._phase = (until, phase) if until < self.total_at else (self.total_at, "total")
+        self._due = (until, phase) if until < self.total_at else (self.total_at, "total")
 
 
 @dataclass

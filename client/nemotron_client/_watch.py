@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import math
 import queue
 import threading
@@ -14,6 +15,7 @@ from nemotron_client import _defaults
 from nemotron_client._timeouts import Guarded
 from nemotron_client._transports.base import Call, Transport
 
+_logger = logging.getLogger("nemotron_client")
 # How long a request that has ended may stay in the watch's memory.
 _LOOK_EVERY_S = 5.0
 _Job = Callable[[], None]
@@ -110,7 +112,11 @@ class Watch:
     def _post(self, transport: Transport, call: Call) -> None:
         with self._answered:
             self._posted += 1
-        transport.post(call, _defaults.CANCEL_TIMEOUT_S, self._count_answer)
+        try:
+            transport.post(call, _defaults.CANCEL_TIMEOUT_S, self._count_answer)
+        except Exception as error:  # one cancel that cannot be sent must not end the watch over all other requests
+            self._count_answer()
+            _logger.warning("request %s cannot be cancelled: %s", call.request_id, type(error).__name__)
 
     def _count_answer(self) -> None:
         with self._answered:

@@ -51,14 +51,15 @@ class GrpcTransport:
 
     def post(self, call: Call, timeout_s: float, done: Callable[[], None]) -> None:
         """See `Transport.post`. The channel's own thread waits for the answer, so no other has to."""
+        request, options = codec.infer_request(call), {"timeout": timeout_s, "metadata": codec.metadata(call.headers)}
         try:
-            future = self._answered.future(
-                codec.infer_request(call), timeout=timeout_s, metadata=codec.metadata(call.headers)
-            )
+            self._answered.future(request, **options).add_done_callback(lambda _: done())
         except ValueError:  # the channel is closed
             done()
-            return
-        future.add_done_callback(lambda _: done())
+        except RuntimeError:  # that thread cannot be started any more, because the interpreter ends
+            with contextlib.suppress(grpc.RpcError):
+                list(self._stream(request, **options))
+            done()
 
     def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `Transport.is_live`."""

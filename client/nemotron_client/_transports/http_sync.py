@@ -35,7 +35,8 @@ class HttpTransport:
         self._socket_options = connecting.socket_options(connection)
         self._idle: list[HttpLink] = []
         self._busy: set[HttpLink] = set()
-        self._lock = threading.Lock()
+        # Finalizers of forgotten streams may run in the middle of what it guards, in the same thread.
+        self._lock = threading.RLock()
         self._closed = False
 
     def open(self, call: Call) -> HttpResponseStream:
@@ -52,7 +53,10 @@ class HttpTransport:
             finally:
                 done()
 
-        threading.Thread(target=send, name="nemotron-client-post", daemon=True).start()
+        try:
+            threading.Thread(target=send, name="nemotron-client-post", daemon=True).start()
+        except RuntimeError:  # there are no more threads, or no new ones because the interpreter ends
+            send()
 
     def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `Transport.is_live`."""
@@ -70,7 +74,7 @@ class HttpTransport:
         """See `Transport.close`."""
         with self._lock:
             self._closed = True
-            for link in self._busy:
+            for link in list(self._busy):
                 link.cut()
             idle, self._idle = self._idle, []
         for link in idle:
@@ -192,7 +196,7 @@ class HttpResponseStream:
         self._values: Iterator[dict[str, Any]] = iter(())
         self._over = False
         self._head = threading.Event()  # there is something for the reader
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = threading.RLock()  # guards what follows; see HttpTransport for its kind
         self._sent = False
         self._reading = False
         self._aborted = False

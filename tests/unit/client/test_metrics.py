@@ -6,6 +6,7 @@ import pytest
 
 from nemotron_client import Client, ServerUnavailableError
 from nemotron_client._metrics import metrics_url, parse
+from tests.unit.client.http_peer import PeerConnection, peer, refusing_address
 
 PAGE = r"""# HELP nv_inference_count Number of inferences
 # TYPE nv_inference_count counter
@@ -44,6 +45,23 @@ def test_a_page_that_is_not_there_is_said() -> None:
         pytest.raises(ServerUnavailableError, match="pass `metrics_url`"),
     ):
         client.metrics()
+
+
+@pytest.mark.parametrize(
+    "data", [b"\0\0\x12\x04\0\0", b"HTTP/1.0 200 OK\r\n\r\nup \xff\n", b"HTTP/1.0 200 OK\r\n\r\nup high\n"]
+)
+def test_a_page_that_is_none_is_said(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(connection: PeerConnection) -> None:
+        connection.socket.recv(65536)
+        connection.send(data)
+
+    with peer(other) as there, refusing_address() as proxy:
+        monkeypatch.setenv("http_proxy", proxy)  # which is not used
+        with (
+            Client("grpc://127.0.0.1:1", metrics_url=f"{there.url}/metrics") as client,
+            pytest.raises(ServerUnavailableError, match="it is no metrics page"),
+        ):
+            client.metrics()
 
 
 def test_the_environment_names_the_page_of_the_server_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], error: type[Exceptio
 def test_a_wrong_header_is_named_without_its_value(scheme: str, headers: Any, error: type[Exception]) -> None:
     with Client(f"{scheme}://127.0.0.1:1", headers=headers) as client:
         for call in (lambda: client.chat(HI), client.is_ready, client.server_info, lambda: client.cancel("x")):
-            with pytest.raises(error, match="headers: ('authorization'|a name)") as caught:
+            with pytest.raises(error, match=r"headers: ('authorization'|a name)") as caught:
                 call()
             assert "s3cr" not in str(caught.value)
 

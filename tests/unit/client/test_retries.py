@@ -10,6 +10,7 @@ import pytest
 from nemotron_client import (
     Client,
     InvalidRequestError,
+    ModelNotReadyError,
     NemotronError,
     OverloadedError,
     RequestTimeoutError,
@@ -22,6 +23,7 @@ from nemotron_client._retries import delay_s, may_succeed_later
 WHERE: dict[str, Any] = {"request_id": "r", "url": "u"}
 DOWN = ServerUnavailableError("down", **WHERE)
 FULL = OverloadedError("full", **WHERE)
+LOADING = ModelNotReadyError("loading", **WHERE)
 
 
 class Clock:
@@ -51,6 +53,7 @@ def test_chance_only_shortens_a_delay() -> None:
     [
         (DOWN, True),
         (FULL, True),
+        (LOADING, True),
         (RequestTimeoutError("slow", phase="connect", **WHERE), True),
         (RequestTimeoutError("slow", phase="first_token", **WHERE), False),
         (InvalidRequestError("max_tokens: no", **WHERE), False),
@@ -139,6 +142,16 @@ def test_a_full_server_is_not_taken_for_a_broken_one() -> None:
     attempts = Attempts(replicas, 0, seconds)
     attempts.again_after(FULL, 100)
     assert {replicas.pick() for _ in range(2)} == {0, 1}
+
+
+def test_a_server_whose_model_is_loading_is_passed_over() -> None:
+    replicas = Replicas(["a", "b"], Clock())
+    attempts = Attempts(replicas, 0, seconds)
+    loading = attempts.replica
+    attempts.again_after(LOADING, 100)
+    assert loading not in {replicas.pick() for _ in range(2)}
+    with pytest.raises(ModelNotReadyError):  # as it is said of all
+        attempts.again_after(LOADING, 100)
 
 
 def test_retries_are_logged_with_the_request(caplog: pytest.LogCaptureFixture) -> None:

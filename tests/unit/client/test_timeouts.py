@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from nemotron_client import Client, Timeouts
+from nemotron_client._request import cancel_call
 from nemotron_client._timeouts import Deadline, Guarded
+from nemotron_client._transports.base import Call
 from nemotron_client._watch import Watch
+from tests.unit.client.pretend import Pretend
 
 PARTS = Timeouts(first_token=5, between_tokens=2, total=20)
 
@@ -87,10 +91,10 @@ def test_the_message_names_the_limit_and_its_setting() -> None:
 class Alarm:
     """A guarded deadline that is `seconds` away, and whether it rang."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, soon: float | None = None) -> None:
         self.rang = threading.Event()
         self.count = 0
-        self.guarded = Guarded(Deadline(Timeouts(None, None, None, seconds), time.perf_counter()), self._ring)
+        self.guarded = Guarded(Deadline(Timeouts(None, None, soon, seconds), time.perf_counter()), self._ring)
 
     def _ring(self) -> None:
         self.count += 1
@@ -117,15 +121,31 @@ def test_the_watch_calls_each_deadline_once(watch: Watch) -> None:
 
 
 def test_a_deadline_that_moved_closer_rings_early_and_one_that_moved_away_late(watch: Watch) -> None:
-    closer, away, control = Alarm(60), Alarm(0.05), Alarm(0.2)
+    closer, away, control = Alarm(60, 0.01), Alarm(60, 0.05), Alarm(0.2)
+    away.guarded.deadline.waiting(time.perf_counter())
     for alarm in (closer, away, control):
         watch.look_at(alarm.guarded)
-    away.guarded.deadline.at += 60
-    closer.guarded.deadline.at -= 59.99
+    away.guarded.deadline.resting()
+    closer.guarded.deadline.waiting(time.perf_counter())
     watch.look_at(closer.guarded)
     assert closer.rang.wait(5)
     assert control.rang.wait(5)
     assert not away.rang.is_set()
+
+
+def test_a_cancel_that_cannot_be_sent_does_not_end_the_watch(watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Pretend):
+        def post(self, call: Call, timeout_s: float, done: Callable[[], None]) -> None:  # noqa: ARG002
+            raise RuntimeError("s3cret")
+
+    alarm = Alarm(0.05)
+    watch.post(Broken(), cancel_call("r-7", {}))
+    watch.look_at(alarm.guarded)
+    assert alarm.rang.wait(5)
+    assert caplog.messages == ["request r-7 cannot be cancelled: RuntimeError"]
+    begin = time.perf_counter()
+    watch.close(5)
+    assert time.perf_counter() - begin < 1  # waits for no answer
 
 
 def test_closing_the_watch_ends_its_thread() -> None:

@@ -1,0 +1,88 @@
+"""How long a client waits for a server, and when it does not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from nemotron_client import (
+    AsyncClient,
+    AuthenticationError,
+    Client,
+    ModelNotReadyError,
+    ServerUnavailableError,
+    TlsError,
+)
+from tests.unit.client.http_peer import deaf_address
+from tests.unit.client.pretend import URL, AsyncPretend, Pretend
+
+WHERE: dict[str, Any] = {"request_id": "", "url": URL}
+
+
+def wait_sync(client: Client, timeout_s: float) -> None:
+    with client:
+        client.wait_ready(timeout_s)
+
+
+def wait_async(client: AsyncClient, timeout_s: float) -> None:
+    async def run() -> None:
+        async with client:
+            await client.wait_ready(timeout_s)
+
+    asyncio.run(run())
+
+
+@pytest.fixture(params=[(Client, Pretend, wait_sync), (AsyncClient, AsyncPretend, wait_async)], ids=["sync", "async"])
+def kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_a_server_that_says_nothing_does_not_stretch_the_time(kind: Any, scheme: str) -> None:
+    client, _, wait = kind
+    with deaf_address() as url:
+        begin = time.perf_counter()
+        with pytest.raises(ServerUnavailableError, match=r"for 0\.3 s"):
+            wait(client(url.replace("http", scheme)), 0.3)
+        assert time.perf_counter() - begin < 1.5
+
+
+def answering(kind: Any, answer: bool | Exception) -> Any:
+    def answered() -> bool:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    if kind is Pretend:
+
+        class Answering(Pretend):
+            def is_ready(self, model: str, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
+                return answered()
+
+        return Answering()
+
+    class AsyncAnswering(AsyncPretend):
+        async def is_ready(self, model: str, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
+            return answered()
+
+    return AsyncAnswering()
+
+
+@pytest.mark.parametrize("error", [AuthenticationError("no", **WHERE), TlsError("no", **WHERE)], ids=repr)
+def test_where_waiting_does_not_help_the_error_comes_at_once(kind: Any, error: Exception) -> None:
+    client, transport, wait = kind
+    begin = time.perf_counter()
+    with pytest.raises(type(error)) as caught:
+        wait(client(transport=answering(transport, error)), 60)
+    assert caught.value is error
+    assert time.perf_counter() - begin < 5
+
+
+def test_a_server_without_its_model_is_not_called_unreachable(kind: Any) -> None:
+    client, transport, wait = kind
+    with pytest.raises(ModelNotReadyError, match="answers, but has no model ready"):
+        wait(client(transport=answering(transport, False)), 0.1)
