@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import pytest
 
 from nemotron_build import machine
 from nemotron_build.cli import main
+from nemotron_build.convert import modelopt, worker
+from nemotron_build.steps import Report
 from nemotron_serving.engine.tensorrt_llm_files import read_engine_files
 from nemotron_serving.package import Package
 from tests.unit.build.pipeline.pretend import DRIVER, H100, write_profile
@@ -35,6 +38,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quantizing without a child, which takes seconds to import what it needs."""
+
+    def run(job: worker.Job, _: Path, report: Report) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what ModelOpt and what it imports say
+            worker.do(job, report)
+
+    monkeypatch.setattr(modelopt, "run_worker", run)
+
+
 def build(tiny: Path, here: Path, flow: str) -> int:
     profile = write_profile(here, flow=flow)
     profile.write_text(profile.read_text() + LOOSE)
@@ -42,8 +57,15 @@ def build(tiny: Path, here: Path, flow: str) -> int:
     return main(["build", str(tiny), "--profile", str(profile), "-o", "p", *texts])
 
 
-def test_a_checkpoint_for_the_pytorch_flow_needs_no_gpu(here: Path, tiny: Path) -> None:
+def test_a_checkpoint_for_the_pytorch_flow_needs_no_gpu(
+    here: Path, tiny: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ModelOpt runs in a child, and what it says stays out of the terminal."""
     assert build(tiny, here, "pytorch") == 0
+    said = capfd.readouterr()
+    assert said.out == "p\n"
+    assert "Inserted" in (here / "p.logs/quantize.log").read_text()  # ModelOpt's own words
+    assert "Inserted" not in said.err
     package = Package.load(here / "p")
     files = read_engine_files(package)
     assert (files.flow, files.max_seq_len) == ("pytorch", 256)
@@ -58,7 +80,7 @@ def test_a_checkpoint_for_the_pytorch_flow_needs_no_gpu(here: Path, tiny: Path) 
     assert main(["verify", "p"]) == 0
 
 
-@pytest.mark.usefixtures("compiler")
+@pytest.mark.usefixtures("compiler", "in_this_process")
 def test_an_engine_of_what_was_really_quantized(here: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = machine.library_version
     monkeypatch.setattr(machine, "_nvml", lambda: ((H100,), DRIVER))
