@@ -1,0 +1,36 @@
+"""Reports of a run: JSON, CSV, one HTML page, and a view in the terminal while it goes on."""
+
+from __future__ import annotations
+
+from nemotron_loadtest.report.capacity_table import capacity_table
+from nemotron_loadtest.report.document import (
+    REPORT_SCHEMA_VERSION,
+    Facts,
+    Report,
+    decode_report,
+    encode_report,
+    make_report,
+)
+from nemotron_loadtest.report.files import write_report
+from nemotron_loadtest.report.live import LiveView
+from nemotron_loadtest.report.page import report_html
+from nemotron_loadtest.report.recorded import facts_of, report_of
+from nemotron_loadtest.report.sweep import Sweep, SweepPoint, sweep_point
+
+__all__ = [
+    "REPORT_SCHEMA_VERSION",
+    "Facts",
+    "LiveView",
+    "Report",
+    "Sweep",
+    "SweepPoint",
+    "capacity_table",
+    "decode_report",
+    "encode_report",
+    "facts_of",
+    "make_report",
+    "report_html",
+    "report_of",
+    "sweep_point",
+    "write_report",
+]

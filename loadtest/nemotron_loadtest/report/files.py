@@ -1,0 +1,43 @@
+"""Writes a report's files into a directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nemotron_loadtest.errors import LoadTestError
+from nemotron_loadtest.report.document import Report, encode_report
+from nemotron_loadtest.report.page import report_html
+from nemotron_loadtest.report.tables import write_metrics, write_requests
+from nemotron_loadtest.samples import Sample
+
+JSON_FILE = "report.json"
+HTML_FILE = "report.html"
+REQUESTS_FILE = "requests.csv"
+METRICS_FILE = "metrics.csv"
+
+
+def write_report(report: Report, samples: Sequence[Sample], directory: Path) -> Path:
+    """Write report.json, report.html, requests.csv and metrics.csv.
+
+    Args:
+        report: Of the samples.
+        samples: All requests, for their rows.
+        directory: Made if it is not there.
+
+    Returns:
+        The HTML page.
+
+    Raises:
+        LoadTestError: a file cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / JSON_FILE).write_bytes(encode_report(report))
+        (directory / HTML_FILE).write_text(report_html(report), encoding="utf-8")
+        write_requests(samples, report.summary.window, directory / REQUESTS_FILE)
+        write_metrics(report.summary, directory / METRICS_FILE)
+    except OSError as error:
+        place = error.filename or directory
+        raise LoadTestError(f"{place}: {error.strerror}. Name a directory to write to.") from error
+    return directory / HTML_FILE
