@@ -61,8 +61,8 @@ def add_commands(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace, console: Console) -> str:
-    from nemotron_build.demo import build_demo
-    from nemotron_build.demo_source import default_cache
+    from nemotron_build.demo.build import build_demo
+    from nemotron_build.demo.source import default_cache
     from nemotron_build.steps import Steps
 
     cache = arguments.cache or default_cache()
@@ -91,7 +91,7 @@ def _simulated(arguments: argparse.Namespace, console: Console) -> str:
 
 def _verify(arguments: argparse.Namespace, console: Console) -> str:
     from nemotron_build.errors import BuildError
-    from nemotron_build.verify import is_package
+    from nemotron_build.package_check.verify import is_package
 
     if is_package(arguments.path):
         if arguments.source or arguments.profile:
@@ -108,9 +108,9 @@ def _verify(arguments: argparse.Namespace, console: Console) -> str:
 
 
 def _verify_package(arguments: argparse.Namespace, console: Console) -> None:
-    from nemotron_build.golden import run_golden
+    from nemotron_build.package_check.golden import run_golden
+    from nemotron_build.package_check.verify import verify
     from nemotron_build.pipeline.report import package_table
-    from nemotron_build.verify import verify
 
     package, checks = verify(arguments.path)
     console.print(package_table(package, checks))

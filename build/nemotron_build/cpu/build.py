@@ -107,7 +107,7 @@ def _from_checkpoint(path: Path, output: Path) -> _Opened:
 
 def _from_gguf(file: GgufFile, output: Path) -> _Opened:
     from nemotron_build.cpu.gguf_source import GgufSource
-    from nemotron_build.gguf_tokenizer import make_tokenizer, read_vocabulary
+    from nemotron_build.cpu.gguf_tokenizer import make_tokenizer, read_vocabulary
 
     source = GgufSource(file)
     vocabulary = read_vocabulary(file)
@@ -135,9 +135,9 @@ def _convert(opened: _Opened, precision: Precision, output: Path, report: Report
     from tokenizers import Tokenizer
 
     from nemotron_build.cpu.graph import write_graph
+    from nemotron_build.cpu.tokenizer_check import check_against_openvino
     from nemotron_build.cpu.tokenizer_ir import write_tokenizer_ir
     from nemotron_build.cpu.verify import check_answers, check_weights
-    from nemotron_build.tokenizer_check import check_against_openvino
 
     source, model = opened.source, output / MODEL
     matrices = [name for name, size in expected_tensors(source.shape).items() if len(size) > 1]

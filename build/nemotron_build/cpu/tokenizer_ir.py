@@ -27,8 +27,8 @@ def write_tokenizer_ir(tokenizer_json: Path, directory: Path, stop_token_ids: Se
         CheckpointError: another kind of tokenizer.
     """
     import openvino
-    from openvino_tokenizers.constants import UTF8ReplaceMode  # type: ignore[import-untyped]
-    from openvino_tokenizers.tokenizer_pipeline import (  # type: ignore[import-untyped]
+    from openvino_tokenizers.constants import UTF8ReplaceMode
+    from openvino_tokenizers.tokenizer_pipeline import (
         BPETokenizationStep,
         BytesToCharsStep,
         CharsToBytesStep,
@@ -39,7 +39,7 @@ def write_tokenizer_ir(tokenizer_json: Path, directory: Path, stop_token_ids: Se
         UTF8ValidateStep,
         VocabDecoderStep,
     )
-    from openvino_tokenizers.utils import (  # type: ignore[import-untyped]
+    from openvino_tokenizers.utils import (
         change_inputs_type,
         change_outputs_type,
         update_rt_info_with_environment,

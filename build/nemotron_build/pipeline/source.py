@@ -105,7 +105,7 @@ def _from_checkpoint(path: Path) -> Source:
 def _from_gguf(path: Path) -> Source:
     from nemotron_build.cpu.gguf_file import GgufFile
     from nemotron_build.cpu.gguf_source import GgufSource
-    from nemotron_build.gguf_tokenizer import read_vocabulary
+    from nemotron_build.cpu.gguf_tokenizer import read_vocabulary
 
     file = GgufFile(path)
     vocabulary = read_vocabulary(file)

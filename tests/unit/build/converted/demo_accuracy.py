@@ -13,7 +13,7 @@ from nemotron_build.convert.calibration import calibration_texts, held_out_texts
 from nemotron_build.convert.modelopt import convert
 from nemotron_build.converted.verify import verify_converted
 from nemotron_build.profiles import Accuracy, load_profile
-from tests.unit.build.demo_checkpoint import demo_checkpoint
+from tests.unit.build.demo_checkpoint import demo_checkpoint, demo_gguf
 
 ANY = Accuracy(min_top1_agreement=0, max_mean_kl=1e9, max_perplexity_ratio=1e9)
 KINDS = (("engine", "bf16"), ("engine", "fp8"), ("pytorch", "bf16"), ("pytorch", "fp8"))
@@ -21,7 +21,7 @@ KINDS = (("engine", "bf16"), ("engine", "fp8"), ("pytorch", "bf16"), ("pytorch",
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        source = check_checkpoint(demo_checkpoint(Path(scratch) / "source"))
+        source = check_checkpoint(demo_checkpoint(Path(scratch) / "source", demo_gguf(Path(scratch))))
         for flow, kv_cache in KINDS:
             measure(source, Path(scratch) / f"{flow}-{kv_cache}", flow, kv_cache)
 

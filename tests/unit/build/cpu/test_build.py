@@ -16,9 +16,9 @@ from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape, read_shape
 from nemotron_build.cpu import build
 from nemotron_build.cpu.build import ENGINE_FILES, convert_for_cpu, converted_bytes
 from nemotron_build.cpu.rope import inverse_frequencies
+from nemotron_build.cpu.tokenizer_corpus import corpus
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError, VerificationError
 from nemotron_build.profiles.profile import Precision
-from nemotron_build.tokenizer_corpus import corpus
 from tests.unit.build.cpu.conftest import Convert
 from tests.unit.build.cpu.gguf_models import Array, write_gguf
 from tests.unit.build.cpu.logits import mean_kl, openvino_logits, transformers_logits

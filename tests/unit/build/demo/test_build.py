@@ -10,13 +10,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nemotron_build import demo
 from nemotron_build.byte_level import byte_level_bpe
 from nemotron_build.cpu.build import ENGINE_FILES
-from nemotron_build.demo import build_demo, serving_config
-from nemotron_build.demo_source import WHEEL, default_cache
+from nemotron_build.cpu.gguf_file import GgufFile
+from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary
+from nemotron_build.demo import build as demo
+from nemotron_build.demo.build import build_demo, serving_config
+from nemotron_build.demo.source import default_cache
 from nemotron_build.errors import BuildError
-from nemotron_build.gguf_tokenizer import GgufVocabulary
 from nemotron_build.steps import Steps
 from nemotron_serving.package import EngineSpec, Manifest, Package, write_package
 
@@ -106,14 +107,15 @@ def test_interrupted_conversion_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_real_build_from_the_cached_wheel(tmp_path: Path, steps: Steps) -> None:
-    """The whole build, where the wheel was fetched before."""
-    cached = default_cache() / WHEEL.name
-    if not cached.is_file():
-        pytest.skip(f"{cached} is not there; 'nemotron-build demo' fetches it")
+def test_real_build_from_the_cached_wheel(
+    demo_file: GgufFile, tmp_path: Path, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole build, but for what `demo_file` did before: unpacking the model and reading its fields."""
+    monkeypatch.setattr(demo, "extract_gguf", lambda *_: demo_file.path)
+    monkeypatch.setattr(demo, "GgufFile", lambda _: demo_file)
     target = tmp_path / "demo"
     try:
-        build_demo(target, cache=cached.parent, wheel=None, force=False, steps=steps)
+        build_demo(target, cache=default_cache(), wheel=None, force=False, steps=steps)
         Package.load(target).verify_files()
         names = sorted(file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file())
         engine = [f"engine/{name}" for name in sorted(ENGINE_FILES)]

@@ -64,7 +64,7 @@ def run_golden(package: Path) -> None:
     if program is None:
         raise BuildError("nemotron-serve was not found. Install it with: pip install 'nemotron-triton[server]'.")
     ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
-    ask = [sys.executable, "-m", "nemotron_build.golden"]
+    ask = [sys.executable, "-m", "nemotron_build.package_check.golden"]
     # What the server and the answers say is no product of ours: it goes where messages go.
     with subprocess.Popen([program, str(package), *ports, "--", *ask], stdout=sys.stderr) as process:
         try:

