@@ -13,7 +13,7 @@ from nemotron_loadtest.users.asker import Asker, OnSample
 from nemotron_loadtest.users.generate import GenerateAsker
 from nemotron_loadtest.users.streams import StreamAsker
 
-_READY_S = 10.0
+_READY_S = 5.0
 _SCHEMES = {
     "grpc_stream": ("grpc", "grpcs"),
     "http_stream": ("http", "https"),

@@ -1,0 +1,40 @@
+"""Starts nemotron-bench as a program: it patches its process, and this one is to stay as it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "nemotron_loadtest.cli"]
+
+
+def bench(*arguments: object, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout_s)
+
+
+def start_bench(*arguments: object) -> subprocess.Popen[str]:
+    """Start it."""
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def scenario_file(directory: Path, url: str, text: str = "", **fields: object) -> Path:
+    """A small scenario: `fields` at the top, and `text` behind them."""
+    fields = {"url": url, "duration_s": 2.0, "warmup_s": 0.2, "drain_s": 5.0, **fields}
+    lines = [f"{name} = {value!r}" for name, value in fields.items()]
+    path = directory / "scenario.toml"
+    path.write_text("\n".join([*lines, text]))
+    return path
+
+
+def poisson(rate: float) -> str:
+    """Arrivals."""
+    return f'[arrivals]\nkind = "poisson"\nrate = {rate}\n'
+
+
+def closed(users: int) -> str:
+    """Arrivals."""
+    return f'[arrivals]\nkind = "closed"\nusers = {users}\n'

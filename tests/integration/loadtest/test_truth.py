@@ -1,0 +1,125 @@
+"""Against the real server and an engine whose timing is known: what is reported is what is so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from nemotron_loadtest.run.record import read_run
+from nemotron_loadtest.samples import Sample
+from tests.integration.conftest import Server, serving
+from tests.integration.loadtest.bench import bench, closed, poisson, scenario_file, start_bench
+
+TTFT_S, TOKEN_S, TOKENS = 0.3, 0.02, 40
+PAUSE_S = 1.5
+WORKLOAD = f'[workload]\nkind = "synthetic"\ninput_tokens = 32\noutput_tokens = {TOKENS}\nask = "[sim:random]"\n'
+
+
+@pytest.fixture(scope="module")
+def server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    timing = ["--ttft-ms", str(1000 * TTFT_S), "--token-ms", str(1000 * TOKEN_S)]
+    package = simulated_package(*timing, "--max-batch-size", "256", "--max-waiting", "64")
+    with serving(package, tmp_path_factory.mktemp("loadtest")) as server:
+        yield server
+
+
+def run(directory: Path, url: str, text: str, *options: object, **fields: object) -> list[Sample]:
+    """Run a scenario to its end; its samples in the order in which they should have been sent."""
+    results = directory / f"results-{len(list(directory.iterdir()))}"
+    done = bench("run", scenario_file(directory, url, text + WORKLOAD, **fields), "-o", results, *options)
+    assert done.returncode == 0, done.stderr
+    return sorted(read_run(results)[1], key=lambda sample: sample.intended_s)
+
+
+def ttft_s(sample: Sample) -> float:
+    assert sample.first_token_s is not None
+    return sample.first_token_s - sample.intended_s
+
+
+def itl_s(sample: Sample) -> float:
+    first, last = sample.arrivals[0], sample.arrivals[-1]
+    return (last.at_s - first.at_s) / (last.output_tokens - first.output_tokens)
+
+
+def close_to(value: float) -> object:
+    return pytest.approx(value, rel=0.05, abs=0.002)
+
+
+@pytest.mark.parametrize("user", ["grpc_stream", "http_stream"])
+@pytest.mark.parametrize("arrivals", [poisson(8), closed(8)])
+def test_known_times_are_reported(user: str, arrivals: str, server: Server, tmp_path: Path) -> None:
+    url = server.grpc_url if user == "grpc_stream" else server.http_url
+    samples = run(tmp_path, url, arrivals, user=user, duration_s=3.0)
+    assert len(samples) > 10
+    assert {(sample.outcome, sample.output_tokens) for sample in samples} == {("ok", TOKENS)}
+    assert median(map(ttft_s, samples)) == close_to(TTFT_S)
+    assert median(map(itl_s, samples)) == close_to(TOKEN_S)
+
+
+def test_who_waits_for_the_whole_answer_sees_it_when_it_is_whole(server: Server, tmp_path: Path) -> None:
+    samples = run(tmp_path, server.http_url, closed(4), user="http_generate")
+    assert {(sample.outcome, sample.output_tokens) for sample in samples} == {("ok", TOKENS)}
+    assert median(map(ttft_s, samples)) == close_to(TTFT_S + (TOKENS - 1) * TOKEN_S)
+
+
+@pytest.mark.parametrize("user", ["grpc_stream", "http_generate"])
+def test_users_who_leave_free_the_engine(user: str, server: Server, tmp_path: Path) -> None:
+    url = server.grpc_url if user == "grpc_stream" else server.http_url
+    cancel = "[cancel]\nshare = 1.0\nafter_s = 0.5\n"
+    samples = run(tmp_path, url, poisson(10) + cancel, user=user)
+    assert {sample.outcome for sample in samples} == {"cancelled"}
+    took = [sample.ended_s - sample.started_s for sample in samples]
+    assert median(took) == pytest.approx(0.5, abs=0.1)
+
+
+def paused(server: Server, text: str, directory: Path) -> list[Sample]:
+    """The samples of a run of six seconds, in the middle of which the server stands still."""
+    scenario = scenario_file(directory, server.grpc_url, text + WORKLOAD, duration_s=6.0)
+    process = start_bench("run", scenario, "-o", directory / "results")
+    pid = server.info["triton_pid"]
+    samples = directory / "results" / "samples.jsonl"
+    until = time.monotonic() + 30
+    while not samples.exists() or not samples.stat().st_size:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGSTOP)
+    again = threading.Timer(PAUSE_S, os.kill, [pid, signal.SIGCONT])
+    again.start()
+    try:
+        _, errors = process.communicate(timeout=40)
+    finally:
+        again.join()
+    assert process.returncode == 0, errors
+    return sorted(read_run(directory / "results")[1], key=lambda sample: sample.intended_s)
+
+
+def test_an_open_loop_keeps_its_schedule_while_the_server_stands_still(server: Server, tmp_path: Path) -> None:
+    samples = paused(server, '[arrivals]\nkind = "constant"\nrate = 20.0\n', tmp_path)
+    assert [sample.intended_s for sample in samples] == pytest.approx([number / 20 for number in range(120)])
+    assert max(sample.started_s - sample.intended_s for sample in samples) < 0.1
+    # Whoever came in the pause has waited for its end: those of 1.5 s out of 6.
+    late = [sample for sample in samples if ttft_s(sample) > 2 * TTFT_S]
+    assert len(late) == pytest.approx(20 * (PAUSE_S - TTFT_S), abs=8)
+    assert max(map(ttft_s, samples)) > PAUSE_S
+
+
+def test_a_closed_loop_hardly_sees_it(server: Server, tmp_path: Path) -> None:
+    samples = paused(server, closed(3), tmp_path)
+    late = [sample for sample in samples if ttft_s(sample) > 2 * TTFT_S]
+    assert len(late) <= 3
+
+
+def test_several_processes_send_what_one_does(server: Server, tmp_path: Path) -> None:
+    alone, together = (run(tmp_path, server.grpc_url, poisson(12), "--processes", n, duration_s=3.0) for n in (1, 2))
+    assert [sample.intended_s for sample in together] == [sample.intended_s for sample in alone]
+    assert [sample.prompt_tokens for sample in together] == [sample.prompt_tokens for sample in alone]
+    assert [sample.worker for sample in together] == ["01"[number % 2] for number in range(len(together))]
+    for figure in (ttft_s, itl_s):
+        assert median(map(figure, together)) == close_to(median(map(figure, alone)))

@@ -1,0 +1,29 @@
+"""Processes agree on the time of a run."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from nemotron_loadtest.run import clock
+from nemotron_loadtest.run.clock import RunClock, Start
+
+
+def test_seconds_since_the_start() -> None:
+    run = RunClock.starting_in(1.0)
+    assert run.now() == pytest.approx(-1.0, abs=0.05)
+    assert run.at(time.perf_counter()) == pytest.approx(run.now(), abs=0.01)
+
+
+def test_on_one_machine_the_clock_is_the_same() -> None:
+    run = RunClock.starting_in(1.0)
+    assert RunClock.of(run.start) == run
+
+
+@pytest.mark.parametrize("boot", ["another machine", ""])
+def test_another_machine_goes_by_wall_time(boot: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunClock.starting_in(1.0)
+    monkeypatch.setattr(clock, "_boot", lambda: boot)
+    start = Start(boot="this machine" if boot else "", zero=run.zero + 1e6, wall=run.start.wall)
+    assert RunClock.of(start).zero == pytest.approx(run.zero, abs=0.01)

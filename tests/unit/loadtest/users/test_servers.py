@@ -1,0 +1,52 @@
+"""Which server a scenario is about."""
+
+from __future__ import annotations
+
+import pytest
+
+from nemotron_client.testing import FakeServer
+from nemotron_loadtest.errors import ScenarioError, UnreachableError
+from nemotron_loadtest.run.clock import RunClock
+from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.users import servers
+from nemotron_loadtest.users.generate import GenerateAsker
+from nemotron_loadtest.users.streams import StreamAsker
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "message"),
+    [
+        ("grpc://h:1", "http_stream", "http://HOST:PORT"),
+        ("http://h:1", "grpc_stream", "grpc://HOST:PORT"),
+        (("http://h:1", "http://h:2"), "http_generate", "a single URL"),
+        ("ftp://h:1", "grpc_stream", "ftp://h:1"),
+    ],
+)
+def test_a_url_that_does_not_go_with_the_user(url: str, user: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        servers.connect(Scenario(url=url, user=user))  # type: ignore[arg-type]
+
+
+def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_READY_S", 0.2)
+    with pytest.raises(UnreachableError, match=r"grpc://127\.0\.0\.1:9"):
+        servers.connect(Scenario(url="grpc://127.0.0.1:9"))
+
+
+def test_the_kind_of_user_has_its_asker() -> None:
+    with FakeServer(["unused"]) as server:
+        for user, url, kind in (
+            ("grpc_stream", server.grpc_url, StreamAsker),
+            ("http_stream", server.http_url, StreamAsker),
+            ("http_generate", server.http_url, GenerateAsker),
+        ):
+            scenario = Scenario(url=url, user=user)  # type: ignore[arg-type]
+            with servers.connect(scenario) as client:
+                asker = servers.asker_of(scenario, client, lambda _: None)(RunClock(0))
+                assert isinstance(asker, kind)
+                asker.close()
+
+
+def test_secrets_are_not_shown() -> None:
+    assert servers.without_secrets("https://me:pw@host:1/path?key=x") == "https://host:1/path"
+    assert servers.without_secrets("grpc://127.0.0.1:8001") == "grpc://127.0.0.1:8001"
