@@ -16,8 +16,9 @@ import pytest
 import tritonclient.grpc.aio as aioclient
 
 from tests.integration.conftest import Server
-from tests.integration.test_failures import RANDOM, nothing_left, wait_until
+from tests.integration.test_failures import RANDOM, nothing_left
 from tests.integration.triton_calls import stream
+from tests.waiting import wait_until
 
 STATES: dict[str, dict[str, Any]] = {
     "thinking": {"text_input": f"{RANDOM}<think>\n", "raw_prompt": True},

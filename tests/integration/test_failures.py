@@ -21,17 +21,11 @@ import tritonclient.grpc.aio as aioclient
 from nemotron_client import Client, OverloadedError
 from tests.integration.conftest import Server, serving
 from tests.integration.triton_calls import Answer, ask, stream, tensor
+from tests.waiting import wait_until
 
 RANDOM = "[sim:random]"  # tokens until max_tokens
 IN_FLIGHT = "nemotron_requests_in_flight"
 POST_STREAMS = "nemotron_postprocessing_streams"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not so in time"
-        time.sleep(0.02)
 
 
 def nothing_left(server: Server) -> bool:
@@ -222,7 +216,7 @@ def test_over_the_limit_is_refused_at_once_and_room_comes_back(simulated_server:
         with pytest.raises(Exception, match="8 requests in flight") as caught:
             async for _ in stream(client, **inputs):
                 pass
-        with Client(simulated_server.grpc_url) as ours, pytest.raises(OverloadedError):
+        with Client(simulated_server.grpc_url, max_retries=0) as ours, pytest.raises(OverloadedError):
             ours.chat([{"role": "user", "content": "Hi"}])
         refused_after = time.monotonic() - begin
         assert all(count > 0 for count in await asyncio.gather(*tasks))

@@ -103,8 +103,11 @@ def test_answers_match(writer: Writer, begun: dict[str, list[Deltas]], pattern: 
         assert re.fullmatch(pattern.replace("(?<name>", "(?P<name>"), text), repr(text)
 
 
-def test_most_answers_come_to_an_end(writer: Writer) -> None:
-    assert len(writer.finished(writer.begin(json_schema(PERSON), 6))) >= 3
+def test_enough_texts_come_to_an_end_for_the_others_to_say_something(
+    writer: Writer, begun: dict[str, list[Deltas]]
+) -> None:
+    ended = [len(writer.finished(texts)) for texts in begun.values()]
+    assert sum(ended) > TEXTS_A_GUIDE * len(ended) / 2
 
 
 def test_a_choice_is_taken(writer: Writer) -> None:

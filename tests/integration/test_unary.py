@@ -24,6 +24,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 from tests.integration.conftest import Server, serving
 from tests.integration.triton_calls import ask, stream, tensors, values_of
+from tests.waiting import wait_until
 
 TTFT_S = 0.05
 PLACES, WAITING = 32, 32
@@ -48,13 +49,6 @@ def nothing_is_left(server: Server) -> Iterator[None]:
     yield
     wait_until(lambda: server.metric(IN_FLIGHT) == 0 == server.metric(POST_STREAMS), 5)
     assert server.info["restarts"] == 0
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not so in time"
-        time.sleep(0.02)
 
 
 async def in_flight(server: Server, count: int) -> None:

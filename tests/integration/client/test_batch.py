@@ -11,7 +11,8 @@ import pytest
 
 from nemotron_client import AsyncClient, BatchItem, BatchResult, Client, ServerError, UserMessage
 from tests.integration.conftest import Server
-from tests.integration.test_failures import IN_FLIGHT, nothing_left, wait_until
+from tests.integration.test_failures import IN_FLIGHT, nothing_left
+from tests.waiting import wait_until
 
 ENDLESS = 100_000  # tokens
 Run = Callable[..., list[BatchResult]]

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Server
-from tests.integration.test_failures import wait_until
+from tests.waiting import wait_until
 
 CHAT = [sys.executable, "-m", "nemotron_client.chat"]
 LONG = "[sim:random]"  # tokens until max_tokens, 10 ms each

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from nemotron_client import NemotronError, RequestTimeoutError, ServerUnavailableError, Timeouts
-from tests.integration.client.conftest import ENDLESS, HI, RANDOM, STALL, Connect
+from tests.integration.client.conftest import ENDLESS, HI, RANDOM, STALL, Connect, url_of
 from tests.integration.conftest import Server, serving
-from tests.integration.test_failures import IN_FLIGHT, nothing_left, wait_until
+from tests.integration.test_failures import IN_FLIGHT, nothing_left
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +55,15 @@ def test_a_server_that_is_killed_in_the_middle_and_comes_back(mortal: Server, co
     back_again(mortal, restarts)
 
 
-def test_of_two_servers_one_dies_and_comes_back(server: Server, mortal: Server, connect: Connect) -> None:
+def test_of_two_servers_one_dies_and_comes_back(server: Server, mortal: Server, connect: Connect, scheme: str) -> None:
     restarts = mortal.info["restarts"]
-    client = connect([server.grpc_url, mortal.grpc_url], max_retries=0)
+    client = connect([url_of(server, scheme), url_of(mortal, scheme)], max_retries=0)
     answered = [client.chat(HI, max_tokens=2).usage.output_tokens for _ in range(4)]
     kill(mortal)
     answered += [client.chat(HI, max_tokens=2).usage.output_tokens for _ in range(10)]
     assert answered == [2] * 14
     back_again(mortal, restarts)
-    connect(mortal.grpc_url).wait_ready(30)
+    connect(url_of(mortal, scheme)).wait_ready(30)
 
     def both_work() -> bool:
         before = mortal.metric("nv_inference_request_success")
@@ -73,8 +74,10 @@ def test_of_two_servers_one_dies_and_comes_back(server: Server, mortal: Server, 
     wait_until(both_work, 20)
 
 
-def test_a_cancel_goes_to_the_server_that_has_the_request(server: Server, mortal: Server, connect: Connect) -> None:
-    client = connect([server.grpc_url, mortal.grpc_url])
+def test_a_cancel_goes_to_the_server_that_has_the_request(
+    server: Server, mortal: Server, connect: Connect, scheme: str
+) -> None:
+    client = connect([url_of(server, scheme), url_of(mortal, scheme)])
     streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for _ in range(4)]
     for stream in streams:
         next(stream)
@@ -86,8 +89,8 @@ def test_a_cancel_goes_to_the_server_that_has_the_request(server: Server, mortal
     wait_until(lambda: nothing_left(server) and nothing_left(mortal), 2)
 
 
-def test_when_no_server_answers_all_are_named(connect: Connect, unused_port: int) -> None:
-    urls = [f"grpc://127.0.0.1:{unused_port}", f"grpc://localhost:{unused_port}"]
+def test_when_no_server_answers_all_are_named(connect: Connect, scheme: str, unused_port: int) -> None:
+    urls = [f"{scheme}://127.0.0.1:{unused_port}", f"{scheme}://localhost:{unused_port}"]
     client = connect(urls, max_retries=0)
     with pytest.raises(ServerUnavailableError, match="None of the servers answers") as caught:
         client.chat(HI)
@@ -95,20 +98,31 @@ def test_when_no_server_answers_all_are_named(connect: Connect, unused_port: int
 
 
 class Wire:
-    """A connection to a server that can be cut in silence: nothing comes through any more, and nobody is told."""
+    """Connections to a server that can be cut in silence: nothing comes through any more, and nobody is told.
+
+    Attributes:
+        sent: Bytes that went to the server.
+    """
 
     def __init__(self, address: str) -> None:
         host, _, port = address.partition(":")
         self._target = (host, int(port))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"grpc://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.sent = 0
         self._dead = threading.Event()
+        self._mute = threading.Event()
         self._sockets: list[socket.socket] = [self._listener]
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
 
     def go_silent(self) -> None:
         self._dead.set()
+
+    def lose_answers(self) -> None:
+        """What comes back over the connections that stand is lost; new ones are good."""
+        self._mute.set()
+        self._mute = threading.Event()
 
     def close(self) -> None:
         for one in self._sockets:
@@ -129,14 +143,15 @@ class Wire:
                 near, _ = self._listener.accept()
                 far = socket.create_connection(self._target)
                 self._sockets += [near, far]
-                self._start(self._pass_on, near, far)
-                self._start(self._pass_on, far, near)
+                self._start(self._pass_on, near, far, threading.Event())
+                self._start(self._pass_on, far, near, self._mute)
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, sink: socket.socket, mute: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if not self._dead.is_set():
+                if not self._dead.is_set() and not mute.is_set():
                     sink.sendall(data)
+                    self.sent += len(data) if mute is not self._mute else 0
             if not self._dead.is_set():
                 sink.shutdown(socket.SHUT_WR)
 
@@ -161,6 +176,29 @@ def test_a_half_open_connection_is_noticed(server: Server, connect: Connect, wir
     assert time.perf_counter() - begin < 2
     connect(server.grpc_url).cancel(stream.request_id)
     wait_until(lambda: nothing_left(server), 2)
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_request_whose_server_is_lost_before_its_first_token_is_stopped_there(
+    server: Server, mortal: Server, connect: Connect, wire: Wire, elsewhere: bool
+) -> None:
+    urls = [wire.url, mortal.grpc_url] if elsewhere else [wire.url]
+    client = connect(urls, keepalive_time_s=0.3, keepalive_timeout_s=0.5, max_retries=0)
+    client.chat(HI, max_tokens=1)  # the connection stands
+    if elsewhere:
+        client.chat(HI, max_tokens=1)
+    wire.lose_answers()
+    if elsewhere:
+        assert client.chat(RANDOM, max_tokens=2000, request_id="lost").usage.output_tokens == 2000
+    else:
+        with pytest.raises(ServerUnavailableError):
+            client.chat(RANDOM, max_tokens=ENDLESS)
+    wait_until(lambda: nothing_left(server), 2)
+
+
+def test_gzip_is_used(connect: Connect, wire: Wire) -> None:
+    assert connect(wire.url, compression="gzip").chat([{"role": "user", "content": "a" * 100_000}], max_tokens=1)
+    assert 0 < wire.sent < 10_000
 
 
 def test_a_silent_connection_runs_into_the_timeout(server: Server, connect: Connect, wire: Wire) -> None:

@@ -29,7 +29,8 @@ from nemotron_client import (
 from tests.integration.client.conftest import ENDLESS, HI, RANDOM, Connect
 from tests.integration.client.gateway import gateway
 from tests.integration.conftest import START_S, Server, serving
-from tests.integration.test_failures import IN_FLIGHT, nothing_left, wait_until
+from tests.integration.test_failures import IN_FLIGHT, nothing_left
+from tests.waiting import wait_until
 
 QUICK_S = 1.0
 

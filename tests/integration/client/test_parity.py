@@ -14,7 +14,8 @@ import pytest
 from nemotron_client import Client, ContentDelta, Event, NemotronError, ReasoningDelta, Reply, ToolCall, ToolCallDelta
 from tests.integration.client.conftest import Driven
 from tests.integration.conftest import Server
-from tests.integration.test_failures import nothing_left, wait_until
+from tests.integration.test_failures import nothing_left
+from tests.waiting import wait_until
 
 WAYS = [(Client, "grpc_url"), (Driven, "grpc_url"), (Client, "http_url"), (Driven, "http_url")]
 TOOLS = [

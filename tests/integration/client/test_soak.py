@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks.soak import Soak
 from tests.integration.conftest import ROOT, Server, serving
-from tests.integration.test_failures import nothing_left, wait_until
+from tests.integration.test_failures import nothing_left
+from tests.waiting import wait_until
 
 CALLS = 10_000
 AT_MOST_S = 60  # a slow machine makes fewer calls

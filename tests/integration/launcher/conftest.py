@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from nemotron_serving.package import (
     ThinkingPolicy,
     write_package,
 )
+from tests.waiting import wait_until
 
 FREE_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
 _NEMOTRON_SERVE = Path(sys.executable).parent / "nemotron-serve"
@@ -203,11 +203,3 @@ def left_behind(directory: Path) -> list[str]:
         except psutil.Error:
             continue
     return found
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait for something that has to become true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not true within {seconds} s"
-        time.sleep(0.05)

@@ -18,8 +18,9 @@ from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
 from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
+from tests.waiting import wait_until
 
-from .conftest import Running, left_behind, wait_until
+from .conftest import Running, left_behind
 from .streams import open_stream
 
 Start = Callable[..., Running]
