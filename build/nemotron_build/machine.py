@@ -81,6 +81,18 @@ def require_libraries(names: Sequence[str], purpose: str) -> None:
         )
 
 
+def gpu_memory_too_small(purpose: str) -> UnsupportedError:
+    """The error to raise where CUDA ran out of memory.
+
+    Args:
+        purpose: What the model was loaded for, to be read before "with".
+    """
+    return UnsupportedError(
+        f"The GPU's memory does not hold the model in BF16, which {purpose} with. "
+        "Stop what else runs on it, or hide it with CUDA_VISIBLE_DEVICES= to use the CPU."
+    )
+
+
 def visible(identifiers: Sequence[str]) -> list[int]:
     """Places of the GPUs that CUDA_VISIBLE_DEVICES leaves, which NVML knows nothing of.
 

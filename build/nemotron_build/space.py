@@ -18,13 +18,14 @@ _LEAST_FREE_BYTES = 1_000_000
 _OTHER_REASONS = (CheckpointError, UnsupportedError, VerificationError)
 
 
-def require_space(directory: Path, needed: int, purpose: str) -> None:
+def require_space(directory: Path, needed: int, purpose: str, *, option: str) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Args:
         directory: Where it will be written; it need not exist yet.
         needed: Bytes.
-        purpose: What needs them, to be read after "needs".
+        purpose: What needs them, to be read before "needs".
+        option: The command's option that names another disk, such as `--work`.
 
     Raises:
         DiskSpaceError: saying how much is free, how much is needed, and how much to free.
@@ -34,15 +35,19 @@ def require_space(directory: Path, needed: int, purpose: str) -> None:
     if free < needed:
         raise DiskSpaceError(
             f"{existing} has {size(free)} free, {purpose} needs about {size(needed)}. "
-            f"Free {size(needed - free)} there, or name another disk with --work."
+            f"Free {size(needed - free)} there, or name another disk with {option}."
         )
 
 
 @contextmanager
-def full_disk_as_error(directory: Path) -> Iterator[None]:
+def full_disk_as_error(directory: Path, *, option: str) -> Iterator[None]:
     """Turn a full disk, however it shows, into the error that says so.
 
     What was written should still be there when the block ends, as it is what fills the disk.
+
+    Args:
+        directory: What is written to.
+        option: The command's option that names another disk, such as `--work`.
 
     Raises:
         DiskSpaceError: the block failed because the disk is full.
@@ -57,7 +62,7 @@ def full_disk_as_error(directory: Path) -> Iterator[None]:
             raise
         raise DiskSpaceError(
             f"The disk of {directory} ran full: {size(free)} are free now. "
-            "Free some room there, or name another disk with --work; what was finished is kept."
+            f"Free some room there, or name another disk with {option}; what was finished is kept."
         ) from error
 
 

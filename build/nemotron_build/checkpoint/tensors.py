@@ -26,6 +26,7 @@ INDEX = "model.safetensors.index.json"
 EMBEDDING = "model.embed_tokens.weight"
 OUTPUT = "lm_head.weight"
 """The two matrices of the vocabulary; a model with tied embeddings has the first alone."""
+FINAL_NORM = "model.norm.weight"
 
 DTYPES: dict[str, npt.DTypeLike] = {
     "BF16": ml_dtypes.bfloat16,
@@ -158,7 +159,7 @@ def expected_tensors(shape: ModelShape) -> dict[str, tuple[int, ...]]:
     expected: dict[str, tuple[int, ...]] = {EMBEDDING: (shape.vocab_size, hidden)}
     for number in range(shape.num_layers):
         expected |= {f"model.layers.{number}.{name}.weight": size for name, size in layer.items()}
-    expected["model.norm.weight"] = (hidden,)
+    expected[FINAL_NORM] = (hidden,)
     if not shape.tie_word_embeddings:
         expected[OUTPUT] = (shape.vocab_size, hidden)
     return expected

@@ -12,7 +12,7 @@ from nemotron_build.cli.options import integer
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from nemotron_build.plan.source import Source
+    from nemotron_build.plan.model import PlannedModel
     from nemotron_build.profiles import Profile
 
 _PROFILES = "List the built-in profiles, or print one as TOML to start your own from."
@@ -90,11 +90,11 @@ def _profiles(arguments: argparse.Namespace, _: Console) -> str | None:
 
 
 def _plan(arguments: argparse.Namespace, console: Console) -> str | None:
-    from nemotron_build.plan.source import read_source
+    from nemotron_build.plan.model import read_model
 
     if arguments.validate:
         return _validate(arguments.json)
-    source = read_source(arguments.checkpoint)
+    source = read_model(arguments.checkpoint)
     profile = _asked_profile(arguments)
     if profile is not None and profile.target == "openvino":
         return _plan_cpu(arguments, source, profile)
@@ -112,7 +112,7 @@ def _validate(as_json: bool) -> str | None:
     return None
 
 
-def _plan_cpu(arguments: argparse.Namespace, source: Source, profile: Profile) -> str | None:
+def _plan_cpu(arguments: argparse.Namespace, source: PlannedModel, profile: Profile) -> str | None:
     from nemotron_build.errors import UnsupportedError
     from nemotron_build.plan.cpu import machine_memory, make_cpu_plan
     from nemotron_build.plan.report import cpu_plan_table, plan_document
@@ -126,7 +126,9 @@ def _plan_cpu(arguments: argparse.Namespace, source: Source, profile: Profile) -
     return None
 
 
-def _plan_gpu(arguments: argparse.Namespace, source: Source, asked: Profile | None, console: Console) -> str | None:
+def _plan_gpu(
+    arguments: argparse.Namespace, source: PlannedModel, asked: Profile | None, console: Console
+) -> str | None:
     from nemotron_build.plan.gpus import detect_gpu, find_gpu
     from nemotron_build.plan.limits import suggested_profile
     from nemotron_build.plan.plan import default_workload, make_plan, throughput_curve

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nemotron_build.checkpoint.shape import ModelShape
-from nemotron_build.checkpoint.tensors import EMBEDDING, OUTPUT
+from nemotron_build.checkpoint.tensors import EMBEDDING, FINAL_NORM, OUTPUT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +56,7 @@ def target_tensors(shape: ModelShape, *, embedding_axis: int | None = None) -> l
     targets = [TargetTensor("transformer.vocab_embedding.weight", (EMBEDDING,), embedding_axis)]
     for number in range(shape.num_layers):
         targets += _layer(f"transformer.layers.{number}", f"model.layers.{number}")
-    targets.append(TargetTensor("transformer.ln_f.weight", ("model.norm.weight",)))
+    targets.append(TargetTensor("transformer.ln_f.weight", (FINAL_NORM,)))
     output = EMBEDDING if shape.tie_word_embeddings else OUTPUT
     targets.append(TargetTensor(OUTPUT, (output,), split_axis=0))
     return targets

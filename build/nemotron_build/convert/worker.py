@@ -20,6 +20,7 @@ from nemotron_build.convert.source import SourceTensors
 from nemotron_build.convert.trtllm_checkpoint import write_trtllm_checkpoint
 from nemotron_build.convert.unified_checkpoint import write_unified_checkpoint
 from nemotron_build.errors import BuildError, UnsupportedError
+from nemotron_build.machine import gpu_memory_too_small
 from nemotron_build.profiles import Profile
 from nemotron_build.programs import end_group
 from nemotron_build.steps import Report
@@ -129,10 +130,7 @@ def do(job: Job, report: Report) -> None:
     except Exception as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which need not be installed to read this
             raise
-        raise UnsupportedError(
-            "The GPU's memory does not hold the model in BF16, which FP8 is measured with. "
-            "Stop what else runs on it, or hide it with CUDA_VISIBLE_DEVICES= to use the CPU."
-        ) from error
+        raise gpu_memory_too_small("FP8 is measured") from error
 
 
 def _scales(job: Job, report: Report) -> Scales:

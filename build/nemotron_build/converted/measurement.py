@@ -17,7 +17,8 @@ from torch import Tensor
 from nemotron_build.converted.accuracy import AccuracyFigures
 from nemotron_build.converted.emulation import converted_model, source_model
 from nemotron_build.converted.layout import Converted
-from nemotron_build.errors import BuildError, UnsupportedError
+from nemotron_build.errors import BuildError
+from nemotron_build.machine import gpu_memory_too_small
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
@@ -50,10 +51,7 @@ def measure(converted: Converted, source: Checkpoint, texts: Sequence[str], repo
             found = _run(model, tokens, device, "running the converted checkpoint", report)
             return _compare(wanted, found, tokens, device, report)
     except torch.OutOfMemoryError as error:
-        raise UnsupportedError(
-            "The GPU's memory does not hold the model in BF16, which the accuracy is measured with. "
-            "Stop what else runs on it, or hide it with CUDA_VISIBLE_DEVICES= to use the CPU."
-        ) from error
+        raise gpu_memory_too_small("the accuracy is measured") from error
 
 
 @dataclass

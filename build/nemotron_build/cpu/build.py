@@ -13,7 +13,7 @@ from nemotron_build.checkpoint.tensors import expected_tensors
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.packed import GROUP, Packed, pack
 from nemotron_build.cpu.sizes import element_of, weight_bytes
-from nemotron_build.cpu.source import Source, blocks
+from nemotron_build.cpu.source import WeightSource, blocks
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError
 from nemotron_serving.package import TOKENIZER
 
@@ -90,7 +90,7 @@ def converted_bytes(shape: ModelShape, precision: Precision) -> int:
 @dataclass(frozen=True)
 class _Opened:
     name: str
-    source: Source
+    source: WeightSource
     stop_token_ids: tuple[int, ...]
     chat_template: str | None
 
@@ -171,7 +171,7 @@ melts, the water is high and the ferries do not run. People who live on its bank
 """
 
 
-def _pack(source: Source, name: str, precision: Precision) -> Packed:
+def _pack(source: WeightSource, name: str, precision: Precision) -> Packed:
     element = element_of(name, precision)
     if precision == "int4" and source.stores_four_bits(name):
         element = "u4"

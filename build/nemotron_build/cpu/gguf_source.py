@@ -11,7 +11,7 @@ from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 
 from nemotron_build.checkpoint.shape import ModelShape
-from nemotron_build.checkpoint.tensors import expected_tensors
+from nemotron_build.checkpoint.tensors import EMBEDDING, FINAL_NORM, OUTPUT, expected_tensors
 from nemotron_build.cpu.gguf_blocks import FOUR_BITS, take_over
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.packed import Array, Element, Packed
@@ -21,8 +21,8 @@ from nemotron_build.errors import CheckpointError
 _ARCHITECTURE = "llama"
 _FREQUENCY_FACTORS = "rope_freqs.weight"
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight")
-_TOP = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
-_TOP |= {"lm_head.weight": "output.weight"}
+_EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
+_TOP = {EMBEDDING: _EMBEDDING, FINAL_NORM: "output_norm.weight", OUTPUT: _OUTPUT}
 _IN_LAYER = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -37,7 +37,7 @@ _IN_LAYER = {
 
 
 class GgufSource:
-    """See `Source`.
+    """See `WeightSource`.
 
     llama.cpp carries Llama 3.1's rope scaling as a tensor of factors, `rope_freqs.weight`, by which it divides the
     frequencies. It turns neighbouring values of a head by one angle, Hugging Face those half a head apart, so the
@@ -61,22 +61,22 @@ class GgufSource:
         self.description = " and ".join(name for name, _ in kinds.most_common())
 
     def vector(self, name: str) -> Array:
-        """See `Source.vector`."""
+        """See `WeightSource.vector`."""
         tensor = self._tensor(name)
         return np.asarray(dequantize(tensor.data, tensor.tensor_type), np.float32)
 
     def rows(self, name: str, rows: Array) -> Array:
-        """See `Source.rows`."""
+        """See `WeightSource.rows`."""
         tensor = self._tensor(name)
         stored = tensor.data[self._order(name)[rows]]
         return np.asarray(dequantize(stored, tensor.tensor_type), np.float32)
 
     def stores_four_bits(self, name: str) -> bool:
-        """See `Source.stores_four_bits`."""
+        """See `WeightSource.stores_four_bits`."""
         return self._tensor(name).tensor_type in FOUR_BITS
 
     def as_stored(self, name: str, element: Element) -> Packed | None:
-        """See `Source.as_stored`."""
+        """See `WeightSource.as_stored`."""
         tensor = self._tensor(name)
         if tensor.data.dtype != np.uint8:
             return None
@@ -124,9 +124,9 @@ def _read_shape(file: GgufFile) -> ModelShape:
             f"{_FREQUENCY_FACTORS}, can be built."
         )
     hidden, heads = file.value("llama.embedding_length"), file.value("llama.attention.head_count")
-    if "token_embd.weight" not in file.tensors:
-        raise CheckpointError(f"{file.path.name} has no tensor token_embd.weight. Download it again.")
-    embedding = file.tensors["token_embd.weight"]
+    if _EMBEDDING not in file.tensors:
+        raise CheckpointError(f"{file.path.name} has no tensor {_EMBEDDING}. Download it again.")
+    embedding = file.tensors[_EMBEDDING]
     shape = ModelShape(
         hidden_size=hidden,
         intermediate_size=file.value("llama.feed_forward_length"),
@@ -139,7 +139,7 @@ def _read_shape(file: GgufFile) -> ModelShape:
         rms_norm_eps=file.value("llama.attention.layer_norm_rms_epsilon"),
         rope_theta=file.value("llama.rope.freq_base", 10000.0),
         rope_scaling=None,
-        tie_word_embeddings="output.weight" not in file.tensors,
+        tie_word_embeddings=_OUTPUT not in file.tensors,
         dtype=embedding.tensor_type.name,
     )
     rotated = file.value("llama.rope.dimension_count", shape.head_dim)

@@ -17,6 +17,7 @@ from openvino import opset13 as ops
 from openvino.op import Constant
 
 from nemotron_build.checkpoint.shape import ModelShape
+from nemotron_build.checkpoint.tensors import EMBEDDING, FINAL_NORM, OUTPUT
 from nemotron_build.cpu.packed import GROUP, Array, Packed
 
 _MAX_I64 = 2**63 - 1
@@ -68,15 +69,12 @@ class _Graph:
 
     def build(self) -> Model:
         shape = self._shape
-        table = self._values("model.embed_tokens.weight")
+        table = self._values(EMBEDDING)
         hidden = self._embedded(table)
         for number in range(shape.num_layers):
             hidden = self._layer(number, hidden)
-        hidden = self._norm("model.norm.weight", hidden)
-        if shape.tie_word_embeddings:
-            logits = ops.matmul(hidden, table, False, True)
-        else:
-            logits = self._linear("lm_head.weight", hidden)
+        hidden = self._norm(FINAL_NORM, hidden)
+        logits = ops.matmul(hidden, table, False, True) if shape.tie_word_embeddings else self._linear(OUTPUT, hidden)
         result = ops.result(logits)
         result.output(0).set_names({"logits"})
         inputs = [self._ids, self._mask, self._positions, self._beams]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from nemotron_build.checkpoint.tensors import EMBEDDING, FINAL_NORM, OUTPUT
 from nemotron_build.cpu.packed import Array
-from nemotron_build.cpu.source import Source, blocks
+from nemotron_build.cpu.source import WeightSource, blocks
 
 
-def reference_logits(source: Source, ids: Array, positions: Array) -> Array:
+def reference_logits(source: WeightSource, ids: Array, positions: Array) -> Array:
     """Logits of a batch of prompts, FP32 (batch, tokens, vocabulary).
 
     Args:
@@ -22,7 +23,7 @@ def reference_logits(source: Source, ids: Array, positions: Array) -> Array:
     shape = source.shape
     angles = positions[..., None].astype(np.float32) * source.inverse_frequencies
     cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
-    hidden = source.rows("model.embed_tokens.weight", ids.reshape(-1)).reshape(*ids.shape, -1)
+    hidden = source.rows(EMBEDDING, ids.reshape(-1)).reshape(*ids.shape, -1)
     for number in range(shape.num_layers):
         name = f"model.layers.{number}"
         normed = _norm(source, f"{name}.input_layernorm.weight", hidden)
@@ -33,11 +34,11 @@ def reference_logits(source: Source, ids: Array, positions: Array) -> Array:
         with np.errstate(over="ignore"):  # exp(-x) of a very negative x; x / (1 + inf) is the 0 that it should be
             gated = gate / (1 + np.exp(-gate)) * up
         hidden = hidden + _linear(source, f"{name}.mlp.down_proj.weight", gated, shape.hidden_size)
-    head = "model.embed_tokens.weight" if shape.tie_word_embeddings else "lm_head.weight"
-    return _linear(source, head, _norm(source, "model.norm.weight", hidden), shape.vocab_size)
+    head = EMBEDDING if shape.tie_word_embeddings else OUTPUT
+    return _linear(source, head, _norm(source, FINAL_NORM, hidden), shape.vocab_size)
 
 
-def _attention(source: Source, name: str, normed: Array, cos: Array, sin: Array) -> Array:
+def _attention(source: WeightSource, name: str, normed: Array, cos: Array, sin: Array) -> Array:
     shape = source.shape
     query = _heads(_linear(source, f"{name}.q_proj.weight", normed, shape.query_size), shape.num_heads)
     key = _heads(_linear(source, f"{name}.k_proj.weight", normed, shape.kv_size), shape.num_kv_heads)
@@ -62,13 +63,13 @@ def _rotate(heads: Array, cos: Array, sin: Array) -> Array:
     return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
-def _norm(source: Source, name: str, hidden: Array) -> Array:
+def _norm(source: WeightSource, name: str, hidden: Array) -> Array:
     mean = np.square(hidden).mean(-1, keepdims=True)
     normed: Array = hidden / np.sqrt(mean + np.float32(source.shape.rms_norm_eps)) * source.vector(name)
     return normed
 
 
-def _linear(source: Source, name: str, hidden: Array, rows: int) -> Array:
+def _linear(source: WeightSource, name: str, hidden: Array, rows: int) -> Array:
     result = np.empty((*hidden.shape[:-1], rows), np.float32)
     for block in blocks(rows, hidden.shape[-1]):
         result[..., block] = hidden @ source.rows(name, np.arange(block.start, block.stop)).T

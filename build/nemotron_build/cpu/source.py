@@ -12,7 +12,7 @@ from nemotron_build.cpu.packed import Array, Element, Packed
 BLOCK_WEIGHTS = 1 << 23
 
 
-class Source(Protocol):
+class WeightSource(Protocol):
     """A Llama-shaped model. Tensors go by their Hugging Face names and have Hugging Face's order of rows."""
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from nemotron_build.checkpoint.tensors import expected_tensors
 from nemotron_build.cpu.packed import GROUP, Array, Packed
 from nemotron_build.cpu.reference import reference_logits
-from nemotron_build.cpu.source import Source
+from nemotron_build.cpu.source import WeightSource
 from nemotron_build.errors import VerificationError
 from nemotron_build.profiles.profile import Precision
 
@@ -35,7 +35,7 @@ class CpuAccuracy:
     mean_kl: float
 
 
-def check_weights(model: Path, source: Source) -> None:
+def check_weights(model: Path, source: WeightSource) -> None:
     """Read some rows of every matrix back and compare them with the source.
 
     Raises:
@@ -59,7 +59,7 @@ def check_weights(model: Path, source: Source) -> None:
             raise VerificationError(f"{model}: {name} differs from its source by more than {written.element} rounds.")
 
 
-def check_answers(model: Path, source: Source, precision: Precision, prompt: list[int]) -> CpuAccuracy:
+def check_answers(model: Path, source: WeightSource, precision: Precision, prompt: list[int]) -> CpuAccuracy:
     """Run a prompt through OpenVINO and through the source's weights.
 
     The first copy has the usual positions and gives the figures. The second has its second half at the end of the

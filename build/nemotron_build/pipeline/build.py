@@ -14,11 +14,11 @@ from nemotron_build.pipeline.content import package_content
 from nemotron_build.pipeline.convert_stage import ConvertStage
 from nemotron_build.pipeline.engine_config import check_engine
 from nemotron_build.pipeline.request import Request, check_possible, require_compiler
-from nemotron_build.pipeline.run import Interrupted, kept, run_stages
+from nemotron_build.pipeline.run import OUTPUT_OPTION, Interrupted, kept, run_stages
 from nemotron_build.pipeline.stage import Cost, Stage
 from nemotron_build.pipeline.stages import Files, make_stages, read_accuracy, results
 from nemotron_build.pipeline.tools import logs_of
-from nemotron_build.pipeline.work import files_of, opened
+from nemotron_build.pipeline.work import WORK_OPTION, files_of, opened
 from nemotron_build.profiles import Profile
 from nemotron_build.space import directory_bytes, full_disk_as_error, require_space, same_disk, size
 from nemotron_build.steps import Steps
@@ -64,7 +64,7 @@ def build(request: Request, place: Place, steps: Steps) -> None:
         run_stages(stages, work, steps)
         names = [stage.name for stage in stages]
         try:
-            with full_disk_as_error(place.work), steps.step("Writing the package"):
+            with full_disk_as_error(place.work, option=WORK_OPTION), steps.step("Writing the package"):
                 write(request, place.package, work.files, machine)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted while the package was written. {kept(names, work)}") from None
@@ -80,7 +80,7 @@ def write(request: Request, package: Path, files: Files, machine: Machine) -> No
     """Write the package from what the stages left."""
     made = results(request, files)
     if not same_disk(made.engine, package):
-        require_space(package.parent, directory_bytes(made.engine), "the package")
+        require_space(package.parent, directory_bytes(made.engine), "the package", option=OUTPUT_OPTION)
     content = package_content(
         request, made.engine, sha256=made.read_sha256(), accuracy=made.read_accuracy(), machine=machine
     )
@@ -101,11 +101,11 @@ def package_alone(
     check_engine_files(request.profile, engine)
     if request.profile.compiles:
         require_compiler(request.profile, machine)
-    require_space(package.parent, directory_bytes(engine), "the package")
+    require_space(package.parent, directory_bytes(engine), "the package", option=OUTPUT_OPTION)
     with steps.progress("Hashing the checkpoint") as report:
         sha256 = request.source.fingerprint(report)
     figures = read_accuracy(accuracy) if accuracy else {}
-    with full_disk_as_error(package.parent), steps.step("Writing the package"):
+    with full_disk_as_error(package.parent, option=OUTPUT_OPTION), steps.step("Writing the package"):
         content = package_content(request, engine, sha256=sha256, accuracy=figures, machine=machine)
         assemble(package, content, request.profile, link=False)
     steps.done(_made(package))

@@ -56,6 +56,6 @@ class CheckStage:
         from nemotron_build.checkpoint.values import scan_tensors
 
         source = self.request.source
-        if self.request.scan_values and source.checkpoint:
-            scan_tensors(source.checkpoint.tensors, tools.report)
+        if self.request.scan_values:
+            scan_tensors(self.request.checkpoint.tensors, tools.report)
         write_json(output / CHECKED, Checked(source.fingerprint(tools.report)))

@@ -54,7 +54,7 @@ class CompileStage:
         require_compiler(self.profile, self.machine)
         tools.report("trtllm-build", 0, 0)
         tools.run(build_command(self.profile, self.converted, output), log=self.name, directory=output.parent)
-        check_engine(output, self.profile)
+        check_engine(output, self.profile, tools.log(self.name))
 
 
 def compile_alone(profile: Profile, converted: Path, machine: Machine) -> CompileStage:

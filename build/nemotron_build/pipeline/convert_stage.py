@@ -107,8 +107,7 @@ class ConvertStage:
         checkpoint, profile = self.request.checkpoint, self.request.profile
         texts = self._texts() if profile.quantizes else []
         tools.logs.mkdir(parents=True, exist_ok=True)
-        log = tools.logs / f"{self.name}.log"
-        convert(checkpoint, profile, output, calibration=texts, log=log, report=tools.report)
+        convert(checkpoint, profile, output, calibration=texts, log=tools.log(self.name), report=tools.report)
 
     def _texts(self) -> list[str]:
         from nemotron_build.convert.calibration import calibration_texts

@@ -43,8 +43,13 @@ class _Config(msgspec.Struct):
     build_config: _Build
 
 
-def check_engine(engine: Path, profile: Profile) -> None:
+def check_engine(engine: Path, profile: Profile, log: Path | None = None) -> None:
     """Compare an engine directory with its profile.
+
+    Args:
+        engine: Directory of the engine.
+        profile: What it was compiled for.
+        log: What trtllm-build wrote, where that is known.
 
     Raises:
         VerificationError: naming the first thing that is missing or different, with both values.
@@ -55,7 +60,7 @@ def check_engine(engine: Path, profile: Profile) -> None:
             wanted = " or ".join(repr(value) for value in expected)
             raise VerificationError(
                 f"{engine / CONFIG}: {name} is {found!r}, profile {profile.name} needs {wanted}. "
-                "Read trtllm-build's log for the reason, and compile again."
+                f"The reason is in trtllm-build's log{f', {log}' if log else ''}. Compile again."
             )
     for rank in range(profile.tp_size):
         path = engine / f"rank{rank}.engine"

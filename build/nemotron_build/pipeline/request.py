@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemotron_build.errors import UnsupportedError
+from nemotron_build.errors import BuildError, UnsupportedError
 from nemotron_build.machine import IMAGE, TENSORRT_LLM, InstalledGpu, Machine
 from nemotron_build.pipeline.source import Source
 from nemotron_build.pipeline.trtllm_build import engine_options
@@ -46,7 +46,7 @@ class Request:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The source as a checkpoint, which it is for every GPU profile."""
+        """The source as a checkpoint, which it is for every GPU profile and where values are scanned."""
         assert self.source.checkpoint is not None, "open_source refuses a GGUF file for a GPU"  # noqa: S101
         return self.source.checkpoint
 
@@ -55,10 +55,16 @@ def check_possible(request: Request) -> None:
     """Refuse what no GPU, or not the profile's, can do with this model, and a chat format that does not fit it.
 
     Raises:
+        BuildError: an option that the source cannot have.
         UnsupportedError: saying what would be possible.
         CheckpointError: the tokenizer lacks the chat format's tokens, or there is no template.
         VerificationError: the tokenizer writes other prompts than it has to.
     """
+    if request.scan_values and request.source.checkpoint is None:
+        raise BuildError(
+            f"--scan-values reads a checkpoint's safetensors; {request.source.path} is a GGUF file, whose values are "
+            "looked at while it is converted. Leave the option out."
+        )
     if request.source.tokenizer:
         _check_chat(request, request.source.tokenizer)
     check_hardware(request)

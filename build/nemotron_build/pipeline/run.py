@@ -11,9 +11,12 @@ from pathlib import Path
 from nemotron_build.errors import BuildError
 from nemotron_build.pipeline.stage import Stage, StageRecord, fingerprint
 from nemotron_build.pipeline.tools import Tools, drop_empty_logs, logs_of
-from nemotron_build.pipeline.work import WorkDirectory
+from nemotron_build.pipeline.work import WORK_OPTION, WorkDirectory
 from nemotron_build.space import full_disk_as_error, require_space
 from nemotron_build.steps import Steps
+
+OUTPUT_OPTION = "-o"
+"""The option that says where a stage alone, or the package, is written."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -65,15 +68,15 @@ def run_alone(stage: Stage, target: Path, steps: Steps) -> None:
     if target.exists():
         raise BuildError(f"{target} is there already. Remove it, or name another directory with -o.")
     target = target.resolve()
-    require_space(target.parent, stage.cost().disk_bytes, stage.name)
+    require_space(target.parent, stage.cost().disk_bytes, stage.name, option=OUTPUT_OPTION)
     target.parent.mkdir(parents=True, exist_ok=True)
     logs = logs_of(target)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         made = partial / "files"
         made.mkdir()
-        with full_disk_as_error(target.parent), steps.progress(stage.title) as report:
-            stage.run(made, Tools(logs, report))
+        with full_disk_as_error(target.parent, option=OUTPUT_OPTION), steps.progress(stage.title) as report:
+            stage.run(made, Tools(logs, report, OUTPUT_OPTION))
         os.rename(made, target)
         drop_empty_logs(logs)
     except (KeyboardInterrupt, SystemExit):
@@ -93,10 +96,10 @@ def kept(finished: list[str], work: WorkDirectory) -> str:
 def _require_space(left: Sequence[Stage], work: WorkDirectory) -> None:
     names = ", ".join(stage.name for stage in left)
     purpose = names if len(left) == 1 else f"the rest of the build ({names})"
-    require_space(work.path, sum(stage.cost().disk_bytes for stage in left), purpose)
+    require_space(work.path, sum(stage.cost().disk_bytes for stage in left), purpose, option=WORK_OPTION)
 
 
 def _make(stage: Stage, inputs: str, before: str, work: WorkDirectory, steps: Steps) -> StageRecord:
     with steps.progress(stage.title) as report:
-        tools = Tools(work.logs, report)
+        tools = Tools(work.logs, report, WORK_OPTION)
         return work.make(stage.name, inputs, before, lambda output: stage.run(output, tools))

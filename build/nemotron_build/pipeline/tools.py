@@ -23,16 +23,22 @@ class Tools:
     Args:
         logs: Directory that the programs' output is kept in.
         report: Called with what is going on, how much is done, and of how much.
+        disk_option: The command's option that names another disk.
     """
 
-    def __init__(self, logs: Path, report: Report) -> None:
+    def __init__(self, logs: Path, report: Report, disk_option: str) -> None:
         self.logs = logs
         self.report = report
+        self._disk_option = disk_option
+
+    def log(self, name: str) -> Path:
+        """The file that what is called so writes to."""
+        return self.logs / f"{name}.log"
 
     def run(
         self, command: Sequence[str], *, log: str, directory: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        """Run a program to its end. Its output goes to `logs`/`log`.log.
+        """Run a program to its end. Its output goes to `self.log(log)`.
 
         Args:
             command: Program and arguments.
@@ -45,7 +51,7 @@ class Tools:
             DiskSpaceError: it failed for want of space.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        path = self.logs / f"{log}.log"
+        path = self.log(log)
         with path.open("wb") as output:
             output.write(f"$ {shlex.join(command)}\n".encode())
             output.flush()
@@ -55,7 +61,9 @@ class Tools:
         tail = _tail(path)
         kind = DiskSpaceError if mentions_full(tail) else BuildError
         ended = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-        remedy = " Free some room there, or name another disk with --work." if kind is DiskSpaceError else ""
+        remedy = ""
+        if kind is DiskSpaceError:
+            remedy = f" Free some room there, or name another disk with {self._disk_option}."
         raise kind(f"{Path(command[0]).name} {ended}: {tail[-_SHOWN_CHARACTERS:]} (all of it: {path}){remedy}")
 
 

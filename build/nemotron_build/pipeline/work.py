@@ -25,6 +25,9 @@ from nemotron_build.pipeline.stage import StageRecord, fingerprint, record_files
 from nemotron_build.pipeline.tools import drop_empty_logs
 from nemotron_build.space import full_disk_as_error
 
+WORK_OPTION = "--work"
+"""The option that names another working directory."""
+
 _LOCK = "nemotron-build.lock"
 _RECORD = "stage.json"
 _FILES = "files"
@@ -84,7 +87,7 @@ class WorkDirectory:
         for stale in (partial, self.path / stage):
             _remove(stale)
         try:
-            with full_disk_as_error(self.path):
+            with full_disk_as_error(self.path, option=WORK_OPTION):
                 (partial / _FILES).mkdir(parents=True)
                 run(partial / _FILES)
                 files = record_files(partial / _FILES)

@@ -11,15 +11,15 @@ from rich.text import Text
 
 from nemotron_build.plan.constants import FITTED
 from nemotron_build.plan.cpu import CpuPlan
+from nemotron_build.plan.model import PlannedModel
 from nemotron_build.plan.plan import Concurrency, Estimate, Plan
-from nemotron_build.plan.source import Source
 from nemotron_build.plan.validation import Comparison, ErrorSummary
 from nemotron_build.profiles import Profile
 
 _GB = 1e9
 
 
-def plan_table(plan: Plan, source: Source) -> RenderableType:
+def plan_table(plan: Plan, source: PlannedModel) -> RenderableType:
     """A plan for a terminal of 80 columns."""
     several = plan.tp_size > 1
     cards = f"{plan.tp_size} x {plan.gpu_title}" if several else plan.gpu_title
@@ -56,7 +56,7 @@ def plan_table(plan: Plan, source: Source) -> RenderableType:
     )
 
 
-def cpu_plan_table(plan: CpuPlan, source: Source) -> RenderableType:
+def cpu_plan_table(plan: CpuPlan, source: PlannedModel) -> RenderableType:
     """A CPU's plan for a terminal of 80 columns."""
     kv_bytes = plan.kv_cache_gib * 2**30
     shares = [
@@ -110,7 +110,7 @@ def validation_table(throughput: list[Comparison], latency: list[Comparison]) ->
     return Group(*parts, interval, summary)
 
 
-def plan_document(plan: Plan | CpuPlan, source: Source) -> dict[str, Any]:
+def plan_document(plan: Plan | CpuPlan, source: PlannedModel) -> dict[str, Any]:
     """A plan as JSON's types, with the figures that are computed from others."""
     document: dict[str, Any] = {"model": {"source": source.description, "parameters": source.shape.parameters}}
     document |= msgspec.to_builtins(plan)

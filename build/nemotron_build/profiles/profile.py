@@ -21,6 +21,8 @@ KvCache = Literal["bf16", "fp8"]
 _BUILTIN = Path(__file__).parent
 _CPU_PRECISIONS = ("bf16", "int8", "int4")
 _GPU_PRECISIONS = ("bf16", "fp8")
+# A CPU's KV cache has 16 bits, its weights are quantized without texts, and converting has its own accuracy check.
+_FOR_GPUS = ("kv_cache", "flow", "tp_size", "calibration", "accuracy", "build_options")
 
 
 class ProfileLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -185,6 +187,10 @@ def _check(profile: Profile, path: str) -> None:
         raise BuildError(
             f"Profile {path}: gpu is {profile.gpu!r}; target tensorrt_llm needs a name, target openvino has none."
         )
+    plain = Profile(profile.name, "", profile.target, profile.precision, profile.limits)
+    for name in () if on_gpu else _FOR_GPUS:
+        if getattr(profile, name) != getattr(plain, name):
+            raise BuildError(f"Profile {path}: {name} is for target tensorrt_llm. Leave it out for target openvino.")
     for name, value in {**msgspec.structs.asdict(profile.limits), "tp_size": profile.tp_size}.items():
         least = 0 if name == "max_waiting" else 1
         if value < least:

@@ -75,6 +75,24 @@ def test_bad_profiles_are_named_with_what_was_expected(tmp_path: Path, old: str,
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('kv_cache = "fp8"', "kv_cache"),
+        ("tp_size = 2", "tp_size"),
+        ('flow = "pytorch"', "flow"),
+        ("build_options = { workers = 2 }", "build_options"),
+        ("calibration = { samples = 8 }", "calibration"),
+        ("accuracy = { max_mean_kl = 0.1 }", "accuracy"),
+    ],
+)
+def test_what_is_for_gpus_is_refused_for_cpus(tmp_path: Path, line: str, name: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{line}\n{profile_text('cpu-int8')}")
+    with pytest.raises(BuildError, match=rf"{name} is for target tensorrt_llm\. Leave it out for target openvino"):
+        load_profile(str(path))
+
+
 @pytest.mark.parametrize("name", ["h1000-bf16", "missing.toml", "../h100-bf16x"])
 def test_unknown_names_list_the_known(name: str) -> None:
     with pytest.raises(BuildError, match=r"Name one of a100-bf16, .*or the path of a \.toml file"):

@@ -36,7 +36,7 @@ def test_the_messages_are_those_of_the_code(tmp_path: Path, monkeypatch: pytest.
         check_tp_size(LLAMA_31_8B, 16)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3_000_000_000))
     with pytest.raises(DiskSpaceError) as space:
-        require_space(tmp_path, converted_bytes(LLAMA_31_8B, load_profile("h100-fp8")), "quantize")
+        require_space(tmp_path, converted_bytes(LLAMA_31_8B, load_profile("h100-fp8")), "quantize", option="-o")
     shown = [message.strip("… ") for message in re.findall(r"^\| `(.*?)` \|", PAGE, re.MULTILINE)]
     for caught in (heads, space):
         assert any(message in str(caught.value) for message in shown)

@@ -119,14 +119,18 @@ def test_a_failure_keeps_what_was_finished_and_names_the_log(
 
 @pytest.mark.parametrize(
     ("behaviour", "status", "message"),
-    [("full", 6, "No space left on device"), ("old", 5, "version is '1.2.0', profile fp8-engine needs '1.2.1'")],
+    [
+        ("full", 6, "No space left on device"),
+        ("old", 5, "version is '1.2.0', profile fp8-engine needs '1.2.1'. The reason is in trtllm-build's log, {logs}"),
+    ],
 )
 def test_a_bad_engine_is_no_engine(
     here: Path, tiny: Path, capsys: Run, monkeypatch: pytest.MonkeyPatch, behaviour: str, status: int, message: str
 ) -> None:
     monkeypatch.setenv("TRTLLM_BUILD_FAKE", behaviour)
     assert build(tiny) == status
-    assert message in error_of(capsys)
+    assert message.format(logs=here / ".p-build/logs/compile.log") in error_of(capsys)
+    assert (here / ".p-build/logs/compile.log").stat().st_size
     assert sorted(entry.name for entry in (here / ".p-build").iterdir()) == [
         "check", "logs", "nemotron-build.lock", "quantize", "verify",
     ]  # fmt: skip

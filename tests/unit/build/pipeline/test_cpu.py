@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from gguf import GGMLQuantizationType
 
 from nemotron_build.cli import main
 from nemotron_build.cpu.build import ENGINE_FILES
 from nemotron_serving.package import ENGINE_DIR, Package
+from tests.unit.build.cpu.gguf_models import write_gguf
 
 PROFILE = """\
 description = "for tests"
@@ -77,6 +79,14 @@ def test_mistakes_are_one_line(
     assert error.count("\n") == 1
     assert message in error
     assert not (here / "p").exists()
+
+
+def test_a_gguf_files_values_are_not_scanned_apart(here: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_gguf(tiny, here / "tiny.gguf", GGMLQuantizationType.Q8_0)
+    assert main(["build", "tiny.gguf", "--profile", "cpu.toml", "-o", "p", "--scan-values"]) == 1
+    error = capsys.readouterr().err
+    assert "--scan-values reads a checkpoint's safetensors" in error
+    assert "tiny.gguf is a GGUF file" in error
 
 
 def test_more_positions_than_the_model_knows_are_refused(

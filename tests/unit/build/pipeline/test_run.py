@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from nemotron_build.errors import BuildError, DiskSpaceError, VerificationError
-from nemotron_build.pipeline.run import Interrupted, run_stages
+from nemotron_build.pipeline.run import Interrupted, run_alone, run_stages
 from nemotron_build.pipeline.stage import Cost
 from nemotron_build.pipeline.tools import Tools
 from nemotron_build.pipeline.work import WorkDirectory, opened
@@ -158,9 +158,19 @@ def test_only_what_is_left_to_do_needs_space(tmp_path: Path, steps: Steps, monke
     ],
 )
 def test_a_disk_that_runs_full_is_said_as_such(tmp_path: Path, steps: Steps, failure: Exception) -> None:
-    with pytest.raises(DiskSpaceError, match=r"ran full.*what was finished is kept"):
+    with pytest.raises(DiskSpaceError, match=r"ran full.*disk with --work; what was finished is kept"):
         run(stages(failure=failure), tmp_path / "w", steps)
     assert run(stages(), tmp_path / "w", steps) == [0, 1, 1]
+
+
+def test_a_stage_alone_names_its_own_option(tmp_path: Path, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = stages(failure=OSError(errno.ENOSPC, "No space left on device"))[1]
+    with pytest.raises(DiskSpaceError, match=r"ran full.*name another disk with -o; what"):
+        run_alone(failing, tmp_path / "made", steps)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+    with pytest.raises(DiskSpaceError, match=r"Free 999 MB there, or name another disk with -o\.$"):
+        run_alone(Writes("convert", disk_bytes=10**9), tmp_path / "made", steps)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from nemotron_build.pipeline.tools import Tools, drop_empty_logs
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Tools:
-    return Tools(tmp_path / "logs", lambda *_: None)
+    return Tools(tmp_path / "logs", lambda *_: None, "--work")
 
 
 def python(code: str) -> list[str]:

@@ -11,27 +11,27 @@ from nemotron_build.errors import CheckpointError
 
 
 @dataclass(frozen=True)
-class Source:
+class PlannedModel:
     """A model's shape, and where it is known from."""
 
     shape: ModelShape
     description: str
 
 
-def read_source(checkpoint: Path | None) -> Source:
+def read_model(checkpoint: Path | None) -> PlannedModel:
     """Read config.json and the headers of the safetensors files, or a GGUF file's; no weights are loaded.
 
     Raises:
         CheckpointError: not a checkpoint of a Llama-shaped model, damaged, or not of the shape in its config.json.
     """
     if checkpoint is None:
-        return Source(LLAMA_31_8B, "Llama 3.1 8B, the shape of Nemotron Nano 8B: no checkpoint was named")
+        return PlannedModel(LLAMA_31_8B, "Llama 3.1 8B, the shape of Nemotron Nano 8B: no checkpoint was named")
     if checkpoint.is_file():
         return _from_gguf(checkpoint)
     shape = read_shape(checkpoint)
     size = f"{shape.parameters / 1e9:.2f} B parameters"
     if not any(checkpoint.glob("*.safetensors")):
-        return Source(shape, f"{checkpoint}, {size} by its config.json: no weights are there yet")
+        return PlannedModel(shape, f"{checkpoint}, {size} by its config.json: no weights are there yet")
     found = {name: record.shape for name, record in read_tensors(checkpoint).items()}
     for name, dimensions in expected_tensors(shape).items():
         if found.get(name) != dimensions:
@@ -39,12 +39,12 @@ def read_source(checkpoint: Path | None) -> Source:
                 f"{checkpoint}: {name} is {found.get(name, 'missing')}, its config.json says {dimensions}. "
                 "See 'nemotron-build check'."
             )
-    return Source(shape, f"{checkpoint}, {size} in {len(found)} tensors")
+    return PlannedModel(shape, f"{checkpoint}, {size} in {len(found)} tensors")
 
 
-def _from_gguf(path: Path) -> Source:
+def _from_gguf(path: Path) -> PlannedModel:
     from nemotron_build.cpu.gguf_file import GgufFile
     from nemotron_build.cpu.gguf_source import GgufSource
 
     shape = GgufSource(GgufFile(path)).shape
-    return Source(shape, f"{path}, {shape.parameters / 1e9:.2f} B parameters, a GGUF file")
+    return PlannedModel(shape, f"{path}, {shape.parameters / 1e9:.2f} B parameters, a GGUF file")
