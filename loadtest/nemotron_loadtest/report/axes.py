@@ -64,8 +64,8 @@ def growing(low: float, high: float, *, target: int = 6) -> Axis:
     if not high > low:
         low, high = low / 2, high * 2
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for multiples in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [multiple * 10.0**decade for decade in decades for multiple in multiples]
+    for multiples, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3)):
+        ticks = [multiple * 10.0**decade for decade in decades if decade % every == 0 for multiple in multiples]
         within = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
         if len(within) <= target:
             break

@@ -22,7 +22,7 @@ _LEAST, _FEW = 10, 30  # Fewer values are not drawn; up to so many, a histogram 
 def distribution_figures(report: Report) -> Iterator[Figure]:
     """For each metric that has enough values: its histogram and its tail."""
     for whole in report.spreads:
-        shapes = tuple(shape for shape in whole.shapes if sum(shape.counts) >= _LEAST)
+        shapes = tuple(shape for shape in whole.shapes if shape.count >= _LEAST)
         spread = msgspec.structs.replace(whole, shapes=shapes)
         if shapes and not _is_nothing(spread):
             yield _histogram(spread, report)
@@ -52,9 +52,11 @@ def _histogram(spread: Spread, report: Report) -> Figure:
         return drawn
 
     caption = "Height is the share of the values."
+    if any(sum(shape.counts) < shape.count for shape in spread.shapes):
+        caption += " The slowest few are left to the tail."
     if isinstance(metric, Latency):
         caption += " Filled from the intended start, dashed from the actual one."
-    if min(sum(shape.counts) for shape in spread.shapes) < _FEW:
+    if min(shape.count for shape in spread.shapes) < _FEW:
         caption += " Few values: mostly chance."
     return Figure(
         identity=f"histogram-{spread.metric}",
@@ -70,7 +72,7 @@ def _height_axis(shapes: Sequence[Shape]) -> Axis:
 
 
 def _heights(shape: Shape) -> list[float]:
-    return [100 * count / sum(shape.counts) for count in shape.counts]
+    return [100 * count / shape.count for count in shape.counts]
 
 
 def _draw_histogram(panel: Panel, shapes: Sequence[Shape], edges: Sequence[float], about: Distribution) -> None:
@@ -87,7 +89,7 @@ def _draw_histogram(panel: Panel, shapes: Sequence[Shape], edges: Sequence[float
 
 def _tail(spread: Spread, report: Report) -> Figure:
     metric = METRICS[spread.metric]
-    most = max(sum(shape.counts) for shape in spread.shapes)
+    most = max(shape.count for shape in spread.shapes)
     values = [value for shape in spread.shapes for _, value in shape.tail]
     limits = _limits(spread.metric, report)
     y: Axis = fitting([*values, *(limit for limit, _ in limits if limit < 3 * max(values))])

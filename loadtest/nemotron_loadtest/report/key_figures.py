@@ -74,7 +74,7 @@ def _card(mode: Thinking, group: Group) -> str:
     outcomes = group.outcomes
     title = f'<span class="dot-{mode}"></span>Thinking {mode}: {outcomes.requests:,} requests'
     if not group.distribution("e2e_ms").count:
-        return f"<div><p><strong>{title}</strong></p><p>None was answered whole.</p></div>"
+        return f"<div><p><strong>{title}</strong></p><p>No request was answered whole.</p></div>"
     rows = "".join(
         _row(title, group.distribution(name, origin))
         for title, name, origin in _ROWS

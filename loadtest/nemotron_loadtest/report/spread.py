@@ -14,6 +14,7 @@ from nemotron_loadtest.samples import Sample
 
 _MOST_BINS, _LEAST_BINS = 48, 8
 _TAIL_POINTS = 80
+_DRAWN_SHARE = 0.995
 _FAR = 8.0  # Where the largest value is so many times the least median, bins grow with the values.
 _LEAST = 0.01  # Nothing shorter is told apart where bins grow.
 
@@ -27,12 +28,14 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         thinking: Of which requests.
         origin: From which start, for a latency; else None.
-        counts: Values in each bin.
+        count: Values.
+        counts: Of them, those in each bin; the slowest few of many may lie beyond the last.
         tail: Pairs of a share and the value that this share of the values does not exceed (nearest rank).
     """
 
     thinking: Thinking
     origin: Origin | None
+    count: int
     counts: tuple[int, ...]
     tail: tuple[tuple[float, float], ...]
 
@@ -70,7 +73,7 @@ def _spread(name: str, began: Sequence[Sample]) -> Spread:
         edges=tuple(edges.tolist()),
         growing=growing,
         shapes=tuple(
-            Shape(thinking=thinking, origin=origin, counts=_counts(array, edges), tail=_tail(array))
+            Shape(thinking=thinking, origin=origin, count=len(array), counts=_counts(array, edges), tail=_tail(array))
             for thinking, origin, array in found
         ),
     )
@@ -98,13 +101,15 @@ def _edges(arrays: Sequence[Array]) -> tuple[Array, bool]:
     median = max(_LEAST, min(float(np.median(array)) for array in arrays))
     if high / median > _FAR:
         return np.geomspace(max(low, _LEAST), high, bins + 1), True
+    # A few very slow ones would press all others into one bin; the tail shows them.
+    high = max(float(np.quantile(array, _DRAWN_SHARE, method="inverted_cdf")) for array in arrays)
     if high - low < 1e-9 * max(abs(high), 1.0):
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, bins + 1), False
 
 
 def _counts(array: Array, edges: Array) -> tuple[int, ...]:
-    counts, _ = np.histogram(np.clip(array, edges[0], edges[-1]), edges)
+    counts, _ = np.histogram(np.maximum(array, edges[0]), edges)
     return tuple(int(count) for count in counts)
 
 

@@ -92,12 +92,9 @@ class Panel:
         left, right = self._x(start), self._x(end)
         if right - left < 0.5:
             return
-        top, height = _TOP, self._bottom - _TOP
-        self._parts.append(
-            f'<rect class="shade" x="{left:.1f}" y="{top}" width="{right - left:.1f}" height="{height}"/>'
-        )
+        self._parts.append(f'<path class="shade" d="M{left:.1f} {_TOP}H{right:.1f}V{self._bottom:.1f}H{left:.1f}"/>')
         if label and right - left > 6.2 * len(label):
-            self._parts.append(f'<text class="t" x="{left + 4:.1f}" y="{top + 12}">{escape(label)}</text>')
+            self._parts.append(self._text(left + 4, _TOP + 12, label, "start"))
 
     def across(self, y: float, label: str, colour: str = "bad") -> None:
         """A level, where the axis reaches it."""

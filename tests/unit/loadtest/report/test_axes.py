@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nemotron_loadtest.report.axes import Axis, between, fitting, growing, linear, tail
+from nemotron_loadtest.report.numbers import in_unit, number, share, short
+
+positive = st.floats(1e-3, 1e9)
+
+
+def sound(axis: Axis) -> None:
+    assert axis.high > axis.low
+    assert 0 <= len(axis.ticks) <= 12
+    for value, label in axis.ticks:
+        assert -1e-6 <= axis.at(value) <= 1 + 1e-6
+        assert label
+    assert axis.at(axis.low - 1) == 0
+    assert axis.at(axis.high * 2 + 1) == pytest.approx(1)
+
+
+@given(st.lists(st.one_of(st.none(), st.just(0.0), st.floats(1e-6, 1e12)), max_size=5))
+def test_linear_and_fitting_hold_all_values(values: list[float | None]) -> None:
+    for axis in (linear(values), fitting(values)):
+        sound(axis)
+        assert all(value is None or value <= axis.high * (1 + 1e-9) for value in values)
+
+
+@given(positive, positive)
+def test_between_and_growing(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    sound(between(low, high))
+    sound(growing(low, high))
+
+
+@given(st.integers(1, 10**7))
+def test_tail(values: int) -> None:
+    axis = tail(values)
+    sound(axis)
+    assert axis.at(values / (values + 1)) == pytest.approx(1, abs=1e-6) or values < 9
+
+
+def test_each_nine_is_as_long_as_the_one_before() -> None:
+    axis = tail(100_000)
+
+    assert axis.at(0.99) - axis.at(0.9) == pytest.approx(axis.at(0.999) - axis.at(0.99))
+
+
+def test_far_apart_values_make_factors_equally_long() -> None:
+    axis = fitting([1.0, 10.0, 10_000.0])
+
+    assert axis.warp is math.log10
+    assert axis.at(100) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "\u2013"), (0, "0"), (0.004, "0.004"), (0.25, "0.25"), (9.996, "10.0"), (12.34, "12.3"), (1234.5, "1,234")],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0%"),
+        (1, "100%"),
+        (0.3, "30%"),
+        (0.0213, "2.13%"),
+        (0.99999, "99.99%"),
+        (0.00001, "<0.01%"),
+        (0.9791, "97.9%"),
+    ],
+)
+def test_shares_are_never_rounded_to_all_or_none(value: float, text: str) -> None:
+    assert share(value) == text
+
+
+def test_units() -> None:
+    assert in_unit(0.5, "share") == "50%"
+    assert in_unit(12.0, "ms") == "12.0\u00a0ms"
+    assert short(1200) == "1.2k"
