@@ -138,10 +138,20 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
 
 @pytest.fixture(scope="module")
 def server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """5 ms a token, room for 300 requests."""
-    package = simulated_package("--ttft-ms", "20", "--token-ms", "5", "--max-batch-size", "300")
+    """5 ms a token, room for 300 requests at once: few may wait, for Triton starts a thread for each place."""
+    package = simulated_package("--ttft-ms", "20", "--token-ms", "5", "--max-batch-size", "300", "--max-waiting", "64")
     with serving(package, tmp_path_factory.mktemp("server")) as server:
         yield server
+
+
+@pytest.fixture(params=["grpc", "http"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+def url_of(server: Server, scheme: str) -> str:
+    return str(server.info[f"{scheme}_url"])
 
 
 @pytest.fixture

@@ -1,10 +1,15 @@
-"""Both clients over gRPC against a real Triton. W1 to W10 are weaknesses of tritonclient that a caller must not see."""
+"""Both clients over gRPC and HTTP against a real Triton.
+
+W1 to W15 are weaknesses of tritonclient that a caller must not see; W13 is in test_grpc_gevent.py, W12 in test_soak.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -25,9 +30,10 @@ from nemotron_client import (
     Timeouts,
     ToolCallDelta,
 )
-from tests.integration.client.conftest import ENDLESS, HI, RANDOM, STALL, Connect
+from tests.integration.client.conftest import ENDLESS, HI, RANDOM, STALL, Connect, url_of
 from tests.integration.conftest import Server
-from tests.integration.test_failures import IN_FLIGHT, nothing_left, wait_until
+from tests.integration.test_failures import IN_FLIGHT, nothing_left
+from tests.waiting import wait_until
 
 LEAVE_S = 0.05
 TOOLS = [
@@ -50,8 +56,8 @@ def freed(server: Server) -> None:
 
 
 @pytest.mark.parametrize("marker", ["[sim:think]", "[sim:think-tool]", "[sim:unicode]", "Hi"])
-def test_events_add_up_to_the_reply(server: Server, connect: Connect, marker: str) -> None:
-    client = connect(server.grpc_url)
+def test_events_add_up_to_the_reply(server: Server, scheme: str, connect: Connect, marker: str) -> None:
+    client = connect(url_of(server, scheme))
     with client.stream_chat(user(marker), thinking=True, tools=TOOLS, max_tokens=400) as stream:
         events = list(stream)
         reply = stream.get_final()
@@ -72,20 +78,20 @@ def test_events_add_up_to_the_reply(server: Server, connect: Connect, marker: st
     assert (whole.content, whole.usage) == (reply.content, reply.usage)
 
 
-def test_both_clients_give_the_same_replies(server: Server) -> None:
+def test_both_clients_give_the_same_replies(server: Server, scheme: str) -> None:
     def plain(reply: Any) -> dict[str, Any]:
         return {
             name: value for name, value in vars(reply).items() if name not in ("request_id", "timings", "tool_calls")
         }
 
     async def answers() -> list[Any]:
-        async with AsyncClient(server.grpc_url) as client:
+        async with AsyncClient(url_of(server, scheme)) as client:
             return [
                 await client.chat(user("[sim:think]"), thinking=True),
                 await client.generate("<s>[sim:unicode]", return_log_probs=True, max_tokens=30),
             ]
 
-    with Client(server.grpc_url) as client:
+    with Client(url_of(server, scheme)) as client:
         replies = [
             client.chat(user("[sim:think]"), thinking=True),
             client.generate("<s>[sim:unicode]", return_log_probs=True, max_tokens=30),
@@ -94,8 +100,8 @@ def test_both_clients_give_the_same_replies(server: Server) -> None:
     assert len(replies[1].logprobs) == 30
 
 
-def test_w1_many_streams_of_one_client(server: Server, connect: Connect) -> None:
-    client = connect(server.grpc_url)
+def test_w1_many_streams_of_one_client(server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(server, scheme))
     streams = [client.stream_chat(RANDOM, max_tokens=30, seed=seed) for seed in range(5)]
     firsts = [next(stream) for stream in streams]
     replies = [stream.get_final() for stream in streams]
@@ -103,8 +109,8 @@ def test_w1_many_streams_of_one_client(server: Server, connect: Connect) -> None
     assert all(reply.content.startswith(first.text) for reply, first in zip(replies, firsts, strict=True))
 
 
-def test_w2_one_of_several_streams_is_cancelled(server: Server, connect: Connect) -> None:
-    client = connect(server.grpc_url)
+def test_w2_and_w15_one_of_several_streams_is_cancelled(server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(server, scheme))
     with client.stream_chat(RANDOM, max_tokens=60) as goes_on, client.stream_chat(RANDOM, max_tokens=ENDLESS) as ends:
         next(ends)
         client.cancel(ends.request_id)
@@ -113,16 +119,16 @@ def test_w2_one_of_several_streams_is_cancelled(server: Server, connect: Connect
     freed(server)
 
 
-def test_a_request_is_cancelled_by_its_name_from_another_client(server: Server, connect: Connect) -> None:
-    with connect(server.grpc_url).stream_chat(RANDOM, max_tokens=ENDLESS, request_id="by-name") as stream:
+def test_a_request_is_cancelled_by_its_name_from_another_client(server: Server, scheme: str, connect: Connect) -> None:
+    with connect(url_of(server, scheme)).stream_chat(RANDOM, max_tokens=ENDLESS, request_id="by-name") as stream:
         next(stream)
-        connect(server.grpc_url).cancel("by-name")
+        connect(url_of(server, scheme)).cancel("by-name")
         assert stream.get_final().finish_reason == "cancelled"
-    connect(server.grpc_url).cancel("nobody")
+    connect(url_of(server, scheme)).cancel("nobody")
 
 
-def test_w3_leaving_a_stream_returns_at_once_and_frees_its_place(server: Server, connect: Connect) -> None:
-    client = connect(server.grpc_url)
+def test_w3_leaving_a_stream_returns_at_once_and_frees_its_place(server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(server, scheme))
     with client.stream_chat(RANDOM, max_tokens=ENDLESS) as stream:
         next(stream)
         wait_until(lambda: server.metric(IN_FLIGHT) == 1, 2)
@@ -133,8 +139,10 @@ def test_w3_leaving_a_stream_returns_at_once_and_frees_its_place(server: Server,
         stream.get_final()
 
 
-def test_w3_leaving_the_client_returns_at_once_and_frees_all_places(server: Server, connect: Connect) -> None:
-    client = connect(server.grpc_url)
+def test_w3_leaving_the_client_returns_at_once_and_frees_all_places(
+    server: Server, scheme: str, connect: Connect
+) -> None:
+    client = connect(url_of(server, scheme))
     streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for _ in range(5)]
     for stream in streams:
         next(stream)
@@ -146,8 +154,10 @@ def test_w3_leaving_the_client_returns_at_once_and_frees_all_places(server: Serv
         next(streams[0])
 
 
-def test_a_stream_whose_first_token_is_not_here_yet_is_left_at_once(server: Server, connect: Connect) -> None:
-    client = connect(server.grpc_url)
+def test_a_stream_whose_first_token_is_not_here_yet_is_left_at_once(
+    server: Server, scheme: str, connect: Connect
+) -> None:
+    client = connect(url_of(server, scheme))
     with client.stream_chat(RANDOM, max_tokens=ENDLESS):
         begin = time.perf_counter()
     assert time.perf_counter() - begin < LEAVE_S
@@ -155,8 +165,8 @@ def test_a_stream_whose_first_token_is_not_here_yet_is_left_at_once(server: Serv
 
 
 @pytest.mark.parametrize("read", [0, 1])
-def test_a_forgotten_stream_frees_its_place(server: Server, connect: Connect, read: int) -> None:
-    stream = connect(server.grpc_url).stream_chat(RANDOM, max_tokens=ENDLESS)
+def test_a_forgotten_stream_frees_its_place(server: Server, scheme: str, connect: Connect, read: int) -> None:
+    stream = connect(url_of(server, scheme)).stream_chat(RANDOM, max_tokens=ENDLESS)
     for _ in range(read):
         next(stream)
     wait_until(lambda: server.metric(IN_FLIGHT) == 1, 2)
@@ -165,8 +175,8 @@ def test_a_forgotten_stream_frees_its_place(server: Server, connect: Connect, re
     freed(server)
 
 
-def test_a_stream_is_closed_while_another_thread_waits_for_it(server: Server, connect: Connect) -> None:
-    stream = connect(server.grpc_url).stream_chat(STALL, max_tokens=200)
+def test_a_stream_is_closed_while_another_thread_waits_for_it(server: Server, scheme: str, connect: Connect) -> None:
+    stream = connect(url_of(server, scheme)).stream_chat(STALL, max_tokens=200)
     next(stream)
     timer = threading.Timer(0.5, stream.close)
     timer.start()
@@ -187,26 +197,26 @@ def test_a_stream_is_closed_while_another_thread_waits_for_it(server: Server, co
     ids=["invalid", "failed"],
 )
 def test_w4_and_w5_errors_have_types(
-    server: Server, connect: Connect, messages: Any, kind: type[Exception], options: dict[str, Any]
+    server: Server, scheme: str, connect: Connect, messages: Any, kind: type[Exception], options: dict[str, Any]
 ) -> None:
     with pytest.raises(kind) as caught:
-        connect(server.grpc_url).chat(messages, request_id="mine", **options)
+        connect(url_of(server, scheme)).chat(messages, request_id="mine", **options)
     error: Any = caught.value
-    assert (error.request_id, error.url) == ("mine", server.grpc_url)
+    assert (error.request_id, error.url) == ("mine", url_of(server, scheme))
     if kind is InvalidRequestError:
         assert error.param == "max_tokens"
         assert not str(error).endswith(")")
 
 
-def test_w6_the_end_of_an_answer_needs_no_empty_response(server: Server, connect: Connect) -> None:
-    with connect(server.grpc_url).stream_chat(RANDOM, max_tokens=1) as stream:
+def test_w6_the_end_of_an_answer_needs_no_empty_response(server: Server, scheme: str, connect: Connect) -> None:
+    with connect(url_of(server, scheme)).stream_chat(RANDOM, max_tokens=1) as stream:
         assert len(list(stream)) == 1
         assert stream.get_final().finish_reason == "length"
 
 
-def test_w7_what_the_caller_gave_is_not_changed(server: Server, connect: Connect) -> None:
+def test_w7_what_the_caller_gave_is_not_changed(server: Server, scheme: str, connect: Connect) -> None:
     messages, options = [{"role": "user", "content": "Hi"}], {"stop_words": ["x"], "max_tokens": 2}
-    connect(server.grpc_url).chat(messages, **options)
+    connect(url_of(server, scheme)).chat(messages, **options)
     assert messages == [{"role": "user", "content": "Hi"}]
     assert options == {"stop_words": ["x"], "max_tokens": 2}
 
@@ -220,10 +230,10 @@ def test_w7_what_the_caller_gave_is_not_changed(server: Server, connect: Connect
         (RANDOM, "total", 0.4),
     ],
 )
-def test_w8_a_deadline_frees_the_place(
-    server: Server, connect: Connect, messages: Any, phase: str, timeouts: Any
+def test_w8_and_w14_a_deadline_frees_the_place(
+    server: Server, scheme: str, connect: Connect, messages: Any, phase: str, timeouts: Any
 ) -> None:
-    client = connect(server.grpc_url).with_options(timeouts=timeouts)
+    client = connect(url_of(server, scheme)).with_options(timeouts=timeouts)
     begin = time.perf_counter()
     with pytest.raises(RequestTimeoutError) as caught:
         client.chat(messages, max_tokens=ENDLESS)
@@ -232,8 +242,8 @@ def test_w8_a_deadline_frees_the_place(
     freed(server)
 
 
-def test_a_total_timeout_ends_a_stream_that_nobody_reads(server: Server, connect: Connect) -> None:
-    stream = connect(server.grpc_url, timeouts=0.4).stream_chat(RANDOM, max_tokens=ENDLESS)
+def test_a_total_timeout_ends_a_stream_that_nobody_reads(server: Server, scheme: str, connect: Connect) -> None:
+    stream = connect(url_of(server, scheme), timeouts=0.4).stream_chat(RANDOM, max_tokens=ENDLESS)
     next(stream)
     wait_until(lambda: server.metric(IN_FLIGHT) == 1, 2)
     freed(server)
@@ -242,24 +252,27 @@ def test_a_total_timeout_ends_a_stream_that_nobody_reads(server: Server, connect
     assert caught.value.phase == "total"
 
 
-def test_a_program_may_take_longer_than_the_time_between_tokens(server: Server, connect: Connect) -> None:
-    client = connect(server.grpc_url, timeouts=Timeouts(between_tokens=0.3))
+def test_a_program_may_take_longer_than_the_time_between_tokens(server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(server, scheme), timeouts=Timeouts(between_tokens=0.3))
     with client.stream_chat(RANDOM, max_tokens=60) as stream:
         next(stream)
         time.sleep(0.5)  # what is tested
         assert stream.get_final().usage.output_tokens == 60
 
 
-def test_w9_gzip_is_used_and_nothing_is_printed(
-    server: Server, connect: Connect, capfd: pytest.CaptureFixture[str]
+def test_w9_nothing_is_printed(
+    server: Server, scheme: str, connect: Connect, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert connect(server.grpc_url, compression="gzip").chat(user("a" * 5000), max_tokens=2).usage.output_tokens == 2
+    assert (
+        connect(url_of(server, scheme), compression="gzip").chat(user("a" * 5000), max_tokens=2).usage.output_tokens
+        == 2
+    )
     assert capfd.readouterr() == ("", "")
 
 
-def test_w10_threads_share_a_client(server: Server) -> None:
+def test_w10_threads_share_a_client(server: Server, scheme: str) -> None:
     replies = []
-    with Client(server.grpc_url) as client:
+    with Client(url_of(server, scheme)) as client:
         threads = [
             threading.Thread(target=lambda: replies.append(client.chat(RANDOM, max_tokens=10))) for _ in range(20)
         ]
@@ -271,19 +284,19 @@ def test_w10_threads_share_a_client(server: Server) -> None:
     freed(server)
 
 
-def test_the_server_is_asked_for_its_state(server: Server, connect: Connect) -> None:
-    client = connect(server.grpc_url, metrics_url=str(server.info["metrics_url"]))
+def test_the_server_is_asked_for_its_state(server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(server, scheme), metrics_url=str(server.info["metrics_url"]))
     assert client.is_live()
     assert client.is_ready()
     client.wait_ready(timeout_s=1)
     info = client.server_info()
-    assert (info.name, info.url) == ("triton", server.grpc_url)
+    assert (info.name, info.url) == ("triton", url_of(server, scheme))
     assert info.version.startswith("2.")
     wait_until(lambda: client.metrics()[IN_FLIGHT][0][1] == 0, 2)  # the server counts now and then
 
 
-def test_a_server_that_is_not_there(connect: Connect, unused_port: int) -> None:
-    client = connect(f"grpc://127.0.0.1:{unused_port}", max_retries=1)
+def test_a_server_that_is_not_there(connect: Connect, scheme: str, unused_port: int) -> None:
+    client = connect(f"{scheme}://127.0.0.1:{unused_port}", max_retries=1)
     assert not client.is_live()
     assert not client.is_ready()
     with pytest.raises(ServerUnavailableError, match=r"0\.2 s"):
@@ -294,11 +307,11 @@ def test_a_server_that_is_not_there(connect: Connect, unused_port: int) -> None:
     with pytest.raises(ServerUnavailableError, match=f"127.0.0.1:{unused_port} cannot be reached") as caught:
         client.chat(HI)
     assert 0.3 < time.perf_counter() - begin < 2  # one retry
-    assert caught.value.url == f"grpc://127.0.0.1:{unused_port}"
+    assert caught.value.url == f"{scheme}://127.0.0.1:{unused_port}"
 
 
-def test_a_full_server_is_said_after_the_retries(simulated_server: Server, connect: Connect) -> None:
-    client = connect(simulated_server.grpc_url, max_retries=1)
+def test_a_full_server_is_said_after_the_retries(simulated_server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(simulated_server, scheme), max_retries=1)
     streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for _ in range(8)]
     wait_until(lambda: simulated_server.metric(IN_FLIGHT) == 8, 5)
     begin = time.perf_counter()
@@ -310,8 +323,8 @@ def test_a_full_server_is_said_after_the_retries(simulated_server: Server, conne
     wait_until(lambda: nothing_left(simulated_server), 5)
 
 
-def test_a_retry_succeeds_once_there_is_room(simulated_server: Server, connect: Connect) -> None:
-    client = connect(simulated_server.grpc_url, max_retries=3)
+def test_a_retry_succeeds_once_there_is_room(simulated_server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(simulated_server, scheme), max_retries=3)
     streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for _ in range(8)]
     wait_until(lambda: simulated_server.metric(IN_FLIGHT) == 8, 5)
 
@@ -326,43 +339,45 @@ def test_a_retry_succeeds_once_there_is_room(simulated_server: Server, connect: 
     wait_until(lambda: nothing_left(simulated_server), 5)
 
 
-def test_headers_are_made_for_each_call(server: Server, connect: Connect) -> None:
+def test_headers_are_made_for_each_call(server: Server, scheme: str, connect: Connect) -> None:
     made = []
 
     def headers() -> dict[str, str]:
         made.append("token")
         return {"Authorization": f"Bearer {len(made)}"}
 
-    client = connect(server.grpc_url, headers=headers)
+    client = connect(url_of(server, scheme), headers=headers)
     client.chat(HI, max_tokens=1)
     client.chat(HI, max_tokens=1)
     assert len(made) == 2
 
 
-def test_an_asynchronous_function_makes_headers(server: Server) -> None:
+def test_an_asynchronous_function_makes_headers(server: Server, scheme: str) -> None:
     async def headers() -> dict[str, str]:
         await asyncio.sleep(0)
         return {"authorization": "Bearer x"}
 
     async def run() -> int:
-        async with AsyncClient(server.grpc_url, headers=headers) as client:
+        async with AsyncClient(url_of(server, scheme), headers=headers) as client:
             return (await client.chat(HI, max_tokens=1)).usage.output_tokens
 
     assert asyncio.run(run()) == 1
 
 
-def test_nothing_that_was_said_is_logged(server: Server, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_that_was_said_is_logged(
+    server: Server, scheme: str, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    client = connect(server.grpc_url, headers={"authorization": "s3cret"})
+    client = connect(url_of(server, scheme), headers={"authorization": "s3cret"})
     reply = client.chat(user("confidential"), max_tokens=20, request_id="logged")
     assert "request logged: length" in caplog.text
     for text in ("confidential", "s3cret", reply.content):
         assert text not in caplog.text
 
 
-def test_a_cancelled_task_frees_its_place(server: Server) -> None:
+def test_a_cancelled_task_frees_its_place(server: Server, scheme: str) -> None:
     async def run() -> None:
-        async with AsyncClient(server.grpc_url) as client:
+        async with AsyncClient(url_of(server, scheme)) as client:
             task = asyncio.create_task(client.chat(RANDOM, max_tokens=ENDLESS))
             while await asyncio.to_thread(server.metric, IN_FLIGHT) != 1:
                 await asyncio.sleep(0.02)
@@ -380,10 +395,30 @@ def test_a_cancelled_task_frees_its_place(server: Server) -> None:
     freed(server)
 
 
-def test_two_hundred_streams_of_one_process(server: Server, connect: Connect) -> None:
-    client = connect(server.grpc_url)
+def test_two_hundred_streams_of_one_process(server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(server, scheme))
     streams = [client.stream_chat(RANDOM, max_tokens=20, seed=seed) for seed in range(200)]
     replies = [stream.get_final() for stream in streams]
     assert [reply.usage.output_tokens for reply in replies] == [20] * 200
     assert len({reply.request_id for reply in replies}) == 200
+    freed(server)
+
+
+LEAVING = """
+import sys
+from nemotron_client import Client
+
+stream = Client(sys.argv[1]).stream_chat([{"role": "user", "content": "[sim:random]"}], max_tokens=100_000)
+if sys.argv[2] == "read":
+    next(stream)
+raise ValueError("the program has failed")
+"""
+
+
+@pytest.mark.parametrize("read", ["read", "unread"])
+def test_a_program_that_fails_frees_its_places(server: Server, scheme: str, read: str) -> None:
+    command = [sys.executable, "-c", LEAVING, url_of(server, scheme), read]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "ValueError: the program has failed"
     freed(server)
