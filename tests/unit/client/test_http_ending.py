@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import httpx2
 import psutil
 import pytest
 
@@ -360,3 +361,28 @@ def test_two_hundred_async_streams_at_once() -> None:
 
     with peer(serve) as there:
         asyncio.run(run(there.url))
+
+
+def test_a_forgotten_stream_may_be_collected_in_the_midst_of_the_transports_own_work() -> None:
+    """Python collects where it likes: also in a thread that holds the transport's lock."""
+
+    class Collecting(HttpTransport):
+        forgotten: HttpResponseStream | None = None
+
+        def _one_connection(self) -> httpx2.BaseTransport:
+            if self.forgotten is not None:
+                self.forgotten.abort()
+            return super()._one_connection()
+
+    with peer(begins) as there:
+        transport = Collecting(there.url, Connection())
+        first = transport.open(call("1"))
+        assert next(first)["content"] == "a"
+        transport.forgotten = first
+        opened: list[HttpResponseStream] = []
+        opener = threading.Thread(target=lambda: opened.append(transport.open(call("2"))), daemon=True)
+        opener.start()
+        opener.join(WAIT_S)
+        assert not opener.is_alive()
+        assert next(opened[0])["content"] == "a"
+        transport.close()
