@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from nemotron_loadtest.cli import compare, run, self_test, sweep
+from nemotron_loadtest.cli import capacity, compare, run, self_test, sweep
 from nemotron_loadtest.errors import LoadTestError
 
 _FAILURE, _USAGE, _INTERRUPTED = 2, 2, 130
@@ -23,6 +23,8 @@ examples:
                                        the highest rate that still meets the SLO
   nemotron-bench compare results/before results/after
                                        what has changed, and what is noise
+  nemotron-bench capacity results/sweep --peak 200
+                                       how many replicas that traffic needs
   nemotron-bench self-test             what the load generator itself can take on this machine
 
 What came of it goes to standard output, everything else to standard error.
@@ -80,6 +82,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=shape,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for part in (run, sweep, compare, self_test):
+    for part in (run, sweep, compare, capacity, self_test):
         part.add_command(commands)
     return parser

@@ -1,4 +1,4 @@
-"""`nemotron-bench run`."""
+"""`nemotron-bench run`, and `nemotron-bench report`, which makes its report again."""
 
 from __future__ import annotations
 
@@ -7,78 +7,88 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemotron_loadtest.cli.options import add_run_options, directory_of, say, scenario_of
-from nemotron_loadtest.errors import LoadTestError, UnreachableError
+from nemotron_loadtest.cli.running import complain_of, run_visibly
+from nemotron_loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:
-    from nemotron_loadtest.analysis import Slo, Summary, Verdict
-    from nemotron_loadtest.run.record import RunRecord
+    from nemotron_loadtest.analysis import Slo
+    from nemotron_loadtest.report import Report
 
 _INTERRUPTED = 130
 
 
 def add_command(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser("run", help="run a scenario", description="Run a scenario and say what came of it.")
-    add_run_options(parser)
-    parser.set_defaults(action=_run)
+    """Add the commands."""
+    run = commands.add_parser(
+        "run", help="run a scenario", description="Run a scenario, say what came of it and write a report."
+    )
+    add_run_options(run)
+    run.set_defaults(action=_run)
+    report = commands.add_parser(
+        "report",
+        help="make a run's report again",
+        description="Make the report of a run from what it left, also of one that was killed.",
+    )
+    report.add_argument("directory", metavar="DIR", type=Path, help="of the run")
+    report.add_argument("--slo", metavar="NAME", help="server, interactive, or a TOML file (default: the scenario's)")
+    report.set_defaults(action=_report)
 
 
 def _run(given: argparse.Namespace) -> int:
-    # Locust's patches come before anything that connects, so this import is the first that does.
-    from nemotron_loadtest.run.runner import run_scenario
-
-    # isort: split
-    from nemotron_loadtest.analysis import Window, encode_summary, judge, load_slo, summarise
+    from nemotron_loadtest.analysis import load_slo
 
     scenario = scenario_of(given)
     slo = load_slo(scenario.slo) if scenario.slo else None
     directory = directory_of(given)
-    result = run_scenario(scenario, directory=directory, processes=given.processes, metrics_url=given.metrics_url)
-    record = result.record
+    record = run_visibly(given, scenario, directory).record
     try:
-        summary = summarise(result.samples, Window(scenario.warmup_s, record.measured_until_s), slo)
+        report = _reported(directory, slo)
     except LoadTestError:
-        _raise_for(record)
+        complain_of(record)  # which is why nothing was measured
         raise
-    (directory / "summary.json").write_bytes(encode_summary(summary))
-    say(_described(summary, record, directory))
-    _raise_for(record)
-    verdict = judge(summary, slo) if slo else None
-    if verdict:
-        say(_pronounced(verdict, slo))
-    if record.ended_by == "interrupt":
-        return _INTERRUPTED
-    return 1 if verdict and not verdict.passed else 0
+    complain_of(record)
+    return _INTERRUPTED if record.ended_by == "interrupt" else _status(report)
 
 
-def _raise_for(record: RunRecord) -> None:
-    if record.ended_by == "failures":
-        raise UnreachableError(f"The run has ended early: {record.problem}. What was measured until then is kept.")
-    if record.ended_by == "workers":
-        raise LoadTestError(f"The run has ended early: {record.problem}. What was measured until then is kept.")
+def _report(given: argparse.Namespace) -> int:
+    from nemotron_loadtest.analysis import load_slo
+
+    return _status(_reported(given.directory, load_slo(given.slo) if given.slo else None))
 
 
-def _described(summary: Summary, record: RunRecord, directory: Path) -> str:
+def _reported(directory: Path, slo: Slo | None) -> Report:
+    """Write the report, and say the main of it."""
+    from nemotron_loadtest.report import report_of, write_report
+
+    report, samples = report_of(directory, slo=slo)
+    page = write_report(report, samples, directory)
+    say(_described(report))
+    say(str(page))
+    return report
+
+
+def _status(report: Report) -> int:
+    return 0 if report.verdict is None or report.verdict.passed else 1
+
+
+def _described(report: Report) -> str:
+    summary = report.summary
     lines = []
-    for name, group in summary.groups.items():
-        if group.outcomes.requests and (name == "all" or group.outcomes.requests < summary.all.outcomes.requests):
-            lines.append(f"thinking {name}: {group.outcomes.requests} requests, {group.outcomes.errors} failed")
-            for metric in ("ttft_ms", "end_to_end_ms"):
-                if metric in group.latencies:
-                    found = group.distribution(metric)
-                    lines.append(f"  {metric}: p50 {_shown(found.p50)}, p99 {_shown(found.p99)}")
-            lines += [f"  {metric}: {_shown(value)}" for metric, value in group.figures.items() if value is not None]
-    if record.not_sent:
-        lines.append(f"{record.not_sent} requests were not sent: max_in_flight was reached.")
-    if record.busy:
-        lines.append("The load generator used a core up: its times are in doubt. Use --processes.")
-    lines.append(f"{directory}")
+    for thinking, group in summary.groups.items():
+        outcomes = group.outcomes
+        if not outcomes.requests or (thinking != "all" and outcomes.requests == summary.all.outcomes.requests):
+            continue
+        lines.append(f"thinking {thinking}: {outcomes.requests:,} requests, {outcomes.errors:,} failed")
+        for name, both in group.latencies.items():
+            if both.intended.count:
+                lines.append(f"  {name}: p50 {_shown(both.intended.p50)}, p99 {_shown(both.intended.p99)}")
+        for name in ("requests_per_s", "output_tokens_per_s"):
+            lines.append(f"  {name}: {_shown(group.figures[name])}")
+    lines += report.notes
+    if verdict := report.verdict:
+        lines.append(f"SLO {verdict.slo}: {'met' if verdict.passed else 'NOT MET'}")
+        lines += [f"  {'ok  ' if clause.passed else 'FAIL'} {clause}" for clause in verdict.clauses]
     return "\n".join(lines)
-
-
-def _pronounced(verdict: Verdict, slo: Slo | None) -> str:
-    head = f"SLO {slo.name if slo else ''}: {'met' if verdict.passed else 'NOT MET'}"
-    return "\n".join([head, *(f"  {'ok  ' if clause.passed else 'FAIL'} {clause}" for clause in verdict.clauses)])
 
 
 def _shown(value: float | None) -> str:

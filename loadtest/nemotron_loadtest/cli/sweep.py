@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from nemotron_loadtest.cli.options import above_zero, add_run_options, directory_of, say, scenario_of, whole
-from nemotron_loadtest.errors import LoadTestError, ScenarioError, UnreachableError
+from nemotron_loadtest.cli.running import complain_of, run_visibly
+from nemotron_loadtest.errors import ScenarioError
 
 if TYPE_CHECKING:
     from nemotron_loadtest.analysis import Capacity, Verdict
+    from nemotron_loadtest.report import SweepPoint
+
+SWEEP_FILE = "sweep.json"
 
 
 def add_command(commands: Any) -> None:
@@ -30,42 +35,39 @@ def add_command(commands: Any) -> None:
 
 
 def _sweep(given: argparse.Namespace) -> int:
-    # Locust's patches come before anything that connects, so this import is the first that does.
-    from nemotron_loadtest.run.runner import run_scenario
-
-    # isort: split
     from nemotron_loadtest.analysis import Window, find_capacity, judge, load_slo, summarise
     from nemotron_loadtest.arrivals import Poisson
+    from nemotron_loadtest.report import Sweep, report_of, sweep_point, write_report
 
     scenario = scenario_of(given)
     if scenario.slo is None:
         raise ScenarioError("A sweep needs an SLO, expected --slo NAME or `slo` in the scenario")
     slo = load_slo(scenario.slo)
     directory = directory_of(given)
-    runs: list[float] = []
+    points: list[SweepPoint] = []
+    runs: list[Path] = []
 
     def run_at_rate(rate: float) -> Verdict:
-        runs.append(rate)
-        result = run_scenario(
-            msgspec.structs.replace(scenario, arrivals=Poisson(rate=rate)),
-            directory=directory / f"{len(runs):02}-{rate:.4g}",
-            processes=given.processes,
-            metrics_url=given.metrics_url,
-        )
-        record = result.record
-        if record.ended_by == "interrupt":
+        runs.append(directory / f"{len(runs) + 1:02}-{rate:.4g}")
+        result = run_visibly(given, msgspec.structs.replace(scenario, arrivals=Poisson(rate=rate)), runs[-1])
+        if result.record.ended_by == "interrupt":
             raise KeyboardInterrupt
-        if record.ended_by != "duration":
-            kind = UnreachableError if record.ended_by == "failures" else LoadTestError
-            raise kind(f"The run at {rate:.4g}/s has ended early: {record.problem}")
-        window = Window(scenario.warmup_s, record.measured_until_s)
-        verdict = judge(summarise(result.samples, window, slo), slo)
+        complain_of(result.record)
+        summary = summarise(result.samples, Window(scenario.warmup_s, scenario.duration_s), slo)
+        verdict = judge(summary, slo)
+        points.append(sweep_point(rate, summary, verdict))
         say(f"{rate:8.4g}/s  {'ok' if verdict.passed else '; '.join(verdict.failures)}")
         return verdict
 
     capacity = find_capacity(run_at_rate, given.low, given.high, tolerance=given.tolerance, repeats=given.repeats)
-    (directory / "sweep.json").write_bytes(msgspec.json.format(msgspec.json.encode(capacity), indent=2))
+    sweep = Sweep(slo=slo.name, capacity=capacity, points=tuple(points))
+    (directory / SWEEP_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(sweep), indent=2))
     say(_described(capacity, slo.name))
+    shown = next(
+        (run for run, point in zip(runs, points, strict=True) if point.rate_per_s == capacity.rate_per_s), runs[-1]
+    )
+    report, samples = report_of(shown, title=directory.name, slo=slo, sweep=sweep)
+    say(str(write_report(report, samples, directory)))
     return 0 if capacity.rate_per_s is not None else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +23,10 @@ from nemotron_loadtest.users.asker import OnSample
 START_DELAY_S = 0.3
 """From the decision to begin to the start, so that it reaches every worker before."""
 _LOOK_EVERY_S = 0.1
+
+
+OnMoment = Callable[[float, int | None], None]
+"""Is told the seconds since the start and the requests on their way; None where these are not known."""
 
 
 class Conductor:
@@ -102,12 +107,18 @@ class Conductor:
             self.hurry.set()
         self._stop.set()
 
-    def wait(self) -> None:
-        """Return when no more is to be sent."""
+    def wait(self, on_moment: OnMoment | None = None) -> None:
+        """Return when no more is to be sent.
+
+        Args:
+            on_moment: Called ten times a second.
+        """
         assert self._clock is not None and self._side is not None  # noqa: S101 - begun
         reason: EndedBy = "duration"
         problem = ""
         while (left := self._scenario.duration_s - self._clock.now()) > 0:
+            if on_moment:
+                on_moment(self._clock.now(), self._side.in_flight)
             if self._stop.wait(min(left, _LOOK_EVERY_S)):
                 reason = "interrupt"
             elif self._watch.hopeless:

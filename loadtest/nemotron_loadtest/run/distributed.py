@@ -44,6 +44,8 @@ _ERRORS: dict[str, type[LoadTestError]] = {
 class MasterSide:
     """Has workers send. See `Side`."""
 
+    in_flight = None
+
     def __init__(self, runner: MasterRunner, scenario: Scenario, on_sample: OnSample) -> None:
         self.not_sent = 0
         self.busy = False

@@ -63,6 +63,11 @@ class Load:
         self._begun, self._stopped = Event(), Event()
         self._sending = Group()
 
+    @property
+    def in_flight(self) -> int:
+        """Requests on their way."""
+        return self._asker.in_flight if self._begun.is_set() else 0
+
     def begin(self, clock: RunClock) -> None:
         """Send from now on."""
         self._clock = clock
@@ -128,9 +133,10 @@ class Load:
     def _pause(self, seconds: float) -> bool:
         """Wait, and let others run in any case; whether the end has come."""
         if seconds > 0:
-            return self._stopped.wait(seconds)
-        gevent.sleep(0)
-        return self._stopped.is_set()
+            self._stopped.wait(seconds)
+        else:
+            gevent.sleep(0)
+        return bool(self._stopped.is_set())
 
     def _wait_for_none(self, seconds: float, hurry: Event) -> None:
         until = self._clock.now() + seconds

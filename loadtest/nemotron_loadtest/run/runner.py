@@ -16,7 +16,7 @@ import gevent
 from locust.env import Environment
 
 from nemotron_loadtest.arrivals import ClosedLoop
-from nemotron_loadtest.run.conductor import Conductor
+from nemotron_loadtest.run.conductor import Conductor, OnMoment
 from nemotron_loadtest.run.distributed import MasterSide
 from nemotron_loadtest.run.record import RunRecord
 from nemotron_loadtest.run.sides import OwnSide, Side
@@ -50,6 +50,7 @@ def run_scenario(
     scenario: Scenario,
     *,
     on_sample: OnSample | None = None,
+    on_moment: OnMoment | None = None,
     directory: Path | None = None,
     processes: int = 1,
     metrics_url: str | None = None,
@@ -62,6 +63,7 @@ def run_scenario(
     Args:
         scenario: What to do.
         on_sample: Called for every request when it has ended, in a greenlet: it must not block.
+        on_moment: Called ten times a second while requests are sent, for a live view.
         directory: Where samples and record are written as they come; None writes nothing.
         processes: That send. With 1 it is this one.
         metrics_url: Of a single server's metrics page; None for port 8002 of each.
@@ -86,7 +88,7 @@ def run_scenario(
             users = users_of(scenario, side.workers)
             environment.runner.start(users, users)
             conductor.begin()
-            conductor.wait()
+            conductor.wait(on_moment)
         finally:
             environment.runner.quit()
             conductor.end()

@@ -48,6 +48,10 @@ class Side(Protocol):
         """Whether one of them used its core up."""
 
     @property
+    def in_flight(self) -> int | None:
+        """Requests on their way; None where that is not known here."""
+
+    @property
     def not_sent(self) -> int:
         """See `Load`; final after `end`."""
 
@@ -82,6 +86,11 @@ class OwnSide:
         self._clock = RunClock(0.0)
         self._load: Load | None = None
         environment.events.cpu_warning.add_listener(self._note_busy)
+
+    @property
+    def in_flight(self) -> int | None:
+        """See `Side`."""
+        return self._load.in_flight if self._load else 0
 
     @property
     def not_sent(self) -> int:

@@ -53,7 +53,9 @@ def test_a_run_is_held_against_its_slo(limit: float, server: FakeServer, tmp_pat
     assert record.ended_by == "duration"
     assert len(samples) == len(server.requests) > 40
     assert {sample.outcome for sample in samples} == {"ok"}
-    assert (results / "summary.json").exists()
+    assert str(results / "report.html") in done.stdout
+    again = bench("report", results, "--slo", tmp_path / "own.toml")
+    assert (again.returncode, again.stdout) == (done.returncode, done.stdout)
 
 
 def test_users_who_leave_cancel_on_the_server(server: FakeServer, tmp_path: Path) -> None:

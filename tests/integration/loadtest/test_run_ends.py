@@ -42,8 +42,8 @@ def test_a_server_that_dies_in_mid_run(processes: int, server: FakeServer, tmp_p
     with server.refusing():
         output, errors = process.communicate(timeout=30)
     assert time.monotonic() - begin < 15
-    assert (process.returncode, len(errors.splitlines())) == (3, 1), errors
-    assert "every request fails, the last one with ServerUnavailableError" in errors
+    assert process.returncode == 3, errors
+    assert "every request fails, the last one with ServerUnavailableError" in errors.splitlines()[-1]
     assert "requests" in output
     record, samples = read_run(results)
     assert record.ended_by == "failures"

@@ -1,0 +1,57 @@
+"""`nemotron-bench capacity`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from nemotron_loadtest.cli.options import above_zero
+from nemotron_loadtest.cli.sweep import SWEEP_FILE
+from nemotron_loadtest.errors import LoadTestError
+
+
+def add_command(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "capacity",
+        help="say how many replicas a traffic needs",
+        description="How many replicas a traffic needs, from a sweep of one.",
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path, help="of the sweep")
+    parser.add_argument("--peak", metavar="RATE", type=above_zero, required=True, help="requests/s at the busiest time")
+    parser.add_argument("--headroom", metavar="SHARE", type=above_zero, default=0.3, help="(default: %(default)s)")
+    parser.add_argument("--thinking-share", metavar="SHARE", type=_share, help="of the requests (default: as measured)")
+    parser.add_argument("--plan", metavar="FILE", type=Path, help="output of 'nemotron-build plan --json'")
+    parser.set_defaults(action=_capacity)
+
+
+def _capacity(given: argparse.Namespace) -> int:
+    import msgspec
+    from rich.console import Console
+
+    from nemotron_loadtest.capacity import Demand, load_plan, plan_capacity
+    from nemotron_loadtest.report import Sweep, capacity_table
+
+    path = given.directory / SWEEP_FILE
+    try:
+        sweep = msgspec.json.decode(path.read_bytes(), type=Sweep)
+    except OSError as error:
+        raise LoadTestError(f"{path}: {error.strerror}, expected the directory of a sweep") from None
+    except msgspec.DecodeError as error:
+        raise LoadTestError(f"{path} is not the result of a sweep: {error}") from None
+    demand = Demand(peak_per_s=given.peak, headroom=given.headroom, thinking_share=given.thinking_share)
+    plan = plan_capacity(sweep.replica(), demand, load_plan(given.plan) if given.plan else None)
+    Console().print(capacity_table(plan))
+    return 0
+
+
+def _share(text: str) -> float:
+    """Reads a share."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected a number from 0 to 1")
+    return value

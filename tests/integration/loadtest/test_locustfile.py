@@ -1,0 +1,123 @@
+"""loadtest/locustfile.py under Locust's own command: headless, with several processes, and with its web UI."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nemotron_client.testing import FakeServer, ScriptedReply
+from nemotron_loadtest.run.record import read_run
+from tests.integration.conftest import ROOT
+from tests.integration.loadtest.bench import closed, poisson, scenario_file
+
+LOCUST = [str(Path(sys.executable).parent / "locust"), "-f", str(ROOT / "loadtest" / "locustfile.py")]
+REPLY = ScriptedReply("one two three four five", ttft_s=0.05, token_s=0.01)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer(lambda _: REPLY) as server:
+        yield server
+
+
+def headless(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [*LOCUST, "--headless", *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("arrivals", [poisson(20), closed(4)])
+def test_headless(processes: int, arrivals: str, server: FakeServer, tmp_path: Path) -> None:
+    scenario, results = scenario_file(tmp_path, server.grpc_url, arrivals), tmp_path / "results"
+    several = (
+        ["--master-bind-port", (port := free_port()), "--master-port", port, "--processes", processes]
+        if processes > 1
+        else []
+    )
+    done = headless("--scenario", scenario, "--result-dir", results, *several)
+    assert done.returncode == 0, done.stderr
+    record, samples = read_run(results)
+    assert (record.ended_by, record.workers) == ("duration", processes)
+    assert {sample.outcome for sample in samples} == {"ok"}
+    assert len(samples) == len(server.requests) > 20
+    assert len({sample.worker for sample in samples}) == processes
+
+
+def test_no_server_is_an_exit_status(tmp_path: Path) -> None:
+    done = headless("--scenario", scenario_file(tmp_path, "grpc://127.0.0.1:9", poisson(5)))
+    assert done.returncode == 3
+    assert "grpc://127.0.0.1:9 cannot be reached" in done.stderr
+
+
+def test_no_scenario() -> None:
+    done = headless()
+    assert done.returncode != 0
+    assert "expected --scenario FILE or NEMOTRON_SCENARIO" in done.stderr
+
+
+def test_the_web_ui_shows_requests_and_metrics(server: FakeServer, tmp_path: Path) -> None:
+    port, results = free_port(), tmp_path / "results"
+    scenario = scenario_file(tmp_path, server.http_url, closed(3), user="http_stream", duration_s=60.0)
+    options = ["--web-host", "127.0.0.1", "--web-port", str(port), "--result-dir", str(results)]
+    process = subprocess.Popen(
+        [*LOCUST, "--scenario", str(scenario), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    web = f"http://127.0.0.1:{port}"
+    try:
+        ask(web, "/swarm", user_count=3, spawn_rate=3, host="")
+        rows = stats(web, "HTTP", 10)
+        ask(web, "/stop", now="yes")
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert {(row["method"], row["name"]) for row in rows} >= {
+        ("HTTP", "thinking off"),
+        ("METRIC", "thinking off: time to first token"),
+        ("METRIC", "thinking off: time per token"),
+    }
+    record, samples = read_run(results)
+    assert (record.ended_by, {sample.outcome for sample in samples}) == ("interrupt", {"ok"})
+
+
+def ask(web: str, path: str, **form: object) -> Any:
+    """GET, or POST of a form, as soon as the web UI answers."""
+    data = urllib.parse.urlencode(form).encode() if form else None
+    until = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(web + path, data, timeout=20) as response:
+                return json.loads(response.read())
+        except urllib.error.HTTPError:
+            raise
+        except urllib.error.URLError:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
+def stats(web: str, kind: str, least: int) -> list[dict[str, Any]]:
+    """The rows of the table, once there are so many requests of a kind."""
+    until = time.monotonic() + 20
+    while True:
+        rows: list[dict[str, Any]] = ask(web, "/stats/requests")["stats"]
+        if any(row["method"] == kind and row["num_requests"] >= least for row in rows):
+            return rows
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

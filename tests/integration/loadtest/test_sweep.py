@@ -1,0 +1,48 @@
+"""nemotron-bench sweep, capacity and compare, as programs, on runs of a fake server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+from nemotron_client.testing import FakeServer, RecordedRequest, ScriptedReply
+from tests.integration.loadtest.bench import bench, scenario_file
+
+SLO = 'name = "own"\n[[clauses]]\nmetric = "ttft_ms"\npercentile = 50\nlimit = 150\n'
+TAKES_S = 0.1
+
+
+def test_the_capacity_of_a_queue_is_found_planned_with_and_compared(tmp_path: Path) -> None:
+    """Two requests at once, a tenth of a second each: at twenty a second the queue begins to grow."""
+    places = threading.Semaphore(2)
+
+    def answer(_: RecordedRequest) -> ScriptedReply:
+        with places:
+            threading.Event().wait(TAKES_S)
+        return ScriptedReply("one two three")
+
+    slo, results = tmp_path / "slo.toml", tmp_path / "sweep"
+    slo.write_text(SLO)
+    with FakeServer(answer) as server:
+        scenario = scenario_file(tmp_path, server.grpc_url, duration_s=3.0, drain_s=10.0)
+        options = ["--low", 5, "--high", 40, "--tolerance", 0.5, "--repeats", 1, "-o", results]
+        swept = bench("sweep", scenario, "--slo", slo, *options)
+    assert swept.returncode == 0, swept.stderr
+    assert "The SLO own is met up to" in swept.stdout
+    assert 5 <= json.loads((results / "sweep.json").read_bytes())["capacity"]["rate_per_s"] <= 22
+    assert str(results / "report.html") in swept.stdout
+    planned = bench("capacity", results, "--peak", 100)
+    assert planned.returncode == 0, planned.stderr
+    assert "Replicas needed" in planned.stdout
+    slow, fast = sorted(path for path in results.iterdir() if path.is_dir())[:2]
+    compared = bench("compare", slow, fast)
+    assert compared.returncode == 0, compared.stderr
+    worse = [line for line in compared.stdout.splitlines() if "requests_per_s" in line or "output_tokens p50" in line]
+    assert worse
+
+
+def test_the_load_generator_tests_itself() -> None:
+    done = bench("self-test", "--most", 20, "--seconds", 1)
+    assert done.returncode == 0, done.stderr
+    assert "The load generator keeps up with 20 streams" in done.stdout
