@@ -11,7 +11,7 @@ from nemotron_loadtest.report.document import (
     encode_report,
     make_report,
 )
-from nemotron_loadtest.report.files import write_report
+from nemotron_loadtest.report.files import add_capacity, write_report
 from nemotron_loadtest.report.live import LiveView
 from nemotron_loadtest.report.page import report_html
 from nemotron_loadtest.report.recorded import facts_of, report_of
@@ -24,6 +24,7 @@ __all__ = [
     "Report",
     "Sweep",
     "SweepPoint",
+    "add_capacity",
     "capacity_table",
     "decode_report",
     "encode_report",

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
+from nemotron_loadtest.capacity import CapacityPlan
 from nemotron_loadtest.errors import LoadTestError
-from nemotron_loadtest.report.document import Report, encode_report
+from nemotron_loadtest.report.document import Report, decode_report, encode_report
 from nemotron_loadtest.report.page import report_html
 from nemotron_loadtest.report.tables import write_metrics, write_requests
 from nemotron_loadtest.samples import Sample
@@ -15,6 +18,29 @@ JSON_FILE = "report.json"
 HTML_FILE = "report.html"
 REQUESTS_FILE = "requests.csv"
 METRICS_FILE = "metrics.csv"
+CAPACITY_FILE = "capacity.json"
+
+
+def add_capacity(plan: CapacityPlan, directory: Path) -> Path:
+    """Put a plan into the report of a sweep that lies in a directory, and write it to capacity.json.
+
+    Returns:
+        The HTML page.
+
+    Raises:
+        LoadTestError: there is no report, or a file cannot be written.
+    """
+    try:
+        report = decode_report((directory / JSON_FILE).read_bytes())
+        planned = msgspec.structs.replace(report, capacity=plan)
+        (directory / CAPACITY_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+        (directory / JSON_FILE).write_bytes(encode_report(planned))
+        (directory / HTML_FILE).write_text(report_html(planned), encoding="utf-8")
+    except OSError as error:
+        raise LoadTestError(
+            f"{error.filename or directory}: {error.strerror}. Name the directory of a sweep."
+        ) from error
+    return directory / HTML_FILE
 
 
 def write_report(report: Report, samples: Sequence[Sample], directory: Path) -> Path:

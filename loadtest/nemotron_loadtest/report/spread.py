@@ -14,7 +14,7 @@ from nemotron_loadtest.samples import Sample
 
 _MOST_BINS, _LEAST_BINS = 48, 8
 _TAIL_POINTS = 80
-_DRAWN_SHARE = 0.995
+_DRAWN_SHARE = 0.99
 _FAR = 8.0  # Where the largest value is so many times the least median, bins grow with the values.
 _LEAST = 0.01  # Nothing shorter is told apart where bins grow.
 

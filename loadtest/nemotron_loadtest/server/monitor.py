@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from nemotron_client import NemotronError
 from nemotron_loadtest.server.gpus import Gpus
 from nemotron_loadtest.server.processes import FindPid, ServerProcesses, by_port, is_local
 from nemotron_loadtest.server.sample import ServerSample
@@ -116,6 +115,9 @@ class _Followed:
         )
 
     def _page(self) -> Page | None:
+        # Only here: what imports reports must not import the client before Locust has made its patches.
+        from nemotron_client import NemotronError
+
         try:
             return self._server.read_page()
         except (NemotronError, OSError, ValueError):

@@ -82,7 +82,7 @@ def test_no_run(tmp_path: Path) -> None:
 def test_reports_need_neither_locust_nor_gevent() -> None:
     program = (
         "import sys, nemotron_loadtest.report, nemotron_loadtest.capacity\n"
-        "print(sorted({'gevent', 'locust', 'matplotlib'} & sys.modules.keys()))"
+        "print(sorted({'gevent', 'grpc', 'locust', 'matplotlib', 'nemotron_client'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
 

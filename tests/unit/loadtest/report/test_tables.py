@@ -3,15 +3,17 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nemotron_loadtest.analysis import summarise
+from nemotron_loadtest.capacity import CapacityPlan, Demand, plan_capacity
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics import METRICS
-from nemotron_loadtest.report import make_report, write_report
+from nemotron_loadtest.report import add_capacity, decode_report, make_report, write_report
 from nemotron_loadtest.report.tables import write_metrics, write_requests
 from tests.unit.loadtest.metrics.making import made
-from tests.unit.loadtest.report.made_up import FACTS, WINDOW, requests
+from tests.unit.loadtest.report.made_up import FACTS, WINDOW, requests, sweep
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -67,6 +69,22 @@ def test_all_files_are_written(tmp_path: Path) -> None:
         "metrics.csv",
     }
     assert len(rows(page.parent / "requests.csv")) == len(samples)
+
+
+def test_a_capacity_is_added_to_the_report(tmp_path: Path) -> None:
+    found = sweep()
+    write_report(make_report([], WINDOW, FACTS, sweep=found), [], tmp_path)
+    plan = plan_capacity(found.replica(), Demand(peak_per_s=60))
+    page = add_capacity(plan, tmp_path)
+
+    assert "Replicas for the traffic" in page.read_text()
+    assert decode_report((tmp_path / "report.json").read_bytes()).capacity == plan
+    assert msgspec.json.decode((tmp_path / "capacity.json").read_bytes(), type=CapacityPlan) == plan
+
+
+def test_a_capacity_needs_a_report(tmp_path: Path) -> None:
+    with pytest.raises(LoadTestError, match=r"report\.json: No such file"):
+        add_capacity(plan_capacity(sweep().replica(), Demand(peak_per_s=60)), tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
