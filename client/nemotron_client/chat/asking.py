@@ -53,6 +53,12 @@ class Asking:
         """What came so far."""
         return Answer("".join(self._content), "".join(self._reasoning), tuple(self._calls), self._reply)
 
+    @property
+    def reasoning_tokens(self) -> int:
+        """The tokens of the thinking that came so far."""
+        usage = self._stream.usage_so_far
+        return usage.reasoning_tokens if usage else 0
+
     def events(self) -> Iterator[Event | None]:
         """What comes, and None whenever some time has passed."""
         reader = threading.Thread(target=_read, args=(self._stream, self._items), name="nemotron-chat", daemon=True)

@@ -88,7 +88,7 @@ class Interactive:
             try:
                 for event in asking.events():
                     if isinstance(event, ReasoningDelta):
-                        view.reasoning(event.text)
+                        view.reasoning(event.text, asking.reasoning_tokens)
                     elif isinstance(event, ContentDelta):
                         view.content(event.text)
                     elif event is not None:

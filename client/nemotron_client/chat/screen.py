@@ -19,7 +19,6 @@ from nemotron_client.chat.safe_text import SafeStream, encodable, safe, safe_lin
 _FRAME_S = 0.08
 _DRAWING_SHARE = 0.25  # of the time, at most, for long answers in slow terminals
 _THINKING_LINES = 6
-_BYTES_PER_TOKEN = 4  # of UTF-8, about the same for Latin, Thai and Devanagari
 
 
 class Screen:
@@ -108,9 +107,9 @@ class AnswerView:
         """How long it thought; None where it did not."""
         return self._reasoning.seconds
 
-    def reasoning(self, text: str) -> None:
-        """Thinking came."""
-        self._reasoning.add(text)
+    def reasoning(self, text: str, tokens: int) -> None:
+        """Thinking came, which makes so many tokens of it."""
+        self._reasoning.add(text, tokens)
         self.tick()
 
     def content(self, text: str) -> None:
@@ -199,16 +198,16 @@ class _Thinking:
         self._text = SafeStream()
         self._flow = Flow(self._render, lambda text: text.rfind("\n") + 1, gap=False)
         self._recent: list[str] = []  # lines that are finished but may have to be shown above the tail
-        self._bytes = 0
+        self._tokens = 0
         self._begin = 0.0
         self.open = False
         self.seconds: float | None = None
 
-    def add(self, text: str) -> None:
-        """More of it."""
+    def add(self, text: str, tokens: int) -> None:
+        """More of it, and how many tokens there are by now."""
         if not self.open:
             self.open, self._begin = True, self._screen.clock()
-        self._bytes += len(text.encode("utf-8", "replace"))
+        self._tokens = tokens
         self.seconds = self._screen.clock() - self._begin
         self._flow.add(self._text.feed(text))
 
@@ -230,8 +229,7 @@ class _Thinking:
         return [*([] if self._screen.fold else rest), *self._note(f"thought for {self._counts()}", width)]
 
     def _counts(self) -> str:
-        # The library says how many tokens there were only at the end of the answer.
-        return f"{self.seconds or 0:.1f} s, about {max(1, round(self._bytes / _BYTES_PER_TOKEN))} tokens"
+        return f"{self.seconds or 0:.1f} s, {self._tokens} token{'' if self._tokens == 1 else 's'}"
 
     def _note(self, text: str, width: int) -> list[str]:
         return self._screen.lines(Text(f"▸ {text}", "dim"), width)

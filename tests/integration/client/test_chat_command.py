@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -110,8 +111,10 @@ def test_an_answer_is_streamed_and_its_thinking_folded(chat: Callable[..., Termi
     terminal.type("[sim:think]\r")
     shown = terminal.wait_for("The answer is 4.")
     assert "thinking … " in shown
-    assert "▸ thought for " in shown
+    thought = re.search(r"▸ thought for [\d.]+ s, (\d+) tokens", shown)
+    assert thought
     terminal.type("/usage\r")
+    terminal.wait_for(f"{thought[1]} of them thinking")
     terminal.wait_for("This chat: 1 answer, ")
     terminal.type("/quit\r")
     assert terminal.status() == 0

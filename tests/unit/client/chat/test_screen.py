@@ -108,10 +108,10 @@ def test_thinking_is_shown_while_it_lasts_and_folded_when_it_ends() -> None:
     terminal = Terminal(60, 20)
     view = screen_on(terminal, frame_s=0.5).answer()
     for number in range(20):
-        view.reasoning(f"Thought number {number}.\n")
+        view.reasoning(f"Thought number {number}.\n", 5 * number)
     tick(view)
     assert terminal.rows[0].startswith("▸ thinking … ")
-    assert "tokens" in terminal.rows[0]
+    assert terminal.rows[0].endswith(" s, 95 tokens")
     assert terminal.rows[-1] == "Thought number 19."
     assert len(terminal.rows) <= 6
     view.content("So it is.")
@@ -127,7 +127,7 @@ def test_thinking_can_be_left_in_full() -> None:
     screen.fold = False
     view = screen.answer()
     for number in range(20):
-        view.reasoning(f"Thought {number}.\n\n")
+        view.reasoning(f"Thought {number}.\n\n", number)
     view.end()
     lines = terminal.everything
     assert [line for line in lines if line.startswith("Thought")] == [f"Thought {number}." for number in range(20)]
@@ -206,7 +206,7 @@ def test_any_text_is_drawn_without_a_control_character(parts: list[str]) -> None
     console = Console(file=terminal, force_terminal=True, color_system=None, width=30, height=8)
     view = Screen(console, live=True, clock=lambda: float(next(ticks))).answer()
     for part in parts:
-        view.reasoning(part)
+        view.reasoning(part, 1)
     for part in parts:
         view.content(part)
     view.end()
@@ -247,7 +247,7 @@ def test_a_terminal_without_utf8() -> None:
     file = Latin()
     screen = Screen(Console(file=file, force_terminal=True, width=80, height=20, color_system=None), live=True)
     view = screen.answer()
-    view.reasoning("Hm.")
+    view.reasoning("Hm.", 2)
     view.content("- ไทย\n- “two”\n")
     view.end()
     screen.say("…")
@@ -260,7 +260,7 @@ def test_a_terminal_without_utf8() -> None:
 def test_without_a_terminal_the_answer_is_plain() -> None:
     file = io.StringIO()
     view = Screen(Console(file=file, width=80), live=False).answer()
-    view.reasoning("Hm.")
+    view.reasoning("Hm.", 2)
     view.tick()
     for part in ("# Ti", "tle\r", "\n\x1b[31m", "two"):
         view.content(part)
