@@ -73,7 +73,7 @@ class CpuConvertStage:
         from nemotron_build.cpu.build import convert_for_cpu
 
         source, precision = self.request.source, self.request.profile.precision
-        made = convert_for_cpu(source.path, precision, output, report=tools.report)
+        made = convert_for_cpu(source.gguf or source.path, precision, output, report=tools.report)
         write_json(
             output / CONVERSION,
             Conversion(made.precision, made.stop_token_ids, made.chat_template, asdict(made.accuracy)),

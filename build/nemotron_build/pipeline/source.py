@@ -14,6 +14,7 @@ from nemotron_serving.package import SamplingDefaults
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
     from nemotron_build.checkpoint.shape import ModelShape
+    from nemotron_build.cpu.gguf_file import GgufFile
 
 GGUF = ".gguf"
 
@@ -33,6 +34,7 @@ class Source:
         notes: What is ignored, one line each.
         tokenizer: Its tokenizer.json; None where converting makes it.
         checkpoint: The same as a checkpoint; None for a GGUF file.
+        gguf: The same as a GGUF file, whose fields take seconds to read; None for a checkpoint.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Source:
     notes: tuple[str, ...] = ()
     tokenizer: Path | None = None
     checkpoint: Checkpoint | None = None
+    gguf: GgufFile | None = None
 
     @property
     def bytes(self) -> int:
@@ -115,4 +118,5 @@ def _from_gguf(path: Path) -> Source:
         files=(path,),
         stop_token_ids=vocabulary.stop_token_ids,
         chat_template=vocabulary.chat_template or None,
+        gguf=file,
     )
