@@ -16,6 +16,7 @@ from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply
 
 _DIM, _PLAIN = "\033[2m", "\033[0m"
 _QUESTION = "What is the capital of France?"
+_THINKING_QUESTION = "How do plants make food?"
 # The marker makes the simulated engine call the tool; a model needs none.
 _TOOL_QUESTION = "What is the weather like in Bangkok? [sim:think-tool]"
 _CITY = {
@@ -42,7 +43,7 @@ _TOOLS = [
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; the exit status says whether all answers came."""
     parser = argparse.ArgumentParser(prog="python -m nemotron_client.demo", description=__doc__)
-    parser.add_argument("question", nargs="?", default=_QUESTION)
+    parser.add_argument("question", nargs="?", help="in place of the ones that it brings")
     parser.add_argument("--url", help="default: what NEMOTRON_URL names, else grpc://127.0.0.1:8001")
     parser.add_argument("--tools", action="store_true", help="show a tool call, as the simulated engine makes it")
     options = parser.parse_args(argv)
@@ -60,10 +61,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _show_answers(client: Client, question: str) -> None:
-    conversation = [{"role": "user", "content": question}]
+def _show_answers(client: Client, question: str | None) -> None:
+    conversation = [{"role": "user", "content": question or _QUESTION}]
     _show(client, "thinking off", conversation, thinking=False)
-    _show(client, "thinking on, with a budget of 6 tokens", conversation, thinking=True, max_thinking_tokens=6)
+    worth_a_thought = [{"role": "user", "content": question or _THINKING_QUESTION}]
+    _show(client, "thinking on, with a budget of 24 tokens", worth_a_thought, thinking=True, max_thinking_tokens=24)
     answer_format = {"type": "json_schema", "json_schema": {"name": "city", "schema": _CITY}}
     reply = _show(client, "a JSON answer by a schema", conversation, thinking=False, response_format=answer_format)
     _write(_dim(f"[read as JSON: {json.loads(reply.content)}]") + "\n")

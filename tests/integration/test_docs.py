@@ -18,8 +18,9 @@ from tests.integration.conftest import BIN, ROOT, Server
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(
-    r"^(?:\$ )?(nemotron-(?:chat|serve|build)(?: container)?"
-    r"(?: (?:build|check|compile|convert|demo|package|plan|profiles|quantize|simulated|verify|wheels)\b)?)(.*)",
+    r"^(?:\$ )?(nemotron-(?:bench|chat|serve|build)(?: container)?"
+    r"(?: (?:build|capacity|check|compare|compile|convert|demo|package|plan|profiles|quantize|report|run|scenarios"
+    r"|self-test|simulated|sweep|verify|wheels)\b)?)(.*)",
     re.MULTILINE,
 )
 LINK = re.compile(r"\]\(([^)#]+\.md)")
