@@ -245,7 +245,11 @@ class AsyncExchange:
     async def _send(self) -> None:
         state = self.state
         call = state.prepare(await self._settings.awaited_headers())
-        self._responses = self.transport.open(call)
+        try:
+            self._responses = self.transport.open(call)
+        except Exception:
+            self._shared.check(call.request_id)  # the client may have been closed while headers were made
+            raise
         self._responded = False
         state.deadline.sent(time.perf_counter())
         self._watch()

@@ -180,7 +180,12 @@ class Exchange:
 
     def _send(self) -> None:
         state = self.state
-        self._responses = self.transport.open(state.prepare(self._settings.made_headers()))
+        call = state.prepare(self._settings.made_headers())
+        try:
+            self._responses = self.transport.open(call)
+        except Exception:
+            self._shared.check(call.request_id)  # another thread may have closed the client, and its connections
+            raise
         state.deadline.sent(time.perf_counter())
         self._shared.watch.look_at(self._guarded)
         if state.given_up:  # in the meantime, when `_give_up` could not see these responses yet

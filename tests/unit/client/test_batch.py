@@ -344,3 +344,23 @@ def test_formats_and_tools_work_for_a_batch(run: Any) -> None:
         "ParseError",
         2,
     ]
+
+
+def test_results_may_be_collected_in_a_thread_of_their_own() -> None:
+    """Python collects forgotten results in whichever thread it is at work."""
+    handed_on, closed = threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def headers() -> dict[str, str]:
+        made.append("")
+        if len(made) == 2:
+            handed_on.wait(10)
+            results.close()
+            closed.set()
+        return {}
+
+    with Client(transport=Pretend(), headers=headers) as client:
+        results = client.batch([[UserMessage("a")], [UserMessage("b")]], concurrency=2)
+        next(results)
+        handed_on.set()
+        assert closed.wait(10)

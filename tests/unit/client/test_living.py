@@ -12,6 +12,7 @@ import pytest
 
 from nemotron_client import AsyncClient, Client, StreamClosedError
 from nemotron_client.testing import AsyncMockTransport
+from tests.unit.client.pretend import Pretend, PretendStream
 
 HI = [{"role": "user", "content": "Hi"}]
 SCHEMES = pytest.mark.parametrize("scheme", ["grpc", "http"])
@@ -59,15 +60,17 @@ def test_a_client_of_another_event_loop_says_so() -> None:
             asyncio.run(method())
 
 
-def test_a_stream_that_opens_while_its_client_is_closed_ends() -> None:
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_stream_that_opens_while_its_client_is_closed_ends(refused: bool) -> None:
     """The client is closed when the request is on its way, by a thread that cannot know of it yet."""
-    from tests.unit.client.pretend import Pretend, PretendStream
 
     class Closing(Pretend):
         def open(self, call: Any) -> PretendStream:
             closer = threading.Thread(target=client.close)
             closer.start()
             closer.join()
+            if refused:
+                raise ValueError("Cannot invoke RPC on closed channel!")
             return super().open(call)
 
     transport = Closing()
