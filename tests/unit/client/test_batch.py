@@ -360,7 +360,7 @@ def test_results_may_be_collected_in_a_thread_of_their_own() -> None:
         return {}
 
     with Client(transport=Pretend(), headers=headers) as client:
-        results = client.batch([[UserMessage("a")], [UserMessage("b")]], concurrency=2)
+        results = client.batch([[UserMessage("a")], [UserMessage("b")]], concurrency=2, in_order=False)
         next(results)
         handed_on.set()
         assert closed.wait(10)
