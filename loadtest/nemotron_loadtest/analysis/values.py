@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -20,7 +21,9 @@ def values(metric: PerRequest | Gaps, samples: Sequence[Sample]) -> Array:
     """Of the requests that have one; every gap as often as it counts."""
     if isinstance(metric, PerRequest):
         return _array([metric.of(sample) for sample in samples])
-    pairs = np.array([pair for sample in samples for pair in metric.of(sample)], np.float64).reshape(-1, 2)
+    # From an iterator: a long run has millions of gaps.
+    flat = chain.from_iterable(pair for sample in samples for pair in metric.of(sample))
+    pairs = np.fromiter(flat, np.float64).reshape(-1, 2)
     return np.repeat(pairs[:, 0], pairs[:, 1].astype(np.int64))
 
 

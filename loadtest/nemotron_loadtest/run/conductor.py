@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 from gevent.event import Event
 
-from nemotron_client import Client
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.run.failing import FailureWatch
@@ -19,6 +18,7 @@ from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.scenario import Scenario
 from nemotron_loadtest.server import ServerMonitor, ServerSample, Watched
 from nemotron_loadtest.users.asker import OnSample
+from nemotron_loadtest.users.servers import client_for_metrics
 
 START_DELAY_S = 0.3
 """From the decision to begin to the start, so that it reaches every worker before."""
@@ -34,7 +34,6 @@ class Conductor:
 
     Attributes:
         record: What is known of the run.
-        server_samples: What the servers were seen to do.
         hurry: Ends the drain at once.
     """
 
@@ -47,7 +46,6 @@ class Conductor:
         metrics_url: str | None = None,
     ) -> None:
         self.hurry = Event()
-        self.server_samples: list[ServerSample] = []
         self.record = new_record(scenario)
         self._scenario = scenario
         self._on_sample = on_sample
@@ -89,7 +87,8 @@ class Conductor:
         assert self._side is not None  # noqa: S101 - prepared
         self._clock = RunClock.starting_in(START_DELAY_S)
         self._side.begin(self._clock)
-        clients = [self._watching.enter_context(Client(url, metrics_url=self._metrics_url)) for url in self.record.urls]
+        opened = [client_for_metrics(url, self._metrics_url) for url in self.record.urls]
+        clients = [self._watching.enter_context(client) for client in opened]
         watched = [Watched(client.urls[0], client.metrics) for client in clients]
         self._watching.enter_context(ServerMonitor(watched, self._clock.now, self._take_server))
 
@@ -150,6 +149,5 @@ class Conductor:
             self._recorder.close(self.record)
 
     def _take_server(self, sample: ServerSample) -> None:
-        self.server_samples.append(sample)
         if self._recorder:
             self._recorder.write_server(sample)

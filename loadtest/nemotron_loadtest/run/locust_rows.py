@@ -10,6 +10,10 @@ from collections.abc import Iterator
 
 from locust.env import Environment
 
+from nemotron_loadtest.metrics.first_answer import FIRST_ANSWER
+from nemotron_loadtest.metrics.itl import ITL
+from nemotron_loadtest.metrics.kinds import Metric
+from nemotron_loadtest.metrics.ttft import TTFT
 from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.samples import Sample
 
@@ -51,10 +55,11 @@ def _failure(sample: Sample) -> Exception | None:
 
 
 def _metrics(sample: Sample) -> Iterator[tuple[str, float]]:
-    if sample.first_token_s is not None:
-        yield "time to first token", 1000 * (sample.first_token_s - sample.started_s)
-    if sample.first_answer_s is not None:
-        yield "time to first answer token", 1000 * (sample.first_answer_s - sample.started_s)
-    if len(sample.arrivals) > 1:
-        first, last = sample.arrivals[0], sample.arrivals[-1]
-        yield "time per token", 1000 * (last.at_s - first.at_s) / (last.output_tokens - first.output_tokens)
+    found: list[tuple[Metric, float | None]] = [
+        (TTFT, TTFT.of(sample, "actual")),
+        (FIRST_ANSWER, FIRST_ANSWER.of(sample, "actual")),
+        (ITL, ITL.of(sample)),
+    ]
+    for metric, value in found:
+        if value is not None:
+            yield metric.title, value

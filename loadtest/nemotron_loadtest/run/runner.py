@@ -23,7 +23,6 @@ from nemotron_loadtest.run.sides import OwnSide, Side
 from nemotron_loadtest.run.workers import worker_processes
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.scenario import Scenario
-from nemotron_loadtest.server import ServerSample
 from nemotron_loadtest.users.asker import OnSample
 from nemotron_loadtest.users.locust_users import USERS
 
@@ -38,12 +37,10 @@ class RunResult:
     Attributes:
         record: How it went.
         samples: Every request that was sent.
-        server_samples: What the servers were seen to do meanwhile.
     """
 
     record: RunRecord
     samples: list[Sample]
-    server_samples: list[ServerSample]
 
 
 def run_scenario(
@@ -66,7 +63,7 @@ def run_scenario(
         on_moment: Called ten times a second while requests are sent, for a live view.
         directory: Where samples and record are written as they come; None writes nothing.
         processes: That send. With 1 it is this one.
-        metrics_url: Of a single server's metrics page; None for port 8002 of each.
+        metrics_url: Of a single server's metrics page; None for what the environment names, else port 8002.
 
     Raises:
         LoadTestError: it cannot start.
@@ -92,7 +89,7 @@ def run_scenario(
         finally:
             environment.runner.quit()
             conductor.end()
-    return RunResult(conductor.record, samples, conductor.server_samples)
+    return RunResult(conductor.record, samples)
 
 
 def users_of(scenario: Scenario, workers: int) -> int:

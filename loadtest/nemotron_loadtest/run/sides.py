@@ -85,7 +85,6 @@ class OwnSide:
         self._worker, self._of = worker, workers
         self._clock = RunClock(0.0)
         self._load: Load | None = None
-        environment.events.cpu_warning.add_listener(self._note_busy)
 
     @property
     def in_flight(self) -> int | None:
@@ -107,6 +106,7 @@ class OwnSide:
         conversations = source.conversations(worker=worker, workers=workers)
         self._load = Load(scenario, conversations, make_asker, worker=worker, workers=workers)
         give_work(self._environment, self._load)
+        self._environment.events.cpu_warning.add_listener(self._note_busy)
         urls = tuple(without_secrets(url) for url in client.urls)
         return Prepared(urls=urls, measured_with=source.measured_with)
 
@@ -120,6 +120,7 @@ class OwnSide:
         """See `Side.end`."""
         if self._load:
             self._load.end(drain_s, hurry)
+            self._environment.events.cpu_warning.remove_listener(self._note_busy)
 
     def _take(self, sample: Sample) -> None:
         show(self._environment, sample, self._clock)

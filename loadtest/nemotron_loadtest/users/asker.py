@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from nemotron_client import Reply, Usage
+from nemotron_client import Reply, RequestTimeoutError, Usage
 from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.samples import Arrival, Outcome, Sample
 from nemotron_loadtest.scenario import UserKind
@@ -153,6 +153,8 @@ class Asker(ABC):
 
 def _verdict(running: Running, answer: Answer, error_type: str) -> tuple[Outcome, str]:
     """The outcome and the type of the error. Whoever leaves too late has got a whole answer."""
+    if answer.finish_reason == "timeout":
+        return "error", RequestTimeoutError.__name__  # a part of an answer, cut off by the server
     if answer.finish_reason not in ("", "cancelled"):
         return "ok", ""
     if running.left is not None:

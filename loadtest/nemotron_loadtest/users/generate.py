@@ -55,6 +55,8 @@ class GenerateAsker(Asker):
     def _send(self, spec: RequestSpec, running: Running, answer: Answer) -> None:
         cancelling = threading.Thread(target=self._client.cancel, args=[running.request_id], daemon=True)
         running.abort = cancelling.start
+        if running.left is not None:  # before there was something to abort
+            return
         begin = self._clock.now()
         values = self._post({"id": running.request_id, **_inputs(spec)})
         now = self._clock.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
 
@@ -40,6 +41,18 @@ def connect(scenario: Scenario) -> Client:
         client.close()
         raise UnreachableError(str(error)) from None
     return client
+
+
+def client_for_metrics(url: str, metrics_url: str | None = None) -> Client:
+    """A client to read a server's metrics with.
+
+    Args:
+        url: Of the server.
+        metrics_url: Of the page. None is what NEMOTRON_METRICS_URL names if NEMOTRON_URL names this server, else port
+            8002 of its host.
+    """
+    in_environment = url == os.environ.get("NEMOTRON_URL")
+    return Client(None if in_environment else url, metrics_url=metrics_url)
 
 
 def asker_of(scenario: Scenario, client: Client, on_sample: OnSample, worker: str = "0") -> Callable[[RunClock], Asker]:

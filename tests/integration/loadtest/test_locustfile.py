@@ -83,8 +83,8 @@ def test_the_web_ui_shows_requests_and_metrics(server: FakeServer, tmp_path: Pat
         process.wait(20)
     assert {(row["method"], row["name"]) for row in rows} >= {
         ("HTTP", "thinking off"),
-        ("METRIC", "thinking off: time to first token"),
-        ("METRIC", "thinking off: time per token"),
+        ("METRIC", "thinking off: Time to first token"),
+        ("METRIC", "thinking off: Inter-token latency, mean of a request"),
     }
     record, samples = read_run(results)
     assert (record.ended_by, {sample.outcome for sample in samples}) == ("interrupt", {"ok"})

@@ -149,3 +149,10 @@ def test_killing_the_user_leaves_a_sample(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(SystemExit):
         asked.asker.ask(RequestSpec(messages=HI))
     assert asked.sample.outcome == "incomplete"
+
+
+def test_a_part_of_an_answer_that_the_server_cut_off_is_no_answer() -> None:
+    asked = Asked(ScriptedReply("It is", finish_reason="timeout"))
+    assert asked.asker.ask(RequestSpec(messages=HI)) is None
+    assert (asked.sample.outcome, asked.sample.error_type) == ("error", "RequestTimeoutError")
+    assert (asked.sample.finish_reason, asked.sample.output_tokens) == ("timeout", 2)
