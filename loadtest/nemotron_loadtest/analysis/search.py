@@ -63,7 +63,7 @@ class _Plan(msgspec.Struct, frozen=True):
 
 
 def find_capacity(
-    run_at_rate: Callable[[float], Verdict],
+    run_at_rate: Callable[[float], Verdict | None],
     low: float,
     high: float,
     *,
@@ -75,7 +75,7 @@ def find_capacity(
 
     Args:
         run_at_rate: Runs the load at so many requests per second and judges it. A run has to last long enough for its
-            percentiles: a p99 needs 100 requests, at the lowest rate too.
+            percentiles: a p99 needs 100 requests, at the lowest rate too. None ends the search.
         low: A rate that is thought to pass.
         high: The highest rate to try.
         tolerance: Gap between passing and failing rate to stop at, as a share of the passing one.
@@ -94,6 +94,8 @@ def find_capacity(
     trials: list[Trial] = []
     while (rate := next_rate(trials, plan)) is not None and len(trials) < max_runs:
         verdict = run_at_rate(rate)
+        if verdict is None:
+            break
         trials.append(Trial(rate_per_s=rate, passed=verdict.passed, failures=tuple(verdict.failures)))
     return _conclude(trials, plan, finished=rate is None)
 
@@ -146,8 +148,9 @@ def _conclude(trials: Sequence[Trial], plan: _Plan, *, finished: bool) -> Capaci
     doubts = list(_doubts(trials, plan, good, bad, finished=finished))
     remarks = []
     if good is None:
-        last = next(trial for trial in reversed(trials) if not trial.passed)
-        remarks.append(f"the lowest rate, {plan.low:g}/s, fails: {'; '.join(last.failures) or 'no reason given'}")
+        failures = [trial.failures for trial in trials if not trial.passed]
+        if failures:
+            remarks.append(f"the lowest rate, {plan.low:g}/s, fails: {'; '.join(failures[-1]) or 'no reason given'}")
     elif bad is None:
         remarks.append(f"the highest rate, {plan.high:g}/s, passes: the capacity is that or more")
     return Capacity(

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from nemotron_loadtest.cli import capacity, compare, run, self_test, sweep
+from nemotron_loadtest.cli import capacity, compare, run, scenarios, self_test, sweep
 from nemotron_loadtest.errors import LoadTestError
 
 _FAILURE, _USAGE, _INTERRUPTED = 2, 2, 130
 
 _EPILOG = """\
 examples:
-  nemotron-bench run loadtest/scenarios/quick.toml
-                                       run it, and say what came of it
+  nemotron-bench scenarios             what there is to run
+  nemotron-bench run quick             run it, and say what came of it
   nemotron-bench run chat.toml --url grpc://gpu-1:8001 --slo interactive
                                        and hold it against an SLO: exit status 0 or 1
   nemotron-bench sweep chat.toml --slo interactive --low 1 --high 64
@@ -82,6 +82,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=shape,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for part in (run, sweep, compare, capacity, self_test):
+    for part in (run, sweep, compare, capacity, scenarios, self_test):
         part.add_command(commands)
     return parser

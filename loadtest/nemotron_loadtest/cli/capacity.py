@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nemotron_loadtest.cli.options import above_zero
+from nemotron_loadtest.cli.options import above_zero, say
 from nemotron_loadtest.cli.sweep import SWEEP_FILE
 from nemotron_loadtest.errors import LoadTestError
 
@@ -16,7 +16,7 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "capacity",
         help="say how many replicas a traffic needs",
-        description="How many replicas a traffic needs, from a sweep of one.",
+        description="How many replicas a traffic needs, from a sweep of one. It is also put into the sweep's report.",
     )
     parser.add_argument("directory", metavar="DIR", type=Path, help="of the sweep")
     parser.add_argument("--peak", metavar="RATE", type=above_zero, required=True, help="requests/s at the busiest time")
@@ -31,7 +31,7 @@ def _capacity(given: argparse.Namespace) -> int:
     from rich.console import Console
 
     from nemotron_loadtest.capacity import Demand, load_plan, plan_capacity
-    from nemotron_loadtest.report import Sweep, capacity_table
+    from nemotron_loadtest.report import Sweep, add_capacity, capacity_table
 
     path = given.directory / SWEEP_FILE
     try:
@@ -42,7 +42,9 @@ def _capacity(given: argparse.Namespace) -> int:
         raise LoadTestError(f"{path} is not the result of a sweep: {error}") from None
     demand = Demand(peak_per_s=given.peak, headroom=given.headroom, thinking_share=given.thinking_share)
     plan = plan_capacity(sweep.replica(), demand, load_plan(given.plan) if given.plan else None)
+    page = add_capacity(plan, given.directory)
     Console().print(capacity_table(plan))
+    say(str(page))
     return 0
 
 

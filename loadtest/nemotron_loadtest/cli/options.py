@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from nemotron_loadtest.errors import ScenarioError
-from nemotron_loadtest.scenario import Scenario, load_scenario
+from nemotron_loadtest.scenario import Scenario, find_scenario, load_scenario
 
 
 def say(text: str) -> None:
@@ -22,9 +22,21 @@ def say(text: str) -> None:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """What every command has that runs a scenario."""
-    parser.add_argument("scenario", metavar="SCENARIO", type=Path, help="TOML file, see loadtest/scenarios")
-    parser.add_argument("--url", metavar="URL", action="append", help="of the server; may be given several times")
-    parser.add_argument("--metrics-url", metavar="URL", help="of the server's metrics (default: port 8002 of its host)")
+    parser.add_argument(
+        "scenario", metavar="SCENARIO", type=find_scenario, help="TOML file, or a name that 'scenarios' lists"
+    )
+    parser.add_argument(
+        "--package", metavar="DIR", type=Path, help="that is served: its tokenizer measures the prompts"
+    )
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        action="append",
+        help="of the server (default: the scenario's, else NEMOTRON_URL); may be given several times",
+    )
+    parser.add_argument(
+        "--metrics-url", metavar="URL", help="of the server's metrics (default: NEMOTRON_METRICS_URL, else port 8002)"
+    )
     parser.add_argument("--slo", metavar="NAME", help="server, interactive, or a TOML file")
     parser.add_argument("--processes", metavar="N", type=whole(1), default=1, help="that send (default: 1)")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="new directory (default: one in results/)")
@@ -42,6 +54,7 @@ def scenario_of(given: argparse.Namespace) -> Scenario:
             scenario,
             url=tuple(given.url) if given.url else scenario.url,
             slo=given.slo or scenario.slo,
+            package=str(given.package.absolute()) if given.package else scenario.package,
         )
     except ValueError as error:
         raise ScenarioError(f"{given.scenario}: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,12 @@ import msgspec
 
 from nemotron_loadtest.cli.options import above_zero, add_run_options, directory_of, say, scenario_of, whole
 from nemotron_loadtest.cli.running import complain_of, run_visibly
-from nemotron_loadtest.errors import ScenarioError
+from nemotron_loadtest.errors import LoadTestError, ScenarioError
 
 if TYPE_CHECKING:
-    from nemotron_loadtest.analysis import Capacity, Verdict
+    from nemotron_loadtest.analysis import Capacity, Slo, Verdict
     from nemotron_loadtest.report import SweepPoint
+    from nemotron_loadtest.scenario import Scenario
 
 SWEEP_FILE = "sweep.json"
 
@@ -31,44 +33,91 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--high", metavar="RATE", type=above_zero, required=True, help="the highest rate to try")
     parser.add_argument("--tolerance", metavar="SHARE", type=above_zero, default=0.03, help="(default: %(default)s)")
     parser.add_argument("--repeats", metavar="N", type=whole(1), default=3, help="(default: %(default)s)")
+    parser.add_argument(
+        "--max-runs", metavar="N", type=whole(1), default=30, help="the search stops then (default: %(default)s)"
+    )
     parser.set_defaults(action=_sweep)
 
 
 def _sweep(given: argparse.Namespace) -> int:
-    from nemotron_loadtest.analysis import Window, find_capacity, judge, load_slo, summarise
-    from nemotron_loadtest.arrivals import Poisson
-    from nemotron_loadtest.report import Sweep, report_of, sweep_point, write_report
+    from nemotron_loadtest.analysis import find_capacity, load_slo
 
     scenario = scenario_of(given)
     if scenario.slo is None:
         raise ScenarioError("A sweep needs an SLO, expected --slo NAME or `slo` in the scenario")
-    slo = load_slo(scenario.slo)
-    directory = directory_of(given)
-    points: list[SweepPoint] = []
-    runs: list[Path] = []
+    runs = _Runs(given, scenario, load_slo(scenario.slo), directory_of(given))
+    capacity = find_capacity(
+        runs.run_at_rate,
+        given.low,
+        given.high,
+        tolerance=given.tolerance,
+        repeats=given.repeats,
+        max_runs=given.max_runs,
+    )
+    runs.report(capacity)
+    if runs.stopped_by is not None:
+        raise runs.stopped_by
+    return 0 if capacity.rate_per_s is not None else 1
 
-    def run_at_rate(rate: float) -> Verdict:
-        runs.append(directory / f"{len(runs) + 1:02}-{rate:.4g}")
-        result = run_visibly(given, msgspec.structs.replace(scenario, arrivals=Poisson(rate=rate)), runs[-1])
-        if result.record.ended_by == "interrupt":
-            raise KeyboardInterrupt
-        complain_of(result.record)
-        summary = summarise(result.samples, Window(scenario.warmup_s, scenario.duration_s), slo)
-        verdict = judge(summary, slo)
-        points.append(sweep_point(rate, summary, verdict))
+
+class _Runs:
+    """The runs of a sweep.
+
+    Attributes:
+        stopped_by: What ended the search before its time.
+    """
+
+    def __init__(self, given: argparse.Namespace, scenario: Scenario, slo: Slo, directory: Path) -> None:
+        self.stopped_by: KeyboardInterrupt | LoadTestError | None = None
+        self._given = given
+        self._scenario = scenario
+        self._slo = slo
+        self._directory = directory
+        self._points: list[SweepPoint] = []
+        self._runs: list[Path] = []
+
+    def run_at_rate(self, rate: float) -> Verdict | None:
+        """Run and judge; None if the run was cut short."""
+        from nemotron_loadtest.analysis import Window, judge, summarise
+        from nemotron_loadtest.arrivals import Poisson
+        from nemotron_loadtest.report import sweep_point
+
+        number = len(self._runs) + 1
+        # With the same seed a repeat would meet the same luck, and find its prompts in the server's prefix cache.
+        scenario = msgspec.structs.replace(
+            self._scenario, arrivals=Poisson(rate=rate), seed=self._scenario.seed + number - 1
+        )
+        self._runs.append(self._directory / f"{number:02}-{rate:.4g}")
+        try:
+            result = run_visibly(self._given, scenario, self._runs[-1])
+            if result.record.ended_by == "interrupt":
+                raise KeyboardInterrupt
+            complain_of(result.record)
+        except (KeyboardInterrupt, LoadTestError) as error:
+            self.stopped_by = error
+            return None
+        summary = summarise(result.samples, Window(scenario.warmup_s, scenario.duration_s), self._slo)
+        verdict = judge(summary, self._slo)
+        self._points.append(sweep_point(rate, summary, verdict))
         say(f"{rate:8.4g}/s  {'ok' if verdict.passed else '; '.join(verdict.failures)}")
         return verdict
 
-    capacity = find_capacity(run_at_rate, given.low, given.high, tolerance=given.tolerance, repeats=given.repeats)
-    sweep = Sweep(slo=slo.name, capacity=capacity, points=tuple(points))
-    (directory / SWEEP_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(sweep), indent=2))
-    say(_described(capacity, slo.name))
-    shown = next(
-        (run for run, point in zip(runs, points, strict=True) if point.rate_per_s == capacity.rate_per_s), runs[-1]
-    )
-    report, samples = report_of(shown, title=directory.name, slo=slo, sweep=sweep)
-    say(str(write_report(report, samples, directory)))
-    return 0 if capacity.rate_per_s is not None else 1
+    def report(self, capacity: Capacity) -> None:
+        """Write what was found, around the report of the run at the capacity, else of the last whole one."""
+        from nemotron_loadtest.report import Sweep, report_of, write_report
+
+        if not self._points:
+            with suppress(LoadTestError):  # nothing was measured, and why is said next
+                say(str(write_report(*report_of(self._runs[-1], slo=self._slo), self._runs[-1])))
+            return
+        sweep = Sweep(slo=self._slo.name, capacity=capacity, points=tuple(self._points))
+        (self._directory / SWEEP_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(sweep), indent=2))
+        say(_described(capacity, self._slo.name))
+        whole = self._runs[: len(self._points)]
+        found = [run for run, point in zip(whole, self._points, strict=True) if point.rate_per_s == capacity.rate_per_s]
+        shown = found[0] if found else whole[-1]
+        report, samples = report_of(shown, title=self._directory.name, slo=self._slo, sweep=sweep)
+        say(str(write_report(report, samples, self._directory)))
 
 
 def _described(capacity: Capacity, slo: str) -> str:

@@ -19,7 +19,7 @@ from nemotron_loadtest.run.conductor import Conductor
 from nemotron_loadtest.run.distributed import MasterSide, WorkerSide
 from nemotron_loadtest.run.runner import users_of
 from nemotron_loadtest.run.sides import OwnSide, Side
-from nemotron_loadtest.scenario import Scenario, load_scenario
+from nemotron_loadtest.scenario import Scenario, find_scenario, load_scenario
 from nemotron_loadtest.users.locust_users import USERS
 
 _logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def _begin(environment: Environment, **_: Any) -> None:
     if not options.scenario:
         raise SystemExit("locust: no scenario is given, expected --scenario FILE or NEMOTRON_SCENARIO.")
     try:
-        scenario = load_scenario(Path(options.scenario))
+        scenario = load_scenario(find_scenario(options.scenario))
     except LoadTestError as error:
         raise SystemExit(f"locust: {error}") from None
     environment.user_classes = [USERS[scenario.user]]

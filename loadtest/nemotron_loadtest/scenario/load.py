@@ -35,7 +35,9 @@ def load_scenario(path: Path) -> Scenario:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text)
     except OSError as error:
-        raise ScenarioError(f"{path}: {error.strerror}, expected a scenario in TOML") from None
+        raise ScenarioError(
+            f"{path}: {error.strerror}, expected a scenario in TOML, or a name that 'nemotron-bench scenarios' lists"
+        ) from None
     except UnicodeDecodeError:
         raise ScenarioError(f"{path}: it is not UTF-8 text, expected a scenario in TOML") from None
     except tomllib.TOMLDecodeError as error:

@@ -92,6 +92,13 @@ def test_one_run_a_rate_is_not_called_stable() -> None:
     assert found.reasons == ("no rate was run twice",)
 
 
+def test_a_run_that_was_cut_short_ends_the_search_with_what_is_known() -> None:
+    found = find_capacity(lambda rate: None if rate > 3 else deciding(lambda _: True)(rate), 1, 64)
+    assert (found.rate_per_s, found.stable) == (2, False)
+    assert found.reasons[0] == "stopped after 2 runs, before the search was at its end"
+    assert find_capacity(lambda _: None, 1, 64).rate_per_s is None
+
+
 @pytest.mark.parametrize("rates", [(0, 10), (10, 5)])
 def test_rates_that_make_no_search_are_refused(rates: tuple[float, float]) -> None:
     with pytest.raises(LoadTestError, match="0 < low <= high"):

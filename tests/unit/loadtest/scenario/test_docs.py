@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from nemotron_loadtest.arrivals import Arrivals
-from nemotron_loadtest.scenario import Cancel, Scenario, Workload, load_scenario
+from nemotron_loadtest.scenario import Cancel, Scenario, Workload, load_scenario, shipped_scenarios
 from nemotron_loadtest.workload.kinds import Made, Sized, Synthetic
 
 ROOT = Path(__file__).parents[4]
@@ -84,5 +84,6 @@ def test_the_examples_are_scenarios(text: str, tmp_path: Path) -> None:
 
 
 def test_every_shipped_file_is_in_the_list() -> None:
-    listed = set(re.findall(r"`(\w+\.toml)`", PAGE.split("## The scenario")[0]))
-    assert listed == {path.name for path in (ROOT / "loadtest" / "scenarios").glob("*.toml")}
+    rows = re.findall(r"^\| (`.*?) \|", PAGE.split("## The scenario")[0], re.MULTILINE)
+    listed = set(re.findall(r"`(.*?)`", " ".join(rows)))
+    assert listed == {path.stem for path in shipped_scenarios()}

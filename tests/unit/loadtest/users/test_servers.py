@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nemotron_client import NemotronError
 from nemotron_client.testing import FakeServer
 from nemotron_loadtest.errors import ScenarioError, UnreachableError
 from nemotron_loadtest.run.clock import RunClock
@@ -45,6 +46,16 @@ def test_the_kind_of_user_has_its_asker() -> None:
                 asker = servers.asker_of(scenario, client, lambda _: None)(RunClock(0))
                 assert isinstance(asker, kind)
                 asker.close()
+
+
+def test_metrics_are_where_the_environment_says_of_the_server_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeServer(["unused"]) as server:
+        monkeypatch.setenv("NEMOTRON_URL", server.grpc_url)
+        monkeypatch.setenv("NEMOTRON_METRICS_URL", server.metrics_url)
+        with servers.client_for_metrics(server.grpc_url) as client:
+            assert client.metrics()
+        with servers.client_for_metrics("grpc://127.0.0.1:9") as client, pytest.raises(NemotronError):
+            client.metrics()
 
 
 def test_secrets_are_not_shown() -> None:
