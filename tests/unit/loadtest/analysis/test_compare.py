@@ -140,7 +140,7 @@ def correlated(rng: np.random.Generator, blocks: int, each: int) -> list[Array]:
 @pytest.mark.parametrize("statistic", ["mean", "p90"])
 def test_intervals_hold_the_truth_as_often_as_they_say(statistic: str) -> None:
     rng = np.random.default_rng(5)
-    trials, blocks, held = 300, 20, 0
+    trials, blocks, held = 200, 20, 0
     for _ in range(trials):
         draws = Draws(blocks, 300, rng), Draws(blocks, 300, rng)
         sides = correlated(rng, blocks, 30), [1.2 * part for part in correlated(rng, blocks, 30)]

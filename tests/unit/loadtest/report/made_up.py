@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import cache
 
 from nemotron_loadtest.analysis import BUILT_IN, Capacity, Slo, Trial, Window, judge, summarise
 from nemotron_loadtest.report import Facts, Sweep, sweep_point
@@ -115,6 +116,7 @@ def server_samples(until_s: float = 70.0, *, gpu: bool = True, gone_from_s: floa
     return found
 
 
+@cache
 def sweep(slo: Slo = INTERACTIVE, *, capacity_per_s: float = 17.0) -> Sweep:
     """Runs at doubled and halved rates; above the capacity the requests are sent later and later."""
     points, trials = [], []

@@ -72,8 +72,8 @@ def test_control_tokens_in_texts_are_text(llama3_package: Path) -> None:
     assert measure_of(str(llama3_package)).count("<|eot_id|>") > 1
 
 
-def test_what_measures_is_said(llama3_package: Path, tmp_path: Path) -> None:
-    assert measure_of(str(llama3_package)).description == f"tokenizer of {llama3_package}"
+def test_what_measures_is_said(byte_package: Path, tmp_path: Path) -> None:
+    assert measure_of(str(byte_package)).description == f"tokenizer of {byte_package}"
     assert measure_of(None).description.startswith("estimated at 5.1 bytes a token")
     with pytest.raises(ScenarioError, match=r"tokenizer.json: there is no such file; package names the directory"):
         measure_of(str(tmp_path))
