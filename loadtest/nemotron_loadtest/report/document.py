@@ -1,12 +1,12 @@
 """A run's report as a document: report.json, and what the HTML page is drawn from.
 
 `schema_version` goes up whenever a field changes its meaning or goes; docs/loadtest/reports.md says what it holds.
-It never holds a prompt or an answer: samples have none, and text in the scenario is replaced by its length.
+It never holds a prompt or an answer: samples have none, and records have lengths in the place of texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -25,8 +25,6 @@ from nemotron_loadtest.server import ServerSample
 REPORT_SCHEMA_VERSION = 1
 State = Literal["FAIL", "CUT OFF", "OVERLOADED", "NOT STEADY", "PASS", "MEASURED"]
 _LATE_MS, _LATE_SHARE = 20.0, 0.1  # A schedule delay beyond both, the share of the TTFT, is told.
-_TEXT_FIELDS = ("ask", "messages", "prompt")
-_FREE_FIELDS = ("options",)  # Hold whatever the client takes: texts are told by their kind.
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +37,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         cut_off: Why the run ended before its time, as a sentence; empty if it did not.
         not_sent: Arrivals that were due and not sent, for too many were in flight.
         busy: Whether a process that sent used its core up, so that its times are in doubt.
-        scenario: As JSON's types.
+        scenario: As JSON's types, without texts.
         environment: Versions and machines, name → value.
     """
 
@@ -111,7 +109,7 @@ def make_report(
     verdict = judge(summary, slo) if slo else None
     return Report(
         states=_states(summary, verdict, facts),
-        facts=msgspec.structs.replace(facts, scenario=_without_text(facts.scenario)),
+        facts=facts,
         notes=(*notes, *_late(summary)),
         summary=summary,
         slo=slo,
@@ -173,8 +171,9 @@ def _late(summary: Summary) -> list[str]:
     worst = delay.max if delay.p99 is None else delay.p99
     if worst is None or worst <= max(_LATE_MS, _LATE_SHARE * (ttft.p50 or 0.0)):
         return []
+    which = "at most" if delay.p99 is None else "p99"
     return [
-        f"The load generator sent requests late (p99 {worst:,.0f} ms). Latencies from the intended start hold that "
+        f"The load generator sent requests late ({which} {worst:,.0f} ms). Latencies from the intended start hold that "
         "wait, which is not the server's."
     ]
 
@@ -192,13 +191,3 @@ def _states(summary: Summary, verdict: Verdict | None, facts: Facts) -> tuple[St
     if verdict and verdict.passed:
         found.append("PASS")
     return tuple(found) or ("MEASURED",)
-
-
-def _without_text(value: Any, name: str = "", *, free: bool = False) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_text(inner, key, free=free or name in _FREE_FIELDS) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_text(inner, name, free=free) for inner in value]
-    if isinstance(value, str) and value and (free or name in _TEXT_FIELDS):
-        return f"({len(value):,} characters)"
-    return value

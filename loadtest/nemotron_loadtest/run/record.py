@@ -19,6 +19,7 @@ import msgspec
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.samples import Sample, decode_sample, encode_sample
 from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.scenario.texts import without_texts
 from nemotron_loadtest.server import ServerSample, encode_server_sample
 
 SAMPLES, SERVER, RUN = "samples.jsonl", "server.jsonl", "run.json"
@@ -34,7 +35,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a run.
 
     Attributes:
-        scenario: What was asked for, but the URL, which may have a password in it.
+        scenario: What was asked for, but the URL, which may have a password in it; of prompts, their length.
         urls: Of the servers, without secrets.
         started_at: Wall time of the start, ISO 8601.
         versions: Of Python and of the packages that count.
@@ -73,7 +74,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 def new_record(scenario: Scenario) -> RunRecord:
     """Of a run that starts now on this machine; its servers are not known yet."""
     return RunRecord(
-        scenario=msgspec.structs.replace(scenario, url=None),
+        scenario=without_texts(msgspec.structs.replace(scenario, url=None)),
         urls=(),
         started_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         versions={"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},

@@ -11,6 +11,7 @@ from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.run.record import RUN, SAMPLES, Recorder, new_record, read_run
 from nemotron_loadtest.samples import Arrival, Sample
 from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.workload.kinds import Chat, Lines
 
 SAMPLE = Sample(
     request_id="r",
@@ -35,6 +36,18 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert read_run(tmp_path / "new" / "run") == (ended, [SAMPLE])
     assert ended.measured_until_s == 4.5
     assert b"password" not in (tmp_path / "new" / "run" / RUN).read_bytes()
+
+
+def test_prompts_are_not_kept(tmp_path: Path) -> None:
+    prompt = "the patient's name is"
+    options = {"stop": [prompt], "response_format": {"name": prompt}, "temperature": 0.6, "seed": 3}
+    for workload in (Chat(ask=prompt, options=options), Lines(path="own.jsonl", options=options)):
+        record = new_record(Scenario(workload=workload))
+        Recorder(tmp_path / workload.__class__.__name__, record).close(record)
+        assert record.scenario.workload.options["temperature"] == 0.6
+        assert record.scenario.workload.options["stop"] == ["(21 characters)"]
+    for path in tmp_path.glob("*/*"):
+        assert prompt not in path.read_text()
 
 
 def test_a_killed_run_can_be_read(tmp_path: Path) -> None:
