@@ -33,6 +33,7 @@ def _compare(given: argparse.Namespace) -> int:
     comparison = compare(
         [_run(path) for path in (given.a, *given.more_a)], [_run(path) for path in (given.b, *given.more_b)]
     )
+    say(_row("metric", "A", "B", "B / A", "95 % interval", ""))
     for difference in comparison.differences:
         if difference.finding != "no value":
             say(_described(difference))
@@ -41,11 +42,11 @@ def _compare(given: argparse.Namespace) -> int:
 
 
 def _run(directory: Path) -> Run:
-    from nemotron_loadtest.analysis import Run, Window
-    from nemotron_loadtest.run.record import read_run
+    from nemotron_loadtest.analysis import Run
+    from nemotron_loadtest.run.record import measured_window, read_run
 
     record, samples = read_run(directory)
-    return Run(samples, Window(record.scenario.warmup_s, record.measured_until_s))
+    return Run(samples, measured_window(record, samples))
 
 
 def _described(found: Difference) -> str:
@@ -53,7 +54,12 @@ def _described(found: Difference) -> str:
     what = f"{found.metric} {found.statistic}{origin}, thinking {found.thinking}"
     ratio = "" if found.ratio is None else f"{found.ratio:.3f}"
     interval = "" if found.low is None or found.high is None else f"[{found.low:.3f}, {found.high:.3f}]"
-    return f"{what:62} {_shown(found.a):>10} {_shown(found.b):>10}  {ratio:>7} {interval:18} {found.finding}"
+    return _row(what, _shown(found.a), _shown(found.b), ratio, interval, found.finding)
+
+
+def _row(what: str, *cells: str) -> str:
+    a, b, ratio, interval, finding = cells
+    return f"{what:62} {a:>10} {b:>10}  {ratio:>7} {interval:18} {finding}".rstrip()
 
 
 def _shown(value: float | None) -> str:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nemotron_loadtest.cli.described import described
 from nemotron_loadtest.cli.options import add_run_options, directory_of, say, scenario_of
 from nemotron_loadtest.cli.running import complain_of, run_visibly
 from nemotron_loadtest.errors import LoadTestError
@@ -62,34 +63,10 @@ def _reported(directory: Path, slo: Slo | None) -> Report:
 
     report, samples = report_of(directory, slo=slo)
     page = write_report(report, samples, directory)
-    say(_described(report))
+    say(described(report))
     say(str(page))
     return report
 
 
 def _status(report: Report) -> int:
     return 0 if report.verdict is None or report.verdict.passed else 1
-
-
-def _described(report: Report) -> str:
-    summary = report.summary
-    lines = []
-    for thinking, group in summary.groups.items():
-        outcomes = group.outcomes
-        if not outcomes.requests or (thinking != "all" and outcomes.requests == summary.all.outcomes.requests):
-            continue
-        lines.append(f"thinking {thinking}: {outcomes.requests:,} requests, {outcomes.errors:,} failed")
-        for name, both in group.latencies.items():
-            if both.intended.count:
-                lines.append(f"  {name}: p50 {_shown(both.intended.p50)}, p99 {_shown(both.intended.p99)}")
-        for name in ("requests_per_s", "output_tokens_per_s"):
-            lines.append(f"  {name}: {_shown(group.figures[name])}")
-    lines += report.notes
-    if verdict := report.verdict:
-        lines.append(f"SLO {verdict.slo}: {'met' if verdict.passed else 'NOT MET'}")
-        lines += [f"  {'ok  ' if clause.passed else 'FAIL'} {clause}" for clause in verdict.clauses]
-    return "\n".join(lines)
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4g}"

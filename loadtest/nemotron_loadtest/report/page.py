@@ -32,11 +32,14 @@ def report_html(report: Report) -> str:
 
 def _body(report: Report) -> Iterator[str]:
     yield _head(report)
-    yield f"<main>{verdict_section(report)}{tiles(report)}"
+    yield "<main>"
     if report.sweep:
         yield sweep_section(report, report.sweep)
     if report.capacity:
         yield capacity_section(report.capacity)
+    if report.sweep:
+        yield '\n<h2 id="run">One of the runs</h2>'
+    yield f"{verdict_section(report)}{tiles(report)}"
     yield _section("key", "Key figures", cards(report))
     if found := "".join(figure_html(figure) for figure in distribution_figures(report)):
         yield _section("distributions", "Distributions", f'<div class="pair">{found}</div>')

@@ -7,10 +7,9 @@ from pathlib import Path
 import msgspec
 
 from nemotron_loadtest.analysis import Slo, load_slo
-from nemotron_loadtest.metrics import Window
 from nemotron_loadtest.report.document import Facts, Report, make_report
 from nemotron_loadtest.report.sweep import Sweep
-from nemotron_loadtest.run.record import SERVER, RunRecord, read_run
+from nemotron_loadtest.run.record import SERVER, RunRecord, measured_window, read_run
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.server import ServerSample, decode_server_sample
 
@@ -41,12 +40,9 @@ def report_of(
     """
     record, samples = read_run(directory)
     wanted = slo or (load_slo(record.scenario.slo) if record.scenario.slo else None)
-    until_s = record.measured_until_s
-    if record.ended_by is None:
-        until_s = min(until_s, max((sample.started_s for sample in samples), default=0.0))
     report = make_report(
         samples,
-        Window(record.scenario.warmup_s, until_s),
+        measured_window(record, samples),
         facts_of(record, title or directory.resolve().name),
         slo=wanted,
         server=_server_samples(directory),

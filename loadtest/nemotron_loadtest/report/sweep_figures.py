@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
-from nemotron_loadtest.analysis import Distribution
+from nemotron_loadtest.analysis import Clause, Distribution
 from nemotron_loadtest.analysis.percentiles import Percentile
 from nemotron_loadtest.report.axes import Axis, fitting, linear
 from nemotron_loadtest.report.document import Report
@@ -17,7 +17,9 @@ from nemotron_loadtest.report.sweep import Sweep, SweepPoint
 
 _HEIGHT = 230.0
 _KEPT: tuple[Percentile, ...] = ("p99", "p95", "p90", "p50")
+_NEAR = {"itl_ms": "tpot_ms"}  # Nearly the same, so that a limit of the one is worth a line among the other.
 _Get = Callable[[SweepPoint], float | None]
+_Of = Callable[[SweepPoint], Distribution]
 
 
 def sweep_figures(report: Report) -> Iterator[Figure]:
@@ -31,14 +33,24 @@ def sweep_figures(report: Report) -> Iterator[Figure]:
     yield _trade(sweep)
 
 
-def _latency(report: Report, sweep: Sweep, metric: str, title: str, of: Callable[[SweepPoint], Distribution]) -> Figure:
-    upper = next(name for name in _KEPT if name == "p50" or all(of(point).at(name) for point in sweep.points))
+def _latency(report: Report, sweep: Sweep, metric: str, title: str, of: _Of) -> Figure:
+    upper = _upper(sweep, of)
     curves: list[tuple[Key, _Get]] = [(Key("a", "p50"), lambda point: of(point).p50)]
     if upper != "p50":
         curves.append((Key("c", upper), lambda point: of(point).at(upper)))
     clauses = report.slo.clauses if report.slo else ()
-    limits = [(one.limit, f"SLO p{one.percentile:g}") for one in clauses if one.metric == metric]
+    limits = [(one.limit, _limit_label(one, metric)) for one in clauses if one.metric in (metric, _NEAR.get(metric))]
     return _against_rate(sweep, title, "ms", curves, limits=limits)
+
+
+def _limit_label(clause: Clause, metric: str) -> str:
+    of = "" if clause.metric == metric else f"{clause.metric.removesuffix('_ms').upper()} "
+    return f"SLO {of}p{clause.percentile:g}"
+
+
+def _upper(sweep: Sweep, of: _Of) -> Percentile:
+    """The highest percentile that every run has."""
+    return next(name for name in _KEPT if name == "p50" or all(of(point).at(name) for point in sweep.points))
 
 
 def _achieved(sweep: Sweep) -> Figure:
@@ -70,7 +82,7 @@ def _against_rate(
             panel.across(limit, label)
         capacity = sweep.capacity.rate_per_s
         if capacity is not None:
-            panel.upright(capacity, f"capacity {number(capacity)}", "b")
+            panel.upright(capacity, f"capacity {number(capacity)}", "b", place=1 if limits else 0)
         for key, get in curves:
             panel.line(_middle(sweep, get), key.colour, dashed=key.dashed)
             if not key.dashed:
@@ -110,6 +122,7 @@ def _trade(sweep: Sweep) -> Figure:
 
 def sweep_table(sweep: Sweep) -> Table:
     """A row a run, in the order of the search."""
+    ttft, itl = (_upper(sweep, of) for of in (lambda point: point.ttft_ms, lambda point: point.itl_ms))
     headings = (
         "rate/s",
         "SLO",
@@ -117,9 +130,9 @@ def sweep_table(sweep: Sweep) -> Table:
         "tokens/s",
         "in flight",
         "TTFT p50",
-        "p99 ms",
+        f"{ttft} ms",
         "ITL p50",
-        "p99 ms",
+        f"{itl} ms",
         "failed",
     )
     rows = [
@@ -130,9 +143,9 @@ def sweep_table(sweep: Sweep) -> Table:
             number(point.output_tokens_per_s),
             number(point.in_flight),
             number(point.ttft_ms.p50),
-            number(point.ttft_ms.p99),
+            number(point.ttft_ms.at(ttft)),
             number(point.itl_ms.p50),
-            number(point.itl_ms.p99),
+            number(point.itl_ms.at(itl)),
             share(point.error_share),
         ]
         for point in sweep.points

@@ -18,7 +18,7 @@ def sweep_section(report: Report, sweep: Sweep) -> str:
     word = "No rate met the SLO" if found.rate_per_s is None else f"{number(found.rate_per_s)} requests/s"
     chip = "" if found.stable else '<span class="chip warn">NOT STABLE</span>'
     below = "" if found.fails_at_per_s is None else f"; {number(found.fails_at_per_s)} requests/s did not"
-    runs = f"{len(found.trials)} runs. The verdict above and the figures below are those of one of them."
+    runs = f"{len(found.trials)} runs. Below them is the report of one."
     sentence = f"The highest rate that met the SLO “{sweep.slo}”{below}. {runs}" if found.rate_per_s else runs
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in found.reasons)
     figures = "".join(figure_html(figure) for figure in sweep_figures(report))

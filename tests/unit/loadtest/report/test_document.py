@@ -41,7 +41,12 @@ def test_a_run_cut_off_in_its_warm_up_shows_the_warm_up() -> None:
 def test_a_load_generator_that_was_late_is_told() -> None:
     assert not make_report(requests(), WINDOW, FACTS).notes
     [note] = make_report(requests(late_s=2), WINDOW, FACTS).notes
-    assert "sent requests late" in note
+    assert "sent requests late (p99 " in note
+
+
+def test_a_percentile_is_not_claimed_of_few_requests() -> None:
+    [note] = make_report(requests(late_s=2)[100:150], WINDOW, FACTS).notes
+    assert "sent requests late (at most " in note
 
 
 def test_failed_looks_at_the_server_are_counted() -> None:

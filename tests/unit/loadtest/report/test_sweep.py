@@ -44,6 +44,24 @@ def test_the_page_shows_capacity_and_runs() -> None:
         assert part in words
 
 
+def test_short_runs_show_the_percentile_that_they_have() -> None:
+    found = sweep()
+    short = tuple(
+        msgspec.structs.replace(point, ttft_ms=msgspec.structs.replace(point.ttft_ms, p99=None, p95=None, p90=321.0))
+        for point in found.points
+    )
+    report = make_report(requests(), WINDOW, FACTS, slo=INTERACTIVE, sweep=msgspec.structs.replace(found, points=short))
+    words = checked(report_html(report)).words
+
+    assert "p90 ms" in words
+    assert "321" in words
+
+
+def test_a_limit_of_the_time_per_token_is_drawn_beside_the_inter_token_latency() -> None:
+    report = make_report(requests(), WINDOW, FACTS, slo=INTERACTIVE, sweep=sweep())
+    assert "SLO TPOT p99" in checked(report_html(report)).words
+
+
 def test_a_sweep_that_found_nothing_is_shown() -> None:
     found = sweep()
     capacity = msgspec.structs.replace(
