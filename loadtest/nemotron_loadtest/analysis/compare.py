@@ -20,6 +20,7 @@ import numpy as np
 
 from nemotron_loadtest.analysis.bootstrap import Draws, Quantiles, Sums, interval
 from nemotron_loadtest.analysis.percentiles import Percentile
+from nemotron_loadtest.analysis.summary import check_length
 from nemotron_loadtest.analysis.values import latencies, values
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics import (
@@ -124,10 +125,12 @@ def compare(
     """Compare the runs of two measurements, one or more a side. The same seed gives the same intervals.
 
     Raises:
-        LoadTestError: a side has no run.
+        LoadTestError: a side has no run, or a run was not measured.
     """
     if not a or not b:
         raise LoadTestError(f"A comparison takes a run a side or more; given are {len(a)} and {len(b)}.")
+    for run in (*a, *b):
+        check_length(run.window)
     by_runs = min(len(a), len(b)) >= LEAST_RUNS
     rng = np.random.default_rng(seed)
     parts = 1 if by_runs else _BLOCKS

@@ -117,11 +117,7 @@ def summarise(samples: Iterable[Sample], window: Window, slo: Slo | None = None)
     Raises:
         LoadTestError: the window has no length.
     """
-    if not window.length_s > 0:
-        raise LoadTestError(
-            f"Nothing was measured: the window goes from {window.start_s:g} s to {window.end_s:g} s. "
-            "Make duration_s longer than warmup_s."
-        )
+    check_length(window)
     everything = list(samples)
     traffic = Traffic(everything, window)
     return Summary(
@@ -133,6 +129,19 @@ def summarise(samples: Iterable[Sample], window: Window, slo: Slo | None = None)
         saturation=saturation(traffic),
         timeline=timeline(traffic.within(whole_run(everything, window))),
     )
+
+
+def check_length(window: Window) -> None:
+    """See that there is something to work out.
+
+    Raises:
+        LoadTestError: the window has no length.
+    """
+    if not window.length_s > 0:
+        raise LoadTestError(
+            f"Nothing was measured: the window goes from {window.start_s:g} s to {window.end_s:g} s. "
+            "Make duration_s longer than warmup_s."
+        )
 
 
 def _group(samples: Sequence[Sample], window: Window, thinking: Thinking, slo: Slo | None) -> Group:

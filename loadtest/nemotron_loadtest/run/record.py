@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from nemotron_loadtest.errors import LoadTestError
+from nemotron_loadtest.metrics import Window
 from nemotron_loadtest.samples import Sample, decode_sample, encode_sample
 from nemotron_loadtest.scenario import Scenario
 from nemotron_loadtest.scenario.texts import without_texts
@@ -63,12 +65,6 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     busy: bool = False
     problem: str = ""
     schema_version: int = SCHEMA_VERSION
-
-    @property
-    def measured_until_s(self) -> float:
-        """The end of what counts."""
-        planned = self.scenario.duration_s
-        return planned if self.sent_until_s is None else min(planned, self.sent_until_s)
 
 
 def new_record(scenario: Scenario) -> RunRecord:
@@ -138,6 +134,18 @@ def read_run(directory: Path) -> tuple[RunRecord, list[Sample]]:
     except msgspec.DecodeError as error:
         raise LoadTestError(f"{directory / RUN} is not the record of a run: {error}") from None
     return record, [_sample(directory / SAMPLES, number, line) for number, line in enumerate(lines[:-1], 1)]
+
+
+def measured_window(record: RunRecord, samples: Iterable[Sample]) -> Window:
+    """What counts of a run: from the end of the warm-up to the end of the arrivals.
+
+    A run that was killed does not know its end: it is that of the last request that it sent. The window of a run that
+    ended in its warm-up has no length.
+    """
+    until_s = record.sent_until_s
+    if until_s is None:
+        until_s = max((sample.started_s for sample in samples), default=0.0)
+    return Window(record.scenario.warmup_s, min(record.scenario.duration_s, until_s))
 
 
 def _sample(path: Path, number: int, line: bytes) -> Sample:

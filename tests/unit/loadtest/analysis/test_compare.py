@@ -165,3 +165,8 @@ def test_many_values_are_thinned_for_the_interval_alone() -> None:
     quantiles = Quantiles(values, rng)
     assert quantiles.value("p99") == pytest.approx(0.99)
     assert quantiles.resampled(["p99"], Draws(2, 5, rng))["p99"] == pytest.approx(np.full(5, 0.99), abs=0.005)
+
+
+def test_a_run_that_measured_nothing_is_refused() -> None:
+    with pytest.raises(LoadTestError, match="Nothing was measured: the window goes from 5 s to 3 s"):
+        compare([run(1)], [Run(run(2).samples, Window(5, 3))])

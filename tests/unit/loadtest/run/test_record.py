@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from nemotron_loadtest.errors import LoadTestError
-from nemotron_loadtest.run.record import RUN, SAMPLES, Recorder, new_record, read_run
+from nemotron_loadtest.metrics import Window
+from nemotron_loadtest.run.record import RUN, SAMPLES, Recorder, measured_window, new_record, read_run
 from nemotron_loadtest.samples import Arrival, Sample
 from nemotron_loadtest.scenario import Scenario
 from nemotron_loadtest.workload.kinds import Chat, Lines
@@ -34,7 +35,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     ended = msgspec.structs.replace(record, ended_by="interrupt", sent_until_s=4.5)
     recorder.close(ended)
     assert read_run(tmp_path / "new" / "run") == (ended, [SAMPLE])
-    assert ended.measured_until_s == 4.5
+    assert measured_window(ended, [SAMPLE]) == Window(5, 4.5)
     assert b"password" not in (tmp_path / "new" / "run" / RUN).read_bytes()
 
 
@@ -57,8 +58,8 @@ def test_a_killed_run_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / SAMPLES
     path.write_bytes(path.read_bytes()[:-20])
     record, samples = read_run(tmp_path)
-    assert (record.ended_by, record.measured_until_s) == (None, 10)
-    assert samples == [SAMPLE]
+    assert (record.ended_by, samples) == (None, [SAMPLE])
+    assert measured_window(record, samples) == Window(5, SAMPLE.started_s)
     recorder.close(record)
 
 
