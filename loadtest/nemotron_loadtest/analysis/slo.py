@@ -18,7 +18,6 @@ An own one is a TOML file:
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import cast
 
@@ -27,11 +26,7 @@ import msgspec
 from nemotron_loadtest.analysis.percentiles import PERCENTILES, Percentile
 from nemotron_loadtest.errors import ScenarioError
 from nemotron_loadtest.metrics import METRICS, Gaps, Latency, Limit, Origin, PerRequest, Thinking
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from nemotron_loadtest.toml_files import read_toml
 
 DEFAULT_MAX_ERROR_RATE = 0.01
 """As a p99 lets one request in a hundred be slow."""
@@ -120,11 +115,11 @@ def load_slo(name_or_path: str | Path) -> Slo:
         raise ScenarioError(
             f"There is no SLO {str(name_or_path)!r}. Name one of {', '.join(BUILT_IN)}, or the path of a TOML file."
         )
+    _, content = read_toml(path, "an SLO", otherwise=f"one of {', '.join(BUILT_IN)}")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
         slo = msgspec.convert({"name": path.stem, **content}, Slo)
-    except (OSError, ValueError) as error:
-        raise ScenarioError(f"SLO {path} cannot be used: {error}.") from error
+    except msgspec.ValidationError as error:
+        raise ScenarioError(f"SLO {path}: {error}.") from None
     if complaint := _complaint(slo):
         raise ScenarioError(f"SLO {path}: {complaint}.")
     return slo

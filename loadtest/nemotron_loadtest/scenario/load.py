@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,8 @@ from nemotron_loadtest.errors import ScenarioError
 from nemotron_loadtest.scenario.known import expected_at
 from nemotron_loadtest.scenario.lines import line_of
 from nemotron_loadtest.scenario.scenario import Scenario
+from nemotron_loadtest.toml_files import read_toml
 from nemotron_loadtest.workload.kinds import Lines
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _PLACE = re.compile(r"(?s)(?P<what>.*?)(?: - at `(?P<path>\$.*)`)?")
 _OF_THE_OBJECT = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>.*)`|(?P<own>[\w.]+) is .*")
@@ -31,19 +26,7 @@ def load_scenario(path: Path) -> Scenario:
         ScenarioError: no such file, no TOML, or a field that does not exist or has an impossible value: it is named
             with its line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text)
-    except OSError as error:
-        raise ScenarioError(
-            f"{path}: {error.strerror}, expected a scenario in TOML, or a name that 'nemotron-bench scenarios' lists"
-        ) from None
-    except UnicodeDecodeError:
-        raise ScenarioError(f"{path}: it is not UTF-8 text, expected a scenario in TOML") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{path}: it is not TOML: {error}") from None
-    except RecursionError:
-        raise ScenarioError(f"{path}: it is nested too deeply, expected a scenario in TOML") from None
+    text, content = read_toml(path, "a scenario", otherwise="a name that 'nemotron-bench scenarios' lists")
     try:
         scenario = msgspec.convert(content, Scenario)
     except msgspec.ValidationError as error:

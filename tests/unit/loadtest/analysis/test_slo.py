@@ -72,7 +72,7 @@ def test_the_name_may_be_the_files(tmp_path: Path) -> None:
         ("delay_ms = 20", "delay_ms = -1", "max_schedule_delay_ms is -1"),
         ('from = "actual"', 'from = "sent"', r"Invalid enum value 'sent' - at `\$.clauses\[0\].from`"),
         ('from = "actual"', 'since = "actual"', "unknown field `since`"),
-        ('"chat"', '"chat', "cannot be used"),
+        ('"chat"', '"chat', "it is not TOML"),
     ],
 )
 def test_a_broken_file_names_the_field(tmp_path: Path, old: str, new: str, message: str) -> None:
