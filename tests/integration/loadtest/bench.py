@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from nemotron_loadtest.run.record import SAMPLES
 
 COMMAND = [sys.executable, "-m", "nemotron_loadtest.cli"]
 
@@ -19,6 +22,15 @@ def start_bench(*arguments: object) -> subprocess.Popen[str]:
     """Start it."""
     command = [*COMMAND, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(directory: Path, samples: int = 1) -> None:
+    """Wait until a run has written so many."""
+    until = time.monotonic() + 30
+    path = directory / SAMPLES
+    while not path.exists() or path.read_bytes().count(b"\n") < samples:
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def scenario_file(directory: Path, url: str, text: str = "", **fields: object) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nemotron_client.testing import FakeServer, Fault, ScriptedReply
-from nemotron_loadtest.run.record import SAMPLES, read_run
+from nemotron_loadtest.run.record import read_run
 from tests.integration.loadtest.bench import bench, closed, poisson, scenario_file
 
 REPLY = ScriptedReply("one two three four five", ttft_s=0.05, token_s=0.01)
@@ -32,15 +31,6 @@ def slo_file(directory: Path, limit: float) -> Path:
     path = directory / "own.toml"
     path.write_text(SLO.format(name="own", limit=limit))
     return path
-
-
-def wait_for(directory: Path, samples: int = 1) -> None:
-    """Until a run has written so many."""
-    until = time.monotonic() + 30
-    path = directory / SAMPLES
-    while not path.exists() or path.read_bytes().count(b"\n") < samples:
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("limit", [1000, 1])
