@@ -21,7 +21,7 @@ def described(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     groups = report.summary.groups
-    modes = [name for name, group in groups.items() if name != "all" and group.outcomes.requests]
+    modes: list[Thinking] = [name for name, group in groups.items() if name != "all" and group.outcomes.requests]
     shown: list[Thinking] = modes if len(modes) == 1 else ["all", *modes]
     for name in shown:
         yield from _group_lines(f"thinking {name}", groups[name])
