@@ -16,12 +16,9 @@ from nemotron_loadtest.analysis.search import Capacity, Trial, find_capacity
 from nemotron_loadtest.analysis.slo import BUILT_IN, Clause, Slo, load_slo
 from nemotron_loadtest.analysis.steady import Steadiness, steadiness
 from nemotron_loadtest.analysis.summary import (
-    SCHEMA_VERSION,
     FromBoth,
     Group,
     Summary,
-    decode_summary,
-    encode_summary,
     summarise,
 )
 from nemotron_loadtest.analysis.timeline import Slice, timeline
@@ -31,7 +28,6 @@ from nemotron_loadtest.metrics import Goodput, Outcomes, Traffic, Window
 __all__ = [
     "BUILT_IN",
     "PERCENTILES",
-    "SCHEMA_VERSION",
     "Capacity",
     "Clause",
     "ClauseResult",
@@ -55,9 +51,7 @@ __all__ = [
     "Verdict",
     "Window",
     "compare",
-    "decode_summary",
     "describe",
-    "encode_summary",
     "find_capacity",
     "judge",
     "load_slo",

@@ -37,7 +37,6 @@ from nemotron_loadtest.metrics import (
 from nemotron_loadtest.metrics.traffic import Array
 from nemotron_loadtest.samples import Sample
 
-COMPARISON_SCHEMA_VERSION = 1
 LEAST_RUNS = 3
 _BLOCKS = 20
 _STATISTICS: tuple[Percentile, ...] = ("p50", "p90", "p99")
@@ -95,7 +94,6 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         confidence: Of the intervals.
         resamples: How many.
         seed: Of the random draws.
-        schema_version: Of this structure.
     """
 
     differences: tuple[Difference, ...]
@@ -106,7 +104,6 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     resamples: int
     seed: int
-    schema_version: int = COMPARISON_SCHEMA_VERSION
 
     def of(
         self, metric: str, statistic: str, *, origin: Origin | None = None, thinking: Thinking = "all"

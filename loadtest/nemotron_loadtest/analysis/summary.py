@@ -1,7 +1,7 @@
 """What a run came to: `summarise(samples, window)`.
 
-The summary is what reports are made of and verdicts are given on. It is written as JSON (msgspec); `schema_version`
-goes up whenever a field changes its meaning or goes, and docs/loadtest/metrics.md says what each version has.
+The summary is what reports are made of and verdicts are given on. It is written as a part of report.json, whose
+`schema_version` covers it; docs/loadtest/metrics.md says what it holds.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ from nemotron_loadtest.metrics import (
     is_about,
 )
 from nemotron_loadtest.samples import Sample
-
-SCHEMA_VERSION = 1
 
 
 class FromBoth(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +85,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         steadiness: Whether the window was steady.
         saturation: Whether the server was asked for too much.
         timeline: The whole run, warm-up and drain included, in slices.
-        schema_version: Of this structure.
     """
 
     window: Window
@@ -97,7 +94,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     steadiness: Steadiness
     saturation: Saturation
     timeline: tuple[Slice, ...]
-    schema_version: int = SCHEMA_VERSION
 
     @property
     def all(self) -> Group:
@@ -160,30 +156,3 @@ def _group(samples: Sequence[Sample], window: Window, thinking: Thinking, slo: S
         distributions={metric.name: describe(values(metric, began)) for metric in DISTRIBUTIONS},
         goodput=goodput(began, slo.limits(), window.length_s) if slo else None,
     )
-
-
-def encode_summary(summary: Summary) -> bytes:
-    """As JSON."""
-    return msgspec.json.encode(summary)
-
-
-def decode_summary(content: bytes) -> Summary:
-    """Read a summary.
-
-    Raises:
-        LoadTestError: it is none, or of another version.
-    """
-    try:
-        version = msgspec.json.decode(content, type=_Versioned).schema_version
-        if version == SCHEMA_VERSION:
-            return msgspec.json.decode(content, type=Summary)
-    except msgspec.DecodeError as error:
-        raise LoadTestError(f"This is no summary of a load test: {error}.") from error
-    raise LoadTestError(
-        f"The summary has schema version {version}, this nemotron-bench reads {SCHEMA_VERSION}. "
-        "Make the report again from samples.jsonl."
-    )
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int

@@ -9,15 +9,22 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import median, quantiles
 
 from nemotron_loadtest.run.runner import run_scenario
 
 # isort: split
+import numpy as np
+
+from nemotron_loadtest.analysis import Distribution, describe
+from nemotron_loadtest.analysis.values import latencies, values
 from nemotron_loadtest.arrivals import Arrivals, ClosedLoop, Poisson
 from nemotron_loadtest.errors import LoadTestError
+from nemotron_loadtest.metrics import Traffic, Window
+from nemotron_loadtest.metrics.itl import ITL
+from nemotron_loadtest.metrics.schedule_delay import SCHEDULE_DELAY
+from nemotron_loadtest.metrics.ttft import TTFT
 from nemotron_loadtest.run import self_server
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.scenario import Scenario
@@ -65,17 +72,15 @@ class SelfTest:
         best: The most streams that were kept up with; the first step where none were.
         most_tokens_per_s: With however many streams.
         rate_per_s: Requests per second of the open loop at half of that.
-        delay_p99_ms: By how much its requests were sent late, at most, but for one in a hundred.
-        ttft_lag_p50_ms: By how much the first token was later than the script says, in the median.
-        ttft_lag_p99_ms: The same, but for one in a hundred.
+        delay_ms: By how much its requests were sent late.
+        ttft_lag_ms: By how much the first token was later than the script says.
     """
 
     best: Step
     most_tokens_per_s: float
     rate_per_s: float
-    delay_p99_ms: float
-    ttft_lag_p50_ms: float
-    ttft_lag_p99_ms: float
+    delay_ms: Distribution
+    ttft_lag_ms: Distribution
 
     def __str__(self) -> str:
         kept = "keeps up with" if self.best.kept_up else "does not keep up with"
@@ -83,8 +88,8 @@ class SelfTest:
             f"The load generator {kept} {self.best.streams} streams and {self.best.tokens_per_s:,.0f} tokens/s. "
             f"The most it has seen are {self.most_tokens_per_s:,.0f} tokens/s.\n"
             f"At half of that ({self.rate_per_s:.3g} requests/s, open loop) requests are sent "
-            f"{self.delay_p99_ms:.1f} ms late (p99), and first tokens are seen {self.ttft_lag_p50_ms:.1f} ms "
-            f"(p50), {self.ttft_lag_p99_ms:.1f} ms (p99) after they are due."
+            f"{_tail(self.delay_ms)} late, and first tokens are seen {self.ttft_lag_ms.p50:.1f} ms (p50), "
+            f"{_tail(self.ttft_lag_ms)} after they are due."
         )
 
 
@@ -104,9 +109,13 @@ def self_test(most: int, seconds: float, report: Callable[[str], None]) -> SelfT
         best = max((step for step in steps if step.kept_up), key=lambda step: step.streams, default=steps[0])
         rate = best.tokens_per_s / self_server.TOKENS / 2
         samples = _run(url, Poisson(rate=rate), seconds)
-    late = [1000 * (sample.started_s - sample.intended_s) for sample in samples]
-    lag = [1000 * (first - sample.started_s - self_server.TTFT_S) for sample, first in _first_tokens(samples)]
-    return SelfTest(best, max(step.tokens_per_s for step in steps), rate, _p99(late), median(lag), _p99(lag))
+    return SelfTest(
+        best=best,
+        most_tokens_per_s=max(step.tokens_per_s for step in steps),
+        rate_per_s=rate,
+        delay_ms=describe(values(SCHEDULE_DELAY, samples)),
+        ttft_lag_ms=describe(latencies(TTFT, samples, "actual") - 1e3 * self_server.TTFT_S),
+    )
 
 
 def _steps(url: str, most: int, seconds: float, report: Callable[[str], None]) -> Iterator[Step]:
@@ -128,22 +137,9 @@ def _steps(url: str, most: int, seconds: float, report: Callable[[str], None]) -
 
 def _step(url: str, streams: int, seconds: float) -> Step:
     samples = _run(url, ClosedLoop(users=streams, ramp_up_s=_RAMP_S), seconds)
-    begin, end = _RAMP_S + 1.0, _RAMP_S + 1.0 + seconds
-    tokens = responses = 0
-    for sample in samples:
-        before = 0
-        for arrival in sample.arrivals:
-            if begin <= arrival.at_s < end:
-                tokens += arrival.output_tokens - before
-                responses += 1
-            before = arrival.output_tokens
-    times = [
-        (sample.arrivals[-1].at_s - sample.arrivals[0].at_s)
-        / (sample.arrivals[-1].output_tokens - sample.arrivals[0].output_tokens)
-        for sample in samples
-        if len(sample.arrivals) > 1
-    ]
-    return Step(streams, tokens / seconds, responses / seconds, self_server.TOKEN_S / median(times))
+    tokens = Traffic(samples, Window(_RAMP_S + 1.0, _RAMP_S + 1.0 + seconds)).output_tokens
+    speed = 1e3 * self_server.TOKEN_S / float(np.median(values(ITL, samples)))
+    return Step(streams, tokens / seconds, tokens / seconds / self_server.SHARED, speed)
 
 
 def _run(url: str, arrivals: Arrivals, seconds: float) -> list[Sample]:
@@ -163,12 +159,8 @@ def _run(url: str, arrivals: Arrivals, seconds: float) -> list[Sample]:
     return ok
 
 
-def _first_tokens(samples: Sequence[Sample]) -> Iterator[tuple[Sample, float]]:
-    return ((sample, first) for sample in samples if (first := sample.first_token_s) is not None)
-
-
-def _p99(values: Sequence[float]) -> float:
-    return quantiles(values, n=100, method="inclusive")[-1]
+def _tail(found: Distribution) -> str:
+    return f"{found.max:.1f} ms (at most)" if found.p99 is None else f"{found.p99:.1f} ms (p99)"
 
 
 @contextlib.contextmanager

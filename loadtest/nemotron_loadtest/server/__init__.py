@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from nemotron_loadtest.server.gpus import Gpus
-from nemotron_loadtest.server.monitor import INTERVAL_S, ServerMonitor, Watched
-from nemotron_loadtest.server.processes import by_port, by_ready_file
+from nemotron_loadtest.server.monitor import ServerMonitor, Watched
 from nemotron_loadtest.server.sample import (
     GpuSample,
     ServerSample,
@@ -14,15 +12,11 @@ from nemotron_loadtest.server.sample import (
 )
 
 __all__ = [
-    "INTERVAL_S",
     "GpuSample",
-    "Gpus",
     "ServerMonitor",
     "ServerSample",
     "StageSample",
     "Watched",
-    "by_port",
-    "by_ready_file",
     "decode_server_sample",
     "encode_server_sample",
 ]

@@ -29,11 +29,6 @@ class Gpus:
         found = (self._gpu(index, handle) for index, handle in enumerate(self._handles))
         return tuple(gpu for gpu in found if gpu)
 
-    def names(self) -> list[str]:
-        """Of the GPUs, for a report's environment."""
-        names = (self._ask(self._nvml.nvmlDeviceGetName, handle) for handle in self._handles)
-        return [name.decode() if isinstance(name, bytes) else str(name) for name in names if name]
-
     def _gpu(self, index: int, handle: Any) -> GpuSample | None:
         rates = self._ask(self._nvml.nvmlDeviceGetUtilizationRates, handle)
         memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from nemotron_loadtest.server.gpus import Gpus
-from nemotron_loadtest.server.processes import FindPid, ServerProcesses, by_port, is_local
+from nemotron_loadtest.server.processes import ServerProcesses, by_port, is_local
 from nemotron_loadtest.server.sample import ServerSample
 from nemotron_loadtest.server.triton_metrics import Page, TritonMetrics
 
@@ -28,12 +28,10 @@ class Watched:
     Attributes:
         url: Where it listens: its name in the samples.
         read_page: Gets its metrics: `Client.metrics`.
-        find_pid: Finds its process on this machine; None looks for who listens on the URL's port.
     """
 
     url: str
     read_page: Callable[[], Page]
-    find_pid: FindPid | None = None
 
 
 class ServerMonitor:
@@ -93,7 +91,7 @@ class _Followed:
     def __init__(self, server: Watched, gpus: Gpus | None) -> None:
         self._server = server
         self._metrics = TritonMetrics()
-        self._processes = ServerProcesses(server.find_pid or by_port(server.url))
+        self._processes = ServerProcesses(by_port(server.url))
         self._gpus = gpus if is_local(server.url) else None
 
     def look(self, now: Callable[[], float]) -> ServerSample:

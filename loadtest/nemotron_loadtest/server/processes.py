@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -21,18 +19,6 @@ def by_port(url: str) -> FindPid:
 
     def find() -> int | None:
         return _listener(port) if here and port else None
-
-    return find
-
-
-def by_ready_file(path: Path) -> FindPid:
-    """Find the process that nemotron-serve's --ready-file names; none while the file is not there."""
-
-    def find() -> int | None:
-        try:
-            return int(json.loads(path.read_text())["triton_pid"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
     return find
 

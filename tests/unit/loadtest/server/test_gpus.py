@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nemotron_loadtest.server import Gpus
+from nemotron_loadtest.server.gpus import Gpus
 
 
 class NvmlError(Exception):
@@ -25,7 +25,6 @@ def nvml(**answers: Any) -> SimpleNamespace:
             "nvmlInit": lambda: None,
             "nvmlDeviceGetCount": lambda: 2,
             "nvmlDeviceGetHandleByIndex": lambda at: at,
-            "nvmlDeviceGetName": lambda at: f"GPU {at}",
             "nvmlDeviceGetUtilizationRates": lambda at: SimpleNamespace(gpu=50 + at),
             "nvmlDeviceGetMemoryInfo": lambda _: SimpleNamespace(used=10, total=80),
             "nvmlDeviceGetPowerUsage": no_power,
@@ -40,7 +39,6 @@ def test_gpus_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (first.busy, first.memory_bytes, first.memory_total_bytes, first.power_w) == (0.5, 10, 80, 300)
     assert (second.index, second.busy) == (1, 0.51)
-    assert Gpus().names() == ["GPU 0", "GPU 1"]
 
 
 def test_a_card_without_power_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +54,6 @@ def test_no_driver_means_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlInit=fail))
 
     assert Gpus().read() == ()
-    assert Gpus().names() == []
 
 
 def test_no_library_means_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from nemotron_loadtest.server.processes import ServerProcesses, by_port, by_ready_file
+from nemotron_loadtest.server.processes import ServerProcesses, by_port
 
 BUSY = "import time\nprint('up', flush=True)\nwhile True: pass"
 PARENT = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BUSY!r}])"
@@ -77,14 +75,3 @@ def test_nobody_listens() -> None:
         port = server.getsockname()[1]
 
     assert by_port(f"grpc://127.0.0.1:{port}")() is None
-
-
-def test_found_by_ready_file(tmp_path: Path) -> None:
-    ready_file = tmp_path / "ready.json"
-    find = by_ready_file(ready_file)
-
-    assert find() is None
-    ready_file.write_text(json.dumps({"pid": 1, "triton_pid": 4242}))
-    assert find() == 4242
-    ready_file.write_text("{")
-    assert find() is None
