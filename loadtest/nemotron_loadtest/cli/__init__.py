@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import NoReturn
 
 from nemotron_loadtest.cli import capacity, compare, run, scenarios, self_test, sweep
+from nemotron_loadtest.cli.options import INTERRUPTED
 from nemotron_loadtest.errors import LoadTestError
 
-_FAILURE, _USAGE, _INTERRUPTED = 2, 2, 130
+_FAILURE, _USAGE = 2, 2
 
 _EPILOG = """\
 examples:
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         return action(arguments)
     except KeyboardInterrupt:
         _complain("interrupted")
-        return _INTERRUPTED
+        return INTERRUPTED
     except ModuleNotFoundError as error:
         _complain(f"{error}. Install what load tests need: pip install 'nemotron-triton[loadtest]'.")
         return _FAILURE

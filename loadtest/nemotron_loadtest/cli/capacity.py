@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from nemotron_loadtest.cli.options import above_zero, say
-from nemotron_loadtest.cli.sweep import SWEEP_FILE
-from nemotron_loadtest.errors import LoadTestError
 
 
 def add_command(commands: Any) -> None:
@@ -27,21 +25,13 @@ def add_command(commands: Any) -> None:
 
 
 def _capacity(given: argparse.Namespace) -> int:
-    import msgspec
     from rich.console import Console
 
     from nemotron_loadtest.capacity import Demand, load_plan, plan_capacity
-    from nemotron_loadtest.report import Sweep, add_capacity, capacity_table
+    from nemotron_loadtest.report import add_capacity, capacity_table, read_sweep
 
-    path = given.directory / SWEEP_FILE
-    try:
-        sweep = msgspec.json.decode(path.read_bytes(), type=Sweep)
-    except OSError as error:
-        raise LoadTestError(f"{path}: {error.strerror}, expected the directory of a sweep") from None
-    except msgspec.DecodeError as error:
-        raise LoadTestError(f"{path} is not the result of a sweep: {error}") from None
     demand = Demand(peak_per_s=given.peak, headroom=given.headroom, thinking_share=given.thinking_share)
-    plan = plan_capacity(sweep.replica(), demand, load_plan(given.plan) if given.plan else None)
+    plan = plan_capacity(read_sweep(given.directory).replica(), demand, load_plan(given.plan) if given.plan else None)
     page = add_capacity(plan, given.directory)
     Console().print(capacity_table(plan))
     say(str(page))

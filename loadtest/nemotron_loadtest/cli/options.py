@@ -14,6 +14,9 @@ import msgspec
 from nemotron_loadtest.errors import ScenarioError
 from nemotron_loadtest.scenario import Scenario, find_scenario, load_scenario
 
+INTERRUPTED = 130
+"""Exit status, as shells have it for ctrl-C."""
+
 
 def say(text: str) -> None:
     """To standard output."""

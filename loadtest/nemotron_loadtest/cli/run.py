@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemotron_loadtest.cli.described import described
-from nemotron_loadtest.cli.options import add_run_options, directory_of, say, scenario_of
+from nemotron_loadtest.cli.options import INTERRUPTED, add_run_options, directory_of, say, scenario_of
 from nemotron_loadtest.cli.running import complain_of, run_visibly
 from nemotron_loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:
     from nemotron_loadtest.analysis import Slo
     from nemotron_loadtest.report import Report
-
-_INTERRUPTED = 130
 
 
 def add_command(commands: Any) -> None:
@@ -48,7 +46,7 @@ def _run(given: argparse.Namespace) -> int:
         complain_of(record)  # which is why nothing was measured
         raise
     complain_of(record)
-    return _INTERRUPTED if record.ended_by == "interrupt" else _status(report)
+    return INTERRUPTED if record.ended_by == "interrupt" else _status(report)
 
 
 def _report(given: argparse.Namespace) -> int:

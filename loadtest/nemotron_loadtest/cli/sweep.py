@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from nemotron_loadtest.report import SweepPoint
     from nemotron_loadtest.scenario import Scenario
 
-SWEEP_FILE = "sweep.json"
-
 
 def add_command(commands: Any) -> None:
     """Add the command."""
@@ -104,17 +102,21 @@ class _Runs:
 
     def report(self, capacity: Capacity) -> None:
         """Write what was found, around the report of the run at the capacity, else of the last whole one."""
-        from nemotron_loadtest.report import Sweep, report_of, write_report
+        from nemotron_loadtest.report import Sweep, report_of, write_report, write_sweep
 
         if not self._points:
             with suppress(LoadTestError):  # nothing was measured, and why is said next
                 say(str(write_report(*report_of(self._runs[-1], slo=self._slo), self._runs[-1])))
             return
         sweep = Sweep(slo=self._slo.name, capacity=capacity, points=tuple(self._points))
-        (self._directory / SWEEP_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(sweep), indent=2))
+        write_sweep(sweep, self._directory)
         say(_described(capacity, self._slo.name))
         whole = self._runs[: len(self._points)]
-        found = [run for run, point in zip(whole, self._points, strict=True) if point.rate_per_s == capacity.rate_per_s]
+        found = [
+            run
+            for run, point in zip(whole, self._points, strict=True)
+            if point.passed and point.rate_per_s == capacity.rate_per_s
+        ]
         shown = found[0] if found else whole[-1]
         report, samples = report_of(shown, title=self._directory.name, slo=self._slo, sweep=sweep)
         say(str(write_report(report, samples, self._directory)))

@@ -11,7 +11,7 @@ from nemotron_loadtest.report.document import (
     encode_report,
     make_report,
 )
-from nemotron_loadtest.report.files import add_capacity, write_report
+from nemotron_loadtest.report.files import add_capacity, read_sweep, write_report, write_sweep
 from nemotron_loadtest.report.live import LiveView
 from nemotron_loadtest.report.page import report_html
 from nemotron_loadtest.report.recorded import facts_of, report_of
@@ -30,8 +30,10 @@ __all__ = [
     "encode_report",
     "facts_of",
     "make_report",
+    "read_sweep",
     "report_html",
     "report_of",
     "sweep_point",
     "write_report",
+    "write_sweep",
 ]
