@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemotron_loadtest.cli.options import say
+from nemotron_loadtest.numbers import number
 
 if TYPE_CHECKING:
     from nemotron_loadtest.analysis import Difference, Run
@@ -54,13 +55,9 @@ def _described(found: Difference) -> str:
     what = f"{found.metric} {found.statistic}{origin}, thinking {found.thinking}"
     ratio = "" if found.ratio is None else f"{found.ratio:.3f}"
     interval = "" if found.low is None or found.high is None else f"[{found.low:.3f}, {found.high:.3f}]"
-    return _row(what, _shown(found.a), _shown(found.b), ratio, interval, found.finding)
+    return _row(what, number(found.a), number(found.b), ratio, interval, found.finding)
 
 
 def _row(what: str, *cells: str) -> str:
     a, b, ratio, interval, finding = cells
     return f"{what:62} {a:>10} {b:>10}  {ratio:>7} {interval:18} {finding}".rstrip()
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4g}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from nemotron_loadtest.numbers import number
+
 if TYPE_CHECKING:
     from nemotron_loadtest.analysis import Verdict
     from nemotron_loadtest.analysis.summary import Group
@@ -42,21 +44,17 @@ def _group_lines(title: str, group: Group) -> Iterator[str]:
         *(f"{count:,} {kind}" for kind, count in outcomes.errors_by_type.items()),
         *([f"{outcomes.cancelled:,} cancelled"] if outcomes.cancelled else []),
         *([f"{outcomes.incomplete:,} unfinished"] if outcomes.incomplete else []),
-        f"{_shown(figures['requests_per_s'])} answered/s",
-        f"{_shown(figures['output_tokens_per_s'])} output tokens/s",
+        f"{number(figures['requests_per_s'])} answered/s",
+        f"{number(figures['output_tokens_per_s'])} output tokens/s",
     ]
     yield f"{title}: {', '.join(counts)}"
     yield f"  {'':17} {'p50':>9} {'p90':>9} {'p99':>9}"
     for name in _TIMES:
         found = group.distribution(name)
         if found.count:
-            yield f"  {name:17} {_shown(found.p50):>9} {_shown(found.p90):>9} {_shown(found.p99):>9}"
+            yield f"  {name:17} {number(found.p50):>9} {number(found.p90):>9} {number(found.p99):>9}"
 
 
 def _verdict_lines(verdict: Verdict) -> Iterator[str]:
     yield f"SLO {verdict.slo}: {'met' if verdict.passed else 'NOT MET'}"
     yield from (f"  {'ok  ' if clause.passed else 'FAIL'} {clause}" for clause in verdict.clauses)
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4g}"

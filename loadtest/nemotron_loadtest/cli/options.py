@@ -53,7 +53,7 @@ def scenario_of(given: argparse.Namespace) -> Scenario:
     """
     scenario = load_scenario(given.scenario)
     try:
-        return msgspec.structs.replace(
+        scenario = msgspec.structs.replace(
             scenario,
             url=tuple(given.url) if given.url else scenario.url,
             slo=given.slo or scenario.slo,
@@ -61,6 +61,12 @@ def scenario_of(given: argparse.Namespace) -> Scenario:
         )
     except ValueError as error:
         raise ScenarioError(f"{given.scenario}: {error}") from None
+    if given.metrics_url and isinstance(scenario.url, tuple) and len(scenario.url) > 1:
+        raise ScenarioError(
+            f"--metrics-url names one page, but there are {len(scenario.url)} servers; "
+            "without it port 8002 of each is read"
+        )
+    return scenario
 
 
 def directory_of(given: argparse.Namespace) -> Path:

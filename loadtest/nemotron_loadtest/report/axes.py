@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from nemotron_loadtest.report.numbers import short
+from nemotron_loadtest.numbers import short
 
 _TARGET = 4
 _TAIL_SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)

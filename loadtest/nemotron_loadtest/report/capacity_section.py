@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from nemotron_loadtest.capacity import CapacityPlan
+from nemotron_loadtest.numbers import number, share
 from nemotron_loadtest.report.figures import Table, table_html
-from nemotron_loadtest.report.numbers import number, share
 
 
 def capacity_section(plan: CapacityPlan) -> str:

@@ -8,10 +8,10 @@ import msgspec
 
 from nemotron_loadtest.analysis import PERCENTILES, Distribution
 from nemotron_loadtest.metrics import METRICS, Latency
+from nemotron_loadtest.numbers import number
 from nemotron_loadtest.report.axes import Axis, between, fitting, growing, linear, tail
 from nemotron_loadtest.report.document import Report
 from nemotron_loadtest.report.figures import Figure, Table
-from nemotron_loadtest.report.numbers import number
 from nemotron_loadtest.report.spread import Shape, Spread
 from nemotron_loadtest.report.svg import Key, Panel
 

@@ -7,8 +7,8 @@ from html import escape
 
 from nemotron_loadtest.analysis import Distribution, Group
 from nemotron_loadtest.metrics import Origin, Thinking
+from nemotron_loadtest.numbers import NO_VALUE, in_unit, number, share
 from nemotron_loadtest.report.document import Report
-from nemotron_loadtest.report.numbers import NO_VALUE, in_unit, number, share
 
 _ROWS: tuple[tuple[str, str, Origin], ...] = (
     ("Time to first token, ms", "ttft_ms", "intended"),

@@ -20,7 +20,7 @@ from nemotron_loadtest.analysis.percentiles import Distribution, describe
 from nemotron_loadtest.metrics import Thinking
 from nemotron_loadtest.metrics.itl import ITL
 from nemotron_loadtest.metrics.ttft import TTFT
-from nemotron_loadtest.report.numbers import number
+from nemotron_loadtest.numbers import number
 from nemotron_loadtest.samples import Sample
 
 LOOK_BACK_S = 10.0

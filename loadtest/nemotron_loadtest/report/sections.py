@@ -8,9 +8,9 @@ from typing import Any
 
 from nemotron_loadtest.analysis import PERCENTILES, Distribution
 from nemotron_loadtest.metrics import METRICS, Latency, Metric, Ratio
+from nemotron_loadtest.numbers import NO_VALUE, in_unit, number, share
 from nemotron_loadtest.report.document import Report
 from nemotron_loadtest.report.figures import Table, table_html
-from nemotron_loadtest.report.numbers import NO_VALUE, in_unit, number, share
 
 _DEFINITIONS = (
     ("Intended start", "when the schedule wanted a request sent. Latencies from it hold what users would have waited."),

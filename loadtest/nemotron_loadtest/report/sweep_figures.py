@@ -8,10 +8,10 @@ from statistics import median
 
 from nemotron_loadtest.analysis import Clause, Distribution
 from nemotron_loadtest.analysis.percentiles import Percentile
+from nemotron_loadtest.numbers import NO_VALUE, number, share
 from nemotron_loadtest.report.axes import Axis, fitting, linear
 from nemotron_loadtest.report.document import Report
 from nemotron_loadtest.report.figures import Figure, Table
-from nemotron_loadtest.report.numbers import NO_VALUE, number, share
 from nemotron_loadtest.report.svg import Key, Panel
 from nemotron_loadtest.report.sweep import Sweep, SweepPoint
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from nemotron_loadtest.numbers import number
 from nemotron_loadtest.report.axes import between, fitting, linear
 from nemotron_loadtest.report.document import Report
 from nemotron_loadtest.report.figures import BROAD, Figure, Table
-from nemotron_loadtest.report.numbers import number
 from nemotron_loadtest.report.svg import Key, Panel
 
 _HEIGHT, _LAST = 112.0, 16.0

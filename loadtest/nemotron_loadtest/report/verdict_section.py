@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from nemotron_loadtest.analysis import ClauseResult, Verdict
+from nemotron_loadtest.numbers import in_unit
 from nemotron_loadtest.report.document import Report, State
-from nemotron_loadtest.report.numbers import in_unit
 
 _TONES: dict[State, str] = {
     "FAIL": "fail",

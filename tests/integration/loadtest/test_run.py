@@ -82,6 +82,7 @@ def test_a_full_server_is_no_dead_one(tmp_path: Path) -> None:
         (["run", "{scenario}", "--slo", "fast"], "There is no SLO 'fast'"),
         (["run", "{scenario}", "--processes", "0"], "expected a whole number of at least 1"),
         (["run", "{scenario}", "--url", "http://127.0.0.1:1"], "expected grpc://HOST:PORT"),
+        (["run", "{scenario}", "--url", "grpc://a", "--url", "grpc://b", "--metrics-url", "http://c"], "2 servers"),
         (["sweep", "{scenario}", "--low", "1", "--high", "2"], "A sweep needs an SLO"),
         (["compare", "a", "b"], "a has no run"),
     ],

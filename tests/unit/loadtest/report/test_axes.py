@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nemotron_loadtest.numbers import in_unit, number, share, short
 from nemotron_loadtest.report.axes import Axis, between, fitting, growing, linear, tail
-from nemotron_loadtest.report.numbers import in_unit, number, share, short
 
 positive = st.floats(1e-3, 1e9)
 
