@@ -22,6 +22,7 @@ import msgspec
 from nemotron_loadtest.errors import LoadTestError
 
 CAPACITY_SCHEMA_VERSION = 1
+DEFAULT_HEADROOM = 0.3
 _FULL = 0.9  # Of the places in a batch: their mean over time is never quite all.
 
 
@@ -82,7 +83,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     peak_per_s: float
-    headroom: float = 0.3
+    headroom: float = DEFAULT_HEADROOM
     thinking_share: float | None = None
 
 

@@ -17,9 +17,6 @@ import msgspec
 from nemotron_loadtest.analysis.verdict import Verdict
 from nemotron_loadtest.errors import LoadTestError
 
-DEFAULT_TOLERANCE = 0.03
-DEFAULT_REPEATS = 3
-DEFAULT_MAX_RUNS = 30
 _PROBE = 1.1
 
 
@@ -67,9 +64,9 @@ def find_capacity(
     low: float,
     high: float,
     *,
-    tolerance: float = DEFAULT_TOLERANCE,
-    repeats: int = DEFAULT_REPEATS,
-    max_runs: int = DEFAULT_MAX_RUNS,
+    tolerance: float,
+    repeats: int,
+    max_runs: int,
 ) -> Capacity:
     """Search for the capacity.
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from nemotron_loadtest.capacity import DEFAULT_HEADROOM
 from nemotron_loadtest.cli.options import above_zero, say
 
 
@@ -18,7 +19,9 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("directory", metavar="DIR", type=Path, help="of the sweep")
     parser.add_argument("--peak", metavar="RATE", type=above_zero, required=True, help="requests/s at the busiest time")
-    parser.add_argument("--headroom", metavar="SHARE", type=above_zero, default=0.3, help="(default: %(default)s)")
+    parser.add_argument(
+        "--headroom", metavar="SHARE", type=above_zero, default=DEFAULT_HEADROOM, help="(default: %(default)s)"
+    )
     parser.add_argument("--thinking-share", metavar="SHARE", type=_share, help="of the requests (default: as measured)")
     parser.add_argument("--plan", metavar="FILE", type=Path, help="output of 'nemotron-build plan --json'")
     parser.set_defaults(action=_capacity)

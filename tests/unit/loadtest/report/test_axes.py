@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemotron_loadtest.numbers import in_unit, number, share, short
 from nemotron_loadtest.report.axes import Axis, between, fitting, growing, linear, tail
 
 positive = st.floats(1e-3, 1e9)
@@ -54,33 +53,3 @@ def test_far_apart_values_make_factors_equally_long() -> None:
 
     assert axis.warp is math.log10
     assert axis.at(100) == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "\u2013"), (0, "0"), (0.004, "0.004"), (0.25, "0.25"), (9.996, "10.0"), (12.34, "12.3"), (1234.5, "1,234")],
-)
-def test_numbers(value: float | None, text: str) -> None:
-    assert number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0%"),
-        (1, "100%"),
-        (0.3, "30%"),
-        (0.0213, "2.13%"),
-        (0.99999, "99.99%"),
-        (0.00001, "<0.01%"),
-        (0.9791, "97.9%"),
-    ],
-)
-def test_shares_are_never_rounded_to_all_or_none(value: float, text: str) -> None:
-    assert share(value) == text
-
-
-def test_units() -> None:
-    assert in_unit(0.5, "share") == "50%"
-    assert in_unit(12.0, "ms") == "12.0\u00a0ms"
-    assert short(1200) == "1.2k"
