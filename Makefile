@@ -1,6 +1,7 @@
 # make demo   set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop
 # make serve  the same server, kept running
 # make test   lint, types and all tests
+# make loadtest  how many requests a second the demo package takes, with a report
 # make help   the rest
 
 VENV ?= .venv
@@ -8,6 +9,7 @@ BIN := $(VENV)/bin
 PACKAGES := packages
 DEMO := $(PACKAGES)/demo
 SIMULATED := $(PACKAGES)/demo-simulated
+RESULTS := results
 LOCK := requirements.lock
 QUANTIZE_LOCK := requirements-quantize.lock
 TORCH := torch==2.13.0
@@ -24,13 +26,14 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
 	&& echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-quantize demo-package demo serve test lint bench docs lock clean
+.PHONY: help setup setup-quantize demo-package demo serve test lint bench loadtest docs lock clean
 
 help:
 	@echo "make demo    set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
 	@echo "make serve   serve the demo package until ctrl-C"
 	@echo "make test    lint, types and all tests, with a real Triton"
 	@echo "make lint    ruff and mypy only"
+	@echo "make loadtest  the rate that the demo package takes, in less than five minutes, with a report"
 	@echo "make bench   measure the serving stack (several minutes)"
 	@echo "make setup   only install into $(VENV); setup-quantize: also ModelOpt and torch"
 	@echo "make docs    write the client's API reference again"
@@ -67,6 +70,12 @@ demo: demo-package
 serve: demo-package
 	@$(BIN)/nemotron-serve $(DEMO) $(PORTS)
 
+# A search of ten runs at the most; what an earlier one found is replaced.
+loadtest: demo-package
+	@rm -rf $(RESULTS)/demo-sweep
+	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) -- $(BIN)/nemotron-bench sweep demo-sweep --package $(DEMO) \
+		--low 1 --high 16 --tolerance 0.25 --max-runs 10 -o $(RESULTS)/demo-sweep
+
 lint: setup setup-quantize
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -91,4 +100,4 @@ lock:
 		-o $(QUANTIZE_LOCK)
 
 clean:
-	rm -rf $(VENV) $(PACKAGES) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PACKAGES) $(RESULTS) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
