@@ -36,6 +36,8 @@ def test_the_capacity_of_a_queue_is_found_planned_with_and_compared(tmp_path: Pa
     planned = bench("capacity", results, "--peak", 100)
     assert planned.returncode == 0, planned.stderr
     assert "Replicas needed" in planned.stdout
+    assert json.loads((results / "capacity.json").read_bytes())["demand"]["peak_per_s"] == 100
+    assert "Replicas for the traffic" in (results / "report.html").read_text()
     slow, fast = sorted(path for path in results.iterdir() if path.is_dir())[:2]
     compared = bench("compare", slow, fast)
     assert compared.returncode == 0, compared.stderr
