@@ -102,7 +102,7 @@ class Panel:
             at_y = self._y(y)
             self._parts.append(f'<path class="l s-{colour} fine" d="M{_LEFT} {at_y:.1f}H{self.width - _RIGHT}"/>')
             below = at_y + 12 if at_y < _TOP + 14 else at_y - 4
-            self._parts.append(self._text(self.width - _RIGHT - 2, below, label, "end", colour))
+            self._parts.append(self._text(_LEFT + 4, below, label, "start", colour))
 
     def upright(self, x: float, label: str, colour: str, *, place: int = 0) -> None:
         """A value on the x axis, where the axis reaches it.
