@@ -18,9 +18,9 @@ SLO = 'name = "own"\n[[clauses]]\nmetric = "ttft_ms"\npercentile = 50\nlimit = 5
 REPLY = ScriptedReply("one two three")
 
 
-def started(server: FakeServer, directory: Path, **fields: object) -> subprocess.Popen[str]:
+def started(server: FakeServer, directory: Path, **fields: float) -> subprocess.Popen[str]:
     (directory / "slo.toml").write_text(SLO)
-    scenario = scenario_file(directory, server.grpc_url, **fields)
+    scenario = scenario_file(directory, server.grpc_url, "", **fields)
     options = ["--slo", directory / "slo.toml", "--low", 20, "--high", 80, "--repeats", 1, "-o", directory / "sweep"]
     return start_bench("sweep", scenario, *options)
 
