@@ -61,8 +61,15 @@ def measured(measure: Callable[[], list[Sample]], ttft: object, itl: object) -> 
     pytest.fail(f"the medians of TTFT and ITL are {found}, expected {(ttft, itl)}")
 
 
-@pytest.mark.parametrize("user", ["grpc_stream", "http_stream"])
-@pytest.mark.parametrize("arrivals", [poisson(8), closed(8)])
+# Users who start together ask together, and wait for each other in the server.
+@pytest.mark.parametrize(
+    ("user", "arrivals"),
+    [
+        ("grpc_stream", poisson(8)),
+        ("grpc_stream", closed(8) + "ramp_up_s = 1.0\n"),
+        ("http_stream", poisson(8)),
+    ],
+)
 def test_known_times_are_reported(user: str, arrivals: str, server: Server, tmp_path: Path) -> None:
     url = server.grpc_url if user == "grpc_stream" else server.http_url
     samples = measured(lambda: run(tmp_path, url, arrivals, user=user), close_to(TTFT_S), close_to(TOKEN_S))
