@@ -73,3 +73,9 @@ def test_a_user_who_leaves_is_a_cancel_for_the_server() -> None:
     assert time.monotonic() - begin < 2
     assert sample.outcome == "cancelled"
     assert server.cancels == [sample.request_id]
+
+
+def test_a_user_who_leaves_at_once_does_not_wait() -> None:
+    sample, _ = asked(ScriptedReply("Hi.", ttft_s=3.0), RequestSpec(messages=HI, cancel_after_s=0.0))
+    assert sample.outcome == "cancelled"
+    assert sample.ended_s - sample.started_s < 2
