@@ -148,7 +148,7 @@ def _conclude(trials: Sequence[Trial], plan: _Plan, *, finished: bool) -> Capaci
         failures = [trial.failures for trial in trials if not trial.passed]
         if failures:
             remarks.append(f"the lowest rate, {plan.low:g}/s, fails: {'; '.join(failures[-1]) or 'no reason given'}")
-    elif bad is None:
+    elif bad is None and good == plan.high:
         remarks.append(f"the highest rate, {plan.high:g}/s, passes: the capacity is that or more")
     return Capacity(
         rate_per_s=good, fails_at_per_s=bad, stable=not doubts, reasons=(*doubts, *remarks), trials=tuple(trials)

@@ -100,7 +100,7 @@ def test_one_run_a_rate_is_not_called_stable() -> None:
 def test_a_run_that_was_cut_short_ends_the_search_with_what_is_known() -> None:
     found = sought(lambda rate: None if rate > 3 else deciding(lambda _: True)(rate), 1, 64)
     assert (found.rate_per_s, found.stable) == (2, False)
-    assert found.reasons[0] == "stopped after 2 runs, before the search was at its end"
+    assert found.reasons == ("stopped after 2 runs, before the search was at its end",)
     assert sought(lambda _: None, 1, 64).rate_per_s is None
 
 
