@@ -93,40 +93,40 @@ def test_users_who_leave_free_the_engine(user: str, server: Server, tmp_path: Pa
     assert median(took) == pytest.approx(0.5, abs=0.2)
 
 
-def paused(server: Server, text: str, directory: Path) -> list[Sample]:
-    """The samples of a run of four seconds, in the middle of which the server stands still."""
-    scenario = scenario_file(directory, server.grpc_url, text + WORKLOAD, duration_s=4.0)
-    process = start_bench("run", scenario, "-o", directory / "results")
+def paused(server: Server, directory: Path, *loads: str) -> Iterator[list[Sample]]:
+    """The samples of runs of four seconds side by side, in the middle of which the server stands still."""
+    results, processes = [], []
+    for number, load in enumerate(loads):
+        results.append(directory / str(number))
+        results[-1].mkdir()
+        scenario = scenario_file(results[-1], server.grpc_url, load + WORKLOAD, duration_s=4.0)
+        processes.append(start_bench("run", scenario, "-o", results[-1]))
+    for path in results:
+        wait_for(path)
     pid = server.info["triton_pid"]
-    wait_for(directory / "results")
     os.kill(pid, signal.SIGSTOP)
     again = threading.Timer(PAUSE_S, os.kill, [pid, signal.SIGCONT])
     again.start()
-    try:
-        _, errors = process.communicate(timeout=40)
-    finally:
-        again.join()
-    assert process.returncode == 0, errors
-    return sorted(read_run(directory / "results")[1], key=lambda sample: sample.intended_s)
+    ends = [process.communicate(timeout=40) for process in processes]
+    again.join()
+    for process, (_, errors), path in zip(processes, ends, results, strict=True):
+        assert process.returncode == 0, errors
+        yield sorted(read_run(path)[1], key=lambda sample: sample.intended_s)
 
 
 def late(samples: list[Sample]) -> list[Sample]:
     return [sample for sample in samples if ttft_s(sample) > 2 * TTFT_S]
 
 
-def test_an_open_loop_keeps_its_schedule_while_the_server_stands_still(server: Server, tmp_path: Path) -> None:
-    samples = paused(server, '[arrivals]\nkind = "constant"\nrate = 20.0\n', tmp_path)
-    assert [sample.intended_s for sample in samples] == pytest.approx([number / 20 for number in range(80)])
-    assert median(sample.started_s - sample.intended_s for sample in samples) < 0.1
+def test_an_open_loop_shows_a_pause_that_a_closed_loop_hardly_sees(server: Server, tmp_path: Path) -> None:
+    users, schedule = paused(server, tmp_path, closed(3), '[arrivals]\nkind = "constant"\nrate = 20.0\n')
+    assert [sample.intended_s for sample in schedule] == pytest.approx([number / 20 for number in range(80)])
+    assert median(sample.started_s - sample.intended_s for sample in schedule) < 0.1
     # Whoever came in the pause has waited for its end.
-    assert len(late(samples)) >= 20 * (PAUSE_S - 2 * TTFT_S)
-    assert max(map(ttft_s, samples)) > PAUSE_S
-
-
-def test_a_closed_loop_hardly_sees_it(server: Server, tmp_path: Path) -> None:
-    samples = paused(server, closed(3), tmp_path)
-    # A user waits for the first answer, and asks nothing more meanwhile: one late request each, or two by bad luck.
-    assert 1 <= len(late(samples)) <= 6
+    assert len(late(schedule)) >= 20 * (PAUSE_S - 2 * TTFT_S)
+    assert max(map(ttft_s, schedule)) > PAUSE_S
+    # A user waits for its answer, and asks nothing more meanwhile: one late request each, or two by bad luck.
+    assert len(late(users)) <= 6
 
 
 def test_several_processes_send_what_one_does(server: Server, tmp_path: Path) -> None:
