@@ -56,6 +56,8 @@ async def _listen(found: Gateway, server_url: str, tls: ssl.SSLContext | None) -
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await writer.wait_closed()
 
     listener = await asyncio.start_server(connect, "127.0.0.1", 0, ssl=tls)
     found.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
@@ -72,6 +74,7 @@ async def _pass_on(found: Gateway, reader: asyncio.StreamReader, writer: asyncio
 
 async def _end(listener: asyncio.Server) -> None:
     listener.close()
+    await asyncio.sleep(0.01)  # who was accepted a moment ago becomes a task
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

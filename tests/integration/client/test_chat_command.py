@@ -309,7 +309,9 @@ def test_not_a_url_is_a_usage_error() -> None:
 def test_a_signal_ends_the_answer_on_the_server_too(
     simulated_server: Server, number: int, status: int, output: list[str]
 ) -> None:
-    command = [*CHAT, simulated_server.grpc_url, "--once", LONG, "--max-tokens", "1500", *output]
+    # A process that is started in the background has SIGINT ignored, and so have its children.
+    chat = ["env", "--default-signal=INT", *CHAT]
+    command = [*chat, simulated_server.grpc_url, "--once", LONG, "--max-tokens", "1500", *output]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             wait_until(runs(simulated_server, 1), WAIT_S)
