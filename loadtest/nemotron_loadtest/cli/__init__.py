@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -64,6 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     except LoadTestError as error:
         _complain(str(error))
         return error.exit_status
+    except BrokenPipeError:  # who read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILURE
     except OSError as error:
         _complain(str(error))
         return _FAILURE
