@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -14,6 +13,7 @@ from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.users.streams import StreamAsker
 from nemotron_loadtest.workload import RequestSpec
+from tests.waiting import wait_until
 
 HI = ({"role": "user", "content": "Hi"},)
 ENDLESS = ScriptedReply("on and on", token_s=0.01, endless=True)
@@ -32,13 +32,6 @@ class Asked:
     def sample(self) -> Sample:
         assert len(self.samples) == 1
         return self.samples[0]
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    until = time.monotonic() + 5
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def test_a_whole_answer() -> None:
