@@ -337,8 +337,7 @@ def _kind(value: Any) -> str:
 
 
 def _unsupported(annotation: Any, where: str) -> TypeError:
-    plain = isinstance(annotation, type) and typing.get_origin(annotation) is None  # Python 3.10: list[int] is a type
-    name = annotation.__name__ if plain else str(annotation)
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     return TypeError(
         f"{where}: the type {name} is not supported, expected str, int, float, bool, None, Any, list, tuple, dict with "
         "str keys, Literal, an Enum, a union of these, a dataclass, a TypedDict or a pydantic model"

@@ -1,3 +1,3 @@
 """The logic behind the Triton models: importable and testable without Triton."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

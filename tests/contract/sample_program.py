@@ -10,9 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from typing_extensions import assert_never, assert_type
+from typing import Any, Literal, assert_never, assert_type
 
 from nemotron_client import (
     AssistantMessage,

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from nemotron_build.errors import BuildError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Precision = Literal["bf16", "fp8", "int8", "int4"]
 KvCache = Literal["bf16", "fp8"]

@@ -129,5 +129,4 @@ class AsyncGrpcResponseStream:
 
 def _task_is_cancelled() -> bool:
     task = asyncio.current_task()
-    # Python 3.10 cannot say it.
-    return task is not None and hasattr(task, "cancelling") and task.cancelling() > 0
+    return task is not None and task.cancelling() > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -101,7 +101,7 @@ def _fields(line: str) -> list[str]:
 def _date_s(text: str) -> float:
     """Azure's times: `2023-11-16 18:15:46.6805900` and `2024-05-10 00:00:00.009930+00:00`, both in UTC."""
     date, _, fraction = text.removesuffix("+00:00").partition(".")
-    whole = datetime.strptime(date, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
+    whole = datetime.strptime(date, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     return whole.timestamp() + (float(f"0.{int(fraction):0{len(fraction)}d}") if fraction else 0.0)
 
 

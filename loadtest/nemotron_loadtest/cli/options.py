@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -73,7 +73,7 @@ def directory_of(given: argparse.Namespace) -> Path:
     """Where the results go."""
     if given.output is not None:
         return Path(given.output)
-    return Path("results") / f"{given.scenario.stem}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+    return Path("results") / f"{given.scenario.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -72,7 +72,7 @@ def new_record(scenario: Scenario) -> RunRecord:
     return RunRecord(
         scenario=without_texts(msgspec.structs.replace(scenario, url=None)),
         urls=(),
-        started_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         versions={"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         machine={"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count() or 1},
     )

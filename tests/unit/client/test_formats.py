@@ -7,12 +7,11 @@ import enum
 import json
 import pickle
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import jsonschema
 import pydantic
 import pytest
-from typing_extensions import NotRequired
 
 from nemotron_client import AsyncClient, Client, ContentDelta, ParseError, Reply, UserMessage
 from nemotron_client._request import chat_call
