@@ -20,9 +20,15 @@ CUDA_PACKAGES := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia
 PORTS ?= --http-port 8000 --grpc-port 8001 --metrics-port 8002
 FREE_PORTS := --http-port 0 --grpc-port 0 --metrics-port 0
 
-FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 # The newest Python that the embedded Triton has a stub for; name another with make PYTHON=...
-PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+ifdef PYTHON
+ifneq ($(shell $(PYTHON) -c '$(FITS)' 2>/dev/null && echo fits),fits)
+$(error PYTHON=$(PYTHON) is $(or $(shell $(PYTHON) --version 2>/dev/null),no Python), and Python 3.11 or 3.12 with venv is needed: Triton brings stubs for these two)
+endif
+else
+PYTHON := $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-quantize demo-package demo serve test lint bench loadtest docs lock clean
@@ -43,7 +49,6 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: $(LOCK) pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed and none was found on PATH; name one with 'make $(MAKECMDGOALS) PYTHON=/path/to/python3'." >&2; exit 1; }
-	@$(PYTHON) -c '$(FITS)' || { echo "PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo "no Python"), and Python 3.11 or 3.12 with venv is needed: Triton comes with stubs for these two." >&2; exit 1; }
 	@echo "Installing into $(VENV) with $(PYTHON) (about 250 MB to download, once) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
