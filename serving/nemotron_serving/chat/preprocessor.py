@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +25,7 @@ from nemotron_serving.package import Package
 THINKING_CLOSE = f"\n{CLOSE_TAG}\n\n"
 _THINKING_OPEN = f"{OPEN_TAG}\n"
 _LONG_TEXTS = ("text_input", "messages", "tools", "tool_choice", "response_format", "guided_decoding_guide")
-_GRACE = 0.1  # of the budget, to wait for a newline
+_GRACE = 10  # one token in so many of the budget, to wait for a newline
 
 
 class Preprocessor:
@@ -158,16 +157,16 @@ class Preprocessor:
                 raise InvalidRequestError("max_thinking_tokens", f"thinking is off; {remedy}")
         if not thinking or (budget is None and not guided):
             return None
-        # One token of thinking, one of grace, the closing tag and one of the answer.
-        least = len(self._close_ids) + 3
+        # One token of thinking, the closing tag and one of the answer.
+        least = len(self._close_ids) + 2
         if max_tokens < least:
             if given or guided:
                 raise InvalidRequestError("max_tokens", f"{max_tokens} is too few to think and answer; send {least}")
             return None
         # The grace and the closing tag must fit in front of the answer's reserve as well.
-        room = math.floor((max_tokens - policy.min_answer_tokens - len(self._close_ids)) / (1 + _GRACE))
+        room = (max_tokens - policy.min_answer_tokens - len(self._close_ids)) * _GRACE // (_GRACE + 1)
         budget = max(1, room if budget is None else min(budget, room))
-        return ThinkingBudget(budget, math.ceil(budget * _GRACE), self._close_ids)
+        return ThinkingBudget(budget, budget // _GRACE, self._close_ids)
 
 
 def _start(parts: list[PromptPart], thinking: bool) -> Start:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nemotron_serving.chat.preprocessor import Preprocessor
 from nemotron_serving.engine.simulated import SimulatedEngine
 from nemotron_serving.engine.simulated_config import Script
 from nemotron_serving.errors import UnavailableError
@@ -373,6 +374,26 @@ def test_the_budget_closes_the_thinking_and_a_second_request_answers(
     assert second.request_id != first.request_id
     assert service.engine.aborted == [first.request_id]
     assert sink.responses[-1].num_output_tokens == len(sink.ids) == len(kept) + len(CLOSE_IDS) + 5
+
+
+@pytest.mark.parametrize(("piece", "waits"), [("0", 0), ("0123456 89\n", 0), ("ไทย", 2), ("🙂", 3)])
+def test_no_budget_closes_more_than_a_tenth_late(tmp_path: Path, start: Start, piece: str, waits: int) -> None:
+    """docs/requests.md: at the first newline after the budget, at most 10 % later, but in no character's middle."""
+    prepare = Preprocessor(make_package(tmp_path / "rules", min_answer_tokens=1)).prepare
+    service = start(Script(match="", thinking=piece * 240, answer="Four."))
+    thought, line = {}, piece.find("\n") + 1
+    for budget in range(1, 201):
+        fields = {"text_input": "Hi", "thinking": True, "max_thinking_tokens": budget, "max_tokens": 400}
+        sink = Collector()
+        service.submit("", OPEN_PROMPT, prepare(fields)[1], sink)
+        assert sink.wait().finish_reason == "stop"
+        thought[budget] = len(sink.text.partition("\n</think>")[0].encode())
+    for budget, tokens in thought.items():
+        hardest = budget + budget // 10
+        newline = -(-budget // line) * line if line else hardest
+        assert min(newline, hardest) <= tokens <= min(newline, hardest) + waits
+    if piece == "0":
+        assert [thought[budget] for budget in (1, 9, 10, 24, 40, 64, 200)] == [1, 9, 11, 26, 44, 70, 220]
 
 
 def test_the_budget_does_not_cut_a_character(start: Start) -> None:
