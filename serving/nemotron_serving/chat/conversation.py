@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Literal
 
 from nemotron_serving.chat.base import ChatRequest
-from nemotron_serving.chat.messages import Message, ToolCall, joined, system_text
+from nemotron_serving.chat.messages import Message, ToolCall, joined, split_closing, system_text
 from nemotron_serving.package import ServingConfig
 
 
@@ -47,8 +47,11 @@ class Conversation:
 def arrange(request: ChatRequest, config: ServingConfig) -> Conversation:
     """Apply the package's policy and merge what stands in a row."""
     policy = config.thinking
-    text = system_text(request.messages) or config.default_system_prompt
-    turns = _turns(request.messages)
+    messages, closing = split_closing(request.messages)
+    text = system_text(messages) or config.default_system_prompt
+    turns = _turns(messages)
+    if closing:
+        turns.append(Turn("user", system_text(closing)))
     toggle = policy.system_on if request.thinking else policy.system_off
     switched = policy.system_on or policy.system_off
     if not switched or policy.system_text == "system":

@@ -18,18 +18,32 @@ Side = Literal["system", "user", "assistant"]
 _TOGGLE = re.compile(r"^[ \t]*detailed thinking (on|off)[ \t\r]*$\n?", re.IGNORECASE | re.MULTILINE)
 
 
-class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
     """One part of a content list. Images and audio are not for this model."""
 
-    type: Literal["text"]
     text: str
+    annotations: Any = None
+    cache_control: Any = None
+
+
+class RefusalPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="refusal"):
+    """The part that OpenAI's models refuse with. Like a message's `refusal`, it is not shown to the model."""
+
+    refusal: str | None = None
+    cache_control: Any = None
 
 
 class FunctionCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an assistant called. The arguments are an object once `parse_messages` has read them."""
+    """What an assistant called.
+
+    Once `parse_messages` has read them, the arguments are an object, or the text of what is none: the model wrote that,
+    or was cut off, and whoever sends the conversation again cannot mend it.
+    """
 
     name: str
-    arguments: dict[str, Any] | str
+    arguments: dict[str, Any] | str | None = None
+    parsed_arguments: Any = None
+    provider_specific_fields: Any = None
 
 
 class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,27 +51,43 @@ class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     function: FunctionCall
     id: str | None = None
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = "function"
+    index: int | None = None
+    cache_control: Any = None
+    extra_content: Any = None
+    provider_specific_fields: Any = None
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One message of a conversation.
 
-    `name` and what OpenAI's SDK dumps besides (`refusal`, `annotations`, `audio`, `function_call`) are accepted and
-    not shown to the model; nor is the thinking of earlier turns.
+    `name` and what clients leave in the messages that they send again is accepted and not shown to the model; nor is
+    the thinking of earlier turns. These fields cannot change a prompt, whatever they hold. Any other is refused, for it
+    may be a misspelt one, or one that would.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | list[TextPart | RefusalPart] | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
+    # The thinking, under the names that servers and their clients give it.
     reasoning_content: str | None = None
-    reasoning: str | None = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    thinking_blocks: Any = None
+    # What OpenAI's SDK dumps.
     name: str | None = None
     refusal: str | None = None
-    annotations: list[Any] | None = None
+    annotations: Any = None
+    parsed: Any = None
     audio: None = None
     function_call: None = None
+    # What gateways and others add.
+    id: Any = None
+    index: Any = None
+    status: Any = None
+    cache_control: Any = None
+    provider_specific_fields: Any = None
 
     @property
     def side(self) -> Side:
@@ -70,10 +100,11 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def text(self) -> str:
         """The content as one string; an earlier assistant turn is shown without its thinking."""
         parts = self.content or ""
-        text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
-        if self.role == "assistant" and CLOSE_TAG in text:
-            return text.split(CLOSE_TAG, 1)[1].lstrip("\n")
-        return text
+        if not isinstance(parts, str):
+            parts = "".join(part.text for part in parts if isinstance(part, TextPart))
+        if self.role == "assistant" and CLOSE_TAG in parts:
+            return parts.split(CLOSE_TAG, 1)[1].lstrip("\n")
+        return parts
 
 
 def joined(*texts: str) -> str:
@@ -91,10 +122,27 @@ def parse_messages(value: str) -> list[Message]:
     if not messages:
         raise InvalidRequestError("messages", "the list is empty, expected at least one message")
     messages = [_checked(f"messages[{number}]", message) for number, message in enumerate(messages)]
-    last = next((message for message in reversed(messages) if message.side != "system"), messages[-1])
-    if last.side != "user":
-        raise InvalidRequestError("messages", f"the last message is from the {last.role}, expected the user or a tool")
+    head, closing = split_closing(messages)
+    if closing:
+        if not system_text(closing):
+            raise InvalidRequestError(
+                "messages", "nothing but empty system messages and switches at the end, expected a text to answer"
+            )
+    elif head[-1].side == "assistant":
+        raise InvalidRequestError("messages", "the last message is from the assistant, expected the user or a tool")
     return messages
+
+
+def split_closing(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
+    """Part the messages from the system messages at their end that nobody but the assistant has spoken before.
+
+    Those are what is to be answered, in a conversation such as `system` alone or `user, assistant, system`. A system
+    message after the user's is no more than an instruction about the answer.
+    """
+    end = next((at for at in range(len(messages), 0, -1) if messages[at - 1].side != "system"), 0)
+    if end and messages[end - 1].side == "user":
+        end = len(messages)
+    return messages[:end], messages[end:]
 
 
 def thinking_flag(messages: Iterable[Message]) -> bool | None:
@@ -119,8 +167,8 @@ def _raw_system_text(messages: Iterable[Message]) -> str:
 
 
 def _checked(field: str, message: Message) -> Message:
-    if not message.text and message.role not in ("assistant", "tool"):
-        raise InvalidRequestError(f"{field}.content", f"empty, expected the {message.role}'s text")
+    if not message.text and message.role == "user":
+        raise InvalidRequestError(f"{field}.content", "empty, expected the user's text")
     if message.tool_call_id is not None and message.role != "tool":
         raise InvalidRequestError(f"{field}.tool_call_id", f"given by the {message.role}, expected in a tool's message")
     if not message.tool_calls:
@@ -136,14 +184,21 @@ def _with_objects(field: str, calls: Sequence[ToolCall]) -> list[ToolCall]:
         function = call.function
         if not function.name:
             raise InvalidRequestError(f"{field}[{number}].function.name", "empty, expected the called function's name")
-        arguments = _object(f"{field}[{number}].function.arguments", function.arguments)
+        arguments = _arguments(f"{field}[{number}].function.arguments", function.arguments)
         read.append(msgspec.structs.replace(call, function=FunctionCall(function.name, arguments)))
     return read
 
 
-def _object(field: str, arguments: dict[str, Any] | str) -> dict[str, Any]:
-    if isinstance(arguments, str):
-        # Some clients write nothing for a function without parameters.
-        arguments = read_json(field, arguments, dict[str, Any], "a JSON object") if arguments.strip() else {}
-    check_depth(field, arguments)
-    return arguments
+def _arguments(field: str, arguments: dict[str, Any] | str | None) -> dict[str, Any] | str:
+    if isinstance(arguments, dict):
+        check_depth(field, arguments)
+        return arguments
+    # Some clients write nothing, or null, for a function without parameters.
+    if arguments is None or not arguments.strip():
+        return {}
+    try:
+        read: dict[str, Any] | None = read_json(field, arguments, dict[str, Any] | None, "a JSON object")
+        check_depth(field, read)
+    except InvalidRequestError:
+        return arguments
+    return {} if read is None else read

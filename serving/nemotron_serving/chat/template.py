@@ -16,7 +16,7 @@ from nemotron_serving.chat.chatml import ChatMlFormat
 from nemotron_serving.chat.controls import ControlTokens, PromptPart
 from nemotron_serving.chat.conversation import Conversation, Turn, arrange
 from nemotron_serving.chat.guard import Guard, guarded_characters
-from nemotron_serving.chat.messages import joined
+from nemotron_serving.chat.messages import ToolCall, joined
 from nemotron_serving.chat.nemotron import NemotronFormat
 from nemotron_serving.chat.sandbox import compile_template, render_template
 from nemotron_serving.errors import InvalidRequestError, PackageError
@@ -24,6 +24,7 @@ from nemotron_serving.package import CHAT_TEMPLATE, Package
 
 # tokenizer.json does not say which token begins a text; these are the names that Llama-shaped models use.
 _BEGIN_NAMES = ("<|begin_of_text|>", "<s>", "<bos>", "<|startoftext|>")
+_UNREADABLE = "unreadable_arguments"
 
 
 class _AddedToken(msgspec.Struct, frozen=True):
@@ -92,8 +93,16 @@ def _messages(conversation: Conversation) -> Iterable[dict[str, Any]]:
 def _of_assistant(turn: Turn) -> Iterable[dict[str, Any]]:
     message: dict[str, Any] = {"role": "assistant", "content": turn.text}
     if turn.calls:
-        message["tool_calls"] = [msgspec.to_builtins(call) for call in turn.calls]
+        message["tool_calls"] = [_called(call) for call in turn.calls]
     yield message
+
+
+def _called(call: ToolCall) -> dict[str, Any]:
+    arguments = call.function.arguments
+    if isinstance(arguments, str):  # templates walk through the arguments as an object
+        arguments = {_UNREADABLE: arguments}
+    function = {"name": call.function.name, "arguments": arguments}
+    return {"function": function, "id": call.id, "type": "function"}
 
 
 def _of_user(turn: Turn) -> Iterable[dict[str, Any]]:

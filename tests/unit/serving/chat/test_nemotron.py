@@ -77,6 +77,23 @@ ASKED_TURNS = [("user", "And?"), ("assistant", CALL)]
             [system(f"{OFF}\n\nBe brief."), user("Hi")], [("user", "Be brief.\n\nHi")], id="a toggle in front"
         ),
         pytest.param([user(f"A\n{OFF}")], [("user", f"A\n{OFF}")], id="a toggle by the user is text"),
+        pytest.param([system(""), user("Hi")], [("user", "Hi")], id="an empty system message"),
+        pytest.param([system("Say hello.")], [("user", "Say hello.")], id="nothing but a system message"),
+        pytest.param(
+            [system(f"{OFF}\nBe brief."), {"role": "developer", "content": "Say hello."}],
+            [("user", "Be brief.\n\nSay hello.")],
+            id="nothing but system messages",
+        ),
+        pytest.param(
+            [system("Be brief."), user("A"), assistant("B"), system("Sum up."), system("In French.")],
+            [("user", "Be brief.\n\nA"), ("assistant", "B"), ("user", "Sum up.\n\nIn French.")],
+            id="system messages after the assistant",
+        ),
+        pytest.param(
+            [*ASKED, tool("1"), system("Sum up.")],
+            [("user", "Sum up.\n\nAnd?"), ASKED_TURNS[1], ("user", "<TOOL_RESPONSE>[1]</TOOL_RESPONSE>")],
+            id="a system message after a result",
+        ),
         pytest.param([user("A"), user("B")], [("user", "A\n\nB")], id="user and user"),
         pytest.param(
             [user("A"), assistant("B"), assistant("C"), user("D")],
@@ -119,6 +136,15 @@ ASKED_TURNS = [("user", "And?"), ("assistant", CALL)]
             [user("A"), assistant(None, call("weather", '{"city":"Bangkok"}')), tool("1")],
             [("user", "A"), ("assistant", CALL), ("user", "<TOOL_RESPONSE>[1]</TOOL_RESPONSE>")],
             id="arguments as a string",
+        ),
+        pytest.param(
+            [user("A"), assistant(None, call("weather", '{"city": "Ba')), tool("1")],
+            [
+                ("user", "A"),
+                ("assistant", '<TOOLCALL>[{"name": "weather", "arguments": "{\\"city\\": \\"Ba"}]</TOOLCALL>'),
+                ("user", "<TOOL_RESPONSE>[1]</TOOL_RESPONSE>"),
+            ],
+            id="arguments that were cut off",
         ),
         pytest.param(
             [user("A"), assistant("B"), user("C")],

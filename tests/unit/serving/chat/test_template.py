@@ -114,6 +114,13 @@ def test_what_a_template_is_given(open_template: Any) -> None:
     assert Control("<|im_end|>") in parts
 
 
+def test_arguments_that_nobody_can_read_are_an_object_to_a_template(open_template: Any) -> None:
+    chat = open_template("{% for m in messages %}{% for c in m.tool_calls %}{{ c.function.arguments.items() | list }}"
+                         "{% endfor %}{% endfor %}")  # fmt: skip
+    parts = chat.render(request(user("A"), assistant(None, call("f", '{"city": "Pa')), tool("1")))
+    assert written(parts) == "[('unreadable_arguments', '{\"city\": \"Pa')]"
+
+
 def test_no_tools_are_none_to_a_template(open_template: Any) -> None:
     assert written(open_template("{{ tools }}").render(request(user("Hi")))) == "None"
 
