@@ -12,6 +12,7 @@ from nemotron_client import _defaults, _metrics
 from nemotron_client._batch import BatchResult, Conversation, batch
 from nemotron_client._errors import NemotronError
 from nemotron_client._messages import Message
+from nemotron_client._openai_words import stands_for_completions
 from nemotron_client._readiness import Answer, ReadyWait
 from nemotron_client._replicas import Replicas
 from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call
@@ -71,11 +72,15 @@ class Client:
         self._shared = Shared(transports, Replicas(urls))
         self._metrics_url = metrics_url or _metrics.metrics_url(urls[0], named=bool(url or transport))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.urls))})"
+
     @property
     def urls(self) -> tuple[str, ...]:
         """The servers."""
         return self._shared.replicas.urls
 
+    @stands_for_completions
     def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> Reply:
         """Send a conversation and wait for the whole answer.
 

@@ -47,10 +47,13 @@ def urls(given: str | Sequence[str] | None) -> list[str]:
     """The servers to talk to: those given, else what the environment names, else the one default.
 
     Raises:
-        ValueError: an empty list.
+        ValueError: an empty list, or an environment variable without a URL.
     """
     if given is None:
-        given = [url.strip() for url in os.environ.get(URL_VARIABLE, URL).split(",") if url.strip()]
+        named = os.environ.get(URL_VARIABLE, URL)
+        given = [url.strip() for url in named.split(",") if url.strip()]
+        if not given:
+            raise ValueError(f"{URL_VARIABLE} is {named!r}, expected a URL like {URL}; unset it for that one")
     found = [given] if isinstance(given, str) else list(given)
     if not found:
         raise ValueError(f"url: nothing was given, expected at least one URL like {URL}")

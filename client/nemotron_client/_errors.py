@@ -154,14 +154,27 @@ def from_status(status: str, details: str, *, request_id: str, url: str) -> Nemo
     return kind(details or f"{url} answered {status}", request_id=request_id, url=url)
 
 
-def not_ready_in_time(urls: Sequence[str], timeout_s: float, *, live: bool) -> NemotronError:
-    """For servers that were waited for in vain."""
+def not_ready_in_time(urls: Sequence[str], timeout_s: float, *, live: bool, reason: str = "") -> NemotronError:
+    """For servers that were waited for in vain.
+
+    Args:
+        urls: Of all of them.
+        timeout_s: How long they were waited for.
+        live: Whether one of them answers.
+        reason: What the last one that was asked failed with.
+    """
     where = ", ".join(urls)
     if live:
         message = f"{where} answers, but has no model ready after {timeout_s:g} s; the server's log says why"
         return ModelNotReadyError(message, request_id="", url=where)
-    message = f"{where} cannot be reached for {timeout_s:g} s. Is the server running?"
+    message = f"{reason or f'{where} cannot be reached.'} Tried for {timeout_s:g} s."
     return ServerUnavailableError(message, request_id="", url=where)
+
+
+def not_http(reason: str, *, request_id: str, url: str) -> NemotronError:
+    """For an answer that is not HTTP/1.1, as the gRPC port gives it."""
+    message = f"{url} does not answer in HTTP/1.1 ({reason}). {_other_port(url)}"
+    return ServerUnavailableError(message, request_id=request_id, url=url)
 
 
 def _unavailable(details: str, *, request_id: str, url: str) -> NemotronError:
@@ -181,9 +194,20 @@ def _unavailable(details: str, *, request_id: str, url: str) -> NemotronError:
 def _absence(url: str, details: str) -> str:
     if _SHUTTING_DOWN.search(details):
         return f"{url} is shutting down ({details})"
+    if _NO_CONNECTION.search(details) and _NOT_GRPC.search(details):
+        return f"{url} closes the connection before it answers in gRPC ({details}). {_other_port(url)}"
     if _NO_CONNECTION.search(details):
         return f"{url} cannot be reached ({details}). Is the server running? Start one with 'nemotron-serve PACKAGE'."
     return f"The connection to {url} broke ({details}). Did the server end? Its log says why."
+
+
+def _other_port(url: str) -> str:
+    scheme, _, address = url.partition("://")
+    here, other = ("gRPC", "HTTP") if scheme.startswith("grpc") else ("HTTP", "gRPC")
+    return (
+        f"Is this the server's {other} port? Then write {_OTHER_SCHEMES.get(scheme, scheme)}://{address}, or name its "
+        f"{here} port: nemotron-serve prints both when it is ready."
+    )
 
 
 def _not_ready(details: str) -> str:
@@ -203,6 +227,7 @@ _BY_STATUS: dict[str, type[NemotronError]] = {
     "RESOURCE_EXHAUSTED": OverloadedError,
     "UNAUTHENTICATED": AuthenticationError,
 }
+_OTHER_SCHEMES = {"grpc": "http", "grpcs": "https", "http": "grpc", "https": "grpcs"}
 _STATUS = re.compile(r" \((INVALID_ARGUMENT|UNAVAILABLE|INTERNAL)\)$")
 _ENSEMBLE = re.compile(r"^in ensemble '[^']*', ")
 _PARAM = re.compile(r"([a-z_][a-z0-9_.\[\]]*): ")
@@ -211,4 +236,5 @@ _SHUTTING_DOWN = re.compile(r"shutting down|draining|server is stopping", re.IGN
 _FULL = re.compile(r"maximum queue size|in flight", re.IGNORECASE)
 _TLS = re.compile(r"ssl|handshake|certificate", re.IGNORECASE)
 _NO_CONNECTION = re.compile(r"connect to|attempts failed|refused|resol|not known|unreachable", re.IGNORECASE)
+_NOT_GRPC = re.compile(r"socket closed|http1|before receiving http/2", re.IGNORECASE)
 _SLOW_CONNECT = re.compile(r"connect.*(timed? ?out|deadline)|before receiving SETTINGS", re.IGNORECASE)

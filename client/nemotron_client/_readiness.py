@@ -40,5 +40,7 @@ class ReadyWait:
             raise hopeless[-1]
         left = self._until - time.monotonic()
         if left <= 0:
-            raise not_ready_in_time(self._urls, self._timeout_s, live=False in answers)
+            reasons = [str(answer) for answer in answers if isinstance(answer, NemotronError)]
+            reason = reasons[-1] if reasons else ""
+            raise not_ready_in_time(self._urls, self._timeout_s, live=False in answers, reason=reason)
         return min(_defaults.READY_POLL_S, left)

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from nemotron_client._formats import format_of
 from nemotron_client._messages import Message, messages_json
+from nemotron_client._openai_words import hint
 from nemotron_client._tools import tool_choice_json, tools_json
 from nemotron_client._transports.base import Call
 
@@ -154,9 +155,14 @@ def cancel_call(request_id: str, headers: Mapping[str, str]) -> Call:
     return Call(GENERATING_MODEL, request_id, {"stop": True}, ("finish_reason",), headers)
 
 
+def unknown_option(name: str) -> str:
+    """What is wrong with an option that does not exist, and what to do."""
+    return f"{name!r} is no option: {hint(name, Options.__annotations__)}"
+
+
 def _generating(inputs: dict[str, Any], options: Mapping[str, Any]) -> Call:
     if unknown := options.keys() - Options.__annotations__.keys():
-        raise TypeError(f"{min(unknown)!r} is no option, expected one of {', '.join(sorted(Options.__annotations__))}")
+        raise TypeError(unknown_option(min(unknown)))
     given = {name: value for name, value in options.items() if value is not None and value != []}
     request_id = given.pop("request_id", None) or uuid.uuid4().hex
     if not isinstance(request_id, str):

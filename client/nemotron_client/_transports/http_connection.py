@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from nemotron_client._errors import NemotronError, RequestTimeoutError, ServerUnavailableError, from_status
+from nemotron_client._errors import NemotronError, RequestTimeoutError, ServerUnavailableError, from_status, not_http
 from nemotron_client._transports.base import Connection, Tls
 from nemotron_client._transports.tls_files import client_context
 from nemotron_client._version import user_agent
@@ -19,6 +19,7 @@ IDLE_S = 30.0
 MAX_IDLE = 32
 # httpx2 lets an alert that comes after the TLS handshake through as it is: asyncio's streams raise ssl.SSLError.
 FAILURES = (httpx2.RequestError, OSError)
+_OTHER_PROTOCOL = "illegal request line"  # h11's words for the first bytes of HTTP/2
 
 
 def ssl_context(url: str, tls: Tls | None) -> ssl.SSLContext:
@@ -72,6 +73,8 @@ def connection_error(error: Exception, *, request_id: str, url: str) -> Nemotron
     reason = next((str(one) for one in reasons if str(one)), type(error).__name__)
     if isinstance(error, httpx2.ConnectError) or any(isinstance(one, ssl.SSLError) for one in reasons):
         return from_status("UNAVAILABLE", reason, **where)
+    if isinstance(error, httpx2.RemoteProtocolError) and _OTHER_PROTOCOL in reason:
+        return not_http(reason, **where)
     return ServerUnavailableError(f"The connection to {url} broke ({reason})", **where)
 
 

@@ -102,20 +102,29 @@ BUILT_IN: dict[str, Slo] = {
 """MLPerf Inference, loadgen/mlperf.conf: llama3_1-8b and llama3_1-8b-interactive, Server."""
 
 
+_SHIPPED = Path(__file__).parents[1] / "slos"
+
+
+def slo_names() -> list[str]:
+    """What `load_slo` takes by name: the built-in classes, and the files that ship."""
+    return [*BUILT_IN, *sorted(path.stem for path in _SHIPPED.glob("*.toml"))]
+
+
 def load_slo(name_or_path: str | Path) -> Slo:
-    """A built-in class by name, or the SLO in a TOML file.
+    """A built-in class or a shipped file by name, or the SLO in a TOML file.
 
     Raises:
         ScenarioError: there is none, or the file cannot be used; names the field.
     """
     if str(name_or_path) in BUILT_IN:
         return BUILT_IN[str(name_or_path)]
+    names = ", ".join(slo_names())
     path = Path(name_or_path)
+    if not path.is_file() and str(name_or_path) in slo_names():
+        path = _SHIPPED / f"{name_or_path}.toml"
     if not path.is_file():
-        raise ScenarioError(
-            f"There is no SLO {str(name_or_path)!r}. Name one of {', '.join(BUILT_IN)}, or the path of a TOML file."
-        )
-    _, content = read_toml(path, "an SLO", otherwise=f"one of {', '.join(BUILT_IN)}")
+        raise ScenarioError(f"There is no SLO {str(name_or_path)!r}. Name one of {names}, or the path of a TOML file.")
+    _, content = read_toml(path, "an SLO", otherwise=f"one of {names}")
     try:
         slo = msgspec.convert({"name": path.stem, **content}, Slo)
     except msgspec.ValidationError as error:

@@ -14,6 +14,7 @@ import msgspec
 from nemotron_loadtest.errors import ScenarioError
 from nemotron_loadtest.scenario import Scenario, find_scenario, load_scenario
 
+SLO_HELP = "what the run has to meet: a name that 'scenarios' lists, or a TOML file"
 INTERRUPTED = 130
 """Exit status, as shells have it for ctrl-C."""
 
@@ -40,7 +41,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics-url", metavar="URL", help="of the server's metrics (default: NEMOTRON_METRICS_URL, else port 8002)"
     )
-    parser.add_argument("--slo", metavar="NAME", help="server, interactive, or a TOML file")
+    parser.add_argument("--slo", metavar="NAME", help=f"{SLO_HELP} (default: the scenario's)")
     parser.add_argument("--processes", metavar="N", type=whole(1), default=1, help="that send (default: 1)")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="new directory (default: one in results/)")
 

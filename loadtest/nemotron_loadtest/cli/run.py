@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemotron_loadtest.cli.described import described
-from nemotron_loadtest.cli.options import INTERRUPTED, add_run_options, directory_of, say, scenario_of
+from nemotron_loadtest.cli.options import INTERRUPTED, SLO_HELP, add_run_options, directory_of, say, scenario_of
 from nemotron_loadtest.cli.running import complain_of, run_visibly
 from nemotron_loadtest.errors import LoadTestError
 
@@ -29,7 +29,7 @@ def add_command(commands: Any) -> None:
         description="Make the report of a run from what it left, also of one that was killed.",
     )
     report.add_argument("directory", metavar="DIR", type=Path, help="of the run")
-    report.add_argument("--slo", metavar="NAME", help="server, interactive, or a TOML file (default: the scenario's)")
+    report.add_argument("--slo", metavar="NAME", help=f"{SLO_HELP} (default: the scenario's)")
     report.set_defaults(action=_report)
 
 

@@ -19,6 +19,7 @@ from nemotron_loadtest.metrics.traffic import Traffic
 from nemotron_loadtest.report.server_points import ServerPoint, server_points
 from nemotron_loadtest.report.spread import Spread, spreads
 from nemotron_loadtest.report.sweep import Sweep
+from nemotron_loadtest.run.record import schema_version
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.server import ServerSample
 
@@ -134,7 +135,7 @@ def decode_report(content: bytes) -> Report:
         LoadTestError: it is none, or of another version.
     """
     try:
-        version = msgspec.json.decode(content, type=_Versioned).schema_version
+        version = schema_version(content)
         if version == REPORT_SCHEMA_VERSION:
             return msgspec.json.decode(content, type=Report)
     except msgspec.DecodeError as error:
@@ -143,10 +144,6 @@ def decode_report(content: bytes) -> Report:
         f"The report has schema version {version}, this nemotron-bench reads {REPORT_SCHEMA_VERSION}. "
         "Make it again from samples.jsonl."
     )
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int
 
 
 def _measured(samples: Sequence[Sample], window: Window, facts: Facts) -> tuple[Window, list[str]]:

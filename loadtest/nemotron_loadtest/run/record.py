@@ -127,12 +127,11 @@ def read_run(directory: Path) -> tuple[RunRecord, list[Sample]]:
         LoadTestError: there is none, or it cannot be read; names the line.
     """
     try:
-        record = msgspec.json.decode((directory / RUN).read_bytes(), type=RunRecord)
+        content = (directory / RUN).read_bytes()
         lines = (directory / SAMPLES).read_bytes().split(b"\n")
     except OSError as error:
         raise LoadTestError(f"{directory} has no run: {error.strerror}, expected {RUN} and {SAMPLES}") from None
-    except msgspec.DecodeError as error:
-        raise LoadTestError(f"{directory / RUN} is not the record of a run: {error}") from None
+    record = _record(directory / RUN, content)
     return record, [_sample(directory / SAMPLES, number, line) for number, line in enumerate(lines[:-1], 1)]
 
 
@@ -146,6 +145,32 @@ def measured_window(record: RunRecord, samples: Iterable[Sample]) -> Window:
     if until_s is None:
         until_s = max((sample.started_s for sample in samples), default=0.0)
     return Window(record.scenario.warmup_s, min(record.scenario.duration_s, until_s))
+
+
+def schema_version(content: bytes) -> int:
+    """Of a JSON document, read before the rest: another version may have other fields.
+
+    Raises:
+        msgspec.DecodeError: it has none.
+    """
+    return msgspec.json.decode(content, type=_Versioned).schema_version
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+def _record(path: Path, content: bytes) -> RunRecord:
+    try:
+        version = schema_version(content)
+        if version == SCHEMA_VERSION:
+            return msgspec.json.decode(content, type=RunRecord)
+    except msgspec.DecodeError as error:
+        raise LoadTestError(f"{path} is not the record of a run: {error}") from None
+    raise LoadTestError(
+        f"{path} has schema version {version}, this nemotron-bench reads {SCHEMA_VERSION}. "
+        "Read it with the version that made it (`versions` in the file names it), or run the test again."
+    )
 
 
 def _sample(path: Path, number: int, line: bytes) -> Sample:

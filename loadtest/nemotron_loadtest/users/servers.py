@@ -34,7 +34,7 @@ def connect(scenario: Scenario) -> Client:
         client = Client(url if url is None or isinstance(url, str) else list(url))
         _check_schemes(scenario, client.urls)
     except ValueError as error:
-        raise ScenarioError(f"url: {error}") from None
+        raise ScenarioError(str(error)) from None
     try:
         client.wait_ready(_READY_S)
     except NemotronError as error:

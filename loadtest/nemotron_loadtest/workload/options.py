@@ -16,10 +16,10 @@ def check_options(options: dict[str, Any]) -> None:
         ValueError: an option that does not exist, or of another type.
     """
     from nemotron_client import Options
+    from nemotron_client._request import unknown_option
 
-    known = Options.__annotations__
-    if unknown := options.keys() - known.keys():
-        raise ValueError(f"{min(unknown)!r} is no option of the client, expected one of {', '.join(sorted(known))}")
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise ValueError(unknown_option(min(unknown)))
     try:
         msgspec.convert(options, Options)
     except msgspec.ValidationError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -308,6 +309,19 @@ def test_a_server_that_is_not_there(connect: Connect, scheme: str, unused_port: 
         client.chat(HI)
     assert 0.3 < time.perf_counter() - begin < 2  # one retry
     assert caught.value.url == f"{scheme}://127.0.0.1:{unused_port}"
+
+
+def test_the_other_protocols_port_is_told_from_no_server(server: Server, scheme: str, connect: Connect) -> None:
+    other = "http" if scheme == "grpc" else "grpc"
+    url = url_of(server, other).replace(other, scheme)
+    client = connect(url, max_retries=0)
+    expected = re.escape(f"Then write {url_of(server, other)}, or name its ")
+    with pytest.raises(ServerUnavailableError, match=expected):
+        client.chat(HI)
+    with pytest.raises(ServerUnavailableError, match=expected):
+        client.server_info()
+    with pytest.raises(ServerUnavailableError, match=rf"{expected}.* 0\.2 s"):
+        client.wait_ready(timeout_s=0.2)
 
 
 def test_a_full_server_is_said_after_the_retries(simulated_server: Server, scheme: str, connect: Connect) -> None:

@@ -18,9 +18,8 @@ HI = [{"role": "user", "content": "Hi"}]
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n": 2}, TypeError, r"'n' is no option, expected one of bad_words, .*, top_p$"),
-        ({"stop": True}, TypeError, "'stop' is no option"),
-        ({"stream": True}, TypeError, "'stream' is no option"),
+        ({"qqq": 2}, TypeError, r"'qqq' is no option: expected one of bad_words, .*, top_p$"),
+        ({"max_token": 5}, TypeError, r"'max_token' is no option: did you mean max_tokens\?"),
         ({"messages": "x"}, TypeError, "messages"),
         ({"max_tokens": "5"}, TypeError, r"max_tokens: str was given, expected int"),
         ({"max_tokens": 2**40}, ValueError, r"max_tokens: 1099511627776 was given, expected"),
@@ -33,6 +32,17 @@ def test_a_wrong_option_is_named(options: dict[str, Any], error: type[Exception]
         for call in (client.chat, client.stream_chat):
             with pytest.raises(error, match=message):
                 call(HI, **options)
+
+
+def test_an_environment_variable_without_a_url_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEMOTRON_URL", " ")
+    with pytest.raises(ValueError, match="NEMOTRON_URL is ' ', expected a URL like grpc://"):
+        Client()
+
+
+def test_a_client_is_shown_with_its_servers() -> None:
+    with Client(["grpc://127.0.0.1:1", "http://[::1]:2"]) as client:
+        assert repr(client) == "Client('grpc://127.0.0.1:1', 'http://[::1]:2')"
 
 
 def test_another_scheme_is_refused() -> None:

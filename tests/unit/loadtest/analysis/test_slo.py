@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nemotron_loadtest.analysis import Clause, load_slo
+from nemotron_loadtest.analysis.slo import slo_names
 from nemotron_loadtest.errors import ScenarioError
 
 WHOLE = """
@@ -51,6 +52,14 @@ def test_a_file(tmp_path: Path) -> None:
     assert (slo.max_error_rate, slo.min_goodput, slo.max_schedule_delay_ms) == (0.02, 0.9, 20)
 
 
+def test_what_ships_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [load_slo(name).name for name in slo_names()] == slo_names()
+    assert {"server", "interactive", "laptop"} <= set(slo_names())
+    Path("laptop").write_text('name = "mine"\nclauses = []')
+    assert load_slo("laptop").name == "mine"  # a file that is there comes before a name that ships
+
+
 def test_the_name_may_be_the_files(tmp_path: Path) -> None:
     path = tmp_path / "night.toml"
     path.write_text("clauses = []")
@@ -85,5 +94,5 @@ def test_a_broken_file_names_the_field(tmp_path: Path, old: str, new: str, messa
 
 
 def test_an_unknown_name_names_the_known() -> None:
-    with pytest.raises(ScenarioError, match=r"no SLO 'fast'\. Name one of server, interactive, or the path"):
+    with pytest.raises(ScenarioError, match=r"no SLO 'fast'\. Name one of server, interactive, .*laptop, or the path"):
         load_slo("fast")

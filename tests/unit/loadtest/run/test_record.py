@@ -84,6 +84,20 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
+def test_a_record_of_another_version_is_refused(tmp_path: Path) -> None:
+    record = msgspec.structs.replace(new_record(SECRET), schema_version=2)
+    Recorder(tmp_path, record).close(record)
+    with pytest.raises(LoadTestError, match=r"run\.json has schema version 2, this nemotron-bench reads 1"):
+        read_run(tmp_path)
+
+
+def test_a_record_without_its_version_is_none(tmp_path: Path) -> None:
+    (tmp_path / SAMPLES).touch()
+    (tmp_path / RUN).write_text("{}")
+    with pytest.raises(LoadTestError, match=r"not the record of a run: .*schema_version"):
+        read_run(tmp_path)
+
+
 def test_no_run_at_all(tmp_path: Path) -> None:
     with pytest.raises(LoadTestError, match=r"expected run\.json and samples\.jsonl"):
         read_run(tmp_path)

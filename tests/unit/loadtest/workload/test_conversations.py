@@ -246,7 +246,7 @@ def test_lines_in_any_order(tmp_path: Path) -> None:
         ('{"messages": [], "raw_prompt": "x"}', "expected one of messages and raw_prompt"),
         ('{"messages": "hello"}', "messages is no list of messages, like"),
         ('{"raw_prompt": 3}', "raw_prompt is no text"),
-        ('{"raw_prompt": "x", "temprature": 1}', "'temprature' is no option of the client, expected one of bad_words"),
+        ('{"raw_prompt": "x", "temprature": 1}', "'temprature' is no option: did you mean temperature"),
         ('{"raw_prompt": "x", "max_tokens": "9"}', r"options: Expected `int \| null`, got `str` - at `\$.max_tokens`"),
     ],
 )
