@@ -10,7 +10,7 @@ Shapes leave out the batch dimension, which is always 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ _SHARED_INPUTS = (
     Tensor("return_num_output_tokens", "BOOL"),
     Tensor("num_return_sequences", "INT32", only=(0, 1)),
     Tensor("beam_width", "INT32", only=(0, 1)),
-    Tensor("exclude_input_in_output", "BOOL", only=(True,)),
+    Tensor("exclude_input_in_output", "BOOL"),
     Tensor("return_log_probs", "BOOL"),
     Tensor("return_context_logits", "BOOL", only=(False,)),
     Tensor("return_generation_logits", "BOOL", only=(False,)),
@@ -85,6 +85,17 @@ _SHARED_INPUTS = (
     Tensor("guided_decoding_guide", "STRING"),
 )
 
+INPUT_ALIASES = {
+    "random_seed": "seed",
+    "min_length": "min_tokens",
+    "return_kv_cache_reuse_stats": "return_perf_metrics",
+}
+"""What both levels called some of these before TensorRT-LLM 1.0: the old name → today's."""
+
+_ALIAS_INPUTS = tuple(
+    replace(tensor, name=old) for tensor in _SHARED_INPUTS for old, name in INPUT_ALIASES.items() if tensor.name == name
+)
+
 ENSEMBLE_INPUTS = (
     Tensor("text_input", "STRING"),
     Tensor("max_tokens", "INT32"),
@@ -93,6 +104,7 @@ ENSEMBLE_INPUTS = (
     Tensor("top_k", "INT32"),
     Tensor("top_p", "FP32"),
     *_SHARED_INPUTS,
+    *_ALIAS_INPUTS,
     Tensor("decoder_text_input", "STRING", only=("",)),
     Tensor("bad_words", "STRING", (-1,)),
     Tensor("length_penalty", "FP32", only=(0.0, 1.0)),
@@ -113,6 +125,7 @@ TOKEN_INPUTS = (
     Tensor("runtime_top_k", "INT32"),
     Tensor("runtime_top_p", "FP32"),
     *_SHARED_INPUTS,
+    *_ALIAS_INPUTS,
     *_ADDED_SHARED_INPUTS,
     Tensor("request_settings", "STRING"),
     Tensor("encoder_input_features", "FP16", (-1, -1), only=()),
@@ -207,58 +220,26 @@ NUMPY_TYPES: dict[str, Any] = {
     "UINT64": np.uint64,
 }
 
-# Parameters of Triton's protocols that are no business of a model.
-_TRITON_PARAMETERS = frozenset(
-    ("binary_data_output", "priority", "sequence_end", "sequence_id", "sequence_start", "timeout")
-)
-_MAX_ID_CHARACTERS = 256  # ids of ended and stopped requests are remembered, and are written into the log
-
-
-def check_id(request_id: str) -> None:
-    """Refuse an id that is too long to be kept and logged.
-
-    Raises:
-        InvalidRequestError: naming the limit.
-    """
-    if len(request_id) > _MAX_ID_CHARACTERS:
-        raise InvalidRequestError(
-            "id", f"{len(request_id)} characters were given, expected at most {_MAX_ID_CHARACTERS}"
-        )
-
-
-def check_parameters(parameters: Mapping[str, Any], request_id: str) -> None:
-    """Refuse names that are no input: over HTTP, Triton makes parameters of the JSON keys it does not know.
-
-    Args:
-        parameters: Of the request. The `id` of a JSON body is one of them, and has become the request's id as well.
-        request_id: The request's id.
-
-    Raises:
-        InvalidRequestError: naming the first one.
-    """
-    for name, value in parameters.items():
-        if name == "id":
-            if value != request_id:
-                raise InvalidRequestError(name, "it did not become the request's id; write it beside the inputs")
-        elif name not in _TRITON_PARAMETERS and not name.startswith("triton_"):
-            raise InvalidRequestError(name, "is no input of this model; see its metadata for those there are")
-
 
 def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Tensor, ...]) -> dict[str, Any]:
-    """Python values of the inputs that were sent: scalars and lists; strings from UTF-8.
+    """Python values of the inputs that were sent, by the names of today: scalars and lists; strings from UTF-8.
 
     Args:
         arrays: What the request holds, by input name; a scalar has shape [1, 1], a list [1, n].
         contract: The inputs of the model.
 
     Raises:
-        InvalidRequestError: an input that asks what is not supported, a scalar of another size, invalid UTF-8.
+        InvalidRequestError: an input that asks what is not supported, a scalar of another size, invalid UTF-8, an
+            input under two names.
     """
     fields: dict[str, Any] = {}
     for tensor in contract:
         if tensor.name not in arrays:
             continue
         array = arrays[tensor.name]
+        name = INPUT_ALIASES.get(tensor.name, tensor.name)
+        if name != tensor.name and name in arrays:
+            raise InvalidRequestError(tensor.name, f"{name} was given as well, which is its name of today; send one")
         if tensor.name == "input_ids":
             fields[tensor.name] = array.reshape(-1)
             continue
@@ -267,7 +248,7 @@ def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Tensor, 
         values = [_text(tensor.name, value) if tensor.dtype == "STRING" else value for value in array.flat]
         values = [value.item() if isinstance(value, np.generic) else value for value in values]
         if tensor.only is None:
-            fields[tensor.name] = values[0] if tensor.dims == (1,) else values
+            fields[name] = values[0] if tensor.dims == (1,) else values
         elif refused := [value for value in values if value not in tensor.only]:
             accepted = f" or send {tensor.only[-1]!r}" if tensor.only else ""
             raise InvalidRequestError(

@@ -46,6 +46,13 @@ def test_every_stock_tensor_is_there_with_its_type_and_dims(model: str, directio
 
 
 @pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm"])
+def test_inputs_renamed_in_1_0_are_there_under_both_names(model: str) -> None:
+    ours = tensors(config(model).input)
+    for name, old in STOCK["renamed_in_1.0"].items():
+        assert ours[old] == ours[name], old
+
+
+@pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm"])
 def test_no_input_is_required_that_a_stock_client_may_not_send(model: str) -> None:
     assert [tensor.name for tensor in config(model).input if not tensor.optional] == []
 

@@ -156,7 +156,7 @@ def test_stock_clients_find_their_tensors(demo_server: Server) -> None:
     pairs = asyncio.run(run())
     assert all(error is None for _, error in pairs)
     assert "Paris" in "".join(result.as_numpy("text_output").item().decode() for result, _ in pairs)
-    assert pairs[0][0].as_numpy("text_output").shape == (1, 1)
+    assert pairs[0][0].as_numpy("text_output").shape == (1,)
     assert pairs[0][0].as_numpy("output_log_probs").ndim == 3
 
 

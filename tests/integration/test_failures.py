@@ -118,7 +118,7 @@ def test_wrong_types_and_shapes_are_refused(simulated_server: Server) -> None:
 def test_a_name_that_is_no_input_is_refused_over_http(simulated_server: Server) -> None:
     status, body = simulated_server.post("/v2/models/ensemble/generate", {"text_input": "Hi", "temprature": 0.5})
     assert status == 400
-    assert "temprature: is no input of this model" in body
+    assert "temprature: this model has no such input; did you mean temperature?" in body
 
 
 def test_nobody_else_can_touch_a_stream(simulated_server: Server) -> None:

@@ -179,7 +179,7 @@ def test_a_name_that_is_no_input_is_refused(server: Server, value: Any) -> None:
     """Over HTTP's /generate, which works with this model too."""
     status, body = server.post("/v2/models/unary/generate", {"text_input": "Hi", "temprature": value})
     assert status == 400
-    assert "temprature: is no input of this model" in body
+    assert "temprature: this model has no such input; did you mean temperature?" in body
 
 
 def test_a_stream_is_refused_by_name(server: Server) -> None:

@@ -253,7 +253,7 @@ def _refuse_parameter(name: str, value: Any) -> None:
     if not isinstance(value, (bool, int, str)):
         message = f"parameter '{name}' has invalid type. It should be either 'int', 'bool', or 'string'."
         raise _FrontError(400, message)
-    raise Faulted(Fault.invalid(f"{name}: is no input of this model; see its metadata for those there are"))
+    raise Faulted(Fault.invalid(f"{name}: this model has no such input; docs/requests.md lists those there are"))
 
 
 def _response_json(model: str, request_id: str, values: Mapping[str, Any]) -> str:

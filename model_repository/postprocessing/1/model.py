@@ -37,7 +37,8 @@ class TritonPythonModel:
             return error_response(request, error)
         return pb_utils.InferenceResponse(
             [
-                _strings("text_output", delta.text.text),
+                # NVIDIA's postprocessing gives one dimension, and its clients read the element as the bytes.
+                pb_utils.Tensor("text_output", np.array([delta.text.text.encode()], dtype=np.object_)),
                 _strings("reasoning_content", delta.text.reasoning_content),
                 _strings("content", delta.text.content),
                 _strings("tool_calls", delta.tool_calls),

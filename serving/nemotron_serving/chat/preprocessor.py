@@ -76,7 +76,7 @@ class Preprocessor:
             guide=form.guide,
             repetition_guard=fields.get("repetition_guard", thinking),
             priority=resolve_priority(fields),
-            output=OutputRules(start, stop_words, form.tool_rules),
+            output=OutputRules(start, stop_words, form.tool_rules, _prompt_to_return(fields, parts)),
         )
         check_guide(settings)
         return ids, settings
@@ -167,6 +167,20 @@ class Preprocessor:
         room = (max_tokens - policy.min_answer_tokens - len(self._close_ids)) * _GRACE // (_GRACE + 1)
         budget = max(1, room if budget is None else min(budget, room))
         return ThinkingBudget(budget, budget // _GRACE, self._close_ids)
+
+
+def _prompt_to_return(fields: Mapping[str, Any], parts: list[PromptPart]) -> str:
+    """The prompt, where `exclude_input_in_output` false asks for it; a stream never has it, as with NVIDIA's models.
+
+    That is text_input as it was sent. For messages, and a complete prompt, it is what the model reads, without its
+    control tokens: just what detokenizing gives back.
+    """
+    if fields.get("stream", False) or fields.get("exclude_input_in_output", True):
+        return ""
+    if "messages" in fields or fields.get("raw_prompt", False):
+        return "".join(part for part in parts if isinstance(part, str))
+    text: str = fields["text_input"]
+    return text
 
 
 def _start(parts: list[PromptPart], thinking: bool) -> Start:

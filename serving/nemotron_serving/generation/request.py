@@ -82,12 +82,14 @@ def _from_tensors(fields: Mapping[str, Any], config: ServingConfig, vocabulary_s
     check_range("request_output_len", fields["request_output_len"], rule="max_tokens")
     timeout_ms = fields.get("timeout_ms", config.limits.default_timeout_ms)
     check_range("timeout_ms", timeout_ms)
+    stream = fields.get("streaming", False)
     return GenerationSettings(
         sampling=resolve_sampling(fields, _GREEDY, TOKEN_INPUT_NAMES, vocabulary_size),
         max_tokens=fields["request_output_len"],
-        stream=fields.get("streaming", False),
+        stream=stream,
         timeout_ms=timeout_ms,
         stop_token_ids=resolve_stop_ids(fields, config.stop_token_ids, vocabulary_size),
         guide=stock_spec(fields),
         priority=resolve_priority(fields),
+        include_prompt=not (stream or fields.get("exclude_input_in_output", True)),
     )

@@ -18,6 +18,7 @@ class Response:
     Attributes:
         stream_key: Names the stream to postprocessing; nobody else can guess it.
         token_ids: New output tokens.
+        prompt_ids: The prompt's, for a token-level caller that wants them in front of the output; else empty.
         logprobs: One for each of them where the request asked for it, else empty.
         cum_log_prob: Sum of all log probabilities so far.
         num_input_tokens: Tokens of the prompt.
@@ -33,6 +34,7 @@ class Response:
 
     stream_key: str
     token_ids: list[int]
+    prompt_ids: list[int]
     logprobs: list[TokenLogprob]
     cum_log_prob: float
     num_input_tokens: int

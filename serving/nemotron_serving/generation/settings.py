@@ -46,6 +46,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         repetition_guard: Whether an endless loop ends the output.
         priority: Waiting requests with a smaller number are served first.
         output: How postprocessing reads the output; None for a caller that takes token ids.
+        include_prompt: Whether such a caller gets the prompt's ids in front of the output's.
     """
 
     sampling: Sampling
@@ -58,6 +59,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     repetition_guard: bool = False
     priority: int = 0
     output: OutputRules | None = None
+    include_prompt: bool = False
 
 
 def check_features(settings: GenerationSettings, features: frozenset[Feature]) -> None:

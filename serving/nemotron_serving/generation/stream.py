@@ -160,6 +160,7 @@ class Stream:
         return Response(
             stream_key=self._key,
             token_ids=self._output_ids[begin:],
+            prompt_ids=self.prompt_ids if self.settings.include_prompt else [],
             logprobs=logprobs,
             cum_log_prob=self._cum_log_prob,
             num_input_tokens=len(self.prompt_ids),

@@ -38,11 +38,13 @@ class OutputRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         start: How the output begins.
         stop_words: Strings that end the answer. They do not apply to thinking.
         tools: How tool calls are read; None reads none.
+        prompt: What text_output begins with: the prompt, for a caller that wants it back.
     """
 
     start: Start = "detect"
     stop_words: tuple[str, ...] = ()
     tools: ToolRules | None = None
+    prompt: str = ""
 
 
 class OutputDelta(NamedTuple):

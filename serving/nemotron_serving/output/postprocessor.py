@@ -87,8 +87,9 @@ class Postprocessor:
         if last:
             delta = delta.joined(assembler.flush())
         called = event.finish_reason == "stop" and assembler.has_tool_calls
+        prompt = event.begins.prompt if event.begins is not None else ""
         return TextDelta(
-            text=delta,
+            text=delta._replace(text=prompt + delta.text) if prompt else delta,
             tool_calls=msgspec.json.encode(delta.tool_calls).decode() if delta.tool_calls else "",
             num_reasoning_tokens=assembler.num_reasoning_tokens,
             finish_reason="tool_calls" if called else event.finish_reason,

@@ -12,11 +12,12 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.contract import Tensor, check_id, check_parameters, read_inputs
+from nemotron_serving.contract import Tensor, read_inputs
 from nemotron_serving.errors import EngineError, ServingError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.metrics import GaugeReporter
 from nemotron_serving.package import Package
+from nemotron_serving.parameters import apply_parameters, check_id
 
 _log = logging.getLogger(__name__)
 
@@ -32,16 +33,34 @@ def open_package() -> tuple[Package, HostOptions]:
     return Package.load(options.package), options
 
 
-def request_fields(request: Any, contract: tuple[Tensor, ...]) -> dict[str, Any]:
-    """Values of the inputs that a request holds.
+def request_fields(request: Any, contract: tuple[Tensor, ...], wanted: tuple[Tensor, ...] = ()) -> dict[str, Any]:
+    """Values of the inputs that a request holds, and of the parameters that say the same as an input.
+
+    Args:
+        request: Of Triton.
+        contract: The inputs of the model.
+        wanted: The inputs to read; all if it is empty.
 
     Raises:
         InvalidRequestError: a value that cannot be read or is not supported, a name that is no input, an id that is
             too long.
     """
     check_id(request.request_id())
-    check_parameters(json.loads(request.parameters() or "{}"), request.request_id())
-    return read_inputs({tensor.name(): tensor.as_numpy() for tensor in request.inputs()}, contract)
+    fields = read_inputs({tensor.name(): tensor.as_numpy() for tensor in request.inputs()}, wanted or contract)
+    apply_parameters(fields, _parameters(request), request.request_id(), [tensor.name for tensor in contract])
+    return fields
+
+
+def _parameters(request: Any) -> dict[str, Any]:
+    """All parameters: Triton takes some out of them, unless they come as keys of a body for /generate."""
+    parameters: dict[str, Any] = json.loads(request.parameters() or "{}")
+    taken_out = {
+        "timeout": request.timeout(),
+        "sequence_id": request.correlation_id(),
+        "sequence_start": bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
+        "sequence_end": bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
+    }
+    return parameters | {name: value for name, value in taken_out.items() if value}
 
 
 def error_response(request: Any, error: Exception) -> Any:

@@ -44,7 +44,8 @@ class ResponseSink:
             thinking_budget_reached=response.thinking_budget_reached,
             logprobs=tuple(response.logprobs),
         )
-        tensors = _tensors(response.token_ids, response.finish_reason or "", msgspec.json.encode(event))
+        token_ids = response.prompt_ids + response.token_ids
+        tensors = _tensors(token_ids, response.finish_reason or "", msgspec.json.encode(event))
         cached = _UNKNOWN if response.num_cached_tokens is None else response.num_cached_tokens
         values = {
             "num_input_tokens": np.array([[response.num_input_tokens]], np.int32),

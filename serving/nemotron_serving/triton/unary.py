@@ -66,11 +66,13 @@ class EnsembleCall:
         Raises:
             InvalidRequestError: a stream is asked for, or something that is no input.
         """
-        if request_fields(self._request, _STREAM).get("stream", False):
+        fields = request_fields(self._request, ENSEMBLE_INPUTS, _STREAM)
+        if fields.get("stream", False):
             raise InvalidRequestError(
                 "stream", "True was given, but this model answers once; leave it out or call the model 'ensemble'"
             )
-        for answer in self._send("ensemble", self._request.inputs(), self._request.requested_output_names()):
+        inputs, outputs = self._request.inputs(), self._request.requested_output_names()
+        for answer in self._send("ensemble", inputs, outputs, fields.get("timeout_ms", 0)):
             if answer.has_error():
                 message = answer.error().message()
                 code = getattr(pb_utils.TritonError, triton_code(message))
@@ -100,12 +102,13 @@ class EnsembleCall:
         """See `Call.fail`."""
         self.answer(error_response(self._request, error))
 
-    def _send(self, model: str, inputs: list[Any], outputs: Iterable[str]) -> list[Any]:
+    def _send(self, model: str, inputs: list[Any], outputs: Iterable[str], timeout_ms: int = 0) -> list[Any]:
         request = pb_utils.InferenceRequest(
             model_name=model,
             inputs=inputs,
             requested_output_names=list(outputs),
             request_id=self._id,
+            timeout=1000 * timeout_ms,
         )
         # Not async_exec: up to 2026 it can use freed memory.
         responses = request.exec(decoupled=True)

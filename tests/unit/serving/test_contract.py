@@ -11,8 +11,6 @@ from nemotron_serving.contract import (
     NUMPY_TYPES,
     TOKEN_INPUTS,
     Tensor,
-    check_id,
-    check_parameters,
     read_inputs,
 )
 from nemotron_serving.errors import InvalidRequestError
@@ -116,25 +114,21 @@ def test_a_refusal_says_what_may_be_sent_instead() -> None:
         read_inputs({"beam_width": np.array([[4]], np.int32)}, ENSEMBLE_INPUTS)
 
 
-@pytest.mark.parametrize("request_id", ["", "question-1", "ไทย😀", "x" * 256])
-def test_an_id_is_any_text_that_is_not_too_long(request_id: str) -> None:
-    check_id(request_id)
-    check_parameters({"id": request_id}, request_id)
+OLD_NAMES = [
+    pytest.param(contract, old, name, id=f"{model}-{old}")
+    for model, contract in {"ensemble": ENSEMBLE_INPUTS, "tensorrt_llm": TOKEN_INPUTS}.items()
+    for old, name in {"random_seed": "seed", "min_length": "min_tokens"}.items()
+]
 
 
-def test_an_id_that_is_too_long_is_refused() -> None:
-    with pytest.raises(InvalidRequestError, match=r"^id: 257 characters were given, expected at most 256$"):
-        check_id("x" * 257)
+@pytest.mark.parametrize(("contract", "old", "name"), OLD_NAMES)
+def test_an_old_name_means_the_input_of_today(contract: tuple[Tensor, ...], old: str, name: str) -> None:
+    array = np.array([[7]], np.int32)
+    assert read_inputs({old: array}, contract) == read_inputs({name: array}, contract) == {name: 7}
 
 
-@pytest.mark.parametrize("value", ["other", 12, True, 0.5])
-def test_an_id_that_is_not_the_requests_own_is_refused(value: Any) -> None:
-    with pytest.raises(InvalidRequestError, match=r"^id: it did not become the request's id"):
-        check_parameters({"id": value}, "")
-
-
-def test_parameters_of_triton_are_left_alone_and_all_others_refused() -> None:
-    known = ("binary_data_output", "priority", "sequence_end", "sequence_id", "sequence_start", "timeout")
-    check_parameters(dict.fromkeys((*known, "triton_enable_empty_final_response"), 1), "")
-    with pytest.raises(InvalidRequestError, match=r"^temprature: is no input of this model"):
-        check_parameters({"timeout": 5, "temprature": 0.5}, "")
+@pytest.mark.parametrize(("contract", "old", "name"), OLD_NAMES)
+def test_an_input_under_both_of_its_names_is_refused(contract: tuple[Tensor, ...], old: str, name: str) -> None:
+    array = np.array([[7]], np.int32)
+    with pytest.raises(InvalidRequestError, match=f"^{old}: {name} was given as well"):
+        read_inputs({old: array, name: array}, contract)

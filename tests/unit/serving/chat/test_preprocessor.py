@@ -162,6 +162,27 @@ def test_what_a_request_says_goes_before_the_defaults(preprocessor: Preprocessor
     assert settings.output == OutputRules("answer", ("END", "\n\n"))
 
 
+@pytest.mark.parametrize(
+    ("fields", "prompt"),
+    [
+        (HI, "Hi"),
+        ({"messages": messages("Hi")}, "system\nYou are small\nuser\nHi\nassistant\n"),
+        ({"raw_prompt": True, "text_input": "<|im_start|>user\nHi<|im_end|>"}, "user\nHi"),
+    ],
+)
+def test_the_prompt_is_returned_to_who_asks_for_it_and_takes_one_response(
+    preprocessor: Preprocessor, fields: dict[str, Any], prompt: str
+) -> None:
+    def returned(**more: bool) -> str:
+        output = preprocessor.prepare({**fields, **more})[1].output
+        assert output is not None
+        return output.prompt
+
+    assert returned(exclude_input_in_output=False) == returned(exclude_input_in_output=False, stream=False) == prompt
+    assert returned() == returned(exclude_input_in_output=True) == ""
+    assert returned(exclude_input_in_output=False, stream=True) == ""
+
+
 def test_top_p_of_zero_means_not_set(preprocessor: Preprocessor) -> None:
     assert preprocessor.prepare({**HI, "top_p": 0.0})[1].sampling.top_p == 1.0
 

@@ -72,6 +72,22 @@ def test_token_level_defaults_are_greedy_and_the_packages_deadline() -> None:
     assert (given.stream, given.timeout_ms) == (False, 60_000)
 
 
+@pytest.mark.parametrize(
+    ("fields", "included"),
+    [
+        ({}, False),
+        ({"exclude_input_in_output": True}, False),
+        ({"exclude_input_in_output": False}, True),
+        ({"exclude_input_in_output": False, "streaming": False}, True),
+        ({"exclude_input_in_output": False, "streaming": True}, False),
+    ],
+)
+def test_the_prompt_is_returned_to_who_asks_for_it_and_takes_one_response(
+    fields: dict[str, Any], included: bool
+) -> None:
+    assert read(input_ids=IDS, request_output_len=1, **fields)[1].include_prompt is included
+
+
 def test_what_is_asked_for_beyond_plain_sampling() -> None:
     _, given = read(
         input_ids=IDS, request_output_len=9, logit_bias='{"7": -100, "8": 1.5}', return_log_probs=True, priority=-3,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nemotron_serving.engine import Delta, TokenLogprob
@@ -41,6 +42,18 @@ def test_token_ids_that_the_tokenizer_does_not_have_are_passed_on(tmp_path: Path
     stream.start()
     stream.accept(1, Delta([100_000, 100_000, 100_000]))
     assert stream.take_responses()[0].token_ids == [100_000] * 3 + ids_of("\n</think>\n\n")
+    engine.close()
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_prompts_ids_are_returned_where_they_are_wanted(tmp_path: Path, wanted: bool) -> None:
+    given = msgspec.structs.replace(settings(token_level=True, stream=False), include_prompt=wanted)
+    stream, engine = make_stream(tmp_path, given)
+    stream.start()
+    stream.accept(1, Delta(ids_of("Yes"), "stop"))
+    [response] = stream.take_responses()
+    assert (text_of(response.prompt_ids), text_of(response.token_ids)) == ("Hi" if wanted else "", "Yes")
+    assert response.num_output_tokens == 3
     engine.close()
 
 

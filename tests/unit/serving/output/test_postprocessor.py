@@ -54,6 +54,12 @@ def test_one_response_is_first_and_last(postprocessor: Postprocessor) -> None:
     assert len(postprocessor) == 0
 
 
+def test_a_prompt_that_is_to_be_returned_begins_the_raw_text_and_no_other_field(postprocessor: Postprocessor) -> None:
+    rules = OutputRules("thinking", prompt="Why? ")
+    delta = postprocessor.accept(event(begins=rules, finish_reason="stop"), ids_of("A</think>B"))
+    assert delta == text_delta("Why? A</think>B", "A", "B", 1, "stop")
+
+
 def test_streams_do_not_mix(postprocessor: Postprocessor) -> None:
     half, rest = ids_of("ก")[:2], ids_of("ก")[2:]
     for key in ("a", "b"):

@@ -1,0 +1,101 @@
+"""What comes with a request besides its tensors: its id, and the parameters of Triton's protocols.
+
+Triton takes some parameters for itself; docs/requests.md lists them. The others reach every model, and so do the keys
+of a body for /generate that are no inputs: this is where a misspelt input arrives.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from nemotron_serving.errors import InvalidRequestError, shortened
+from nemotron_serving.generation.checks import RANGES
+
+_MAX_ID_CHARACTERS = 256  # ids of ended and stopped requests are remembered, and are written into the log
+_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+_ONLY_FOR_TRITON = "binary_data_output"  # how its HTTP front writes the answer
+
+# Inputs that other servers' clients would send, and what to send here.
+_REMEDIES = {
+    "enable_thinking": "send thinking",
+    "logprobs": "send return_log_probs",
+    "max_completion_tokens": "send max_tokens",
+    "max_new_tokens": "send max_tokens",
+    "model": "the URL names the model; leave it out",
+    "n": "a request has one answer; leave it out",
+    "prompt": "send text_input",
+    "reasoning_effort": "send thinking, true or false, and max_thinking_tokens",
+    "stop": "send stop_words; to cancel a request, send stop to the model tensorrt_llm",
+    "stream_options": "the counts are always there; leave it out",
+    "streaming": "send stream",
+}
+
+
+def check_id(request_id: str) -> None:
+    """Refuse an id that is too long to be kept and logged.
+
+    Raises:
+        InvalidRequestError: naming the limit.
+    """
+    if len(request_id) > _MAX_ID_CHARACTERS:
+        raise InvalidRequestError(
+            "id", f"{len(request_id)} characters were given, expected at most {_MAX_ID_CHARACTERS}"
+        )
+
+
+def apply_parameters(
+    fields: dict[str, Any], parameters: Mapping[str, Any], request_id: str, inputs: Collection[str]
+) -> None:
+    """Let the parameters say what they can say, and refuse the others.
+
+    Args:
+        fields: Values by input name. `timeout_ms` becomes the shorter one of itself and the parameter `timeout`, which
+            counts microseconds.
+        parameters: Of the request. The `id` of a JSON body is one of them, and has become the request's id as well.
+        request_id: The request's id.
+        inputs: Names of the model's inputs, one of which may have been meant.
+
+    Raises:
+        InvalidRequestError: naming the parameter.
+    """
+    for name, value in parameters.items():
+        if name == "timeout":
+            _shorten_deadline(fields, value)
+        elif name == "id":
+            if value != request_id:
+                raise InvalidRequestError(name, "it did not become the request's id; write it beside the inputs")
+        elif name in _SEQUENCE:
+            if value:
+                raise InvalidRequestError(
+                    name, "requests are independent of each other here; send the whole conversation as messages"
+                )
+        elif name == "Streaming":
+            _check_streaming(fields, value)
+        elif name != _ONLY_FOR_TRITON and not name.startswith("triton_"):
+            raise InvalidRequestError(name, f"this model has no such input; {_remedy(name, inputs)}")
+
+
+def _shorten_deadline(fields: dict[str, Any], timeout_us: Any) -> None:
+    if isinstance(timeout_us, bool) or not isinstance(timeout_us, int) or timeout_us < 0:
+        raise InvalidRequestError(
+            "timeout", f"{shortened(timeout_us)} was given, expected microseconds as a whole number; 0 sets none"
+        )
+    if timeout_us:
+        longest = int(RANGES["timeout_ms"][1])
+        fields["timeout_ms"] = min(-(-timeout_us // 1000), fields.get("timeout_ms", longest), longest)
+
+
+def _check_streaming(fields: Mapping[str, Any], value: Any) -> None:
+    """NVIDIA's client adds this to its stop requests, where it says nothing, and to others beside the input."""
+    streams = fields.get("stream", fields.get("streaming", False))
+    if value != streams and not fields.get("stop", False):
+        raise InvalidRequestError("Streaming", f"{shortened(value)} was given as a parameter; send the input stream")
+
+
+def _remedy(name: str, inputs: Collection[str]) -> str:
+    if name in _REMEDIES:
+        return _REMEDIES[name]
+    meant = difflib.get_close_matches(name, inputs, 1)
+    return f"did you mean {meant[0]}?" if meant else "docs/requests.md lists those there are"

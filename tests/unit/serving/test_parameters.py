@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.parameters import apply_parameters, check_id
+
+INPUTS = ("text_input", "max_tokens", "temperature", "timeout_ms", "stop_words")
+
+
+def apply(parameters: dict[str, Any], request_id: str = "", **fields: Any) -> dict[str, Any]:
+    """The fields afterwards."""
+    apply_parameters(fields, parameters, request_id, INPUTS)
+    return fields
+
+
+@pytest.mark.parametrize("request_id", ["", "question-1", "ไทย😀", "x" * 256])
+def test_an_id_is_any_text_that_is_not_too_long(request_id: str) -> None:
+    check_id(request_id)
+    assert apply({"id": request_id}, request_id) == {}
+
+
+def test_an_id_that_is_too_long_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^id: 257 characters were given, expected at most 256$"):
+        check_id("x" * 257)
+
+
+@pytest.mark.parametrize("value", ["other", 12, True, 0.5])
+def test_an_id_that_is_not_the_requests_own_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^id: it did not become the request's id"):
+        apply({"id": value})
+
+
+@pytest.mark.parametrize(
+    ("timeout_us", "timeout_ms", "deadline_ms"),
+    [
+        (1_000_000, None, 1000),
+        (1, None, 1),
+        (1001, None, 2),
+        (5_000_000, 300, 300),
+        (300_000, 5000, 300),
+        (0, None, None),
+        (0, 300, 300),
+        # gRPC has made this of -1.
+        (2**64 - 1, None, 2**31 - 1),
+        (2**64 - 1, 300, 300),
+    ],
+)
+def test_tritons_timeout_is_a_deadline_and_the_shorter_one_holds(
+    timeout_us: int, timeout_ms: int | None, deadline_ms: int | None
+) -> None:
+    fields: dict[str, Any] = {} if timeout_ms is None else {"timeout_ms": timeout_ms}
+    assert apply({"timeout": timeout_us}, **fields).get("timeout_ms") == deadline_ms
+
+
+@pytest.mark.parametrize("value", ["1000", 0.5, True, -1])
+def test_a_timeout_that_is_no_count_of_microseconds_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^timeout: .* was given, expected microseconds"):
+        apply({"timeout": value})
+
+
+@pytest.mark.parametrize("name", ["sequence_id", "sequence_start", "sequence_end"])
+def test_sequences_are_refused_by_name_where_there_is_one(name: str) -> None:
+    assert apply({name: 0}) == {}
+    with pytest.raises(InvalidRequestError, match=f"^{name}: requests are independent"):
+        apply({name: 1})
+
+
+@pytest.mark.parametrize(
+    ("value", "fields"),
+    [
+        (True, {"stop": True}),
+        (False, {"stop": True}),
+        (True, {"streaming": True}),
+        (True, {"stream": True}),
+        (False, {"streaming": False}),
+        (False, {}),
+    ],
+)
+def test_nvidias_streaming_is_taken_where_it_says_nothing_new(value: bool, fields: dict[str, Any]) -> None:
+    assert apply({"Streaming": value}, **fields) == fields
+
+
+@pytest.mark.parametrize(("value", "fields"), [(True, {}), (True, {"stream": False}), (False, {"streaming": True})])
+def test_streaming_that_contradicts_the_input_is_refused(value: bool, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^Streaming: .* send the input stream"):
+        apply({"Streaming": value}, **fields)
+
+
+def test_what_only_triton_reads_is_left_alone() -> None:
+    assert apply({"binary_data_output": True, "triton_enable_empty_final_response": True}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("temprature", r"did you mean temperature\?"),
+        ("max_token", r"did you mean max_tokens\?"),
+        ("max_completion_tokens", "send max_tokens"),
+        ("stop", "send stop_words"),
+        ("model", "the URL names the model"),
+        ("foo", "docs/requests.md lists"),
+    ],
+)
+def test_a_name_that_is_no_input_is_refused_with_what_was_meant(name: str, remedy: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"^{name}: this model has no such input; {remedy}"):
+        apply({"timeout": 5, name: 1})
