@@ -18,6 +18,7 @@ class ClauseResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         text: What was asked, for people.
+        title: What was measured, as the heading of a chart or a column.
         unit: Of the measured value and the limit.
         limit: What was asked.
         measured: None without a value.
@@ -31,6 +32,7 @@ class ClauseResult(msgspec.Struct, frozen=True, kw_only=True):
     measured: float | None
     passed: bool
     note: str = ""
+    title: str = ""
 
     def __str__(self) -> str:
         return f"{self.text}: {self._shown()}{f' ({self.note})' if self.note else ''}"
@@ -85,6 +87,7 @@ def _clause(summary: Summary, clause: Clause) -> ClauseResult:
         note = f"of {distribution.count:,} values; {trusted:,} would make it sure"
     return ClauseResult(
         text=f"{metric.title} p{clause.percentile:g}{start}{about} ≤ {clause.limit:g} {metric.unit}",
+        title=f"{metric.title} p{clause.percentile:g}{start if clause.origin == 'actual' else ''}{about}",
         unit=metric.unit,
         limit=clause.limit,
         measured=measured,
@@ -101,6 +104,7 @@ def _errors(outcomes: Outcomes, limit: float) -> ClauseResult:
         kinds.append(f"{outcomes.incomplete} unfinished")
     return ClauseResult(
         text=f"Failed or unfinished ≤ {limit:.2%}",
+        title="Failed or unfinished",
         unit="share",
         limit=limit,
         measured=measured,
@@ -114,6 +118,7 @@ def _goodput(summary: Summary, slo: Slo, limit: float) -> ClauseResult:
     measured = found.share if found else None
     return ClauseResult(
         text=f"Goodput ≥ {limit:.2%}",
+        title="Goodput",
         unit="share",
         limit=limit,
         measured=measured,

@@ -55,13 +55,21 @@ class Panel:
     x_title: str = ""
     _parts: list[str] = field(default_factory=list)
 
-    def line(self, points: Points, colour: str, *, dashed: bool = False) -> None:
-        """Through points in order; a point without a value interrupts it, and one alone is a dot."""
+    def line(self, points: Points, colour: str, *, dashed: bool = False, dots: bool = True) -> None:
+        """Through points in order; a point without a value interrupts it.
+
+        Args:
+            points: From left to right.
+            colour: Of the line.
+            dashed: Whether it is.
+            dots: Whether a point alone is a dot; else it is left to those who mark the points.
+        """
         for known, group in groupby(points, key=lambda point: point[1] is not None):
             if known:
                 some = [(x, y) for x, y in group if y is not None]
                 if len(some) == 1:
-                    self.dot(*some[0], colour)
+                    if dots:
+                        self.dot(*some[0], colour)
                     continue
                 path = "L".join(f"{self._x(x):.1f} {self._y(y):.1f}" for x, y in some)
                 dashes = " dash" if dashed else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from nemotron_loadtest.analysis import Capacity, Distribution, Summary, Verdict
+from nemotron_loadtest.analysis import Capacity, ClauseResult, Distribution, Summary, Verdict
 from nemotron_loadtest.capacity import Replica
 from nemotron_loadtest.errors import LoadTestError
 
@@ -16,6 +16,7 @@ class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
         rate_per_s: Requested requests per second.
         passed: Whether the SLO was met.
         failures: The clauses that did not hold.
+        clauses: What became of each clause of the SLO.
         steady: Whether the run was steady.
         saturated: Whether the server was asked for too much; None where the run was too short to tell.
         requests_per_s: Whole answers per second.
@@ -47,6 +48,7 @@ class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
     ttft_ms: Distribution
     itl_ms: Distribution
     e2e_ms: Distribution
+    clauses: tuple[ClauseResult, ...] = ()
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +101,7 @@ def sweep_point(rate_per_s: float, summary: Summary, verdict: Verdict) -> SweepP
         rate_per_s=rate_per_s,
         passed=verdict.passed,
         failures=tuple(verdict.failures),
+        clauses=verdict.clauses,
         steady=summary.steadiness.steady,
         saturated=summary.saturation.saturated,
         requests_per_s=both.figures["requests_per_s"] or 0.0,

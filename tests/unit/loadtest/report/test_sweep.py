@@ -3,8 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from nemotron_loadtest.analysis import Clause, Slo
 from nemotron_loadtest.errors import LoadTestError
-from nemotron_loadtest.report import make_report, report_html
+from nemotron_loadtest.report import Sweep, make_report, report_html
 from tests.unit.loadtest.report.made_up import FACTS, INTERACTIVE, WINDOW, requests, sweep
 from tests.unit.loadtest.report.page_check import checked
 
@@ -44,22 +45,62 @@ def test_the_page_shows_capacity_and_runs() -> None:
         assert part in words
 
 
-def test_short_runs_show_the_percentile_that_they_have() -> None:
+def sweep_section(found: Sweep, slo: Slo = INTERACTIVE) -> str:
+    page = report_html(make_report(requests(), WINDOW, FACTS, slo=slo, sweep=found))
+    checked(page)
+    return page.split('<section id="sweep">')[1].split("</section>")[0]
+
+
+def test_charts_and_table_show_the_percentiles_that_the_slo_judges() -> None:
+    slo = Slo(
+        name="mine",
+        clauses=(
+            Clause(metric="ttft_ms", percentile=90, limit=400),
+            Clause(metric="e2e_ms", percentile=95, limit=9000, thinking="on"),
+        ),
+    )
+    section = sweep_section(sweep(slo), slo)
+    for title in ("Time to first token p90", "End-to-end latency p95, thinking on"):
+        assert f"<h3>{title}</h3>" in section
+        assert f'<th scope="col">{title}, ms</th>' in section
+    assert "SLO p90 ≤ 400" in section and "SLO p95 ≤ 9,000" in section
+    assert "Time per output token" not in section
+
+
+def test_every_chart_marks_a_run_by_the_verdict_on_it() -> None:
+    found = sweep()
+    section = sweep_section(found)
+    charts = section.count("<svg")
+    met = sum(point.passed for point in found.points)
+    assert 0 < met < len(found.points)
+    assert section.count("<circle") == charts * met
+    assert section.count("l8 8m0 -8l-8 8") == charts * (len(found.points) - met)
+
+
+def test_a_single_rate_that_failed_has_no_dot() -> None:
+    found = sweep()
+    failed = next(point for point in found.points if not point.passed)
+    section = sweep_section(msgspec.structs.replace(found, points=(failed,)))
+    assert "<circle" not in section
+    assert "\u2717" in section
+
+
+def test_a_percentile_that_a_run_is_too_short_for_is_said() -> None:
     found = sweep()
     short = tuple(
-        msgspec.structs.replace(point, ttft_ms=msgspec.structs.replace(point.ttft_ms, p99=None, p95=None, p90=321.0))
+        msgspec.structs.replace(
+            point, passed=False, clauses=tuple(msgspec.structs.replace(one, measured=None) for one in point.clauses)
+        )
         for point in found.points
     )
-    report = make_report(requests(), WINDOW, FACTS, slo=INTERACTIVE, sweep=msgspec.structs.replace(found, points=short))
-    words = checked(report_html(report)).words
-
-    assert "p90 ms" in words
-    assert "321" in words
+    section = sweep_section(msgspec.structs.replace(found, points=short))
+    assert "No run has the 100 values that this percentile takes." in section
 
 
-def test_a_limit_of_the_time_per_token_is_drawn_beside_the_inter_token_latency() -> None:
-    report = make_report(requests(), WINDOW, FACTS, slo=INTERACTIVE, sweep=sweep())
-    assert "SLO TPOT p99" in checked(report_html(report)).words
+def test_a_cross_that_keeps_the_limit_of_its_chart_is_explained() -> None:
+    section = sweep_section(sweep())
+    # Late requests break the limit of the time to first token alone.
+    assert section.count("A cross that keeps the limit here failed another clause") == 1
 
 
 def test_a_sweep_that_found_nothing_is_shown() -> None:
