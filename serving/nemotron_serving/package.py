@@ -196,8 +196,13 @@ class Package:
         Raises:
             PackageError: a missing or resized file, another schema, another machine, or limits that do not fit.
         """
-        if not path.is_dir():
-            raise PackageError(f"{path} is not a directory. Make a package with 'nemotron-build demo -o {path}'.")
+        try:
+            if not (path / MANIFEST).is_file() and not (path / SERVING).is_file():
+                from nemotron_serving.paths import no_package  # it needs this module
+
+                raise PackageError(no_package(path))
+        except OSError as error:  # a directory that may not be entered, a name that is too long
+            raise PackageError(f"{path} cannot be read: {error.strerror}. Name a package's directory.") from error
         found = _read(path / MANIFEST, _SchemaVersion).schema_version
         if found != SCHEMA_VERSION:
             raise PackageError(
@@ -328,7 +333,7 @@ def _read(path: Path, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
-        raise PackageError(f"{path} is missing. Is {path.parent} a package?") from None
+        raise PackageError(f"{path} is missing, so {path.parent} is no whole package. Build it again.") from None
     except (OSError, ValueError) as error:
         raise PackageError(f"{path} cannot be used: {error}. Build the package again.") from error
 

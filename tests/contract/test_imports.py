@@ -15,6 +15,7 @@ HEAVY = ["openvino", "openvino_genai", "tokenizers", "torch", "transformers"]
 BUILD_MAY_TAKE = (
     "nemotron_serving.package",
     "nemotron_serving.errors",
+    "nemotron_serving.paths",
     "nemotron_serving.engine.simulated_config",
     "nemotron_serving.__version__",
 )

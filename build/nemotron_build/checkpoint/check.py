@@ -89,8 +89,6 @@ def check_checkpoint(path: Path, *, scan_values: bool = False, progress: Report 
     Raises:
         CheckpointError: in one line the file, what was found, what was expected and what to do.
     """
-    if not path.is_dir():
-        raise CheckpointError(f"{path} is not a directory. Name the directory of a downloaded Hugging Face checkpoint.")
     shape = read_shape(path)
     config = read_json(path / CONFIG, _Config)
     _refuse_quantized(path, config)

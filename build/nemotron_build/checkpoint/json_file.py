@@ -20,9 +20,7 @@ def read_json(path: Path, kind: type[_T]) -> _T:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path} is missing. Name the directory of a downloaded Hugging Face checkpoint."
-        ) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{path} is missing. Download the checkpoint again, as a whole.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be used: {error}. Download it again.") from error

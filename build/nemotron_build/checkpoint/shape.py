@@ -10,6 +10,7 @@ import msgspec
 
 from nemotron_build.checkpoint.json_file import read_json
 from nemotron_build.errors import CheckpointError
+from nemotron_serving.paths import no_checkpoint
 
 CONFIG = "config.json"
 ARCHITECTURE = "LlamaForCausalLM"
@@ -143,6 +144,8 @@ def read_shape(checkpoint: Path) -> ModelShape:
         CheckpointError: it is missing or not JSON, another architecture, or a field that is missing or impossible.
     """
     path = checkpoint / CONFIG
+    if not path.is_file():
+        raise CheckpointError(no_checkpoint(checkpoint))
     # The kind first: another architecture's file has other fields, and that is not what is wrong with it.
     _check_kind(read_json(path, _Kind), path)
     return _shape(read_json(path, _Config), path)

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nemotron_build.cli.options import limit_arguments, named_profile
 from nemotron_build.cli.pipeline import add_build_arguments, profile_argument
 
 if TYPE_CHECKING:
@@ -52,8 +53,11 @@ def _container(arguments: argparse.Namespace, _: Console) -> str | None:
     from nemotron_build.errors import CheckpointError
     from nemotron_build.machine import IMAGE
     from nemotron_build.target import refuse_existing
+    from nemotron_serving.paths import hub_name, no_checkpoint
 
     package = arguments.package.absolute()
+    if hub_name(arguments.checkpoint):  # a command for another machine names a path that is there
+        raise CheckpointError(no_checkpoint(arguments.checkpoint))
     refuse_existing(package, force=arguments.force)
     options = ContainerOptions(
         arguments=_build_arguments(arguments),
@@ -69,7 +73,7 @@ def _container(arguments: argparse.Namespace, _: Console) -> str | None:
         made_first = f"{shlex.join(['mkdir', '-p', *missing])} && " if missing else ""
         return made_first + shlex.join(command)
     if not arguments.checkpoint.exists():
-        raise CheckpointError(f"{arguments.checkpoint} is not there. Name a downloaded checkpoint.")
+        raise CheckpointError(no_checkpoint(arguments.checkpoint))
     for directory in options.write:
         directory.mkdir(parents=True, exist_ok=True)  # docker refuses to mount what is not there
     run_container(command)
@@ -85,6 +89,7 @@ def _wheels(arguments: argparse.Namespace, _: Console) -> str:
 def _build_arguments(arguments: argparse.Namespace) -> list[str]:
     """The arguments of the build inside, with paths that hold there too."""
     made = ["build", str(arguments.checkpoint.absolute()), "--profile", profile_argument(arguments.profile)]
+    made += limit_arguments(arguments)
     made += ["--output", str(arguments.package.absolute())]
     for name in ("name", "chat_format"):
         if value := getattr(arguments, name):
@@ -100,9 +105,7 @@ def _build_arguments(arguments: argparse.Namespace) -> list[str]:
 
 def _read(arguments: argparse.Namespace) -> list[Path]:
     """What the build reads. The target of a link, such as a file in Hugging Face's cache, has to be there too."""
-    from nemotron_build.profiles import load_profile
-
-    load_profile(arguments.profile)
+    named_profile(arguments)
     checkpoint = arguments.checkpoint.absolute()
     given = [checkpoint, arguments.calibration, arguments.held_out]
     if arguments.profile.endswith(".toml"):

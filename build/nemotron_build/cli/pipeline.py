@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nemotron_build.cli.options import add_limits, fitted_profile, limit_arguments, named_profile
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,6 +20,10 @@ says for which hardware and within which limits; 'nemotron-build profiles' lists
 Work happens in a directory beside the package, .PACKAGE-build, and the package appears when it is complete. What was
 finished stays there after ctrl-C or a failure, and the same command goes on from it; a stage is redone when something
 changed that it depends on.
+"""
+_CHECK = """\
+Check a checkpoint from its config.json, the headers of its weights and its tokenizer, or a GGUF file from its fields.
+Nothing is made, and no code of it is run.
 """
 _CONVERT = """\
 Convert a checkpoint to what TensorRT-LLM reads: its own format for profiles that compile an engine, a Hugging Face
@@ -43,9 +49,9 @@ def add_commands(commands: Any) -> None:
     build.set_defaults(run=_build)
     add_build_arguments(build)
 
-    check = _command(commands, "check", "is a checkpoint whole and of the right kind", "Check a checkpoint.")
+    check = _command(commands, "check", "is a checkpoint whole and of the right kind", _CHECK)
     check.set_defaults(run=_check)
-    check.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its directory")
+    _add_checkpoint(check)
     _add_scan(check)
 
     for name, text, description in (
@@ -98,14 +104,17 @@ def request_of(arguments: argparse.Namespace) -> Request:
     """
     from nemotron_build.pipeline.request import Request
     from nemotron_build.pipeline.source import open_source, source_name
-    from nemotron_build.profiles import load_profile
 
-    profile = load_profile(arguments.profile)
+    profile = named_profile(arguments)
     path = arguments.checkpoint.absolute()
+    source = open_source(path, profile)
+    profile, notes = fitted_profile(arguments, profile, source.shape)
     return Request(
-        source=open_source(path, profile),
+        source=source,
         profile=profile,
         profile_argument=profile_argument(arguments.profile),
+        limit_arguments=tuple(limit_arguments(arguments)),
+        notes=notes,
         name=getattr(arguments, "name", None) or source_name(path),
         chat_format=getattr(arguments, "chat_format", None),
         calibration=_absolute(getattr(arguments, "calibration", None)),
@@ -136,9 +145,18 @@ def _build(arguments: argparse.Namespace, console: Console) -> str:
 
 def _check(arguments: argparse.Namespace, console: Console) -> str:
     from nemotron_build.checkpoint.check import check_checkpoint
-    from nemotron_build.pipeline.report import checkpoint_table
+    from nemotron_build.pipeline.report import checkpoint_table, gguf_table
+    from nemotron_build.pipeline.request import check_scannable
+    from nemotron_build.pipeline.source import open_gguf
     from nemotron_build.steps import Steps
+    from nemotron_serving.paths import is_gguf
 
+    if is_gguf(arguments.checkpoint):
+        source = open_gguf(arguments.checkpoint)
+        if arguments.scan_values:
+            check_scannable(source)
+        console.print(gguf_table(source))
+        return str(arguments.checkpoint)
     with Steps(console).progress("Checking the checkpoint") as report:
         checkpoint = check_checkpoint(arguments.checkpoint, scan_values=arguments.scan_values, progress=report)
     console.print(checkpoint_table(checkpoint))
@@ -172,10 +190,9 @@ def _compile(arguments: argparse.Namespace, console: Console) -> str:
     from nemotron_build.pipeline.compile_stage import compile_alone
     from nemotron_build.pipeline.request import require_compiler
     from nemotron_build.pipeline.run import run_alone
-    from nemotron_build.profiles import load_profile
     from nemotron_build.steps import Steps
 
-    profile, machine = load_profile(arguments.profile), detect()
+    profile, machine = named_profile(arguments), detect()
     stage = compile_alone(profile, arguments.converted.absolute(), machine)
     if arguments.dry_run:
         return "\n".join(shlex.join(command) for command in stage.commands(arguments.output.absolute()))
@@ -218,6 +235,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 def _add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", required=True, metavar="P", help="a built-in profile, or the path of a TOML file")
+    add_limits(parser.add_argument_group("limits", "in place of those of the profile"))
 
 
 def _add_directory(parser: argparse.ArgumentParser) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nemotron_build.cli.options import integer
+from nemotron_build.cli.options import add_limits, asked_limits, fitted_profile, integer
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -64,9 +65,7 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=("bf16", "fp8", "int8", "int4"), help="of the weights")
     add("--kv-cache", choices=("bf16", "fp8"), help="of the KV cache")
     add("--tp", type=integer(1), metavar="N", help="GPUs to spread the model over")
-    add("--max-seq-len", type=integer(2), metavar="N", help="prompt and output tokens of a request")
-    add("--max-batch-size", type=integer(1), metavar="N", help="requests generating at once")
-    add("--max-num-tokens", type=integer(1), metavar="N", help="tokens that one step processes")
+    add_limits(parser)
     add("--input-tokens", type=integer(1), metavar="N", help="of the requests to estimate for (1024)")
     add("--output-tokens", type=integer(1), metavar="N", help="of the requests to estimate for (1024)")
     add("--plot", type=Path, metavar="FILE.png", help="draw throughput and latency against the batch")
@@ -119,7 +118,9 @@ def _plan_cpu(arguments: argparse.Namespace, source: PlannedModel, profile: Prof
 
     if arguments.gpu or arguments.tp or arguments.plot:
         raise UnsupportedError(f"Profile {profile.name} is for CPUs: --gpu, --tp and --plot are for GPUs.")
+    profile, notes = fitted_profile(arguments, profile, source.shape)
     plan = make_cpu_plan(source.shape, profile, machine_memory())
+    plan = replace(plan, notes=notes + plan.notes)
     if arguments.json:
         return json.dumps(plan_document(plan, source), indent=2)
     _print(cpu_plan_table(plan, source))
@@ -136,6 +137,9 @@ def _plan_gpu(
     from nemotron_build.plan.report import plan_document, plan_table
     from nemotron_build.plan.roofline import Workload
 
+    notes: tuple[str, ...] = ()
+    if asked:
+        asked, notes = fitted_profile(arguments, asked, source.shape)
     name = arguments.gpu or (asked.gpu if asked else None)
     gpu = find_gpu(name) if name else detect_gpu()
     profile = asked or _adjust(
@@ -147,6 +151,7 @@ def _plan_gpu(
     usual = default_workload(profile.limits.max_seq_len)
     workload = Workload(arguments.input_tokens or usual.input_tokens, arguments.output_tokens or usual.output_tokens)
     plan = make_plan(source.shape, gpu, profile, workload)
+    plan = replace(plan, notes=notes + plan.notes)
     if arguments.plot:
         draw_plan(plan, throughput_curve(source.shape, gpu, profile, plan), arguments.plot)
         console.print(f"Drew {arguments.plot}", markup=False, highlight=False, soft_wrap=True)
@@ -171,11 +176,9 @@ def _adjust(arguments: argparse.Namespace, profile: Profile) -> Profile:
         "precision": arguments.precision,
         "kv_cache": arguments.kv_cache,
         "tp_size": arguments.tp,
-        "max_seq_len": arguments.max_seq_len,
-        "max_batch_size": arguments.max_batch_size,
-        "max_num_tokens": arguments.max_num_tokens,
     }
-    return changed_profile(profile, {name: value for name, value in given.items() if value is not None})
+    named = {name: value for name, value in given.items() if value is not None}
+    return changed_profile(profile, named | asked_limits(arguments))
 
 
 def _print(what: RenderableType) -> None:

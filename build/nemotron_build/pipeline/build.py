@@ -57,7 +57,7 @@ def build(request: Request, place: Place, steps: Steps) -> None:
     machine = detect()
     if request.profile.compiles:
         require_compiler(request.profile, machine)  # now, and not after an hour of quantizing
-    for note in request.source.notes:
+    for note in (*request.source.notes, *request.notes):
         steps.say(note)
     with opened(place.work) as work:
         stages = make_stages(request, work.files, machine)
@@ -102,6 +102,8 @@ def package_alone(
     if request.profile.compiles:
         require_compiler(request.profile, machine)
     require_space(package.parent, directory_bytes(engine), "the package", option=OUTPUT_OPTION)
+    for note in request.notes:
+        steps.say(note)
     with steps.progress("Hashing the checkpoint") as report:
         sha256 = request.source.fingerprint(report)
     figures = read_accuracy(accuracy) if accuracy else {}
@@ -147,6 +149,7 @@ def dry_run(request: Request, place: Place) -> str:
         return files_of(place.work, stage)
 
     lines = [f"# {request.source.path} -> {place.package}, by profile {request.profile.name}"]
+    lines += [f"# {note}" for note in request.notes]
     costs = []
     for stage in make_stages(request, files, Machine()):
         costs.append(stage.cost())
@@ -169,7 +172,7 @@ def _inside(stage: Stage) -> list[str]:
 def _package(request: Request, place: Place) -> list[str]:
     made = results(request, lambda stage: files_of(place.work, stage))
     command = ["nemotron-build", "package", str(request.source.path), "--engine", str(made.engine)]
-    command += ["--profile", request.profile_argument, "--name", request.name]
+    command += [*request.profile_options, "--name", request.name]
     if made.accuracy:
         command += ["--accuracy", str(made.accuracy)]
     if request.chat_format:

@@ -62,7 +62,7 @@ class ConvertStage:
     def commands(self, output: Path) -> list[list[str]]:
         """`nemotron-build convert` or `quantize`."""
         request = self.request
-        command = ["nemotron-build", self.name, str(request.source.path), "--profile", request.profile_argument]
+        command = ["nemotron-build", self.name, str(request.source.path), *request.profile_options]
         texts = ["--calibration", str(request.calibration)] if request.calibration else []
         return [[*command, *texts, "--output", str(output)]]
 

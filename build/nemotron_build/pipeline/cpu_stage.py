@@ -65,7 +65,7 @@ class CpuConvertStage:
     def commands(self, output: Path) -> list[list[str]]:
         """`nemotron-build convert`."""
         request = self.request
-        command = ["nemotron-build", self.name, str(request.source.path), "--profile", request.profile_argument]
+        command = ["nemotron-build", self.name, str(request.source.path), *request.profile_options]
         return [[*command, "--output", str(output)]]
 
     def run(self, output: Path, tools: Tools) -> None:

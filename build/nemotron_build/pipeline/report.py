@@ -1,7 +1,8 @@
-"""Tables for people: a checkpoint, a package."""
+"""Tables for people: a checkpoint, a GGUF file, a package."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,20 +13,18 @@ from nemotron_serving.package import Package
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
+    from nemotron_build.checkpoint.shape import ModelShape
+    from nemotron_build.pipeline.source import Source
 
 
 def checkpoint_table(checkpoint: Checkpoint) -> Table:
     """What `check` found."""
-    shape, scaling = checkpoint.shape, checkpoint.shape.rope_scaling
-    rope = f"base {shape.rope_theta:,.0f}" + (f", llama3 scaling by {scaling.factor:g}" if scaling else "")
+    shape = checkpoint.shape
     template = "with a chat template of its own" if checkpoint.tokenizer.chat_template else "no chat template"
     rows = {
         "weights": f"{shape.parameters / 1e9:.3f} billion, {checkpoint.dtype}, {size(checkpoint.bytes)} in "
         f"{len({record.file for record in checkpoint.tensors.values()})} file(s)",
-        "layers": f"{shape.num_layers}, hidden size {shape.hidden_size:,}, MLP {shape.intermediate_size:,}",
-        "heads": f"{shape.num_heads} of {shape.head_dim}, {shape.num_kv_heads} KV heads",
-        "rope": rope,
-        "positions": f"{shape.max_position_embeddings:,}",
+        **_shape_rows(shape),
         "vocabulary": f"{shape.vocab_size:,} tokens, {template}",
         "stop tokens": ", ".join(map(str, checkpoint.stop_token_ids)),
         "revision": checkpoint.revision or "not known",
@@ -34,6 +33,21 @@ def checkpoint_table(checkpoint: Checkpoint) -> Table:
     for note in checkpoint.notes:
         table.add_row("note", note)
     return table
+
+
+def gguf_table(source: Source) -> Table:
+    """What `check` found of a GGUF file."""
+    assert source.gguf is not None, "open_gguf opens it"  # noqa: S101
+    kinds = Counter(tensor.tensor_type.name for tensor in source.gguf.tensors.values())
+    template = "with a chat template of its own" if source.chat_template else "no chat template"
+    rows = {
+        "weights": f"{source.shape.parameters / 1e9:.3f} billion, {size(source.bytes)}",
+        "tensors": ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()),
+        **_shape_rows(source.shape),
+        "vocabulary": f"{source.shape.vocab_size:,} tokens, {template}",
+        "stop tokens": ", ".join(map(str, source.stop_token_ids)),
+    }
+    return _table(f"{source.path}: a GGUF file that a CPU's package can be built from", rows)
 
 
 def package_table(package: Package, checks: list[str]) -> Table:
@@ -67,6 +81,16 @@ def package_table(package: Package, checks: list[str]) -> Table:
     for name, record in manifest.files.items():
         table.add_row(name, f"{record.bytes:,} bytes")
     return table
+
+
+def _shape_rows(shape: ModelShape) -> dict[str, str]:
+    scaling = shape.rope_scaling
+    return {
+        "layers": f"{shape.num_layers}, hidden size {shape.hidden_size:,}, MLP {shape.intermediate_size:,}",
+        "heads": f"{shape.num_heads} of {shape.head_dim}, {shape.num_kv_heads} KV heads",
+        "rope": f"base {shape.rope_theta:,.0f}" + (f", llama3 scaling by {scaling.factor:g}" if scaling else ""),
+        "positions": f"{shape.max_position_embeddings:,}",
+    }
 
 
 def _table(title: str, rows: Mapping[str, str]) -> Table:

@@ -33,6 +33,8 @@ class Request:
         calibration: File of texts for FP8's scales; None for the texts that ship.
         held_out: File of texts that accuracy is measured with; None for the texts that ship.
         scan_values: Whether every value of the source is looked at.
+        limit_arguments: The limits that were given as options, to be written behind `profile_argument`.
+        notes: What of the profile does not hold for this model, a line each.
     """
 
     source: Source
@@ -43,6 +45,13 @@ class Request:
     calibration: Path | None = None
     held_out: Path | None = None
     scan_values: bool = False
+    limit_arguments: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def profile_options(self) -> list[str]:
+        """How a command of a stage is told the profile."""
+        return ["--profile", self.profile_argument, *self.limit_arguments]
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -60,14 +69,24 @@ def check_possible(request: Request) -> None:
         CheckpointError: the tokenizer lacks the chat format's tokens, or there is no template.
         VerificationError: the tokenizer writes other prompts than it has to.
     """
-    if request.scan_values and request.source.checkpoint is None:
-        raise BuildError(
-            f"--scan-values reads a checkpoint's safetensors; {request.source.path} is a GGUF file, whose values are "
-            "looked at while it is converted. Leave the option out."
-        )
+    if request.scan_values:
+        check_scannable(request.source)
     if request.source.tokenizer:
         _check_chat(request, request.source.tokenizer)
     check_hardware(request)
+
+
+def check_scannable(source: Source) -> None:
+    """Refuse `--scan-values` where there are no safetensors to scan.
+
+    Raises:
+        BuildError: the source is a GGUF file.
+    """
+    if source.checkpoint is None:
+        raise BuildError(
+            f"--scan-values reads a checkpoint's safetensors; {source.path} is a GGUF file, whose values are "
+            "looked at while it is converted. Leave the option out."
+        )
 
 
 def check_hardware(request: Request) -> None:

@@ -10,6 +10,7 @@ from nemotron_build.errors import CheckpointError
 from nemotron_build.profiles import Profile
 from nemotron_build.steps import Report
 from nemotron_serving.package import SamplingDefaults
+from nemotron_serving.paths import is_gguf, no_checkpoint
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
@@ -67,14 +68,39 @@ def open_source(path: Path, profile: Profile) -> Source:
     Raises:
         CheckpointError: it is damaged, not of the right kind, or a GGUF file for a GPU.
     """
-    if path.suffix != GGUF:
+    on_cpu = profile.target == "openvino"
+    if not path.exists() or (path.is_file() and not is_gguf(path)):
+        raise CheckpointError(no_checkpoint(path, gguf=on_cpu))
+    if not is_gguf(path):
         return _from_checkpoint(path)
-    if profile.target != "openvino":
+    if not on_cpu:
         raise CheckpointError(
             f"{path} is a GGUF file, which only CPU profiles can be built from. Profile {profile.name} needs the "
             "model's Hugging Face checkpoint."
         )
-    return _from_gguf(path)
+    return open_gguf(path)
+
+
+def open_gguf(path: Path) -> Source:
+    """Check a GGUF file from its fields.
+
+    Raises:
+        CheckpointError: it is damaged, or not of a Llama-shaped model.
+    """
+    from nemotron_build.cpu.gguf_file import GgufFile
+    from nemotron_build.cpu.gguf_source import GgufSource
+    from nemotron_build.cpu.gguf_tokenizer import read_vocabulary
+
+    file = GgufFile(path)
+    vocabulary = read_vocabulary(file)
+    return Source(
+        path=path,
+        shape=GgufSource(file).shape,
+        files=(path,),
+        stop_token_ids=vocabulary.stop_token_ids,
+        chat_template=vocabulary.chat_template or None,
+        gguf=file,
+    )
 
 
 def source_name(path: Path) -> str:
@@ -102,21 +128,4 @@ def _from_checkpoint(path: Path) -> Source:
         notes=checkpoint.notes,
         tokenizer=checkpoint.tokenizer.path,
         checkpoint=checkpoint,
-    )
-
-
-def _from_gguf(path: Path) -> Source:
-    from nemotron_build.cpu.gguf_file import GgufFile
-    from nemotron_build.cpu.gguf_source import GgufSource
-    from nemotron_build.cpu.gguf_tokenizer import read_vocabulary
-
-    file = GgufFile(path)
-    vocabulary = read_vocabulary(file)
-    return Source(
-        path=path,
-        shape=GgufSource(file).shape,
-        files=(path,),
-        stop_token_ids=vocabulary.stop_token_ids,
-        chat_template=vocabulary.chat_template or None,
-        gguf=file,
     )

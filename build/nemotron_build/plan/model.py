@@ -8,6 +8,7 @@ from pathlib import Path
 from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape, read_shape
 from nemotron_build.checkpoint.tensors import expected_tensors, read_tensors
 from nemotron_build.errors import CheckpointError
+from nemotron_serving.paths import is_gguf, no_checkpoint
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ def read_model(checkpoint: Path | None) -> PlannedModel:
     """
     if checkpoint is None:
         return PlannedModel(LLAMA_31_8B, "Llama 3.1 8B, the shape of Nemotron Nano 8B: no checkpoint was named")
-    if checkpoint.is_file():
+    if is_gguf(checkpoint):
         return _from_gguf(checkpoint)
+    if not checkpoint.is_dir():
+        raise CheckpointError(no_checkpoint(checkpoint, gguf=True))
     shape = read_shape(checkpoint)
     size = f"{shape.parameters / 1e9:.2f} B parameters"
     if not any(checkpoint.glob("*.safetensors")):

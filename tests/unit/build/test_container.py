@@ -153,7 +153,16 @@ def test_run_hands_on_dockers_status(here: Path, capfd: Run, monkeypatch: pytest
     assert ("docker ended with status 5" in captured.err) == (status == 5)
 
 
+def test_limits_reach_the_build_inside(capsys: Run, here: Path) -> None:  # noqa: ARG001
+    container("--max-seq-len", "8192", "--max-num-tokens", "4096")
+    arguments = inside(printed(capsys))[1]
+    at = arguments.index("--profile")
+    assert arguments[at : at + 6] == ["--profile", "h100-fp8", "--max-seq-len", "8192", "--max-num-tokens", "4096"]
+
+
 def test_bad_requests_are_refused_outside(here: Path, capsys: Run) -> None:
+    assert main(["container", "build", "nvidia/nano", "--profile", "h100-fp8", "-o", "out/p"]) == 3
+    assert "'hf download nvidia/nano --local-dir nano'" in capsys.readouterr().err
     assert container(profile="h1000") == 1
     assert "There is no profile 'h1000'" in capsys.readouterr().err
     (here / "out/my package").mkdir()

@@ -10,7 +10,7 @@ from nemotron_serving.launcher.cli import main
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere"], "nemotron-serve: nowhere is not a directory."),
+        (["nowhere"], "nemotron-serve: nowhere is not there."),
         (["nowhere", "--tls-cert", "crt"], "--tls-cert alone cannot serve TLS: give both --tls-cert and --tls-key."),
         (["nowhere", "--tls-cert", "crt", "--tls-key", "key"], "--tls-cert crt: there is no such file."),
         (["nowhere", "--bind", "no such host"], "--bind no such host: "),

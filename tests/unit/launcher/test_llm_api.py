@@ -105,7 +105,7 @@ def test_a_checkpoint_does_not_need_what_later_releases_have_removed(
 def test_a_package_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, lines = check(capsys, str(tmp_path / "nowhere"))
     assert status == 1
-    assert "nowhere is not a directory" in lines[0]
+    assert "nowhere is not there" in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_whole_checkpoint(tmp_path: Path, tie: bool, shards: int) -> None:
 
 
 def test_not_a_directory(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"is not a directory. Name the directory"):
+    with pytest.raises(CheckpointError, match=r"is not there\. Name a Hugging Face checkpoint's directory"):
         check_checkpoint(tmp_path / "nothing")
 
 

@@ -71,6 +71,6 @@ def test_what_is_no_package_is_a_converted_checkpoint_or_said(
     make_package(tmp_path / "p", "engine")
     assert main(["verify", str(tmp_path / "p"), "--source", "s"]) == 1
     messages = capsys.readouterr().err.splitlines()
-    assert "is not a directory" in messages[0]
+    assert "is not there" in messages[0]
     assert "--source CHECKPOINT" in messages[1]
     assert "a package is verified by itself" in messages[2]

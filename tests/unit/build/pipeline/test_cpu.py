@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from gguf import GGMLQuantizationType
 
 from nemotron_build.cli import main
 from nemotron_build.cpu.build import ENGINE_FILES
+from nemotron_build.profiles import load_profile
 from nemotron_serving.package import ENGINE_DIR, Package
 from tests.unit.build.cpu.gguf_models import write_gguf
 
@@ -66,7 +68,7 @@ def test_the_stages_alone_make_the_same(here: Path, tiny: Path) -> None:
         (["quantize", "TINY", "--profile", "cpu.toml", "-o", "c"], 1, "use 'nemotron-build convert'"),
         (["compile", "TINY", "--profile", "cpu.toml", "-o", "c"], 1, "has no engine to compile"),
         (["package", "TINY", "--engine", ".", "--profile", "cpu.toml", "-o", "p"], 1, "has no openvino_model.xml"),
-        (["build", "nothing.gguf", "--profile", "cpu.toml", "-o", "p"], 3, "nothing.gguf cannot be read"),
+        (["build", "nothing.gguf", "--profile", "cpu.toml", "-o", "p"], 3, "nothing.gguf is not there"),
         (["build", "cpu.gguf", "--profile", "cpu.toml", "-o", "p"], 3, "cannot be read as GGUF"),
     ],
 )
@@ -87,6 +89,53 @@ def test_a_gguf_files_values_are_not_scanned_apart(here: Path, tiny: Path, capsy
     error = capsys.readouterr().err
     assert "--scan-values reads a checkpoint's safetensors" in error
     assert "tiny.gguf is a GGUF file" in error
+
+
+@pytest.mark.parametrize("profile", ["cpu-int8", "h100-bf16"])
+def test_a_built_in_profile_takes_the_length_that_a_smaller_model_has(
+    here: Path, tiny: Path, profile: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit = load_profile(profile).limits.max_seq_len
+    note = f"max_seq_len is 512 instead of {limit} of profile {profile}: the model knows no more positions."
+    assert main(["build", str(tiny), "--profile", profile, "-o", "p", "--dry-run"]) == 0
+    assert f"# {note}" in capsys.readouterr().out.splitlines()
+    assert main(["plan", str(tiny), "--profile", profile]) == 0
+    assert note in " ".join(capsys.readouterr().out.split())
+    if profile == "cpu-int8":
+        write_gguf(tiny, here / "tiny.gguf", GGMLQuantizationType.Q8_0)
+        assert main(["build", "tiny.gguf", "--profile", profile, "-o", "p"]) == 0
+        assert note in capsys.readouterr().err
+        serving = Package.load(here / "p").serving
+        assert (serving.limits.max_seq_len, serving.max_tokens) == (512, 256)
+
+
+def test_limits_are_options_of_every_stage(here: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = ["--max-seq-len", "128", "--max-batch-size", "2"]
+    assert main(["build", str(tiny), "--profile", "cpu-int8", "-o", "p", "--dry-run", *limits]) == 0
+    said = capsys.readouterr()
+    assert "instead of" not in said.out + said.err
+    for line in [line for line in said.out.splitlines() if "--profile" in line]:
+        assert " ".join(["--profile cpu-int8", *limits]) in line
+        assert main(shlex.split(line)[1:]) == 0
+    serving = Package.load(here / "p").serving
+    assert (serving.limits.max_seq_len, serving.limits.max_batch_size, serving.max_tokens) == (128, 2, 64)
+    capsys.readouterr()
+    for wrong, status, message in (
+        (["--max-seq-len", "513"], 4, "max_seq_len is 513, the model knows 512 positions"),
+        (["--max-num-tokens", "64"], 1, "--max-num-tokens is for profiles that compile an engine"),
+    ):
+        assert main(["build", str(tiny), "--profile", "cpu-int8", "-o", "q", *wrong]) == status
+        assert message in capsys.readouterr().err
+
+
+def test_a_gguf_file_is_checked_by_its_fields(here: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_gguf(tiny, here / "tiny.gguf", GGMLQuantizationType.Q8_0)
+    assert main(["check", "tiny.gguf"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "tiny.gguf\n"
+    assert "Q8_0" in said.err and "512" in said.err
+    assert main(["check", "tiny.gguf", "--scan-values"]) == 1
+    assert "--scan-values reads a checkpoint's safetensors" in capsys.readouterr().err
 
 
 def test_more_positions_than_the_model_knows_are_refused(

@@ -100,5 +100,6 @@ def test_the_revision_of_a_download_is_recorded(own: Path, tmp_path: Path) -> No
 
 
 def test_a_gguf_is_for_cpus(tmp_path: Path) -> None:
+    (tmp_path / "nano.gguf").touch()
     with pytest.raises(CheckpointError, match="only CPU profiles can be built from"):
         open_source(tmp_path / "nano.gguf", load_profile("h100-fp8"))

@@ -131,7 +131,10 @@ def test_a_config_alone_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "no weights are there yet" in out(capsys, "plan", str(tmp_path), "--gpu", "h100")
 
 
-def test_a_gguf_file_is_planned_for_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gguf_file_is_planned_for_a_cpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # no path is broken
     quantization = pytest.importorskip("gguf").GGMLQuantizationType.Q8_0
     from tests.unit.build.cpu.gguf_models import write_gguf
 
@@ -177,7 +180,7 @@ def test_a_plot_is_a_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--profile", "cpu-int4", "--gpu", "h100"], 4, "is for CPUs"),
         (["--gpu", "rtx-3090", "--max-seq-len", "131072"], 4, "What would fit: shorter sequences"),
         (["--gpu", "h100", "--plot", "plan.pdf"], 1, "does not end in .png"),
-        (["/nowhere", "--gpu", "h100"], 3, "config.json is missing"),
+        (["/nowhere", "--gpu", "h100"], 3, "/nowhere is not there"),
         (["--profile", "nope"], 1, "There is no profile 'nope'"),
     ],
 )
