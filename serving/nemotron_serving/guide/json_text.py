@@ -78,19 +78,23 @@ def array(grammar: Grammar, first: tuple[Node, ...], rest: Node, low: int, high:
     return Seq((Text("["), items if low else optional(items), Text("]")))
 
 
-def mapping(grammar: Grammar, value: Node) -> Node:
-    """An object of any names."""
-    pair = grammar.rule(Seq((string(grammar), Text(": "), grammar.rule(value))))
-    more = Repeat(grammar.rule(Seq((_COMMA, pair))), 0, None)
-    return Seq((Text("{"), optional(Seq((pair, more))), Text("}")))
+def mapping(grammar: Grammar, value: Node, name: Node | None = None, low: int = 0, high: int | None = None) -> Node:
+    """An object of any names, or of names that `name` generates: `low` (0 or 1) to `high` of them."""
+    pair = grammar.rule(Seq((name or string(grammar), Text(": "), grammar.rule(value))))
+    if high == 0:
+        return Text("{}")
+    more = Repeat(grammar.rule(Seq((_COMMA, pair))), 0, None if high is None else high - 1)
+    pairs = Seq((pair, more))
+    return Seq((Text("{"), pairs if low else optional(pairs), Text("}")))
 
 
-def record(grammar: Grammar, properties: list[tuple[str, Node, bool]]) -> Node:
+def record(grammar: Grammar, properties: list[tuple[str, Node, bool]], *, empty: bool = True) -> Node:
     """An object of these names in this order.
 
     Args:
         grammar: Gets the rules.
         properties: Name, value and whether it is always there.
+        empty: Whether all may be left out, where none is always there.
     """
     pairs = [grammar.rule(Seq((literal(name), Text(": "), value))) for name, value, _ in properties]
     # What may follow once something was written, from the last property to the first.
@@ -106,7 +110,8 @@ def record(grammar: Grammar, properties: list[tuple[str, Node, bool]]) -> Node:
         if required:
             break
     else:
-        begins.append(EMPTY)
+        if empty or not begins:
+            begins.append(EMPTY)
     return Seq((Text("{"), choice(*begins), Text("}")))
 
 

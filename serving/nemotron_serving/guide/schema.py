@@ -1,6 +1,7 @@
 """JSON Schema to a grammar that generates some of its instances, and nothing else.
 
-Every keyword is honoured, has no effect on what is generated, or is refused by name: a finished answer validates.
+Every keyword is honoured, has no effect on what is generated, or is refused by name (see keywords.py): a finished
+answer validates.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Any
 
 from nemotron_serving.errors import shortened
 from nemotron_serving.guide import json_text, numbers
-from nemotron_serving.guide.formats import FORMATS
+from nemotron_serving.guide.formats import FORMATS, INTEGER_FORMATS
 from nemotron_serving.guide.grammar import MAX_COUNT, Grammar, GuideError, Node, Ref, choice, lengths
+from nemotron_serving.guide.keywords import asserting
 from nemotron_serving.guide.regex import parse
 from nemotron_serving.guide.schema_kinds import (
-    ANNOTATIONS,
-    KEYWORDS,
     Schema,
+    behind_references,
     disjoint,
     is_of_type,
     kinds,
@@ -26,6 +27,7 @@ from nemotron_serving.guide.schema_kinds import (
 )
 
 _MAX_DEPTH = 64
+_SOME = "a number of properties that leaves open which ones is not supported; put those that are needed into 'required'"
 _MAX_ONE_OF = 24  # each is compared with each
 
 
@@ -92,9 +94,10 @@ class _Compiler:
             raise SchemaError(path, "false allows no value; leave it out")
         if not isinstance(schema, dict):
             raise SchemaError(path, f"{shortened(schema)} was given, expected a schema: an object or true")
-        for keyword in schema:
-            if keyword not in KEYWORDS:
-                raise SchemaError(path, f"{keyword!r} is not supported{_HINTS.get(keyword, '')}")
+        try:
+            schema = asserting(schema)
+        except GuideError as error:
+            raise SchemaError(path, str(error)) from error
         for keyword, method in _ALONE.items():
             if keyword in schema:
                 return method(self, schema, path)
@@ -116,7 +119,7 @@ class _Compiler:
 
     def _only_beside(self, keyword: str, schema: Schema, path: Path, *allowed: str) -> None:
         for other in schema:
-            if other != keyword and other not in ANNOTATIONS and other not in allowed:
+            if other != keyword and other not in allowed:
                 raise SchemaError(path, f"{other!r} beside {keyword!r} is not supported")
 
     def _reference(self, schema: Schema, path: Path) -> Node:
@@ -197,38 +200,104 @@ class _Compiler:
         required = schema.get("required", [])
         if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
             raise SchemaError((*path, "required"), f"{shortened(required)} was given, expected a list of names")
-        others = schema.get("additionalProperties", True)
-        others_path = (*path, "additionalProperties")
+        if "properties" not in schema and not required:
+            return self._map(schema, path)
+        for keyword in _NAMES:
+            if keyword in schema:
+                raise SchemaError(path, f"{keyword!r} beside 'properties' or 'required' is not supported; leave it out")
+        others, others_path = self._others(schema, path)
         always = set(required)
         undeclared = [name for name in dict.fromkeys(required) if name not in properties]
         if undeclared and others is False:
             raise SchemaError((*path, "required"), f"{undeclared[0]!r} is not among the properties")
-        if "properties" not in schema and not required:
-            if others is False:
-                return json_text.record(self._grammar, [])
-            return json_text.mapping(self._grammar, self._node(others, others_path))
         members = [
             (name, self._node(value, (*path, "properties", name)), name in always) for name, value in properties.items()
         ]
         members += [(name, self._node(others, others_path), True) for name in undeclared]
-        return json_text.record(self._grammar, members)
+        return self._record(schema, path, members)
+
+    def _others(self, schema: Schema, path: Path) -> tuple[Any, Path]:
+        """The schema of properties that are not declared. Where no schemas are joined the two keywords are one."""
+        keyword = next((name for name in _OTHERS if name in schema), _OTHERS[0])
+        return schema.get(keyword, True), (*path, keyword)
+
+    def _map(self, schema: Schema, path: Path) -> Node:
+        """An object that has no properties of its own."""
+        others, at = self._others(schema, path)
+        name: list[str] | Node | None = None
+        if "patternProperties" in schema:
+            patterns, at = schema["patternProperties"], (*path, "patternProperties")
+            if not isinstance(patterns, dict) or len(patterns) != 1 or "propertyNames" in schema:
+                raise SchemaError(at, "only one pattern, without 'propertyNames', is supported; name the properties")
+            ((pattern, others),) = patterns.items()
+            name, at = self._string({"pattern": pattern}, at), (*at, pattern)
+        elif others is False:
+            return self._record(schema, path, [])
+        elif "propertyNames" in schema:
+            name = self._name(schema["propertyNames"], (*path, "propertyNames"))
+        value = self._node(others, at)
+        if isinstance(name, list):
+            return self._record(schema, path, [(one, value, False) for one in name])
+        low, high = self._counts(schema, path, *_SIZES)
+        if low > 1:
+            # A name may be generated twice.
+            raise SchemaError((*path, "minProperties"), f"{low} was given, expected at most 1; name the properties")
+        return json_text.mapping(self._grammar, value, name, low, high)
+
+    def _name(self, schema: Any, path: Path) -> list[str] | Node:
+        """The names that properties may have, or what generates one."""
+        try:
+            schema = behind_references(schema, self._root)
+            schema = asserting(schema) if isinstance(schema, dict) else schema
+        except GuideError as error:
+            raise SchemaError(path, str(error)) from error
+        if schema is True:
+            return json_text.string(self._grammar)
+        if not isinstance(schema, dict) or "string" not in kinds(schema, self._root):
+            raise SchemaError(path, f"{shortened(schema)} was given, expected a schema of strings")
+        keyword = "const" if "const" in schema else "enum"
+        if keyword in schema:
+            self._only_beside(keyword, schema, path, "type")
+            values = [schema["const"]] if keyword == "const" else schema["enum"]
+            return list(dict.fromkeys(value for value in values if isinstance(value, str)))
+        if others := schema.keys() - {"type", *_TEXT}:
+            raise SchemaError(path, f"{min(others)!r} is not supported for names")
+        return self._string(schema, path)
+
+    def _record(self, schema: Schema, path: Path, members: list[tuple[str, Node, bool]]) -> Node:
+        """An object of these members: name, value and whether it is always there."""
+        low, high = self._counts(schema, path, *_SIZES)
+        always = sum(required for _, _, required in members)
+        if low > len(members) or (high is not None and high < always):
+            raise SchemaError(path, f"{always} to {len(members)} properties, which 'minProperties' or 'maxProperties' "
+                                    "does not allow")  # fmt: skip
+        if low == len(members):
+            members = [(name, value, True) for name, value, _ in members]
+        elif high == always:
+            members = [member for member in members if member[-1]]
+        elif low > max(always, 1) or (high is not None and high < len(members)):
+            raise SchemaError(path, _SOME)
+        return json_text.record(self._grammar, members, empty=not low)
 
     def _array(self, schema: Schema, path: Path) -> Node:
         low, high = self._counts(schema, path, "minItems", "maxItems")
-        first = schema.get("prefixItems", [])
-        if not isinstance(first, list):
+        # Before 2020-12 'items' has the first ones, and 'additionalItems' the others.
+        old = isinstance(schema.get("items"), list)
+        heads, others = ("items", "additionalItems") if old else ("prefixItems", "items")
+        first = schema.get(heads, [])
+        if not isinstance(first, list) or (old and "prefixItems" in schema):
             raise SchemaError((*path, "prefixItems"), f"{shortened(first)} was given, expected a list of schemas")
-        if isinstance(schema.get("items"), list):
-            raise SchemaError((*path, "items"), "a list is not supported; write 'prefixItems'")
-        rest = schema.get("items", True)
-        if rest is False or (first and "items" not in schema and low <= len(first)):
+        if others not in schema and "unevaluatedItems" in schema:
+            others = "unevaluatedItems"
+        rest = schema.get(others, True)
+        if rest is False or (first and others not in schema and low <= len(first)):
             high = len(first) if high is None else min(high, len(first))
         if high is not None and low > high:
             raise SchemaError((*path, "minItems"), f"{low} items, more than the {high} that are allowed")
         first = first[:high]
-        nodes = [self._node(value, (*path, "prefixItems", index)) for index, value in enumerate(first)]
+        nodes = [self._node(value, (*path, heads, index)) for index, value in enumerate(first)]
         more = None if high is None else high - len(first)
-        item = self._node(rest, (*path, "items")) if more != 0 else json_text.literal(None)
+        item = self._node(rest, (*path, others)) if more != 0 else json_text.literal(None)
         return json_text.array(self._grammar, tuple(nodes), item, max(low - len(first), 0), more)
 
     def _string(self, schema: Schema, path: Path) -> Node:
@@ -267,6 +336,9 @@ class _Compiler:
         lows += [math.floor(value) + 1 for value in self._bounds(schema, path, "exclusiveMinimum")]
         highs = [math.floor(value) for value in self._bounds(schema, path, "maximum")]
         highs += [math.ceil(value) - 1 for value in self._bounds(schema, path, "exclusiveMaximum")]
+        least, most = INTEGER_FORMATS.get(str(schema.get("format")), (None, None))
+        lows += [] if least is None else [least]
+        highs += [] if most is None else [most]
         return self._number_node(path, lambda: numbers.integer(max(lows, default=None), min(highs, default=None)))
 
     def _number(self, schema: Schema, path: Path) -> Node:
@@ -287,9 +359,14 @@ class _Compiler:
             raise SchemaError(path, str(error)) from error
 
     def _bounds(self, schema: Schema, path: Path, keyword: str) -> list[int | float]:
-        if keyword not in schema:
+        open_ = _OPEN.get(keyword)
+        if keyword not in schema or (open_ and schema.get(open_) is True):
             return []
         value = schema[keyword]
+        if value is True and keyword in _CLOSED:
+            # OpenAPI 3.0 and draft-04: whether the bound itself is left out.
+            keyword = _CLOSED[keyword]
+            value = schema.get(keyword, value)
         if not is_of_type(value, "number"):
             raise SchemaError((*path, keyword), f"{shortened(value)} was given, expected a number")
         return [value]
@@ -334,23 +411,20 @@ _ALONE: Mapping[str, _Method] = {
     "enum": _Compiler._values,
 }
 _COMBINING = ("allOf", "anyOf", "oneOf")
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_OTHERS = ("additionalProperties", "unevaluatedProperties")
+_NAMES = ("propertyNames", "patternProperties")
+_SIZES, _COUNTS = ("minProperties", "maxProperties"), ("minItems", "maxItems")
+_TEXT = ("minLength", "maxLength", "pattern", "format")
+_OPEN = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
+_CLOSED = {open_: closed for closed, open_ in _OPEN.items()}
 
 # How each type is generated, and the keywords that tell it where 'type' is missing.
 _BY_TYPE: Mapping[str, tuple[_Method, set[str]]] = {
-    "object": (_Compiler._object, {"properties", "required", "additionalProperties"}),
-    "array": (_Compiler._array, {"items", "prefixItems", "minItems", "maxItems"}),
-    "string": (_Compiler._string, {"minLength", "maxLength", "pattern", "format"}),
+    "object": (_Compiler._object, {"properties", "required", *_OTHERS, *_NAMES, *_SIZES}),
+    "array": (_Compiler._array, {"items", "prefixItems", "additionalItems", "unevaluatedItems", *_COUNTS}),
+    "string": (_Compiler._string, set(_TEXT)),
     "integer": (_Compiler._integer, set()),
-    "number": (_Compiler._number, set(_BOUNDS)),
+    "number": (_Compiler._number, {*_OPEN, *_CLOSED}),
     "boolean": (_Compiler._boolean, set()),
     "null": (_Compiler._null, set()),
-}
-
-_HINTS: Mapping[str, str] = {
-    "nullable": "; write 'type': ['string', 'null']",
-    "uniqueItems": "; leave it out and check the answer",
-    "multipleOf": "; leave it out, or use 'integer' or 'enum'",
-    "patternProperties": "; name the properties",
-    "$dynamicRef": "; write '$ref'",
 }

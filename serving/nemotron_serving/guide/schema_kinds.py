@@ -1,4 +1,4 @@
-"""What can be said of a JSON Schema without generating: its keywords, its types, whether two can share an instance."""
+"""What can be said of a JSON Schema without generating: its types, whether two can share an instance."""
 
 from __future__ import annotations
 
@@ -11,19 +11,6 @@ from nemotron_serving.guide.grammar import GuideError
 Schema: TypeAlias = "Mapping[str, Any]"
 
 TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
-ANNOTATIONS = frozenset(
-    (
-        *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"),
-        *("$schema", "$id", "$comment", "$defs", "definitions"),
-    )
-)
-KEYWORDS = ANNOTATIONS | {
-    *("type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"),
-    *("properties", "required", "additionalProperties"),
-    *("items", "prefixItems", "minItems", "maxItems"),
-    *("minLength", "maxLength", "pattern", "format"),
-    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
-}
 
 _ALL_KINDS = frozenset(TYPES) - {"integer"}
 _MAX_REFERENCES = 16
@@ -83,9 +70,22 @@ def resolve(root: Any, reference: Any) -> Any:
     return definitions[name]
 
 
+def behind_references(schema: Any, root: Any) -> Any:
+    """What a chain of references leads to; true, which says nothing, where it has no end in sight.
+
+    Raises:
+        GuideError: see `resolve`.
+    """
+    for _ in range(_MAX_REFERENCES):
+        if not isinstance(schema, dict) or "$ref" not in schema:
+            return schema
+        schema = resolve(root, schema["$ref"])
+    return True
+
+
 def kinds(schema: Any, root: Any) -> frozenset[str]:
     """Types that instances can have, integers counted as numbers: possibly too many, never too few."""
-    schema = _behind_references(schema, root)
+    schema = behind_references(schema, root)
     if not isinstance(schema, dict):
         return _ALL_KINDS
     found = _ALL_KINDS
@@ -111,14 +111,6 @@ def disjoint(first: Any, second: Any, root: Any) -> bool:
     return any(_different_values(properties[0][name], properties[1][name], root) for name in names)
 
 
-def _behind_references(schema: Any, root: Any) -> Any:
-    for _ in range(_MAX_REFERENCES):
-        if not isinstance(schema, dict) or "$ref" not in schema:
-            return schema
-        schema = resolve(root, schema["$ref"])
-    return True
-
-
 def _recursive(branches: list[Any]) -> bool:
     """Whether a branch refers elsewhere, from where it could come back here."""
     return any(isinstance(branch, dict) and branch.keys() & {"$ref", "anyOf", "oneOf"} for branch in branches)
@@ -133,7 +125,7 @@ def _values(schema: Any) -> list[Any] | None:
 
 
 def _different_values(first: Any, second: Any, root: Any) -> bool:
-    values = [_values(_behind_references(schema, root)) for schema in (first, second)]
+    values = [_values(behind_references(schema, root)) for schema in (first, second)]
     if values[0] is None or values[1] is None:
         return False
     return not {_key(value) for value in values[0]} & {_key(value) for value in values[1]}
@@ -147,7 +139,7 @@ def _key(value: Any) -> str:
 
 
 def _required_properties(schema: Any, root: Any) -> dict[str, Any]:
-    schema = _behind_references(schema, root)
+    schema = behind_references(schema, root)
     if not isinstance(schema, dict):
         return {}
     properties, required = schema.get("properties", {}), schema.get("required", [])

@@ -7,7 +7,10 @@ import enum
 import json
 import pickle
 from dataclasses import dataclass, field
-from typing import Any, Literal, NotRequired, TypedDict
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import jsonschema
 import pydantic
@@ -15,6 +18,7 @@ import pytest
 
 from nemotron_client import AsyncClient, Client, ContentDelta, ParseError, Reply, UserMessage
 from nemotron_client._request import chat_call
+from nemotron_serving.guide.formats import FORMATS
 from nemotron_serving.guide.response_format import response_guide
 from tests.unit.client.pretend import AsyncPretend, Pretend, says
 
@@ -142,6 +146,72 @@ def test_what_pydantic_checks_by_itself_is_not_asked_of_the_server() -> None:
     cat = sent(Home)["json_schema"]["schema"]["$defs"]["Cat"]
     assert cat["properties"]["lives"]["maximum"] == 9
     assert cat["required"] == ["lives", "kind"], "pydantic needs the tag, default or not"
+
+
+class Fruit(enum.Enum):
+    APPLE = "apple"
+    PEAR = "pear"
+
+
+CHECKED_BY_PYDANTIC = [
+    # the type, an answer, one that pydantic does not take
+    (Annotated[int, pydantic.Field(multiple_of=5, ge=0, le=50)], 45, 46),
+    (Annotated[float, pydantic.Field(multiple_of=0.5)], 1.5, 1.6),
+    (Annotated[float, pydantic.Field(ge=0.5, le=9.5)], 9.4, 9.6),
+    (Annotated[float, pydantic.Field(gt=0.5, lt=9.5)], 0.6, 0.5),
+    (Annotated[float, pydantic.Field(ge=-1e30, lt=float("inf"))], 1.0, "a"),
+    (Annotated[int, pydantic.Field(ge=0, le=2**63 - 1)], 5, -5),
+    (pydantic.HttpUrl, "https://a.example/b", "ftp://a.example"),
+    (pydantic.AnyUrl, "https://a.example", "a"),
+    (pydantic.PostgresDsn, "postgres://a:b@c.example:5432/d", "https://a.example"),
+    (timedelta, "PT1H30M", "an hour"),
+    (pydantic.SecretStr, "a", 1),
+    (pydantic.UUID4, "8b2c1d3e-1111-4222-8333-444455556666", "8b2c1d3e-1111-1222-8333-444455556666"),
+    (pydantic.IPvAnyAddress, "::1", "a"),
+    (bytes, "a", 1),
+    (Path, "/a", 1),
+    (Decimal, "1.5", "a"),
+    (Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Z]+$", max_length=6)], "ABC", "ABCDEFG"),
+    (Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Z]+$", min_length=2)], "ABC", "A"),
+    (dict[Literal["a", "b"], bool], {"a": True}, {"c": True}),
+    (Annotated[dict[Fruit, bool], pydantic.Field(min_length=1, max_length=1)], {"pear": True}, {}),
+    (dict[Annotated[str, pydantic.StringConstraints(pattern="^a+$")], int], {"aa": 1}, {"b": 1}),
+    (dict[Annotated[str, pydantic.StringConstraints(max_length=2)], int], {"aa": 1}, {"bbb": 1}),
+    (Annotated[dict[str, bool], pydantic.Field(min_length=2, max_length=3)], {"a": True, "b": False}, {"a": True}),
+    (frozenset[Literal[1, 2]], [1, 1], [3]),
+    (Annotated[bool, pydantic.Field(json_schema_extra={"example": True, "widget": "box"})], True, "a"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "other"), CHECKED_BY_PYDANTIC, ids=str)
+def test_what_the_server_cannot_hold_is_checked_when_the_answer_is_read(
+    ask: Any, kind: Any, value: Any, other: Any
+) -> None:
+    model: type[pydantic.BaseModel] = pydantic.create_model("M", a=(kind, ...))
+    jsonschema.validate({"a": value}, sent(model)["json_schema"]["schema"])
+    assert ask(model, json.dumps({"a": value})).parsed == model.model_validate({"a": value})
+    with pytest.raises(ParseError, match="The answer does not fit: the whole: a"):
+        ask(model, json.dumps({"a": other}))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_of_the_server_is_sent(name: str) -> None:
+    model = pydantic.create_model("M", a=(str, pydantic.Field(json_schema_extra={"format": name})))
+    assert sent(model)["json_schema"]["schema"]["properties"]["a"]["format"] == name
+
+
+def test_what_the_server_can_hold_is_sent() -> None:
+    class Model(pydantic.BaseModel):
+        page: pydantic.HttpUrl
+        share: float = pydantic.Field(gt=-0.5, le=9.5, multiple_of=0.5)
+        votes: Annotated[dict[Fruit, bool], pydantic.Field(min_length=1)]
+        name: str = pydantic.Field(max_length=9)
+
+    properties = sent(Model)["json_schema"]["schema"]["properties"]
+    assert properties["page"]["format"] == "uri"
+    assert (properties["share"]["exclusiveMinimum"], properties["share"]["maximum"]) == (-1, 10)
+    assert properties["votes"]["propertyNames"] == {"$ref": "#/$defs/Fruit"}
+    assert (properties["votes"]["minProperties"], properties["name"]["maxLength"]) == (1, 9)
 
 
 def test_a_field_may_be_called_like_a_keyword() -> None:

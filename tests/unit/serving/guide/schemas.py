@@ -123,6 +123,37 @@ SCHEMAS: dict[str, Any] = {
     "map of anything": {"type": "object", "additionalProperties": True},
     "properties without type": {"properties": {"a": integer()}, "required": ["a"]},
     "awkward names": record(**{'q"uo\\te': integer(), "é\n": string(), "": {"type": "null"}, "$ref": {"const": 1}}),
+    "names of a list": {"type": "object", "propertyNames": {"enum": ["a", "b", 1]}, "additionalProperties": integer()},
+    "names of a constant": {"propertyNames": {"const": "a"}, "minProperties": 1},
+    "names by a reference": {
+        "type": "object",
+        "propertyNames": {"$ref": "#/$defs/n"},
+        "$defs": {"n": {"type": "string", "enum": ["a", "b"], "title": "N"}},
+    },
+    "names by a pattern": {
+        "type": "object",
+        "propertyNames": {"pattern": "^[a-z]{1,9}$"},
+        "additionalProperties": string(),
+    },
+    "names by a length": {"propertyNames": string(minLength=2, maxLength=4), "maxProperties": 3},
+    "names that are texts": {"type": "object", "propertyNames": {"type": ["string", "null"]}},
+    "no names": {"type": "object", "propertyNames": {"enum": ["a"]}, "additionalProperties": False},
+    "patternProperties": {
+        "type": "object",
+        "patternProperties": {"^[ab]{2}$": integer()},
+        "additionalProperties": False,
+    },
+    "map of a bounded size": {"type": "object", "minProperties": 1, "maxProperties": 2},
+    "map of nothing": {"type": "object", "maxProperties": 0},
+    "one property at least": {**record(a=string(), b=integer()), "minProperties": 1},
+    "all properties by their number": {**record(a=string(), b=integer()), "minProperties": 2, "maxProperties": 5},
+    "required ones by their number": {**record(a=string(), b=integer()), "required": ["b"], "maxProperties": 1},
+    "unevaluatedProperties": {**record(a=string()), "unevaluatedProperties": False},
+    "unevaluatedProperties of a schema": {"type": "object", "unevaluatedProperties": integer()},
+    "unevaluatedItems": array(prefixItems=[string()], unevaluatedItems=False, minItems=1),
+    "integer of 32 bits": integer(format="int32"),
+    "integer of 8 bits without a sign": integer(format="uint8", minimum=-5),
+    "integer of 64 bits": integer(format="int64"),
     "items": array(items=integer()),
     "minItems": array(items={"type": "boolean"}, minItems=2),
     "maxItems": array(items={"type": "boolean"}, maxItems=3),
@@ -198,6 +229,47 @@ SCHEMAS: dict[str, Any] = {
     "order": ORDER,
     "fifty properties": record(**{f"property_{number}": string() for number in range(50)}),
 }
+
+OLDER: dict[str, Any] = {
+    "exclusiveMinimum": integer(minimum=0, exclusiveMinimum=True, maximum=2, exclusiveMaximum=False),
+    "exclusiveMaximum": number(minimum=0, maximum=1, exclusiveMaximum=True),
+    "items": array(items=[string(), integer()]),
+    "additionalItems": array(items=[string()], additionalItems={"type": "boolean"}, minItems=3, maxItems=4),
+    "additionalItems false": array(items=[string(), integer()], additionalItems=False, minItems=2),
+    "additionalItems without items": array(additionalItems=False, maxItems=2),
+}
+"""As drafts before 2020-12 write it: valid there."""
+
+VACUOUS: dict[str, Any] = {
+    "discriminator": {"oneOf": SHAPES, "discriminator": {"propertyName": "kind", "mapping": {"box": "#/$defs/B"}}},
+    "example": {"type": "boolean", "example": True},
+    "extension": {"type": "boolean", "x-order": 1, "x-": {"type": "integer"}},
+    "names of the place": {"$id": "https://a.example/b", "$anchor": "a", "$dynamicAnchor": "b", "$comment": "c"},
+    "OpenAPI": {"type": "boolean", "xml": {"name": "a"}, "externalDocs": {"url": "https://a.example"}},
+    "content": string(maxLength=5, contentMediaType="text/plain", contentEncoding="base64", contentSchema=True),
+    "uniqueItems": array(uniqueItems=False, maxItems=2),
+    "uniqueItems of one": array(uniqueItems=True, maxItems=1),
+    "contains": array(contains={"const": 1}, minContains=0, maxItems=2),
+    "contains, counted alone": array(minContains=3, maxContains=1, maxItems=2),
+    "minProperties": {"type": "object", "minProperties": 0},
+    "propertyNames": {"type": "object", "propertyNames": string(title="a"), "additionalProperties": {"type": "null"}},
+    "propertyNames true": {**record(a=string()), "propertyNames": True},
+    "patternProperties": {**record(a=string()), "patternProperties": {}},
+    "unevaluated": {**record(a=string()), "unevaluatedProperties": {}, "unevaluatedItems": True},
+    "dependent": {
+        **record(a=string()),
+        "dependentRequired": {"a": []},
+        "dependentSchemas": {"a": True},
+        "dependencies": {},
+    },
+    "not": {"not": False, "type": "null"},
+    "if": {"if": {"const": 1}, "type": "null"},
+    "then and else": {"then": False, "else": False, "type": "null"},
+    "nullable": string(nullable=False),
+    "multipleOf": integer(multipleOf=1),
+    "password": string(format="password"),
+}
+"""What asserts nothing beside what is held."""
 
 PATTERNS = [
     "abc",

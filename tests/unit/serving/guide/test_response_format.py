@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.guide import response_guide, stock_guide
-from nemotron_serving.guide.schema_kinds import KEYWORDS
+from nemotron_serving.guide.keywords import KEYWORDS
 from tests.unit.serving.guide.ebnf import Ebnf
 from tests.unit.serving.guide.schemas import PERSON
 
