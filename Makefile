@@ -18,6 +18,8 @@ CUDA_PACKAGES := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia
 	nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
 	nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton
 PORTS ?= --http-port 8000 --grpc-port 8001 --metrics-port 8002
+# Of the tests: more than cores, for many of them wait.
+WORKERS ?= 3
 FREE_PORTS := --http-port 0 --grpc-port 0 --metrics-port 0
 
 # The newest Python that the embedded Triton has a stub for; name another with make PYTHON=...
@@ -31,12 +33,13 @@ PYTHON := $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FI
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-quantize demo-package demo serve test lint bench loadtest docs lock clean
+.PHONY: help setup setup-quantize demo-package demo serve test test-fast lint bench loadtest docs lock clean
 
 help:
 	@echo "make demo    set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
 	@echo "make serve   serve the demo package until ctrl-C"
 	@echo "make test    lint, types and all tests, with a real Triton"
+	@echo "make test-fast  lint, types, unit and contract tests"
 	@echo "make lint    ruff and mypy only"
 	@echo "make loadtest  the rate that the demo package takes, in less than five minutes, with a report"
 	@echo "make bench   measure the serving stack (several minutes)"
@@ -86,8 +89,20 @@ lint: setup setup-quantize
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
-	$(BIN)/pytest
+# Lint runs beside the tests and speaks when they are done, and only if it found something: else pytest's closing line
+# is the last one.
+TEST = @found=$$(mktemp); trap 'rm -f $$found' EXIT; \
+	$(MAKE) --no-print-directory lint > $$found 2>&1 & lint=$$!; \
+	trap 'kill $$lint; wait $$lint; exit 130' INT TERM; \
+	$(BIN)/pytest -n $(WORKERS) $(1); tests=$$?; \
+	wait $$lint || { cat $$found; echo "make lint failed, see above."; exit 1; }; \
+	exit $$tests
+
+test: setup setup-quantize
+	$(call TEST,)
+
+test-fast: setup setup-quantize
+	$(call TEST,tests/unit tests/contract)
 
 bench: demo-package
 	$(BIN)/python -m benchmarks.serving

@@ -1,4 +1,12 @@
-"""Real servers for the integration tests: each package is served once a session, on free ports."""
+"""Real servers for the integration tests, on free ports: a few for all files, each started once in the whole run.
+
+- `roomy_server`: the simulated engine with room for 300 requests, for tests of what one request gets.
+- `simulated_server`: the same with 4 places, for tests that fill them.
+- `demo_server`: the real engine with the demo's model, for what only a model shows.
+
+A test that kills, drains, or limits its server, or needs other options, starts its own with `serving`, which stops it
+also when the test fails.
+"""
 
 from __future__ import annotations
 
@@ -131,4 +139,12 @@ def simulated_server(
     """A simulated engine that takes 10 ms a token, 4 requests at once and 4 more waiting."""
     package = simulated_package("--ttft-ms", "20", "--token-ms", "10", "--max-batch-size", "4", "--max-waiting", "4")
     with serving(package, tmp_path_factory.mktemp("simulated")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def roomy_server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """5 ms a token, room for 300 requests at once: few may wait, for Triton starts a thread for each place."""
+    package = simulated_package("--ttft-ms", "20", "--token-ms", "5", "--max-batch-size", "300", "--max-waiting", "64")
+    with serving(package, tmp_path_factory.mktemp("roomy")) as server:
         yield server

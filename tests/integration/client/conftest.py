@@ -7,13 +7,12 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from nemotron_client import AsyncChatStream, AsyncClient, Client, Event, Reply
-from tests.integration.conftest import Server, serving
+from tests.integration.conftest import Server
 
 HI = [{"role": "user", "content": "Hi"}]
 RANDOM = [{"role": "user", "content": "[sim:random]"}]
@@ -136,12 +135,9 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     assert [thread.name for thread in left if thread.is_alive()] == []
 
 
-@pytest.fixture(scope="module")
-def server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """5 ms a token, room for 300 requests at once: few may wait, for Triton starts a thread for each place."""
-    package = simulated_package("--ttft-ms", "20", "--token-ms", "5", "--max-batch-size", "300", "--max-waiting", "64")
-    with serving(package, tmp_path_factory.mktemp("server")) as server:
-        yield server
+@pytest.fixture
+def server(roomy_server: Server) -> Server:
+    return roomy_server
 
 
 @pytest.fixture(params=["grpc", "http"])

@@ -87,7 +87,7 @@ def tied_source(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def convert(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checkpoint, Profile], Path]:
+def convert_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checkpoint, Profile], Path]:
     """Converts in this process, each checkpoint and profile once."""
     pytest.importorskip("torch")
     made: dict[tuple[Path, str], Path] = {}
@@ -110,12 +110,14 @@ def convert(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checkpoint, P
 
 
 @pytest.fixture
-def plant(source: Checkpoint, convert: Callable[[Checkpoint, Profile], Path], tmp_path: Path) -> Callable[..., Planted]:
+def plant(
+    source: Checkpoint, convert_once: Callable[[Checkpoint, Profile], Path], tmp_path: Path
+) -> Callable[..., Planted]:
     """Gives a copy of a converted checkpoint by the name of its profile."""
 
     def plant(name: str, of: Checkpoint = source) -> Planted:
         directory = tmp_path / "converted"
-        shutil.copytree(convert(of, PROFILES[name]), directory)
+        shutil.copytree(convert_once(of, PROFILES[name]), directory)
         return Planted(directory, of, PROFILES[name])
 
     return plant

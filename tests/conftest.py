@@ -1,0 +1,63 @@
+"""How the suite runs in several processes, and what a new test has to do for it: mostly nothing.
+
+`make test`, or `pytest -n 3`, deals the tests out to workers of pytest-xdist. What stays together is decided here, by
+the fixtures that a test uses, and not by hand in each file:
+
+- A file is one piece: its tests run in one worker, so that a fixture of scope `module` is made once.
+- All tests that use a fixture in `SHARED` are one piece, from whatever files: it is made once in the whole run. What
+  starts a server or takes seconds and serves a second file belongs there, with scope `session` and a name of its own.
+- All else of scope `session` is made once in each worker that needs it, so it has to be cheap.
+- A test that measures time asks for `undisturbed`: no two of these run at the same time. They hold on a busy machine
+  all the same: with a limit ten times what is usual, or better with a clock of their own.
+
+Long pieces begin first, so that the workers end together. Which server a test should use: see
+`tests/integration/conftest.py`. No test may depend on the order, for nobody knows what ran before it in its worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
+
+# In the order in which their pieces begin.
+SHARED = ("demo_server", "roomy_server", "simulated_server", "convert_once", "undisturbed")
+
+
+class Pieces(LoadGroupScheduling):  # type: ignore[misc] # pytest-xdist is not typed
+    """Deals out a group, which pytest-xdist writes behind a test's name, or else a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return str(super()._split_scope(nodeid)).partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Pieces:
+    """Called by pytest-xdist."""
+    return Pieces(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what shares a fixture before pytest-xdist looks, and sort when pytest itself has done so."""
+    for item in items:
+        if shared := _shared(item):
+            item.add_marker(pytest.mark.xdist_group(shared))
+    yield
+    items.sort(key=_rank)
+
+
+@pytest.fixture
+def undisturbed() -> None:
+    """For a test that measures time: it does not run beside another one of its kind."""
+
+
+def _shared(item: pytest.Item) -> str | None:
+    used = getattr(item, "fixturenames", ())
+    return next((name for name in SHARED if name in used), None)
+
+
+def _rank(item: pytest.Item) -> tuple[int, bool]:
+    shared = _shared(item)
+    return SHARED.index(shared) if shared else len(SHARED), "integration" not in item.path.parts

@@ -1,0 +1,60 @@
+"""That no test file is left out: what pytest collects by its own rules is what lies below tests/."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TESTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py"))
+
+# Names each module that pytest would read, and reads none of them.
+LISTING = """
+import pytest
+
+
+class Listed(pytest.Module):
+    def collect(self):
+        return []
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    print("collects", module_path.relative_to(parent.config.rootpath).as_posix())
+    return Listed.from_parent(parent, path=module_path)
+"""
+
+
+def collected(directory: Path, *options: str) -> list[str]:
+    """The test files that `pytest`, given nothing but options, finds in this repository."""
+    (directory / "listing.py").write_text(LISTING)
+    program = f"import sys; sys.path.insert(0, {str(directory)!r}); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "-p", "listing", "--collect-only", "-s", "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
+    return sorted(line.removeprefix("collects ") for line in done.stdout.splitlines() if line.startswith("collects "))
+
+
+def test_every_test_file_is_collected(tmp_path: Path) -> None:
+    assert collected(tmp_path) == TESTS
+
+
+def test_a_rule_that_leaves_files_out_is_seen(tmp_path: Path) -> None:
+    """Most of pytest's own list of directories to leave out, with one of ours in it."""
+    left_out = set(TESTS) - set(collected(tmp_path, "-o", "norecursedirs=.* build"))
+    assert left_out
+    assert all("/build/" in path for path in left_out)
+
+
+def test_tests_stand_in_test_files() -> None:
+    """Elsewhere nobody would run them."""
+    assert [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        if not path.name.startswith("test_") and path.name != "sample_program.py"  # a program of somebody else's
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ] == []
