@@ -28,6 +28,8 @@ GROUPS = {
         "ReasoningDelta",
         "ContentDelta",
         "ToolCallDelta",
+        "ToolCallError",
+        "ToolCallErrorDelta",
     ],
     "Messages": ["Message", "SystemMessage", "UserMessage", "AssistantMessage", "ToolMessage"],
     "Tools": ["run_tools", "run_tools_async", "ToolRun", "tool_from_function"],

@@ -41,6 +41,8 @@ from nemotron_client._types import (
     Timings,
     ToolCall,
     ToolCallDelta,
+    ToolCallError,
+    ToolCallErrorDelta,
     Usage,
 )
 
@@ -76,6 +78,8 @@ __all__ = [
     "TlsError",
     "ToolCall",
     "ToolCallDelta",
+    "ToolCallError",
+    "ToolCallErrorDelta",
     "ToolMessage",
     "ToolRun",
     "TransportError",

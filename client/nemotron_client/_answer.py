@@ -6,7 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, Timings, ToolCall, ToolCallDelta, Usage
+from nemotron_client._types import (
+    ContentDelta,
+    Event,
+    ReasoningDelta,
+    Reply,
+    Timings,
+    ToolCall,
+    ToolCallDelta,
+    ToolCallError,
+    ToolCallErrorDelta,
+    Usage,
+)
 
 
 class AnswerReader:
@@ -35,6 +46,7 @@ class AnswerReader:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._tool_calls: list[ToolCall] = []
+        self._tool_call_error: ToolCallError | None = None
         self._logprobs: list[Mapping[str, Any]] = []
         self._first_answer: float | None = None
 
@@ -58,6 +70,9 @@ class AnswerReader:
             for call in json.loads(calls):
                 self._tool_calls.append(ToolCall(call["id"], **call["function"]))
                 events.append(ToolCallDelta(self._tool_calls[-1]))
+        if error := values.get("tool_call_error"):
+            self._tool_call_error = ToolCallError(**json.loads(error))
+            events.append(ToolCallErrorDelta(self._tool_call_error))
         if logprobs := values.get("logprobs"):
             self._logprobs.extend(json.loads(logprobs))
         tokens = values["num_output_tokens"]
@@ -80,6 +95,7 @@ class AnswerReader:
             timings=self._timings(values["num_output_tokens"], now),
             request_id=self._request_id,
             logprobs=tuple(self._logprobs),
+            tool_call_error=self._tool_call_error,
         )
 
     def _timings(self, tokens: int, now: float) -> Timings:

@@ -26,6 +26,8 @@ OUTPUTS = (
     "num_cached_tokens",
     "thinking_budget_reached",
 )
+OCCASIONAL_OUTPUTS = ("tool_call_error",)
+"""Those that a response may be without."""
 
 
 class Options(TypedDict, total=False):
@@ -172,8 +174,12 @@ def _generating(inputs: dict[str, Any], options: Mapping[str, Any]) -> Call:
         inputs[name] = _json(name, _JSON_OPTIONS[name](value)) if name in _JSON_OPTIONS else value
     for name, value in inputs.items():
         _check(name, value)
-    outputs = (*OUTPUTS, "logprobs") if inputs.get("return_log_probs") else OUTPUTS
-    return Call(ENSEMBLE, request_id, inputs, outputs)
+    outputs = [*OUTPUTS]
+    if inputs.get("return_log_probs"):
+        outputs.append("logprobs")
+    if "tools" in inputs:
+        outputs.append("tool_call_error")
+    return Call(ENSEMBLE, request_id, inputs, tuple(outputs))
 
 
 def _json(name: str, value: Any) -> str:

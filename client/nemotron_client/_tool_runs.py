@@ -52,9 +52,9 @@ def run_tools(
     """Send a conversation, call the functions that the model asks for, send their results, until it answers.
 
     Arguments are held against the function's signature and become its types before it is called. What goes wrong is
-    told to the model as `error: …`, so that it can try again: an unknown function, arguments that do not fit, an
-    exception. Calls of one reply are made one after the other. A reply that was cut off (its finish reason is not
-    `tool_calls`) is the answer, whatever it asks for.
+    told to the model as `error: …`, so that it can try again: a call that cannot be read, an unknown function,
+    arguments that do not fit, an exception. Calls of one reply are made one after the other. A reply that was cut off
+    (its finish reason is neither `tool_calls` nor `stop`) is the answer, whatever it asks for.
 
     Args:
         client: Sends the requests.
@@ -73,13 +73,14 @@ def run_tools(
     run = _Run(messages, max_rounds, options)
     if names := [tool.name for tool in run.tools.values() if tool.is_async]:
         raise TypeError(f"tools: {', '.join(names)} is asynchronous, expected plain functions, or use run_tools_async")
-    while calls := run.take(client.chat(run.messages, **run.options())):
-        for call in calls:
+    while run.take(client.chat(run.messages, **run.options())):
+        for call in run.calls:
             try:
                 text = result_text(run.bind(call)())
             except Exception as error:
                 text = _failed(call, error, raise_tool_errors)
             run.tell(call, text)
+        run.tell_error()
     return run.result()
 
 
@@ -96,18 +97,23 @@ async def run_tools_async(
     Functions may be asynchronous; others run in a thread, so that they block nobody.
     """
     run = _Run(messages, max_rounds, options)
-    while calls := run.take(await client.chat(run.messages, **run.options())):
-        for call in calls:
+    while run.take(await client.chat(run.messages, **run.options())):
+        for call in run.calls:
             try:
                 text = result_text(await _awaited(run, call))
             except Exception as error:
                 text = _failed(call, error, raise_tool_errors)
             run.tell(call, text)
+        run.tell_error()
     return run.result()
 
 
 class _Run:
-    """Where a run stands. Does no I/O."""
+    """Where a run stands. Does no I/O.
+
+    Attributes:
+        calls: To make now.
+    """
 
     def __init__(self, messages: Iterable[Message], max_rounds: int, options: Options) -> None:
         if max_rounds < 1:
@@ -118,6 +124,7 @@ class _Run:
         self.messages = messages_json(messages)
         self.tools = {tool.name: tool for tool in tools}
         self._options: Options = {**options, "tools": [tool.definition for tool in tools]}
+        self.calls: tuple[ToolCall, ...] = ()
         self._left = max_rounds
         self._replies: list[Reply] = []
 
@@ -130,14 +137,16 @@ class _Run:
             options["tool_choice"] = "auto"
         return options
 
-    def take(self, reply: Reply) -> tuple[ToolCall, ...]:
-        """Note a reply; the calls to make, none if it is the answer."""
+    def take(self, reply: Reply) -> bool:
+        """Note a reply; whether it asks for functions, rightly or wrongly, and is not the answer."""
         self._replies.append(reply)
         self.messages.append(reply.as_message())
-        if reply.finish_reason != "tool_calls" or self._left == 0:
-            return ()
+        called = reply.finish_reason == "tool_calls" or (reply.finish_reason == "stop" and reply.tool_call_error)
+        if not called or self._left == 0:
+            return False
         self._left -= 1
-        return reply.tool_calls
+        self.calls = reply.tool_calls
+        return True
 
     def bind(self, call: ToolCall) -> Callable[[], Any]:
         """The call of a function that the model asks for.
@@ -155,6 +164,11 @@ class _Run:
     def tell(self, call: ToolCall, text: str) -> None:
         """Note what came of a call."""
         self.messages.append({"role": "tool", "tool_call_id": call.id, "content": text})
+
+    def tell_error(self) -> None:
+        """Note what is wrong with a call of the last reply that could not be read. It has no id to answer."""
+        if error := self._replies[-1].tool_call_error:
+            self.messages.append({"role": "user", "content": f"error: a call could not be read: {error.reason}"})
 
     def result(self) -> ToolRun:
         return ToolRun(self._replies[-1], self.messages, tuple(self._replies), limit_reached=self._left == 0)

@@ -47,7 +47,29 @@ class ToolCallDelta:
     call: ToolCall
 
 
-Event = ReasoningDelta | ContentDelta | ToolCallDelta
+@dataclass(frozen=True)
+class ToolCallError:
+    """A tool call that the server could not read, or of a tool that was not offered. Its text is in the content.
+
+    Attributes:
+        index: Its place among the calls of the answer, 0 for the first.
+        reason: What is wrong with it, such as `there is no tool 'get_wether'`.
+        text: The call as the model wrote it.
+    """
+
+    index: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ToolCallErrorDelta:
+    """A tool call went wrong; its text has come as a `ContentDelta`. At most one in an answer, the first."""
+
+    error: ToolCallError
+
+
+Event = ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallErrorDelta
 """What a stream brings, in this order: thinking, then the answer and tool calls."""
 
 
@@ -101,6 +123,7 @@ class Reply:
         logprobs: With `return_log_probs`, an entry for each output token in OpenAI's shape; else empty.
         parsed: The content as the object that `response_format` describes: of the type that was given, else what JSON
             is to Python; None where it describes no JSON, or was given as a dict and the answer was cut off.
+        tool_call_error: The first tool call that could not be read, whose text is in the content; else None.
     """
 
     content: str
@@ -113,6 +136,7 @@ class Reply:
     request_id: str
     logprobs: tuple[Mapping[str, Any], ...] = ()
     parsed: Any = None
+    tool_call_error: ToolCallError | None = None
 
     def as_message(self) -> dict[str, Any]:
         """The answer as a message in OpenAI's shape, for the conversation to go on. The thinking is left out."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from nemotron_client._client import Client
 from nemotron_client._errors import NemotronError
-from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply
+from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCallDelta
 
 _DIM, _PLAIN = "\033[2m", "\033[0m"
 _QUESTION = "What is the capital of France?"
@@ -109,7 +109,12 @@ def _show_event(event: Event, before: type[Event] | None) -> None:
     if before is not type(event):
         _write("\n" if before else "")
         _write("A: " if isinstance(event, ContentDelta) else "The model calls a tool: ")
-    _write(event.text if isinstance(event, ContentDelta) else f"{event.call.name}({event.call.arguments})")
+    if isinstance(event, ContentDelta):
+        _write(event.text)
+    elif isinstance(event, ToolCallDelta):
+        _write(f"{event.call.name}({event.call.arguments})")
+    else:
+        _write(f"one that cannot be read: {event.error.reason}")
 
 
 def _summary(reply: Reply) -> str:

@@ -206,7 +206,10 @@ TEXT_OUTPUTS = (
     Tensor("num_reasoning_tokens", "INT32"),
     Tensor("thinking_budget_reached", "BOOL"),
     Tensor("logprobs", "STRING"),
+    Tensor("tool_call_error", "STRING"),
 )
+OCCASIONAL_OUTPUTS = frozenset(("tool_call_error",))
+"""Outputs that only those responses have that say something with them: each output has its price in every response."""
 ENSEMBLE_OUTPUTS = (*TEXT_OUTPUTS, *GENERATION_OUTPUTS)
 
 NUMPY_TYPES: dict[str, Any] = {

@@ -44,6 +44,7 @@ from nemotron_client import (
     TlsError,
     ToolCall,
     ToolCallDelta,
+    ToolCallErrorDelta,
     ToolMessage,
     ToolRun,
     TransportError,
@@ -147,6 +148,8 @@ def show(event: Event) -> str:
         return event.text
     if isinstance(event, ToolCallDelta):
         return f"{event.call.name}({event.call.arguments})"
+    if isinstance(event, ToolCallErrorDelta):
+        return f"{event.error.index}: {event.error.reason}: {event.error.text}"
     assert_never(event)
 
 
@@ -154,7 +157,7 @@ def read(client: Client) -> Iterator[str]:
     with client.stream_chat([{"role": "user", "content": "Hi"}], thinking=True) as stream:
         assert_type(stream, ChatStream)
         for event in stream:
-            assert_type(event, ReasoningDelta | ContentDelta | ToolCallDelta)
+            assert_type(event, ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallErrorDelta)
             yield show(event)
         assert_type(stream.get_final(), Reply)
         client.cancel(stream.request_id)

@@ -81,10 +81,14 @@ def test_a_tool_call_and_its_result_make_a_round_trip(simulated_server: Server) 
 def test_without_tools_nothing_is_a_call(simulated_server: Server) -> None:
     answer = simulated_server.generate(text_input="[sim:tool]", max_tokens=200)
     assert answer["tool_calls"] == ""
+    assert "tool_call_error" not in answer
     assert answer["finish_reason"] == "stop"
     unknown = TOOLS.replace("get_weather", "another")
     answer = simulated_server.generate(text_input="[sim:tool]", tools=unknown, max_tokens=200)
-    assert (answer["tool_calls"], answer["content"], answer["finish_reason"]) == ("", "", "stop")
+    assert (answer["tool_calls"], answer["finish_reason"]) == ("", "stop")
+    error = json.loads(answer["tool_call_error"])
+    assert (error["index"], error["reason"]) == (0, "there is no tool 'get_weather'")
+    assert answer["content"] == error["text"] and error["text"] in answer["text_output"]
 
 
 def test_the_budget_closes_the_thinking_that_the_model_opened(simulated_server: Server) -> None:

@@ -103,10 +103,12 @@ def infer_request(call: Call) -> Any:
 class OutputReader:
     """Reads the responses to one call.
 
-    All have the same outputs, so what is to be read where is found out once; and most are as in the response before.
+    Nearly all have the same outputs, so what is to be read where is found out once; and most are as in the response
+    before.
     """
 
     def __init__(self) -> None:
+        self._names: list[str] = []
         self._plan: list[tuple[str, Callable[[bytes], Any]]] = []
         self._raw: list[bytes] = []
         self._values: dict[str, Any] = {}
@@ -114,9 +116,12 @@ class OutputReader:
     def __call__(self, response: Any) -> dict[str, Any]:
         """The outputs of a ModelInferResponse as Python values; each has one element."""
         raw = list(response.raw_output_contents)
-        if not self._plan:
+        names = [output.name for output in response.outputs]
+        if names != self._names:
+            self._names = names
             self._plan = [(output.name, _DECODERS[output.datatype]) for output in response.outputs]
             self._raw = [b""] * len(self._plan)
+            self._values = {}
         values = self._values.copy()
         for (name, decode), new, old in zip(self._plan, raw, self._raw, strict=True):
             if new != old:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_status, from_stream_error
+from nemotron_client._request import OCCASIONAL_OUTPUTS
 from nemotron_client._transports.base import Call
 
 EVENT_STREAM = "text/event-stream"
@@ -91,7 +92,8 @@ class ResponseReader:
 
     def __init__(self, call: Call, url: str) -> None:
         self._events = EventReader()
-        self._outputs = call.outputs
+        self._always = [name for name in call.outputs if name not in OCCASIONAL_OUTPUTS]
+        self._occasional = [name for name in call.outputs if name in OCCASIONAL_OUTPUTS]
         self._request_id = call.request_id
         self._url = url
 
@@ -119,7 +121,8 @@ class ResponseReader:
             found = json.loads(event)
             if "error" in found:
                 raise from_stream_error(str(found["error"]), request_id=self._request_id, url=self._url)
-            return {name: found[name] for name in self._outputs}
+            values = {name: found[name] for name in self._always}
+            return values | {name: found[name] for name in self._occasional if name in found}
         except (ValueError, TypeError):
             self._refuse("an event is no JSON object")
         except KeyError as error:

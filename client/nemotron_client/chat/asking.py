@@ -13,7 +13,7 @@ from types import FrameType
 from nemotron_client._client import Client
 from nemotron_client._errors import NemotronError
 from nemotron_client._streams import ChatStream
-from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCall
+from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCall, ToolCallDelta
 from nemotron_client.chat.session import Answer, Session
 
 _TICK_S = 0.1
@@ -92,7 +92,7 @@ class Asking:
             self._content.append(event.text)
         elif isinstance(event, ReasoningDelta):
             self._reasoning.append(event.text)
-        elif event is not None:
+        elif isinstance(event, ToolCallDelta):
             self._calls.append(event.call)
 
     def _keep_end(self, end: Reply | Exception) -> None:

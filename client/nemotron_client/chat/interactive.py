@@ -9,7 +9,7 @@ import termios
 from collections.abc import Iterator
 
 from nemotron_client._client import Client
-from nemotron_client._types import ContentDelta, ReasoningDelta
+from nemotron_client._types import ContentDelta, ReasoningDelta, ToolCallDelta
 from nemotron_client.chat import commands
 from nemotron_client.chat.asking import Asking
 from nemotron_client.chat.problems import ChatError, finish_note
@@ -91,9 +91,9 @@ class Interactive:
                         view.reasoning(event.text, asking.reasoning_tokens)
                     elif isinstance(event, ContentDelta):
                         view.content(event.text)
-                    elif event is not None:
+                    elif isinstance(event, ToolCallDelta):
                         view.tool_call(event.call)
-                    else:
+                    elif event is None:
                         view.tick()
             finally:
                 view.end()
@@ -114,6 +114,8 @@ class Interactive:
             note += "; the question has no answer: /retry asks it again, another one takes its place"
         if note:
             self._screen.say(f"({note})")
+        if reply and reply.tool_call_error:
+            self._screen.say(f"(a tool call could not be read: {reply.tool_call_error.reason})")
 
     def _ask_for_results(self) -> bool:
         """Ask the user what the functions returned; whether all results were given."""

@@ -8,7 +8,7 @@ import sys
 from typing import Any, TextIO
 
 from nemotron_client._client import Client
-from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply
+from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCallDelta
 from nemotron_client.chat.problems import finish_note, finish_status
 from nemotron_client.chat.safe_text import SafeStream, encodable, safe_json, safe_line
 from nemotron_client.chat.session import Session
@@ -38,6 +38,8 @@ def answer(client: Client, session: Session, *, as_json: bool) -> int:
         reply = stream.get_final()
     if as_json:
         _write(sys.stdout, safe_json(json.dumps(_as_object(reply), ensure_ascii=not _is_utf8(sys.stdout))) + "\n")
+    if reply.tool_call_error:
+        _write(sys.stderr, f"nemotron-chat: a tool call could not be read: {safe_line(reply.tool_call_error.reason)}\n")
     if note := finish_note(reply.finish_reason):
         _write(sys.stderr, f"nemotron-chat: the answer was {note}\n")
     return finish_status(reply.finish_reason)
@@ -74,14 +76,14 @@ def _show(event: Event, thinking: _Part, content: _Part) -> None:
     thinking.end()
     if isinstance(event, ContentDelta):
         content.write(event.text)
-    else:
+    elif isinstance(event, ToolCallDelta):
         content.end()
         content.write(f"{safe_line(event.call.name)}({safe_line(event.call.arguments)})\n")
 
 
 def _as_object(reply: Reply) -> dict[str, Any]:
     whole = dataclasses.asdict(reply)
-    names = ("content", "reasoning_content", "finish_reason", "usage", "timings", "request_id")
+    names = ("content", "reasoning_content", "tool_call_error", "finish_reason", "usage", "timings", "request_id")
     return {**{name: whole[name] for name in names}, "tool_calls": [one.as_message_part() for one in reply.tool_calls]}
 
 

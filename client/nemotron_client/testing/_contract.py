@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nemotron_client._request import ENSEMBLE, GENERATING_MODEL
+from nemotron_client._request import ENSEMBLE, GENERATING_MODEL, OCCASIONAL_OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ OUTPUTS: dict[str, Tensor] = {
     "sequence_index": _INT32,
     "text_output": Tensor("BYTES", (-1,)),
     "thinking_budget_reached": _BOOL,
+    "tool_call_error": _BYTES,
     "tool_calls": _BYTES,
     "total_accepted_draft_tokens": _INT32,
     "total_draft_tokens": _INT32,
@@ -131,5 +132,6 @@ _ZEROS: dict[str, Any] = {"BOOL": False, "BYTES": "", "FP32": 0.0, "INT32": 0, "
 
 
 def nothing(outputs: dict[str, Tensor]) -> dict[str, Any]:
-    """A response that says nothing: a zero or an empty text in each output."""
-    return {name: _ZEROS[tensor.dtype] for name, tensor in outputs.items()}
+    """A response that says nothing: a zero or an empty text in each output that every response has."""
+    always = outputs.keys() - OCCASIONAL_OUTPUTS
+    return {name: _ZEROS[tensor.dtype] for name, tensor in outputs.items() if name in always}

@@ -165,7 +165,7 @@ def _response(request: Any, wanted: list[str], outputs: Mapping[str, Tensor], va
     response = service_pb2.ModelStreamInferResponse()
     infer = response.infer_response
     infer.model_name, infer.model_version, infer.id = request.model_name, "1", request.id
-    for name in wanted:
+    for name in (name for name in wanted if name in values):
         tensor = outputs[name]
         infer.outputs.add(name=name, datatype=tensor.dtype, shape=[1] * (1 + len(tensor.dims)))
         infer.raw_output_contents.append(_encode(tensor.dtype, values[name]))

@@ -129,7 +129,7 @@ class AsyncMockStream:
 
 
 def _wanted(values: Values, call: Call) -> Values:
-    return {name: values[name] for name in call.outputs}
+    return {name: values[name] for name in call.outputs if name in values}
 
 
 def _error(end: Faulted | LeftError, request_id: str) -> NemotronError:

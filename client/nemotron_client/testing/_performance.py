@@ -131,11 +131,17 @@ class Performance:
     def _last(self, finish_reason: str) -> Values:
         reply = self._reply
         logprobs = json.dumps(list(reply.logprobs), ensure_ascii=False) if reply.logprobs else ""
-        return self._counts() | {
-            "finish_reason": finish_reason,
-            "thinking_budget_reached": reply.thinking_budget_reached,
-            "logprobs": logprobs if self._request.inputs.get("return_log_probs") else "",
-        }
+        error = reply.tool_call_error if "tools" in self._request.inputs else None
+        occasional = {"tool_call_error": json.dumps(vars(error), ensure_ascii=False)} if error else {}
+        return (
+            self._counts()
+            | occasional
+            | {
+                "finish_reason": finish_reason,
+                "thinking_budget_reached": reply.thinking_budget_reached,
+                "logprobs": logprobs if self._request.inputs.get("return_log_probs") else "",
+            }
+        )
 
 
 def _share(total: int, done: int, size: int) -> int:

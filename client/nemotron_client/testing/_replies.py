@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from nemotron_client._types import ToolCall, Usage
+from nemotron_client._types import ToolCall, ToolCallError, Usage
 
 if TYPE_CHECKING:
     from nemotron_client.testing._requests import RecordedRequest
@@ -130,6 +130,7 @@ class ScriptedReply:
         content: The answer; a list of texts has it come in these pieces.
         reasoning_content: The thinking; a list has it come in these pieces.
         tool_calls: The functions that are called.
+        tool_call_error: A call that could not be read. Write its text into `content` too, as the server does.
         finish_reason: `stop`, or `tool_calls` where there are some, if not given.
         usage: The token counts; else each piece and each tool call is a token, and each word of the prompt.
         thinking_budget_reached: See `Reply`.
@@ -150,6 +151,7 @@ class ScriptedReply:
     _: KW_ONLY
     reasoning_content: str | Sequence[str] = ""
     tool_calls: Sequence[ToolCall] = ()
+    tool_call_error: ToolCallError | None = None
     finish_reason: str = ""
     usage: Usage | None = None
     thinking_budget_reached: bool = False

@@ -46,6 +46,8 @@ class TritonPythonModel:
                 _scalar("num_reasoning_tokens", delta.num_reasoning_tokens, np.int32),
                 _scalar("thinking_budget_reached", delta.thinking_budget_reached, np.bool_),
                 _strings("logprobs", delta.logprobs),
+                # Only where there is one: an output has its price in every response.
+                *([_strings("tool_call_error", delta.tool_call_error)] if delta.tool_call_error else []),
             ]
         )
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from nemotron_serving.output.call_syntax import ToolCall
+from nemotron_serving.output.call_syntax import ToolCall, ToolCallError
 from nemotron_serving.output.detokenizer import Detokenizer, Vocabulary
 from nemotron_serving.output.reasoning import Piece, ReasoningSplitter, Start
 from nemotron_serving.output.stop import StopMatcher
@@ -19,7 +19,7 @@ class ToolRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a model calls tools, and which there are.
 
     Attributes:
-        names: Names of the tools; a call of any other is no call.
+        names: Names of the tools; a call of any other is content.
         open_tag: What begins a block of calls, such as `<TOOLCALL>`.
         close_tag: What ends it.
         ends_thinking: Whether `open_tag` inside thinking ends the thinking.
@@ -48,12 +48,16 @@ class OutputRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputDelta(NamedTuple):
-    """New text: as the model wrote it, and as the fields that it was split into; and the calls it completed."""
+    """New text: as the model wrote it, and as the fields that it was split into; and the calls it completed.
+
+    The error is of the first call of the answer that could not be read, if it is in this text, which is content then.
+    """
 
     text: str
     reasoning_content: str
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_error: ToolCallError | None = None
 
     def joined(self, later: OutputDelta) -> OutputDelta:
         """This delta and the one after it as one."""
@@ -62,6 +66,7 @@ class OutputDelta(NamedTuple):
             self.reasoning_content + later.reasoning_content,
             self.content + later.content,
             self.tool_calls + later.tool_calls,
+            self.tool_call_error or later.tool_call_error,
         )
 
 
@@ -82,8 +87,13 @@ class Assembler:
         self._tools = ToolCallReader(tools.names, tools.open_tag, tools.close_tag) if tools else None
         self._stop = StopMatcher(rules.stop_words)
         self._reasoning_tokens = _ReasoningTokens()
-        self.has_tool_calls = False
+        self._num_calls = 0
+        self._num_unread = 0
+
+    @property
+    def has_tool_calls(self) -> bool:
         """Whether a tool call was read so far."""
+        return self._num_calls > 0
 
     @property
     def thinking(self) -> bool:
@@ -151,8 +161,13 @@ class Assembler:
             delta.add_content(self._stop.flush() if run.markup else self._stop.feed(run.text))
             if run.markup and not self.stopped:
                 delta.text.append(run.text)
+                delta.content.append(run.unread_text)
                 delta.tool_calls += run.calls
-                self.has_tool_calls = self.has_tool_calls or bool(run.calls)
+                if run.unread and not self._num_unread:
+                    first = run.unread[0]
+                    delta.tool_call_error = msgspec.structs.replace(first, index=self._num_calls + first.index)
+                self._num_calls += len(run.calls)
+                self._num_unread += len(run.unread)
 
 
 class _Delta:
@@ -163,6 +178,7 @@ class _Delta:
         self.reasoning: list[str] = []
         self.content: list[str] = []
         self.tool_calls: list[ToolCall] = []
+        self.tool_call_error: ToolCallError | None = None
 
     def add_content(self, text: str) -> None:
         self.text.append(text)
@@ -170,7 +186,7 @@ class _Delta:
 
     def whole(self) -> OutputDelta:
         text, reasoning, content = ("".join(parts) for parts in (self.text, self.reasoning, self.content))
-        return OutputDelta(text, reasoning, content, tuple(self.tool_calls))
+        return OutputDelta(text, reasoning, content, tuple(self.tool_calls), self.tool_call_error)
 
 
 class _ReasoningTokens:

@@ -10,14 +10,16 @@ import json
 import re
 import secrets
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 # The brackets of a list around the calls are skipped like commas, so that a missing one does no harm.
 _BETWEEN_CALLS = re.compile(r"(?:[\s,;\[\]]+|```\w*)*")
+_SAYS_SOMETHING = re.compile(r"\w")
 _KEYS_OF_ARGUMENTS = {"arguments", "parameters"}
 _KEYS_BESIDE_ARGUMENTS = {"name", "id", "type"}
+_KEYS_BESIDE_FUNCTION = {"function", "id", "type", "index"}
 _PYTHON_CALL = re.compile(r"([^\W\d][\w.-]*)\s*\(")
 _PYTHON_WORD = re.compile(
     r"""\s*(?:
@@ -33,6 +35,11 @@ _PYTHON_WORD = re.compile(
 _AS_JSON = {"True": "true", "False": "false", "None": "null", "(": "[", ")": "]"}
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([\\'\"abfnrtv0\n]))")
 _ESCAPED = dict(zip("abfnrtv0\n", ["\a", "\b", "\f", "\n", "\r", "\t", "\v", "\0", ""], strict=True))
+# What Python and JSON both read, and Python's own. Of a backslash before anything else nobody knows what was meant: in
+# "C:\new\data" the first one would be a newline.
+_KNOWN_ESCAPES = re.compile(
+    r"""(?:[^\\]|\\(?:["'\\bfnrt]|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|U[0-9a-fA-F]{8}))*""", re.DOTALL
+)
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
@@ -49,57 +56,118 @@ class ToolCall(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
     function: FunctionCall
 
 
-def read_calls(block: str, names: Collection[str]) -> tuple[ToolCall, ...]:
-    """The calls in a block, up to the first thing in it that is none.
+class ToolCallError(msgspec.Struct, frozen=True):
+    """Something in a block that is no call of a tool there is.
+
+    Attributes:
+        index: Its place among the calls of the block, or of the answer; 0 for the first.
+        reason: What is wrong with it.
+        text: As the model wrote it.
+    """
+
+    index: int
+    reason: str
+    text: str
+
+
+class Block(NamedTuple):
+    """What was found in a block, each in its order."""
+
+    calls: tuple[ToolCall, ...]
+    unread: tuple[ToolCallError, ...]
+
+
+def read_calls(block: str, names: Collection[str]) -> Block:
+    """The calls in a block, and the text of what is none. What follows something unreadable is part of it.
 
     Understood are `{"name": …, "arguments": {…}}`, with `parameters` for `arguments`, with the arguments as a JSON
-    string or without any, and `name(key=value, …)` with literal values: one or several, in a list, with or without its
-    end, or in a code fence. An object that has other keys in the place of its arguments is no call: they may be the
-    arguments under another name.
+    string or without any; the same in OpenAI's `{"function": …}`, and written as Python writes a dict; and
+    `name(key=value, …)` with literal values: one or several, in a list, with or without its end, or in a code fence. An
+    object that has other keys in the place of its arguments is no call: they may be the arguments under another name.
 
     Args:
         block: What stands between the tags.
-        names: The tools there are. Calls of others are left out.
+        names: The tools there are. Calls of others are unread.
     """
     calls: list[ToolCall] = []
+    unread: list[ToolCallError] = []
     at = 0
     while True:
         between = _BETWEEN_CALLS.match(block, at)
-        at = between.end() if between else at
+        begin = between.end() if between else at
+        if not _SAYS_SOMETHING.search(block, begin):
+            return Block(tuple(calls), tuple(unread))
+        index = len(calls) + len(unread)
         try:
-            name, arguments, at = _json_call(block, at) if block.startswith("{", at) else _python_call(block, at)
-        except (ValueError, RecursionError):
-            return tuple(calls)
-        text = _arguments_text(arguments)
-        if name in names and text is not None:
-            calls.append(ToolCall(f"call_{secrets.token_hex(12)}", FunctionCall(name, text)))
+            call, at = _json_call(block, begin) if block.startswith("{", begin) else _python_call(block, begin)
+        except (ValueError, RecursionError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+            return Block(tuple(calls), (*unread, ToolCallError(index, reason, block[begin:].rstrip())))
+        try:
+            function = _function(call, names)
+        except ValueError as error:
+            unread.append(ToolCallError(index, str(error), block[begin:at]))
+        else:
+            calls.append(ToolCall(f"call_{secrets.token_hex(12)}", function))
 
 
-def _json_call(block: str, at: int) -> tuple[str, Any, int]:
-    """Name, arguments and end of a call that is a JSON object; ValueError for anything else."""
-    call, end = _JSON.raw_decode(block, at)
-    name = call.get("name")
-    arguments = call.get("arguments", call.get("parameters"))
-    unread = call.keys() - _KEYS_BESIDE_ARGUMENTS if call.keys().isdisjoint(_KEYS_OF_ARGUMENTS) else ()
-    return name if isinstance(name, str) and not unread else "", arguments, end
+def _json_call(block: str, at: int) -> tuple[Any, int]:
+    """An object in JSON or as Python writes it, and where it ends."""
+    try:
+        return _JSON.raw_decode(block, at)
+    except json.JSONDecodeError as error:
+        try:
+            return _literals(block, at + 1, as_object=True)
+        except ValueError:
+            raise ValueError(f"not valid JSON: {error.msg}, at character {error.pos - at}") from None
 
 
-def _python_call(block: str, at: int) -> tuple[str, Any, int]:
-    """Name, arguments and end of a call in Python's syntax; ValueError for anything else."""
+def _python_call(block: str, at: int) -> tuple[dict[str, Any], int]:
+    """A call in Python's syntax as an object, and where it ends."""
     call = _PYTHON_CALL.match(block, at)
     if call is None:
-        raise ValueError("no call")
-    at, depth, words = call.end(), 1, ["{"]
+        raise ValueError("neither a JSON object nor a call in Python's syntax")
+    try:
+        arguments, end = _literals(block, call.end(), as_object=False)
+    except ValueError:
+        raise ValueError("a call in Python's syntax whose arguments are not all literals with names") from None
+    return {"name": call[1], "arguments": arguments}, end
+
+
+def _literals(block: str, at: int, *, as_object: bool) -> tuple[Any, int]:
+    """The inside of a dict, or of a call's brackets, up to its end; ValueError for anything else."""
+    depth, words = 1, ["{"]
     while depth:
         word = _PYTHON_WORD.match(block, at)
-        if word is None or (word["key"] and depth > 1):
-            raise ValueError("no call with literal arguments")
+        if word is None or (word["key"] and (as_object or depth > 1)):
+            raise ValueError("no literals")
+        if as_object and word["string"] and not _KNOWN_ESCAPES.fullmatch(word["string"]):
+            raise ValueError("a backslash that escapes nothing")
         at = word.end()
         mark = word["mark"]
         depth += (mark in {"(", "[", "{"}) - (mark in {")", "]", "}"})
         words.append(_as_json(word))
-    words[-1] = "}"
-    return call[1], _JSON.decode("".join(words)), at
+    if not as_object:
+        words[-1] = "}"
+    return _JSON.decode("".join(words)), at
+
+
+def _function(call: Any, names: Collection[str]) -> FunctionCall:
+    """The function that is called; ValueError with the reason where there is none."""
+    inner = call.get("function")
+    if isinstance(inner, dict) and call.keys() <= _KEYS_BESIDE_FUNCTION:
+        call = inner
+    name = call.get("name")
+    if not isinstance(name, str):
+        raise ValueError("it has no name")
+    if name not in names:
+        raise ValueError(f"there is no tool {name!r}")
+    if call.keys().isdisjoint(_KEYS_OF_ARGUMENTS) and (others := call.keys() - _KEYS_BESIDE_ARGUMENTS):
+        raise ValueError(f"it has no arguments, but {min(others)!r}")
+    text = _arguments_text(call.get("arguments", call.get("parameters")))
+    if text is None:
+        raise ValueError("its arguments are no JSON object")
+    return FunctionCall(name, text)
 
 
 def _as_json(word: re.Match[str]) -> str:

@@ -40,6 +40,8 @@ class TextDelta(NamedTuple):
     Attributes:
         text: New text by field.
         tool_calls: The calls that became complete, a JSON list in OpenAI's shape; empty if there are none.
+        tool_call_error: The first call that could not be read, a JSON object (see `ToolCallError`); empty if it is not
+            in this response.
         num_reasoning_tokens: A running total.
         finish_reason: Empty before the last response. `tool_calls` if the model stopped and has called a tool.
         thinking_budget_reached: Whether the thinking was closed for the model.
@@ -48,6 +50,7 @@ class TextDelta(NamedTuple):
 
     text: OutputDelta
     tool_calls: str
+    tool_call_error: str
     num_reasoning_tokens: int
     finish_reason: str
     thinking_budget_reached: bool
@@ -91,6 +94,7 @@ class Postprocessor:
         return TextDelta(
             text=delta._replace(text=prompt + delta.text) if prompt else delta,
             tool_calls=msgspec.json.encode(delta.tool_calls).decode() if delta.tool_calls else "",
+            tool_call_error=msgspec.json.encode(delta.tool_call_error).decode() if delta.tool_call_error else "",
             num_reasoning_tokens=assembler.num_reasoning_tokens,
             finish_reason="tool_calls" if called else event.finish_reason,
             thinking_budget_reached=event.thinking_budget_reached,

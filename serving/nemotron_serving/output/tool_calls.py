@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from nemotron_serving.output.call_syntax import ToolCall, read_calls
+from nemotron_serving.output.call_syntax import ToolCall, ToolCallError, read_calls
 from nemotron_serving.output.tags import first_tag, held_back
 
 # Characters that are read at once. At every tag, what is left of them is copied.
@@ -20,11 +20,15 @@ class Run(NamedTuple):
         text: As the model wrote it.
         markup: Whether it belongs to blocks, and not to the content.
         calls: The calls of the block that ends here.
+        unread: What else there is in that block.
+        unread_text: The same as content: without tags, which never reach the content.
     """
 
     text: str
     markup: bool = False
     calls: tuple[ToolCall, ...] = ()
+    unread: tuple[ToolCallError, ...] = ()
+    unread_text: str = ""
 
 
 class ToolCallReader:
@@ -48,6 +52,7 @@ class ToolCallReader:
         self._open_tag = open_tag
         self._tags = (open_tag, close_tag)
         self._outside_string, self._inside_string = _patterns(self._tags)
+        self._any_tag = re.compile("|".join(map(re.escape, self._tags)))
         self._in_block = False
         self._met_tag = False
         self._held = ""
@@ -109,7 +114,25 @@ class ToolCallReader:
         self._tail = self._passed_tag = ""
         self._in_string = False
         self._in_block = tag == self._open_tag
-        return Run(text, markup=True, calls=read_calls((given_out + text).removesuffix(tag), self._names))
+        block = (given_out + text).removesuffix(tag)
+        if not tag:  # the output has ended, perhaps inside the closing tag
+            block = block[: len(block) - held_back(block, self._tags)]
+        calls, unread = read_calls(block, self._names)
+        unread_text = self._as_content("\n".join(one.text for one in unread)) if unread else ""
+        return Run(text, True, calls, unread, unread_text)
+
+    def _as_content(self, text: str) -> str:
+        """A text without tags, and without the ends of those that the content has begun."""
+        kept: list[str] = []
+        reach = max(map(len, self._tags)) - 1
+        for piece in self._any_tag.split(text):
+            begin = 0
+            while tag := (found := first_tag(self._seam + piece[begin : begin + reach], self._tags))[1]:
+                begin += found[0] + len(tag) - len(self._seam)
+            kept.append(piece[begin:])
+            end = self._seam + kept[-1][-reach:]
+            self._seam = end[len(end) - held_back(end, self._tags) :]
+        return "".join(kept)
 
     def _read_doubtful(self) -> list[Run]:
         """End the block at the first tag inside a string, and read what follows."""

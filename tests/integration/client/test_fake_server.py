@@ -16,7 +16,18 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2
 
-from nemotron_client import Client, ContentDelta, Event, NemotronError, ReasoningDelta, Reply, Timings, ToolCall, Usage
+from nemotron_client import (
+    Client,
+    ContentDelta,
+    Event,
+    NemotronError,
+    ReasoningDelta,
+    Reply,
+    Timings,
+    ToolCall,
+    ToolCallError,
+    Usage,
+)
 from nemotron_client._transports.grpc_codec import STREAM
 from nemotron_client.testing import FakeServer, Fault, RecordedRequest, ScriptedReply, pieces
 from tests.integration.client.conftest import Driven
@@ -25,8 +36,10 @@ from tests.integration.triton_calls import tensor
 
 THOUGHT, ANSWER = "Let me see: the sky ☀️.", "Sunny, 31 °C. สวัสดี"
 CALL = '<TOOLCALL>[{"name": "get_weather", "arguments": {"city": "Lyon"}}]</TOOLCALL>'
+WRONG = '{"name": "get_wether"}'
 SCRIPT = [
     {"match": "sky", "thinking": THOUGHT, "answer": ANSWER},
+    {"match": "wrong", "answer": f"<TOOLCALL>{WRONG}</TOOLCALL>"},
     {"match": "call", "answer": CALL},
     {"match": "crash", "answer": "It breaks here.", "fail_after_tokens": 9},
     {"match": "wait", "answer": "It pauses here.", "stall_after_tokens": 9, "stall_ms": 60_000},
@@ -49,6 +62,9 @@ def fake_answer(request: RecordedRequest) -> ScriptedReply:
     text, length = request.text, request.options.get("max_tokens")
     if "sky" in text and request.options.get("thinking"):
         return ScriptedReply(ANSWER, reasoning_content=THOUGHT)
+    if "wrong" in text:
+        error = ToolCallError(0, "there is no tool 'get_wether'", WRONG)
+        return ScriptedReply(WRONG, tool_call_error=error, split=pieces(3))
     if "call" in text:
         return ScriptedReply(tool_calls=[ToolCall("call_0", "get_weather", '{"city": "Lyon"}')])
     if "crash" in text:
@@ -123,6 +139,7 @@ def said(client: Any, text: str, **options: Any) -> list[Any]:
         ("The sky?", {"thinking": True}),
         ("The sky?", {"thinking": False}),
         ("Please call.", {"tools": TOOLS, "thinking": False}),
+        ("Get it wrong.", {"tools": TOOLS, "thinking": False}),
         ("A crash", {"thinking": False}),
         ("Hi", {"thinking": False, "max_tokens": 8}),
     ],

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from nemotron_client import ContentDelta, ReasoningDelta, ToolCall, ToolCallDelta, Usage
+from nemotron_client import (
+    ContentDelta,
+    ReasoningDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolCallError,
+    ToolCallErrorDelta,
+    Usage,
+)
 from nemotron_client._answer import AnswerReader
 
 CALL = {"id": "call-1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Rome"}'}}
@@ -56,6 +64,18 @@ def test_an_answer_with_thinking_text_and_a_call() -> None:
     assert (timings.ttft_s, timings.first_answer_s, timings.total_s) == (1.0, 2.0, 5.0)
     # Eight tokens came in the four seconds after the first one, whatever the responses they shared.
     assert timings.mean_itl_s == 0.5
+
+
+def test_a_call_that_could_not_be_read() -> None:
+    reader = AnswerReader("r-1", 0.0)
+    error = ToolCallError(1, "there is no tool 'g'", '{"name": "g"}')
+    found = response(content=error.text, tool_calls=json.dumps([CALL]), tool_call_error=json.dumps(vars(error)))
+    events = reader.read(found, 1.0)
+    assert (events[0], events[2:]) == (ContentDelta(error.text), [ToolCallErrorDelta(error)])
+    assert reader.read(response(finish_reason="tool_calls"), 2.0) == []
+    assert reader.reply is not None
+    assert (reader.reply.tool_call_error, reader.reply.content) == (error, error.text)
+    assert reader.reply.as_message()["content"] == error.text
 
 
 @pytest.mark.parametrize("tokens", [0, 1])

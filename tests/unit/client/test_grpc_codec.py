@@ -59,3 +59,14 @@ def test_outputs_are_read_as_they_change() -> None:
             content=("BYTES", values["content"]), count=("INT32", values["count"]), done=("BOOL", values["done"])
         )
         assert read(message) == values
+
+
+def test_outputs_that_not_every_response_has() -> None:
+    read = OutputReader()
+    for values in (
+        {"a": "1", "b": "2"},
+        {"a": "1", "error": "x", "b": "2"},
+        {"a": "1", "b": "2"},
+        {"a": "1", "error": "x"},
+    ):
+        assert read(response(**{name: ("BYTES", value) for name, value in values.items()})) == values

@@ -29,7 +29,7 @@ from nemotron_client._request import chat_call
 from nemotron_client._tools import FunctionTool
 from nemotron_serving.chat.tools import parse_tool_choice, parse_tools
 from nemotron_serving.guide.response_format import response_guide
-from tests.unit.client.pretend import Answer, AsyncPretend, Pretend, asks, conversation, says
+from tests.unit.client.pretend import Answer, AsyncPretend, Pretend, asks, conversation, says, values
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -480,6 +480,25 @@ def test_what_goes_wrong_is_told_to_the_model(
     assert result.reply.content == "Sorry"
     assert result.messages[-2]["content"] == told
     assert "no city" not in caplog.text
+
+
+def unreadable(content: str, *calls: Any) -> Any:
+    error = json.dumps({"index": len(calls), "reason": "there is no tool 'g'", "text": content})
+    finish_reason = "tool_calls" if calls else "stop"
+    return [values(content, tool_calls=calls, tool_call_error=error, finish_reason=finish_reason)]
+
+
+def test_a_call_that_could_not_be_read_is_told_to_the_model(kind: tuple[Run, Make]) -> None:
+    run, make = kind
+    call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    result = run(make(scripted(unreadable("g()"), unreadable("g()", call), says("2"))), HI, tools=[add])
+    assert result.reply.content == "2"
+    told = ("user", "error: a call could not be read: there is no tool 'g'")
+    assert [(message["role"], message["content"]) for message in result.messages[-6:]] == [
+        ("assistant", "g()"), told, ("assistant", "g()"), ("tool", "2"), told, ("assistant", "2"),
+    ]  # fmt: skip
+    stubborn = run(make(lambda _: unreadable("g()")), HI, tools=[add], max_rounds=2)
+    assert (len(stubborn.replies), stubborn.limit_reached, stubborn.messages[-1]["content"]) == (3, True, "g()")
 
 
 def test_errors_of_functions_are_raised_on_demand(kind: tuple[Run, Make]) -> None:

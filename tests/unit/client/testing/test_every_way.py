@@ -24,6 +24,8 @@ from nemotron_client import (
     Timeouts,
     ToolCall,
     ToolCallDelta,
+    ToolCallError,
+    ToolCallErrorDelta,
     Usage,
 )
 from nemotron_client.testing import Fault, ScriptedReply, pieces, random_pieces, whole
@@ -69,6 +71,16 @@ def test_thinking_an_answer_and_calls(talk: Ask) -> None:
     assert whole_reply.usage == Usage(prompt_tokens=2, output_tokens=7, reasoning_tokens=2)
     assert whole_reply.request_id == scripted.requests[0].request_id
     assert scripted.requests[0].outcome == "answered"
+
+
+def test_a_call_that_cannot_be_read(talk: Ask) -> None:
+    error = ToolCallError(1, "there is no tool 'g'", "g(a=1)")
+    reply = ScriptedReply(error.text, split=whole, tool_calls=CALLS[:1], tool_call_error=error)
+    (outcome,), _ = talk([reply], tools=[{"name": "get_weather"}])
+    assert outcome.events == [ContentDelta(error.text), ToolCallDelta(CALLS[0]), ToolCallErrorDelta(error)]
+    assert (outcome.whole.tool_call_error, outcome.whole.finish_reason) == (error, "tool_calls")
+    (outcome,), _ = talk([reply])
+    assert outcome.whole.tool_call_error is None  # without tools the server does not look for calls
 
 
 def test_all_that_a_reply_says(talk: Ask) -> None:

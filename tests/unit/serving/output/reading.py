@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from nemotron_serving.output.assembler import Assembler, OutputDelta, OutputRules, ToolRules
-from nemotron_serving.output.call_syntax import ToolCall, read_calls
+from nemotron_serving.output.call_syntax import Block, ToolCall, ToolCallError, read_calls
 from nemotron_serving.output.detokenizer import Vocabulary
 
+_NO_BLOCK = Block((), ())
 TOOLS = ToolRules(("f", "get_weather"), "<TOOLCALL>", "</TOOLCALL>")
 
 
@@ -24,6 +25,7 @@ class Reading(NamedTuple):
     content: str
     stopped: bool
     calls: tuple[tuple[str, Any], ...] = ()
+    error: ToolCallError | None = None
 
 
 def assemble(vocabulary: Vocabulary, rules: OutputRules, chunks: Iterable[list[int]]) -> tuple[Reading, int]:
@@ -32,7 +34,7 @@ def assemble(vocabulary: Vocabulary, rules: OutputRules, chunks: Iterable[list[i
     deltas = [assembler.feed(chunk) for chunk in chunks]
     whole = functools.reduce(OutputDelta.joined, deltas, OutputDelta("", "", "")).joined(assembler.flush())
     assert assembler.has_tool_calls is bool(whole.tool_calls)
-    reading = Reading(*whole[:3], assembler.stopped, plain(whole.tool_calls))
+    reading = Reading(*whole[:3], assembler.stopped, plain(whole.tool_calls), whole.tool_call_error)
     return reading, assembler.num_reasoning_tokens
 
 
@@ -55,16 +57,19 @@ def read_whole(text: str, rules: OutputRules) -> Reading:
     head, reasoning, answer = _split(text, rules)
     raw, content, stopped = head, "", False
     calls: list[ToolCall] = []
-    for part, markup, found in _runs(answer, rules.tools):
+    error: ToolCallError | None = None
+    for part, markup, found, unread in _runs(answer, rules.tools):
         stops = [] if markup else [at for word in rules.stop_words if word and (at := part.find(word)) >= 0]
         kept = part[: min(stops)] if stops else part
         raw += kept
-        content += "" if markup else kept
-        calls += found
+        content += unread if markup else kept
+        if found.unread and error is None:
+            error = msgspec.structs.replace(found.unread[0], index=len(calls) + found.unread[0].index)
+        calls += found.calls
         if stops:
             stopped = True
             break
-    return Reading(raw, reasoning, content, stopped, plain(calls))
+    return Reading(raw, reasoning, content, stopped, plain(calls), error)
 
 
 def _split(text: str, rules: OutputRules) -> tuple[str, str, str]:
@@ -93,28 +98,48 @@ def _split(text: str, rules: OutputRules) -> tuple[str, str, str]:
     return head + thought[: len(thought) - len(answer)], thought[: end.start()].strip("\n"), answer
 
 
-def _runs(answer: str, tools: ToolRules | None) -> list[tuple[str, bool, tuple[ToolCall, ...]]]:
-    """The answer in parts: text, whether it is markup, the calls that it completes."""
+def _runs(answer: str, tools: ToolRules | None) -> list[tuple[str, bool, Block, str]]:
+    """The answer in parts: text, whether it is markup, the block that it completes, and what of that is content."""
     if tools is None:
-        return [(answer, False, ())]
+        return [(answer, False, _NO_BLOCK, "")]
     parts = _with_whole_blocks(re.split(f"({re.escape(tools.open_tag)}|{re.escape(tools.close_tag)})", answer), tools)
-    runs: list[tuple[str, bool, tuple[ToolCall, ...]]] = []
+    runs: list[tuple[str, bool, Block, str]] = []
     content = before = ""
-    for part in parts:
+    for number, part in enumerate(parts):
         if part in (tools.open_tag, tools.close_tag):
-            runs.append((part, True, ()))
+            runs.append((part, True, _NO_BLOCK, ""))
         elif before == tools.open_tag:
-            runs.append((part, True, read_calls(part, tools.names)))
+            block = read_calls(part if number + 1 < len(parts) else _without_begun_tag(part, tools), tools.names)
+            unread = _without_tags(content, "\n".join(one.text for one in block.unread), tools)
+            runs.append((part, True, block, unread))
+            content += unread
         else:
             rest = part
             while size := _completed(content, rest, tools) if before else 0:
-                runs.append((rest[:size], True, ()))
+                runs.append((rest[:size], True, _NO_BLOCK, ""))
                 rest = rest[size:]
             markup = len(parts) > 1 and not rest.strip()
-            runs.append((rest, markup, ()))
+            runs.append((rest, markup, _NO_BLOCK, ""))
             content += "" if markup else rest
         before = part
     return runs
+
+
+def _without_begun_tag(text: str, tools: ToolRules) -> str:
+    for size in range(max(map(len, (tools.open_tag, tools.close_tag))), 0, -1):
+        if any(tag.startswith(text[-size:]) for tag in (tools.open_tag, tools.close_tag)):
+            return text[:-size]
+    return text
+
+
+def _without_tags(content: str, text: str, tools: ToolRules) -> str:
+    kept = ""
+    for piece in re.split(f"{re.escape(tools.open_tag)}|{re.escape(tools.close_tag)}", text):
+        rest = piece
+        while size := _completed(content + kept, rest, tools):
+            rest = rest[size:]
+        kept += rest
+    return kept
 
 
 def _with_whole_blocks(parts: list[str], tools: ToolRules) -> list[str]:

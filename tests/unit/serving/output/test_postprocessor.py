@@ -28,7 +28,7 @@ def event(
 def text_delta(
     text: str, reasoning: str, content: str, num_reasoning_tokens: int, finish_reason: str = ""
 ) -> TextDelta:
-    return TextDelta(OutputDelta(text, reasoning, content), "", num_reasoning_tokens, finish_reason, False, "")
+    return TextDelta(OutputDelta(text, reasoning, content), "", "", num_reasoning_tokens, finish_reason, False, "")
 
 
 def test_a_stream_from_first_to_last_response(postprocessor: Postprocessor) -> None:
@@ -118,9 +118,11 @@ class Row(NamedTuple):
     calls: tuple[str, ...] = ()
     finish_reason: str = "stop"
     ended: str = "stop"
+    error: tuple[int, str] | None = None
 
 
 F = '{"name": "f", "arguments": {"a": 1}}'
+G = '{"name": "g", "arguments": {}}'
 F_CALL = ('f({"a": 1})',)
 TABLE = [
     Row("on: a block", "expected", "<think>\nA\n</think>\n\nB", "A", "B"),
@@ -173,10 +175,49 @@ TABLE = [
     ),
     Row("no ]", "answer", f"<TOOLCALL>[{F}</TOOLCALL>", "", "", F_CALL, "tool_calls"),
     Row("no closing tag", "answer", f"<TOOLCALL>[{F}]", "", "", F_CALL, "tool_calls"),
-    Row("an unknown tool", "answer", '<TOOLCALL>[{"name": "g", "arguments": {}}]</TOOLCALL>'),
-    Row("garbage", "answer", "A<TOOLCALL>{what?</TOOLCALL>", "", "A"),
+    Row("an unknown tool", "answer", f"<TOOLCALL>[{G}]</TOOLCALL>", "", G, error=(0, G)),
+    Row("garbage", "answer", "A<TOOLCALL>{what?</TOOLCALL>", "", "A{what?", error=(0, "{what?")),
+    Row(
+        "the first of several",
+        "expected",
+        f"<think>A</think><TOOLCALL>[{F}, {G}]</TOOLCALL> B <TOOLCALL>f(</TOOLCALL>",
+        "A",
+        f"{G} B f(",
+        F_CALL,
+        "tool_calls",
+        error=(1, G),
+    ),
+    Row(
+        "in the second block",
+        "answer",
+        f"<TOOLCALL>{F}</TOOLCALL>\n<TOOLCALL>{F}{G}</TOOLCALL>",
+        "",
+        G,
+        F_CALL * 2,
+        "tool_calls",
+        error=(2, G),
+    ),
+    Row(
+        "cut off",
+        "answer",
+        '<TOOLCALL>[{"name": "f", "argu',
+        "",
+        '{"name": "f", "argu',
+        (),
+        "length",
+        "length",
+        (0, '{"name": "f", "argu'),
+    ),
     Row("no calls", "answer", "<TOOLCALL>[]</TOOLCALL>B", "", "B"),
     Row("a call, and out of tokens", "answer", f"<TOOLCALL>[{F}, {{", "", "", F_CALL, "length", "length"),
+    Row(
+        "a tag in a call of an unknown tool",
+        "answer",
+        '<TOOLCALL>g(a="</TOOLCALL>")</TOOLCALL>',
+        "",
+        'g(a="")',
+        error=(0, 'g(a="</TOOLCALL>")'),
+    ),
 ]
 
 
@@ -192,6 +233,9 @@ def test_reading_the_output(postprocessor: Postprocessor, row: Row, size: int) -
     assert "".join(delta.text.reasoning_content for delta in deltas) == row.reasoning
     assert "".join(delta.text.content for delta in deltas) == row.content
     assert tuple(f"{call['name']}({call['arguments']})" for call in calls) == row.calls
+    errors = [msgspec.json.decode(delta.tool_call_error) for delta in deltas if delta.tool_call_error]
+    assert [(error["index"], error["text"]) for error in errors] == ([row.error] if row.error else [])
+    assert all(error.keys() == {"index", "reason", "text"} and error["reason"] for error in errors)
     assert [delta.finish_reason for delta in deltas] == [""] * (len(deltas) - 1) + [row.finish_reason]
 
 

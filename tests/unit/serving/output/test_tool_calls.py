@@ -14,6 +14,7 @@ from tests.unit.serving.output.reading import TOOLS, plain, read_whole
 
 OPEN, CLOSE = TOOLS.open_tag, TOOLS.close_tag
 F = '{"name": "f", "arguments": {"a": 1}}'
+G = '{"name": "g", "arguments": {}}'
 CALL = ("f", {"a": 1})
 TAGGED = f"f{CLOSE}"  # the name of a tool
 
@@ -42,12 +43,25 @@ TABLE = [
     Row("no closing tag and no ]", f"A{OPEN}[{F}", "A", [CALL]),
     Row("cut off inside the closing tag", f"A{OPEN}[{F}]</TOOLC", "A", [CALL]),
     Row("no closing tag before the next block", f"{OPEN}[{F}]{OPEN}[{F}]{CLOSE}B", "B", [CALL, CALL]),
-    Row("cut off inside a call", f'A{OPEN}[{{"name": "f", "arg', "A", []),
+    Row("cut off inside a call", f'A{OPEN}[{{"name": "f", "arg', 'A{"name": "f", "arg', []),
     Row("cut off inside the opening tag", "A<TOOLC", "A<TOOLC", []),
     Row("an empty block", f"A{OPEN}{CLOSE}B", "AB", []),
     Row("an empty list", f"A{OPEN}[]{CLOSE}B", "AB", []),
-    Row("garbage", f"A{OPEN}what now?{CLOSE}B", "AB", []),
-    Row("an unknown tool", f'{OPEN}[{{"name": "g", "arguments": {{}}}}]{CLOSE}', "", []),
+    Row("garbage", f"A{OPEN}what now?{CLOSE}B", "Awhat now?B", []),
+    Row("an unknown tool", f"{OPEN}[{G}]{CLOSE}\n", G, []),
+    Row("two unknown tools", f"A {OPEN}[{G}, {G}]{CLOSE}", f"A {G}\n{G}", []),
+    Row("an unknown tool among others", f"{OPEN}[{F}, {G}, {F}]{CLOSE}", G, [CALL, CALL]),
+    Row("a call and prose", f"{OPEN}[{F}] It is sunny.\n{CLOSE}", "It is sunny.", [CALL]),
+    Row("brackets too many", f"{OPEN}[{F}}}]{CLOSE}", "", [CALL]),
+    Row(
+        "a wrong escape",
+        f'{OPEN}[{{"name": "f", "arguments": {{"a": "C:\\U"}}}}]{CLOSE}',
+        '{"name": "f", "arguments": {"a": "C:\\U"}}]',
+        [],
+    ),
+    Row("a tag that an unreadable call would make", f"<TOOL{OPEN}CALL>a{CLOSE}B", "<TOOLaB", []),
+    Row("the same, after it", f"A{OPEN}a <TOOL{CLOSE}CALL>B", "Aa <TOOLB", []),
+    Row("the same, of many parts", f"<TOOL{OPEN}CALL>CALL>CALL></TOOL{OPEN}CALL>{CLOSE}B", "<TOOL</TOOLB", []),
     Row("a closing tag alone", f"A{CLOSE}B", "AB", []),
     Row("two closing tags", f"{OPEN}[{F}]{CLOSE}{CLOSE}\nB", "\nB", [CALL]),
     Row("tags in other letters are text", "<toolcall>[]</toolcall>", "<toolcall>[]</toolcall>", []),
@@ -61,7 +75,18 @@ TABLE = [
     Row("a tag after an escaped quote", f"""{block(f'x"{CLOSE}y')}B""", "B", [("f", {"a": f'x"{CLOSE}y'})]),
     Row("an escaped backslash ends a string", block("x\\") + "B", "B", [("f", {"a": "x\\"})]),
     Row("a tag in the name of a tool", f"{block('x', TAGGED)}B", "B", [(TAGGED, {"a": "x"})]),
-    Row("a tag in the name of an unknown tool", f"{block('x', f'g{CLOSE}')}B", "B", []),
+    Row(
+        "a tag in the name of an unknown tool",
+        f"{block('x', f'g{CLOSE}')}B",
+        '{"name": "g", "arguments": {"a": "x"}}B',
+        [],
+    ),
+    Row(
+        "a tag in a tag in such a name",
+        f"{block('x', f'g<TOOL{CLOSE}CALL>')}B",
+        '{"name": "g<TOOL", "arguments": {"a": "x"}}B',
+        [],
+    ),
     Row("a tag in Python's string", f'{OPEN}[f(a="x{CLOSE}y")]{CLOSE}B', "B", [("f", {"a": f"x{CLOSE}y"})]),
     Row(
         "two blocks, the first with a tag",
@@ -70,19 +95,29 @@ TABLE = [
         [("f", {"a": CLOSE}), ("f", {"a": "x"})],
     ),
     Row("two blocks, both with a tag", f"{block(CLOSE)}\n{block(OPEN)}", "", [("f", {"a": CLOSE}), ("f", {"a": OPEN})]),
-    Row("a backslash outside a string escapes nothing", f'{OPEN}{F}\\"{CLOSE}"{CLOSE}B', "B", [CALL]),
+    Row("a backslash outside a string escapes nothing", f'{OPEN}{F}\\"{CLOSE}"{CLOSE}B', '\\""B', [CALL]),
     # The output ends in such a block.
-    Row("a string without end", f'A{OPEN}[{F}, {{"name": "f}}]{CLOSE} So, "yes".\n', 'A So, "yes".\n', [CALL]),
-    Row("a string without end before a block", f'{OPEN}[{{"name": "f}}]{CLOSE}A{OPEN}{F}{CLOSE}B', "AB", [CALL]),
-    Row("a string without end, ended by a block", f'{OPEN}[{{"name": "f}}]{OPEN}{F}{CLOSE}B', "B", [CALL]),
+    Row(
+        "a string without end",
+        f'A{OPEN}[{F}, {{"name": "f}}]{CLOSE} So, "yes".\n',
+        'A{"name": "f}] So, "yes".\n',
+        [CALL],
+    ),
+    Row(
+        "a string without end before a block",
+        f'{OPEN}[{{"name": "f}}]{CLOSE}A{OPEN}{F}{CLOSE}B',
+        '{"name": "f}]AB',
+        [CALL],
+    ),
+    Row("a string without end, ended by a block", f'{OPEN}[{{"name": "f}}]{OPEN}{F}{CLOSE}B', '{"name": "f}]B', [CALL]),
     Row("a string without end before white space", f'{OPEN}{F}"{CLOSE}\n', "", [CALL]),
     Row("a backslash before the tag", f'{OPEN}{F}"\\{CLOSE}B', "B", [CALL]),
     Row("a quote in Python's string", f"{OPEN}[f(a='5\"')]{CLOSE}B", "B", [("f", {"a": '5"'})]),
     Row("after that, strings count no more", f'{OPEN}{F}"{CLOSE}A{OPEN}{F}\\"{CLOSE}B', "AB", [CALL, CALL]),
     Row("after that, a block without quotes", f'{OPEN}{F}"{CLOSE}A{OPEN}f(a=1){CLOSE}B', "AB", [CALL, CALL]),
-    Row("after that, what the end begins is not the beginning", f'{OPEN}{F}"{OPEN}LCALL>{F}<TOO', "", [CALL]),
+    Row("after that, what the end begins is not the beginning", f'{OPEN}{F}"{OPEN}LCALL>{F}<TOO', f"LCALL>{F}", [CALL]),
     Row("after that, a part of a tag", f'{OPEN}{F}"{CLOSE}A<TOOL', "A<TOOL", [CALL]),
-    Row("a tag in a string, and no closing tag", f'{OPEN}[{F}, {{"name": "{CLOSE}"}}]', '"}]', [CALL]),
+    Row("a tag in a string, and no closing tag", f'{OPEN}[{F}, {{"name": "{CLOSE}"}}]', '{"name": ""}]', [CALL]),
 ]
 
 
@@ -93,7 +128,7 @@ def read(answer: str, size: int) -> list[Run]:
 
 
 def content_of(runs: list[Run]) -> str:
-    return "".join(run.text for run in runs if not run.markup)
+    return "".join(run.unread_text if run.markup else run.text for run in runs)
 
 
 def calls_of(runs: list[Run]) -> tuple[tuple[str, Any], ...]:
@@ -149,9 +184,9 @@ def test_any_text_can_be_an_argument(arguments: list[str], size: int) -> None:
 )
 def test_a_long_answer_takes_no_more_time_a_token(begin: str, repeated: str, size: int) -> None:
     answer = begin + repeated * (320_000 // len(repeated))
-    start = time.perf_counter()
+    start = time.thread_time()
     runs = read(answer, size)
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2
     assert sum(len(run.text) for run in runs) == len(answer)
 
 
