@@ -11,7 +11,7 @@ import msgspec
 from tokenizers import Tokenizer, pre_tokenizers
 
 from nemotron_build.byte_level import byte_level_bpe
-from nemotron_build.errors import BuildError
+from nemotron_build.errors import BuildError, UsageError
 from nemotron_build.json_file import write_json
 from nemotron_build.serving_defaults import (
     DEFAULT_MAX_TOKENS,
@@ -80,7 +80,7 @@ def build_simulated(target: Path, options: SimulatedOptions, *, force: bool, ste
         PackageError: `tokenizer_from` is not a package.
     """
     if options.kv_cache_tokens < options.max_seq_len:
-        raise BuildError(
+        raise UsageError(
             f"--kv-cache-tokens is {options.kv_cache_tokens}, expected at least the --max-seq-len of one request, "
             f"{options.max_seq_len}."
         )

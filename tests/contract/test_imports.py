@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ["openvino", "openvino_genai", "tokenizers", "torch", "transformers"]
 BUILD_MAY_TAKE = (
     "nemotron_serving.package",
+    "nemotron_serving.command_line",
     "nemotron_serving.errors",
     "nemotron_serving.paths",
     "nemotron_serving.engine.simulated_config",

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from nemotron_build.cli import container, packages, pipeline, planning
 from nemotron_build.errors import BuildError, DiskSpaceError, VerificationError
+from nemotron_serving.command_line import Parser
 from nemotron_serving.errors import PackageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_FAILURE, _USAGE, _INTERRUPTED = 1, 2, 130
+_FAILURE, _INTERRUPTED = 1, 130
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _KEPT = "What was finished is used at the next run, nothing else is left."
 
@@ -43,7 +44,7 @@ What was made goes to standard output, everything else to standard error.
 exit status:
   0    done
   1    failed for another reason
-  2    wrong usage
+  2    wrong usage: an option, a profile or a GPU that does not exist, options that do not go together
   3    the checkpoint cannot be used
   4    not possible with this GPU, model or machine
   5    verification failed: something differs from what it has to be, or a package is damaged
@@ -51,13 +52,6 @@ exit status:
   130  interrupted; 143 terminated, 129 the terminal was closed
 With container --run it is docker's, which hands on the build's.
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage is a --help away."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(_USAGE, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -120,7 +114,7 @@ def _complain(message: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     shape = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="nemotron-build", description="Make packages for nemotron-serve.", formatter_class=shape)
+    parser = Parser(prog="nemotron-build", description="Make packages for nemotron-serve.", formatter_class=shape)
     parser.epilog = _EPILOG
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for part in (planning, pipeline, container, packages):

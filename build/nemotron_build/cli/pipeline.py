@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemotron_build.cli.options import add_limits, fitted_profile, limit_arguments, named_profile
+from nemotron_serving.command_line import path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +69,7 @@ def add_commands(commands: Any) -> None:
 
     compile_ = _command(commands, "compile", "an engine, with trtllm-build", _COMPILE)
     compile_.set_defaults(run=_compile)
-    compile_.add_argument("converted", type=Path, metavar="CONVERTED", help="what convert or quantize made")
+    compile_.add_argument("converted", type=path, metavar="CONVERTED", help="what convert or quantize made")
     _add_profile(compile_)
     _add_directory(compile_)
     compile_.add_argument("--dry-run", action="store_true", help="only print the command")
@@ -76,8 +77,8 @@ def add_commands(commands: Any) -> None:
     package = _command(commands, "package", "engine files and tokenizer to a package", _PACKAGE)
     package.set_defaults(run=_package)
     _add_checkpoint(package)
-    package.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine, or converted checkpoint")
-    package.add_argument("--accuracy", type=Path, metavar="FILE", help="figures that verify wrote")
+    package.add_argument("--engine", type=path, required=True, metavar="DIR", help="engine, or converted checkpoint")
+    package.add_argument("--accuracy", type=path, metavar="FILE", help="figures that verify wrote")
     _add_profile(package)
     _add_package(package)
 
@@ -89,9 +90,9 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     _add_package(parser)
     _add_calibration(parser)
     add = parser.add_argument
-    add("--held-out", type=Path, metavar="FILE", help="texts to measure accuracy with, as --calibration")
+    add("--held-out", type=path, metavar="FILE", help="texts to measure accuracy with, as --calibration")
     _add_scan(parser)
-    add("--work", type=Path, metavar="DIR", help="working directory (.PACKAGE-build, beside the package)")
+    add("--work", type=path, metavar="DIR", help="working directory (.PACKAGE-build, beside the package)")
     add("--keep-work", action="store_true", help="leave it after success")
     add("--dry-run", action="store_true", help="only print the commands, with space and time to expect; no GPU needed")
 
@@ -164,7 +165,7 @@ def _check(arguments: argparse.Namespace, console: Console) -> str:
 
 
 def _convert(arguments: argparse.Namespace, console: Console) -> str:
-    from nemotron_build.errors import BuildError
+    from nemotron_build.errors import UsageError
     from nemotron_build.machine import detect
     from nemotron_build.pipeline.request import check_hardware
     from nemotron_build.pipeline.run import run_alone
@@ -174,7 +175,7 @@ def _convert(arguments: argparse.Namespace, console: Console) -> str:
     request = request_of(arguments)
     stage = convert_stage(request, detect())
     if stage.name != arguments.command:
-        raise BuildError(
+        raise UsageError(
             f"Profile {request.profile.name} has {request.profile.precision} weights and a {request.profile.kv_cache} "
             f"KV cache: use 'nemotron-build {stage.name}'."
         )
@@ -227,7 +228,7 @@ def _command(commands: Any, name: str, text: str, description: str) -> argparse.
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
-        type=Path,
+        type=path,
         metavar="CHECKPOINT",
         help="a Hugging Face checkpoint's directory; for CPUs also a GGUF file",
     )
@@ -239,12 +240,12 @@ def _add_profile(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_directory(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="directory to make")
+    parser.add_argument("-o", "--output", type=path, required=True, metavar="DIR", help="directory to make")
 
 
 def _add_package(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("-o", "--output", dest="package", type=Path, required=True, metavar="PACKAGE", help="directory of the package")
+    add("-o", "--output", dest="package", type=path, required=True, metavar="PACKAGE", help="directory of the package")
     add("--force", action="store_true", help="replace the package that is there")
     add("--name", metavar="NAME", help="of the model (the checkpoint's name)")
     add(
@@ -256,7 +257,7 @@ def _add_package(parser: argparse.ArgumentParser) -> None:
 
 def _add_calibration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--calibration", type=Path, metavar="FILE", help="texts for FP8's scales, .txt or .jsonl (a set that ships)"
+        "--calibration", type=path, metavar="FILE", help="texts for FP8's scales, .txt or .jsonl (a set that ships)"
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nemotron_build.cli.options import add_limits, asked_limits, fitted_profile, integer
+from nemotron_build.cli.options import add_limits, asked_limits, fitted_profile
+from nemotron_serving.command_line import path, whole
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -56,7 +56,7 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
     add(
         "checkpoint",
         nargs="?",
-        type=Path,
+        type=path,
         metavar="CHECKPOINT",
         help="a Hugging Face checkpoint, or a GGUF file",
     )
@@ -64,11 +64,11 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
     add("--gpu", metavar="NAME", help="plan for this GPU")
     add("--precision", choices=("bf16", "fp8", "int8", "int4"), help="of the weights")
     add("--kv-cache", choices=("bf16", "fp8"), help="of the KV cache")
-    add("--tp", type=integer(1), metavar="N", help="GPUs to spread the model over")
+    add("--tp", type=whole(1), metavar="N", help="GPUs to spread the model over")
     add_limits(parser)
-    add("--input-tokens", type=integer(1), metavar="N", help="of the requests to estimate for (1024)")
-    add("--output-tokens", type=integer(1), metavar="N", help="of the requests to estimate for (1024)")
-    add("--plot", type=Path, metavar="FILE.png", help="draw throughput and latency against the batch")
+    add("--input-tokens", type=whole(1), metavar="N", help="of the requests to estimate for (1024)")
+    add("--output-tokens", type=whole(1), metavar="N", help="of the requests to estimate for (1024)")
+    add("--plot", type=path, metavar="FILE.png", help="draw throughput and latency against the batch")
     add("--json", action="store_true", help="print JSON")
     add("--validate", action="store_true", help="compare the estimates with published figures instead")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemotron_build.errors import BuildError, UnsupportedError
+from nemotron_build.errors import UnsupportedError, UsageError
 from nemotron_build.machine import IMAGE, TENSORRT_LLM, InstalledGpu, Machine
 from nemotron_build.pipeline.source import Source
 from nemotron_build.pipeline.trtllm_build import engine_options
@@ -64,7 +64,7 @@ def check_possible(request: Request) -> None:
     """Refuse what no GPU, or not the profile's, can do with this model, and a chat format that does not fit it.
 
     Raises:
-        BuildError: an option that the source cannot have.
+        UsageError: an option that the source cannot have.
         UnsupportedError: saying what would be possible.
         CheckpointError: the tokenizer lacks the chat format's tokens, or there is no template.
         VerificationError: the tokenizer writes other prompts than it has to.
@@ -80,10 +80,10 @@ def check_scannable(source: Source) -> None:
     """Refuse `--scan-values` where there are no safetensors to scan.
 
     Raises:
-        BuildError: the source is a GGUF file.
+        UsageError: the source is a GGUF file.
     """
     if source.checkpoint is None:
-        raise BuildError(
+        raise UsageError(
             f"--scan-values reads a checkpoint's safetensors; {source.path} is a GGUF file, whose values are "
             "looked at while it is converted. Leave the option out."
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from nemotron_build.errors import UnsupportedError
+from nemotron_build.errors import UnsupportedError, UsageError
 from nemotron_build.machine import InstalledGpu, detect
+from nemotron_serving.command_line import did_you_mean
 
 Architecture = Literal["ampere", "ada", "hopper", "blackwell"]
 
@@ -70,11 +71,12 @@ def find_gpu(name: str) -> Gpu:
     """Look a GPU up by name.
 
     Raises:
-        UnsupportedError: it is not in the table.
+        UsageError: it is not in the table.
     """
     gpu = GPUS.get(name.lower())
     if gpu is None:
-        raise UnsupportedError(f"There is no GPU {name!r} in the table. Name one of {', '.join(GPUS)}.")
+        meant = did_you_mean(name.lower(), GPUS)
+        raise UsageError(f"There is no GPU {name!r} in the table{meant or '.'} Name one of {', '.join(GPUS)}.")
     return gpu
 
 

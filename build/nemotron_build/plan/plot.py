@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nemotron_build.errors import BuildError
+from nemotron_build.errors import UsageError
 from nemotron_build.plan.plan import Estimate, Plan
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#1f5fa8", "#c8601a", "#2f7d4f", "#8a8a8a"
@@ -21,10 +21,10 @@ def draw_plan(plan: Plan, curve: list[Estimate], target: Path) -> None:
         target: The file; its directory is made.
 
     Raises:
-        BuildError: the name does not end in .png.
+        UsageError: the name does not end in .png.
     """
     if target.suffix.lower() != ".png":
-        raise BuildError(f"{target} does not end in .png, the one format that is drawn.")
+        raise UsageError(f"{target} does not end in .png, the one format that is drawn.")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
-from nemotron_build.errors import BuildError
+from nemotron_build.errors import BuildError, UsageError
+from nemotron_serving.command_line import did_you_mean
 
 Precision = Literal["bf16", "fp8", "int8", "int4"]
 KvCache = Literal["bf16", "fp8"]
@@ -16,6 +18,9 @@ KvCache = Literal["bf16", "fp8"]
 _BUILTIN = Path(__file__).parent
 _CPU_PRECISIONS = ("bf16", "int8", "int4")
 _GPU_PRECISIONS = ("bf16", "fp8")
+_UNKNOWN = re.compile(r"unknown field `(?P<field>.*)`")
+_HEADER = re.compile(r"\s*\[\s*(?P<name>[\w.-]+)\s*\]")
+_KEY = re.compile(r"\s*[\"']?(?P<name>[\w-]+)[\"']?\s*=")
 # A CPU's KV cache has 16 bits, its weights are quantized without texts, and converting has its own accuracy check.
 _FOR_GPUS = ("kv_cache", "flow", "tp_size", "calibration", "accuracy", "build_options")
 
@@ -106,6 +111,14 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.target == "tensorrt_llm" and self.flow == "engine"
 
 
+_FIELDS: dict[str, type[msgspec.Struct]] = {
+    "": Profile,
+    "limits": ProfileLimits,
+    "calibration": Calibration,
+    "accuracy": Accuracy,
+}
+
+
 def builtin_profiles() -> list[Profile]:
     """The profiles that ship, by name."""
     return [_read(path) for path in sorted(_BUILTIN.glob("*.toml"))]
@@ -155,19 +168,54 @@ def _find(name_or_path: str) -> Path:
     if path.suffix != ".toml":
         path = _BUILTIN / f"{name_or_path}.toml"
     if not path.is_file():
-        known = ", ".join(profile.name for profile in builtin_profiles())
-        raise BuildError(f"There is no profile {name_or_path!r}. Name one of {known}, or the path of a .toml file.")
+        known = [file.stem for file in sorted(_BUILTIN.glob("*.toml"))]
+        meant = did_you_mean(name_or_path, known) or "."
+        raise UsageError(
+            f"There is no profile {name_or_path!r}{meant} Name one of {', '.join(known)}, or the path of a .toml file."
+        )
     return path
 
 
 def _read(path: Path) -> Profile:
+    text = ""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
         profile = msgspec.convert({"name": path.stem, **content}, Profile)
+    except msgspec.ValidationError as error:
+        raise BuildError(f"Profile {path}{_explained(str(error), text)}") from error
     except (OSError, ValueError) as error:
         raise BuildError(f"Profile {path} cannot be used: {error}.") from error
     _check(profile, str(path))
     return profile
+
+
+def _explained(error: str, text: str) -> str:
+    """A fault that msgspec found, with its line and, for an unknown field, the nearest that there is."""
+    what, _, place = error.partition(" - at `$.")
+    table, _, name = place.rstrip("`").rpartition(".")
+    if (unknown := _UNKNOWN.search(what)) is None:
+        line = _line_of(text, table, name)
+        if what.startswith("Invalid enum value"):
+            what += f", expected one of {', '.join(get_args(get_type_hints(_FIELDS[table])[name]))}"
+        return f"{f', line {line}' if line else ''}: {f'{name}: ' if name else ''}{what}."
+    table, name = place.rstrip("`"), unknown["field"]
+    line, known = _line_of(text, table, name), [*_FIELDS[table].__struct_fields__]
+    meant = did_you_mean(name, known) or f"; expected are {', '.join(known)}."
+    return f", line {line}: there is no field {name!r}{f' in [{table}]' if table else ''}{meant}"
+
+
+def _line_of(text: str, table: str, name: str) -> int | None:
+    """The number of the line that sets a field, from 1, or that begins the table of this name."""
+    within = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            within = header["name"]
+            if not table and within == name:
+                return number
+        elif (key := _KEY.match(line)) and (within, key["name"]) in ((table, name), ("", table)):
+            return number
+    return None
 
 
 def _check(profile: Profile, path: str) -> None:

@@ -30,6 +30,7 @@ _SHM = Path("/dev/shm")  # noqa: S108 - where Triton puts it
 _SHM_LEAST = 32 << 20  # a few MiB for each Python model, and room to grow with long prompts
 _VERSION_S = 20.0
 _GIB = 1 << 30
+_LARGEST_SHARE = 0.8  # of the memory that the model leaves, the most to advise as KV cache: the server needs some too
 _NAME_WIDTH = 22
 
 Check = Callable[[], str]
@@ -59,16 +60,22 @@ def report_engine(package: Path | None) -> int:
     """Print how the installed TensorRT-LLM differs from the release that the engine's adapter was written for.
 
     Args:
-        package: Compares only what this package needs; None compares all.
+        package: Compares only what this package needs, of another engine its library's release; None compares all.
 
     Returns:
         0 if the adapter can work with it, else 1.
     """
+    loaded: Package | None = None
     try:
-        flow = read_engine_files(Package.load(package)).flow if package else None
+        loaded = Package.load(package) if package else None
+        if loaded and (engine := loaded.manifest.engine).kind != "tensorrt_llm":
+            library = check_engine_library(engine, loaded.engine_path)
+            _row("ok", f"{engine.kind} package", f"{library}; --engine compares TensorRT-LLM alone")
+            return 0
+        flow = read_engine_files(loaded).flow if loaded else None
         installed, recorded = installed_release(), recorded_api()
     except ServingError as error:
-        _row("FAIL", "TensorRT-LLM", str(error))
+        _row("FAIL", "package" if package and not loaded else "TensorRT-LLM", str(error))
         return 1
     _row("ok", "TensorRT-LLM", f"{installed}, compared with {recorded.release}")
     faults = 0
@@ -82,6 +89,39 @@ def report_engine(package: Path | None) -> int:
             _row("ok", one.name, f"{len(one.members)} names as recorded" if one.members else "is there")
         faults += sum(difference.breaks for difference in found)
     return 1 if faults else 0
+
+
+def check_memory(package: Package, kv_cache_gib: int | None) -> str:
+    """Compare the memory that an engine on the CPU takes with what is available.
+
+    Args:
+        package: Its engine's files are held in memory.
+        kv_cache_gib: What was asked for as the KV cache; None leaves it to the engine, which looks at what is free.
+
+    Returns:
+        What was found, for people to read.
+
+    Raises:
+        SetupError: it is not enough; an engine would end in the middle of its start.
+    """
+    size = sum(file.bytes for name, file in package.manifest.files.items() if name.startswith(f"{ENGINE_DIR}/"))
+    found = f"the engine's files take {size / _GIB:.2f} GiB"
+    if package.manifest.engine.kind != "openvino":  # the memory is the GPU's, or nobody's
+        return found
+    available = psutil.virtual_memory().available
+    if size > available:
+        raise SetupError(
+            f"The engine's files take {size / _GIB:.1f} GiB, {available / _GIB:.1f} GiB of memory are available. "
+            "Free some, or build the package in a smaller precision."
+        )
+    if kv_cache_gib is not None and size + kv_cache_gib * _GIB > available:
+        most = int((available - size) * _LARGEST_SHARE) // _GIB
+        remedy = f"Give at most {most}, or leave the option out" if most else "Leave the option out, or free some"
+        raise SetupError(
+            f"--kv-cache-gib {kv_cache_gib}: with the engine's files of {size / _GIB:.1f} GiB that is more than the "
+            f"{available / _GIB:.1f} GiB of memory that are available. {remedy}."
+        )
+    return found + (f", the KV cache {kv_cache_gib} GiB" if kv_cache_gib else "")
 
 
 def _row(mark: str, name: str, text: str) -> None:
@@ -104,7 +144,7 @@ def _checks(options: ServeOptions, package: Path | None) -> Iterator[tuple[str, 
         loaded = Package.load(package)
         yield "package files", lambda: _package_files(loaded)
         if loaded.manifest.engine.device == "cpu":
-            yield "package memory", lambda: _package_memory(loaded)
+            yield "package memory", lambda: check_memory(loaded, options.kv_cache_gib)
         yield "engine library", lambda: check_engine_library(loaded.manifest.engine, loaded.engine_path)
 
 
@@ -171,14 +211,3 @@ def _package_files(package: Package) -> str:
     package.verify_files()
     files = package.manifest.files.values()
     return f"{len(files)} files, {sum(file.bytes for file in files) / _GIB:.2f} GiB, as in the manifest"
-
-
-def _package_memory(package: Package) -> str:
-    size = sum(file.bytes for name, file in package.manifest.files.items() if name.startswith(f"{ENGINE_DIR}/"))
-    available = psutil.virtual_memory().available
-    if size > available:
-        raise SetupError(
-            f"The engine's files take {size / _GIB:.1f} GiB, {available / _GIB:.1f} GiB of memory are available. "
-            "Free some, or build the package in a smaller precision."
-        )
-    return f"the engine's files take {size / _GIB:.2f} GiB"

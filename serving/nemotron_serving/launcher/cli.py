@@ -6,11 +6,11 @@ import argparse
 import dataclasses
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from nemotron_serving.command_line import Parser, number, path, whole
 from nemotron_serving.errors import PackageError
-from nemotron_serving.launcher.check import report, report_engine
+from nemotron_serving.launcher.check import check_memory, report, report_engine
 from nemotron_serving.launcher.child import check_command
 from nemotron_serving.launcher.console import complain
 from nemotron_serving.launcher.engine_library import check_engine_library
@@ -97,6 +97,7 @@ def _serve(arguments: list[str]) -> int:
         check_command(command)
     package = Package.load(given.package)
     check_engine_library(package.manifest.engine, package.engine_path)
+    check_memory(package, given.kv_cache_gib)
     package.verify_files()
     return Supervisor(
         package,
@@ -111,7 +112,8 @@ def _check(arguments: list[str]) -> int:
     given = _check_parser().parse_args(arguments)
     if given.engine:
         return report_engine(given.package)
-    return report(_machine_options(given), given.package)
+    options = dataclasses.replace(_machine_options(given), kv_cache_gib=given.kv_cache_gib)
+    return report(options, given.package)
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -122,7 +124,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _serve_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nemotron-serve",
         usage="nemotron-serve PACKAGE [options] [-- COMMAND ...]\n       nemotron-serve check [PACKAGE] [options]",
         description="Serve a package with Triton, and keep serving it: "
@@ -130,14 +132,14 @@ def _serve_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("package", metavar="PACKAGE", type=Path, help="directory made by nemotron-build")
+    parser.add_argument("package", metavar="PACKAGE", type=path, help="directory made by nemotron-build")
     _add_machine_options(parser)
 
     security = parser.add_argument_group("security")
-    security.add_argument("--tls-cert", metavar="FILE", type=Path, help="certificate of the server, PEM: gRPC over TLS")
-    security.add_argument("--tls-key", metavar="FILE", type=Path, help="its private key, PEM")
+    security.add_argument("--tls-cert", metavar="FILE", type=path, help="certificate of the server, PEM: gRPC over TLS")
+    security.add_argument("--tls-key", metavar="FILE", type=path, help="its private key, PEM")
     security.add_argument(
-        "--tls-ca", metavar="FILE", type=Path, help="authority that clients' certificates must come from (mutual TLS)"
+        "--tls-ca", metavar="FILE", type=path, help="authority that clients' certificates must come from (mutual TLS)"
     )
     security.add_argument(
         "--admin-key",
@@ -148,14 +150,12 @@ def _serve_parser() -> argparse.ArgumentParser:
     )
 
     engine = parser.add_argument_group("engine")
-    engine.add_argument("--engine-threads", metavar="N", type=_whole(1), help="CPU threads (default: by the machine)")
-    engine.add_argument(
-        "--kv-cache-gib", metavar="GIB", type=_whole(1), help="size of the KV cache (default: by the machine)"
-    )
+    engine.add_argument("--engine-threads", metavar="N", type=whole(1), help="CPU threads (default: by the machine)")
+    _add_kv_cache(engine)
     engine.add_argument(
         "--stream-interval-ms",
         metavar="MS",
-        type=_number(),
+        type=number(),
         help="least time between two responses of a stream; 0 sends each token at once (default: by the load)",
     )
 
@@ -163,40 +163,50 @@ def _serve_parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--start-seconds",
         metavar="S",
-        type=_number(above=0),
+        type=number(above=0),
         default=ServeOptions.start_seconds,
         help="time for the server to answer its first request (default: %(default)g)",
     )
     running.add_argument(
         "--drain-seconds",
         metavar="S",
-        type=_number(least=0),
+        type=number(least=0),
         default=_DRAIN_SECONDS,
         help="time for running requests when the server stops (default: %(default)g)",
     )
     running.add_argument(
-        "--ready-file", metavar="FILE", type=Path, help="write URLs and process ids, as JSON, while the server serves"
+        "--ready-file", metavar="FILE", type=path, help="write URLs and process ids, as JSON, while the server serves"
     )
-    running.add_argument("--log-dir", metavar="DIR", type=Path, help="keep Triton's log as DIR/triton.log")
+    running.add_argument("--log-dir", metavar="DIR", type=path, help="keep Triton's log as DIR/triton.log")
     running.add_argument("--verbose", action="store_true", help="show Triton's log")
     return parser
 
 
 def _check_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nemotron-serve check",
         description="Say what is wrong with this machine or a package before starting a server.",
         epilog=_CHECK_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("package", metavar="PACKAGE", type=Path, nargs="?", help="directory made by nemotron-build")
+    parser.add_argument("package", metavar="PACKAGE", type=path, nargs="?", help="directory made by nemotron-build")
     parser.add_argument(
         "--engine",
         action="store_true",
         help="compare the interface of the installed TensorRT-LLM with the recorded one, and nothing else",
     )
+    _add_kv_cache(parser)
     _add_machine_options(parser)
     return parser
+
+
+def _add_kv_cache(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--kv-cache-gib",
+        metavar="GIB",
+        type=whole(1),
+        help="size of the KV cache (default: by the machine; on a CPU a quarter of the free memory, at most 4)",
+    )
 
 
 def _add_machine_options(parser: argparse.ArgumentParser) -> None:
@@ -211,7 +221,7 @@ def _add_machine_options(parser: argparse.ArgumentParser) -> None:
         where.add_argument(
             f"--{name}-port",
             metavar="PORT",
-            type=_whole(0, 65535),
+            type=whole(0, 65535),
             default=getattr(ServeOptions, f"{name}_port"),
             help="0 picks a free one (default: %(default)s)",
         )
@@ -219,12 +229,12 @@ def _add_machine_options(parser: argparse.ArgumentParser) -> None:
     triton.add_argument(
         "--tritonserver",
         metavar="PATH",
-        type=Path,
+        type=path,
         help="the program, or the directory with bin/tritonserver "
         "(default: /opt/tritonserver, else the nvidia-pytriton wheel)",
     )
     triton.add_argument(
-        "--model-repository", metavar="DIR", type=Path, help="what Triton loads (default: the one installed with this)"
+        "--model-repository", metavar="DIR", type=path, help="what Triton loads (default: the one installed with this)"
     )
 
 
@@ -258,33 +268,3 @@ def _admin_key(text: str) -> str:
     if not re.fullmatch(r"[\w-]{8,}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} given, expected 8 or more letters, digits, - or _")
     return text
-
-
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    expected = f"a whole number from {least} to {most}" if most else f"a whole number of at least {least}"
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least or (most is not None and value > most):
-            raise argparse.ArgumentTypeError(f"{text!r} given, expected {expected}")
-        return value
-
-    return parse
-
-
-def _number(*, above: float | None = None, least: float = 0) -> Callable[[str], float]:
-    expected = f"a number of at least {least:g}" if above is None else f"a number above {above:g}"
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not (value >= least if above is None else value > above) or value == float("inf"):
-            raise argparse.ArgumentTypeError(f"{text!r} given, expected {expected}")
-        return value
-
-    return parse

@@ -163,7 +163,7 @@ def test_limits_reach_the_build_inside(capsys: Run, here: Path) -> None:  # noqa
 def test_bad_requests_are_refused_outside(here: Path, capsys: Run) -> None:
     assert main(["container", "build", "nvidia/nano", "--profile", "h100-fp8", "-o", "out/p"]) == 3
     assert "'hf download nvidia/nano --local-dir nano'" in capsys.readouterr().err
-    assert container(profile="h1000") == 1
+    assert container(profile="h1000") == 2
     assert "There is no profile 'h1000'" in capsys.readouterr().err
     (here / "out/my package").mkdir()
     (here / "out/my package/thesis.tex").touch()

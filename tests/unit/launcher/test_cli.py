@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from nemotron_serving.launcher.cli import main
+from nemotron_serving.package import Package, write_package
+from tests.unit.serving.support import make_package, manifest
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,10 @@ def test_a_mistake_is_one_line_and_status_2(
         (["p", "--drain-seconds", "-1"], "'-1' given, expected a number of at least 0"),
         (["p", "--start-seconds", "nan"], "'nan' given, expected a number above 0"),
         ([], "the following arguments are required: PACKAGE"),
+        ([""], "argument PACKAGE: '' given, expected a path"),
+        (["p", "q"], "'q' is one argument too many"),
+        (["p", "--kv-cach-gib", "4"], "there is no option --kv-cach-gib; did you mean --kv-cache-gib?"),
+        (["check", "--kv-cach-gib=4"], "there is no option --kv-cach-gib; did you mean --kv-cache-gib?"),
         (["p", "--admin-key", "a b"], "'a b' given, expected 8 or more letters, digits, - or _"),
     ],
 )
@@ -63,3 +69,37 @@ def test_check_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["check", str(tmp_path / "nowhere"), *free, "--model-repository", str(tmp_path)]) == 1
     failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
     assert [line.split()[1] for line in failed] == ["model", "package"]
+
+
+@pytest.fixture
+def for_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
+    """A package that says it is for OpenVINO, which says it is installed."""
+    monkeypatch.setattr("nemotron_serving.launcher.engine_library.metadata.version", lambda _: "2026.4.1.0")
+    made = make_package(tmp_path / "package")
+    return write_package(made.path, manifest(kind="openvino", version="2026.4.1.0"), made.serving)
+
+
+def test_check_engine_says_that_it_is_for_tensorrt_llm(
+    for_openvino: Package, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(for_openvino.path), "--engine"]) == 0
+    row = capsys.readouterr().out
+    assert row.startswith("ok   openvino package ")
+    assert "openvino-genai 2026.4.1.0; --engine compares TensorRT-LLM alone" in row
+    assert main(["check", f"{for_openvino.path}s", "--engine"]) == 1
+    assert capsys.readouterr().out.startswith("FAIL package ")
+
+
+def test_a_kv_cache_that_no_memory_holds_is_refused_before_the_start(
+    for_openvino: Package, capsys: pytest.CaptureFixture[str]
+) -> None:
+    free = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+    package, much = str(for_openvino.path), ["--kv-cache-gib", "1000000"]
+    assert main([package, *much, *free]) == 2
+    said = capsys.readouterr().err
+    assert "--kv-cache-gib 1000000: with the engine's files of 0.0 GiB that is more than the " in said
+    assert said.count("\n") == 1
+    assert main(["check", package, *much, *free]) == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
+    assert len(failed) == 1
+    assert "package memory" in failed[0] and "leave the option out" in failed[0].lower()

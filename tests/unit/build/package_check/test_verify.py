@@ -67,9 +67,9 @@ def test_what_is_no_package_is_a_converted_checkpoint_or_said(
     assert main(["verify", str(tmp_path / "nothing")]) == 5
     (tmp_path / "config.json").write_text(json.dumps({}))
     assert not is_package(tmp_path)
-    assert main(["verify", str(tmp_path), "--run"]) == 1
+    assert main(["verify", str(tmp_path), "--run"]) == 2
     make_package(tmp_path / "p", "engine")
-    assert main(["verify", str(tmp_path / "p"), "--source", "s"]) == 1
+    assert main(["verify", str(tmp_path / "p"), "--source", "s"]) == 2
     messages = capsys.readouterr().err.splitlines()
     assert "is not there" in messages[0]
     assert "--source CHECKPOINT" in messages[1]

@@ -65,7 +65,7 @@ def test_the_stages_alone_make_the_same(here: Path, tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["quantize", "TINY", "--profile", "cpu.toml", "-o", "c"], 1, "use 'nemotron-build convert'"),
+        (["quantize", "TINY", "--profile", "cpu.toml", "-o", "c"], 2, "use 'nemotron-build convert'"),
         (["compile", "TINY", "--profile", "cpu.toml", "-o", "c"], 1, "has no engine to compile"),
         (["package", "TINY", "--engine", ".", "--profile", "cpu.toml", "-o", "p"], 1, "has no openvino_model.xml"),
         (["build", "nothing.gguf", "--profile", "cpu.toml", "-o", "p"], 3, "nothing.gguf is not there"),
@@ -85,7 +85,7 @@ def test_mistakes_are_one_line(
 
 def test_a_gguf_files_values_are_not_scanned_apart(here: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_gguf(tiny, here / "tiny.gguf", GGMLQuantizationType.Q8_0)
-    assert main(["build", "tiny.gguf", "--profile", "cpu.toml", "-o", "p", "--scan-values"]) == 1
+    assert main(["build", "tiny.gguf", "--profile", "cpu.toml", "-o", "p", "--scan-values"]) == 2
     error = capsys.readouterr().err
     assert "--scan-values reads a checkpoint's safetensors" in error
     assert "tiny.gguf is a GGUF file" in error
@@ -122,7 +122,7 @@ def test_limits_are_options_of_every_stage(here: Path, tiny: Path, capsys: pytes
     capsys.readouterr()
     for wrong, status, message in (
         (["--max-seq-len", "513"], 4, "max_seq_len is 513, the model knows 512 positions"),
-        (["--max-num-tokens", "64"], 1, "--max-num-tokens is for profiles that compile an engine"),
+        (["--max-num-tokens", "64"], 2, "--max-num-tokens is for profiles that compile an engine"),
     ):
         assert main(["build", str(tiny), "--profile", "cpu-int8", "-o", "q", *wrong]) == status
         assert message in capsys.readouterr().err
@@ -134,7 +134,7 @@ def test_a_gguf_file_is_checked_by_its_fields(here: Path, tiny: Path, capsys: py
     said = capsys.readouterr()
     assert said.out == "tiny.gguf\n"
     assert "Q8_0" in said.err and "512" in said.err
-    assert main(["check", "tiny.gguf", "--scan-values"]) == 1
+    assert main(["check", "tiny.gguf", "--scan-values"]) == 2
     assert "--scan-values reads a checkpoint's safetensors" in capsys.readouterr().err
 
 

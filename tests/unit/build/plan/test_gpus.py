@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nemotron_build.errors import UnsupportedError
+from nemotron_build.errors import UnsupportedError, UsageError
 from nemotron_build.machine import InstalledGpu, Machine
 from nemotron_build.plan.gpus import GPUS, detect_gpu, find_gpu
 
@@ -22,7 +22,7 @@ def test_fp8_begins_at_compute_capability_8_9() -> None:
 
 def test_names_are_found_in_any_case_and_unknown_ones_refused() -> None:
     assert find_gpu("H100") is GPUS["h100"]
-    with pytest.raises(UnsupportedError, match=r"no GPU 'v100'.*Name one of h100, h200"):
+    with pytest.raises(UsageError, match=r"no GPU 'v100'.*Name one of h100, h200"):
         find_gpu("v100")
 
 

@@ -174,14 +174,14 @@ def test_a_plot_is_a_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     [
         (["--gpu", "a100", "--precision", "fp8"], 4, "Use bf16 on it"),
         (["--gpu", "h100", "--tp", "3"], 4, "does not divide the model's 8 KV heads"),
-        (["--gpu", "h10"], 4, "Name one of h100"),
+        (["--gpu", "h10"], 2, "; did you mean h100? Name one of h100"),
         (["--gpu", "h100", "--precision", "int8"], 4, "GPUs take bf16 and fp8"),
         (["--profile", "h100-bf16", "--precision", "int8"], 1, "takes bf16, fp8"),
         (["--profile", "cpu-int4", "--gpu", "h100"], 4, "is for CPUs"),
         (["--gpu", "rtx-3090", "--max-seq-len", "131072"], 4, "What would fit: shorter sequences"),
-        (["--gpu", "h100", "--plot", "plan.pdf"], 1, "does not end in .png"),
+        (["--gpu", "h100", "--plot", "plan.pdf"], 2, "does not end in .png"),
         (["/nowhere", "--gpu", "h100"], 3, "/nowhere is not there"),
-        (["--profile", "nope"], 1, "There is no profile 'nope'"),
+        (["--profile", "nope"], 2, "There is no profile 'nope'"),
     ],
 )
 def test_refusals_are_one_line(
