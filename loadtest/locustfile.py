@@ -1,8 +1,8 @@
 """The load test for Locust's own command, with its web UI.
 
-    locust -f loadtest/locustfile.py --scenario FILE [--processes N] [--result-dir DIR]
+    locust -f loadtest/locustfile.py --scenario FILE [--host URL] [--processes N] [--result-dir DIR]
 
-What is sent and when is in the scenario; Locust's number of users counts in a closed loop alone. See docs/loadtest.
+What is sent and when is in the scenario, the number of users too. See docs/loadtest.
 """
 
 from nemotron_loadtest.run.plugin import register

@@ -42,7 +42,11 @@ _ERRORS: dict[str, type[LoadTestError]] = {
 
 
 class MasterSide:
-    """Has workers send. See `Side`."""
+    """Has workers send. See `Side`.
+
+    Attributes:
+        scenario: What the next run does.
+    """
 
     in_flight = None
 
@@ -50,7 +54,7 @@ class MasterSide:
         self.not_sent = 0
         self.busy = False
         self._runner = runner
-        self._scenario = scenario
+        self.scenario = scenario
         self._on_sample = on_sample
         self._waiting_for: set[str] = set()
         self._members: list[str] = []
@@ -73,7 +77,7 @@ class MasterSide:
         runner = self._runner
         self._members = [client.id for client in runner.clients.all if client.state != STATE_MISSING]
         self._waiting_for, self._answers = set(self._members), []
-        scenario = msgspec.json.encode(self._scenario)
+        scenario = msgspec.json.encode(self.scenario)
         for number, member in enumerate(self._members):
             plan = {"scenario": scenario, "worker": number, "workers": self.workers}
             runner.send_message(f"{_PREFIX}plan", plan, client_id=member)

@@ -10,17 +10,19 @@ from nemotron_loadtest.users import patched  # noqa: F401 - before all else
 
 # isort: split
 import gevent
-from locust import events
+import msgspec
+from locust import LoadTestShape, events
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.run.conductor import Conductor
 from nemotron_loadtest.run.distributed import MasterSide, WorkerSide
-from nemotron_loadtest.run.runner import users_of
+from nemotron_loadtest.run.runner import LOOPBACK, users_of
 from nemotron_loadtest.run.sides import OwnSide, Side
 from nemotron_loadtest.scenario import Scenario, find_scenario, load_scenario
 from nemotron_loadtest.users.locust_users import USERS
+from nemotron_loadtest.users.servers import servers
 
 _logger = logging.getLogger(__name__)
 
@@ -51,11 +53,15 @@ class Plugin:
     def _start(self) -> None:
         self._conductor = None
         self._runs += 1
+        scenario = _at(self._scenario, self._environment.host)
+        self._environment.host = _shown(scenario)
         directory = self._directory
         if directory is not None and self._runs > 1:
             directory = directory.with_name(f"{directory.name}-{self._runs}")
-        conductor = Conductor(self._scenario, directory=directory)
-        side: Side = self._master or OwnSide(self._environment, self._scenario, self._take)
+        conductor = Conductor(scenario, directory=directory)
+        if self._master:
+            self._master.scenario = scenario
+        side: Side = self._master or OwnSide(self._environment, scenario, self._take)
         try:
             conductor.prepare(side)
         except LoadTestError as error:
@@ -95,7 +101,38 @@ class Plugin:
                 self._environment.process_exit_code = 1
 
 
+class ScenarioUsers(LoadTestShape):
+    """The scenario's users from the start to the end.
+
+    Locust's page then asks for no number of users, which would have no effect or make another test than the scenario.
+    """
+
+    def __init__(self, users: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._users = users
+
+    def tick(self) -> tuple[int, float]:
+        """See `LoadTestShape`."""
+        return self._users, self._users
+
+
+def _at(scenario: Scenario, host: str | None) -> Scenario:
+    """The scenario against the servers that Locust's `host` names, with commas between several; none keeps its own."""
+    urls = tuple(url.strip() for url in (host or "").split(",") if url.strip())
+    return msgspec.structs.replace(scenario, url=urls) if urls else scenario
+
+
+def _shown(scenario: Scenario) -> str:
+    """The servers of a scenario as `host`; empty where the client would refuse them, which the start of a run says."""
+    try:
+        return ",".join(servers(scenario))
+    except LoadTestError:
+        return ""
+
+
 def _add_options(parser: Any) -> None:
+    # As everything else of this stack: whoever wants more than this machine to reach it says so.
+    parser.set_defaults(web_host=LOOPBACK, master_bind_host=LOOPBACK)
     parser.add_argument(
         "--scenario",
         metavar="FILE",
@@ -125,7 +162,10 @@ def _begin(environment: Environment, **_: Any) -> None:
     except LoadTestError as error:
         raise SystemExit(f"locust: {error}") from None
     environment.user_classes = [USERS[scenario.user]]
+    environment.host = environment.host or _shown(scenario)
     users = users_of(scenario, options.expect_workers if isinstance(runner, MasterRunner) else 1)
     options.num_users = options.num_users or users
     options.spawn_rate = options.spawn_rate or users
+    if environment.web_ui is not None:
+        environment.shape_class = ScenarioUsers(users)
     Plugin(environment, scenario, Path(options.result_dir) if options.result_dir else None)

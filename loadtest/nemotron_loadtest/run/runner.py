@@ -27,7 +27,7 @@ from nemotron_loadtest.users.asker import OnSample
 from nemotron_loadtest.users.locust_users import USERS
 
 _STOP_S = 5.0
-_LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _side(environment: Environment, scenario: Scenario, take: OnSample, processe
         environment.create_local_runner()
         yield OwnSide(environment, scenario, take)
         return
-    runner = environment.create_master_runner(_LOOPBACK, 0)
+    runner = environment.create_master_runner(LOOPBACK, 0)
     with worker_processes(runner, scenario.user, processes):
         yield MasterSide(runner, scenario, take)
 

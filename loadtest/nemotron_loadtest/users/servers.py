@@ -29,17 +29,32 @@ def connect(scenario: Scenario) -> Client:
         ScenarioError: the URL does not go with the kind of user.
         UnreachableError: the server is not ready within seconds.
     """
+    client = _client(scenario)
+    try:
+        client.wait_ready(_READY_S)
+    except NemotronError as error:
+        client.close()
+        raise UnreachableError(str(error)) from None
+    return client
+
+
+def servers(scenario: Scenario) -> tuple[str, ...]:
+    """The URLs that a scenario is about: its own, else those of the environment, else the client's default.
+
+    Raises:
+        ScenarioError: see `connect`.
+    """
+    with _client(scenario) as client:
+        return client.urls
+
+
+def _client(scenario: Scenario) -> Client:
     url = scenario.url
     try:
         client = Client(url if url is None or isinstance(url, str) else list(url))
         _check_schemes(scenario, client.urls)
     except ValueError as error:
         raise ScenarioError(str(error)) from None
-    try:
-        client.wait_ready(_READY_S)
-    except NemotronError as error:
-        client.close()
-        raise UnreachableError(str(error)) from None
     return client
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from nemotron_client.testing import FakeServer, ScriptedReply
+from nemotron_loadtest.arrivals import ClosedLoop
 from nemotron_loadtest.run.record import read_run
 from tests.integration.conftest import ROOT
 from tests.integration.loadtest.bench import closed, poisson, scenario_file
@@ -59,6 +62,15 @@ def test_no_server_is_an_exit_status(tmp_path: Path) -> None:
     assert "grpc://127.0.0.1:9 cannot be reached" in done.stderr
 
 
+def test_the_option_host_comes_before_the_scenarios_url(server: FakeServer, tmp_path: Path) -> None:
+    scenario, results = scenario_file(tmp_path, "grpc://127.0.0.1:9", poisson(20)), tmp_path / "results"
+    done = headless("--scenario", scenario, "--result-dir", results, "--host", server.grpc_url)
+    assert done.returncode == 0, done.stderr
+    record, samples = read_run(results)
+    assert record.urls == (server.grpc_url,)
+    assert {sample.outcome for sample in samples} == {"ok"}
+
+
 def test_no_scenario() -> None:
     done = headless()
     assert done.returncode != 0
@@ -68,13 +80,17 @@ def test_no_scenario() -> None:
 def test_the_web_ui_shows_requests_and_metrics(server: FakeServer, tmp_path: Path) -> None:
     port, results = free_port(), tmp_path / "results"
     scenario = scenario_file(tmp_path, server.http_url, closed(3), user="http_stream", duration_s=60.0)
-    options = ["--web-host", "127.0.0.1", "--web-port", str(port), "--result-dir", str(results)]
+    options = ["--web-port", str(port), "--result-dir", str(results)]
     process = subprocess.Popen(
         [*LOCUST, "--scenario", str(scenario), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     web = f"http://127.0.0.1:{port}"
     try:
-        ask(web, "/swarm", user_count=3, spawn_rate=3, host="")
+        until_it_answers(web)
+        listens_at = {one.laddr.ip for one in psutil.Process(process.pid).net_connections() if one.status == "LISTEN"}
+        page = read(web, "/")
+        # What the page sends for its fields that are switched off: the scenario's three users come all the same.
+        ask(web, "/swarm", user_count=0, spawn_rate=0, host=server.http_url)
         rows = stats(web, "HTTP", 10)
         ask(web, "/stop", now="yes")
     finally:
@@ -85,23 +101,37 @@ def test_the_web_ui_shows_requests_and_metrics(server: FakeServer, tmp_path: Pat
         ("METRIC", "thinking off: Time to first token"),
         ("METRIC", "thinking off: Inter-token latency, mean of a request"),
     }
+    assert listens_at == {"127.0.0.1"}
+    assert server.http_url in page
+    assert re.search(r'"hide_common_options": true', page)
+    counts = {(row["method"], row["name"]): row["num_requests"] for row in rows}
+    assert counts["", "Aggregated"] == counts["HTTP", "thinking off"]
     record, samples = read_run(results)
+    assert record.scenario.arrivals == ClosedLoop(users=3)
     assert (record.ended_by, {sample.outcome for sample in samples}) == ("interrupt", {"ok"})
 
 
-def ask(web: str, path: str, **form: object) -> Any:
-    """GET, or POST of a form, as soon as the web UI answers."""
-    data = urllib.parse.urlencode(form).encode() if form else None
+def until_it_answers(web: str) -> None:
     until = time.monotonic() + 30
     while True:
         try:
-            with urllib.request.urlopen(web + path, data, timeout=20) as response:
-                return json.loads(response.read())
+            read(web, "/")
+            return
         except urllib.error.HTTPError:
             raise
         except urllib.error.URLError:
             assert time.monotonic() < until
             time.sleep(0.1)
+
+
+def ask(web: str, path: str, **form: object) -> Any:
+    """GET, or POST of a form."""
+    return json.loads(read(web, path, urllib.parse.urlencode(form).encode() if form else None))
+
+
+def read(web: str, path: str, data: bytes | None = None) -> str:
+    with urllib.request.urlopen(web + path, data, timeout=20) as response:
+        return str(response.read().decode())
 
 
 def stats(web: str, kind: str, least: int) -> list[dict[str, Any]]:
