@@ -62,6 +62,11 @@ class AsyncClient:
         """The servers."""
         return self._shared.replicas.urls
 
+    @property
+    def metrics_url(self) -> str:
+        """Where `metrics` reads the server's metrics."""
+        return self._metrics_url
+
     @stands_for_completions
     async def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> Reply:
         """Send a conversation and wait for the whole answer. See `Client.chat`."""

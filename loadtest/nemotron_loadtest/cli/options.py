@@ -39,7 +39,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="of the server (default: the scenario's, else NEMOTRON_URL); may be given several times",
     )
     parser.add_argument(
-        "--metrics-url", metavar="URL", help="of the server's metrics (default: NEMOTRON_METRICS_URL, else port 8002)"
+        "--metrics-url",
+        metavar="URL",
+        help="of the server's metrics (default: NEMOTRON_METRICS_URL, else that port of a server on this machine which "
+        "has them, else port 8002)",
     )
     parser.add_argument("--slo", metavar="NAME", help=f"{SLO_HELP} (default: the scenario's)")
     parser.add_argument("--processes", metavar="N", type=whole(1), default=1, help="that send (default: 1)")
@@ -65,7 +68,7 @@ def scenario_of(given: argparse.Namespace) -> Scenario:
     if given.metrics_url and isinstance(scenario.url, tuple) and len(scenario.url) > 1:
         raise ScenarioError(
             f"--metrics-url names one page, but there are {len(scenario.url)} servers; "
-            "without it port 8002 of each is read"
+            "without it each server's own page is looked for"
         )
     return scenario
 

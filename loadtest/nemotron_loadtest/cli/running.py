@@ -37,6 +37,7 @@ def run_visibly(given: argparse.Namespace, scenario: Scenario, directory: Path) 
             scenario,
             on_sample=view.add,
             on_moment=on_moment,
+            on_warning=view.warn,
             directory=directory,
             processes=given.processes,
             metrics_url=given.metrics_url,

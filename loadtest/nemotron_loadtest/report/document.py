@@ -64,7 +64,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         verdict: What became of it.
         spreads: For histograms and tail curves.
         server: What was scraped.
-        scrape_failures: Looks at a server that found no metrics.
+        scrape_failures: How often a server's metrics could not be read.
         sweep: The search that this run is part of; None for a run alone.
         capacity: How many replicas a traffic needs; None if it was not asked.
         schema_version: Of this structure.
@@ -111,7 +111,7 @@ def make_report(
     return Report(
         states=_states(summary, verdict, facts),
         facts=facts,
-        notes=(*notes, *_late(summary)),
+        notes=(*notes, *_late(summary), *_unseen(server)),
         summary=summary,
         slo=slo,
         verdict=verdict,
@@ -172,6 +172,16 @@ def _late(summary: Summary) -> list[str]:
     return [
         f"The load generator sent requests late ({which} {worst:,.0f} ms). Latencies from the intended start hold that "
         "wait, which is not the server's."
+    ]
+
+
+def _unseen(server: Sequence[ServerSample]) -> list[str]:
+    """Whether the report lacks what servers say of themselves."""
+    without = sorted({one.server for one in server} - {one.server for one in server if one.scraped})
+    return [
+        f"The metrics of {url} were never found, so its running and waiting requests and its KV cache are not shown: "
+        "--metrics-url names the page."
+        for url in without
     ]
 
 

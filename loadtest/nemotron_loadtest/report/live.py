@@ -71,6 +71,10 @@ class LiveView:
         if sample.outcome == "error":
             self._errors[sample.error_type] += 1
 
+    def warn(self, sentence: str) -> None:
+        """Say something that stays on the screen."""
+        self._console.print(f"nemotron-bench: {sentence}", soft_wrap=True, highlight=False, markup=False)
+
     def update(self, now_s: float, *, in_flight: int | None = None, asked_per_s: float | None = None) -> None:
         """Show the moment, if it is time to.
 

@@ -52,7 +52,8 @@ def conduct(report: Report) -> str:
     parts = table_html(Table(("Third", "whole answers", "output tokens/s", "end to end p90, ms"), rows))
     scraped = ""
     if report.scrape_failures:
-        scraped = f"<p>{report.scrape_failures:,} looks at the server found no metrics.</p>"
+        times = "once" if report.scrape_failures == 1 else f"{report.scrape_failures:,} times"
+        scraped = f"<p>The server's metrics could not be read {times}; they are read once a second.</p>"
     return (
         f"<p><strong>{steadiness.title}</strong>: {escape(steadiness.reason)}.</p>{parts}"
         f"<p><strong>{overload}</strong>: {escape(saturation.reason)}.</p>{scraped}"

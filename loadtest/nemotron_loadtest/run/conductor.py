@@ -32,6 +32,13 @@ OnMoment = Callable[[float, int | None], None]
 class Conductor:
     """One run: `prepare`, `begin`, `wait`, `end`, each once. Samples are given to `take`.
 
+    Args:
+        scenario: What to do.
+        on_sample: Called with each request that has ended.
+        on_warning: Called with a sentence about what the run will lack, at its start.
+        directory: Where samples and record are written; None writes nothing.
+        metrics_url: Of a single server's metrics page; None for what `client_for_metrics` finds.
+
     Attributes:
         record: What is known of the run.
         hurry: Ends the drain at once.
@@ -42,6 +49,7 @@ class Conductor:
         scenario: Scenario,
         *,
         on_sample: OnSample | None = None,
+        on_warning: Callable[[str], None] | None = None,
         directory: Path | None = None,
         metrics_url: str | None = None,
     ) -> None:
@@ -49,10 +57,13 @@ class Conductor:
         self.record = new_record(scenario)
         self._scenario = scenario
         self._on_sample = on_sample
+        self._on_warning = on_warning
+        self._metrics_pages: dict[str, str] = {}
         self._directory = directory
         self._metrics_url = metrics_url
         self._watching = ExitStack()
         self._recorder: Recorder | None = None
+        self._watched: list[Watched] = []
         self._watch = FailureWatch()
         self._stop = Event()
         self._clock: RunClock | None = None
@@ -79,6 +90,10 @@ class Conductor:
             measured_with=prepared.measured_with,
             workers=side.workers,
         )
+        opened = [client_for_metrics(url, self._metrics_url) for url in self.record.urls]
+        clients = [self._watching.enter_context(client) for client in opened]
+        self._metrics_pages = {client.urls[0]: client.metrics_url for client in clients}
+        self._watched = [Watched(client.urls[0], client.metrics) for client in clients]
         if self._directory is not None:
             self._recorder = Recorder(self._directory, self.record)
 
@@ -87,10 +102,7 @@ class Conductor:
         assert self._side is not None  # noqa: S101 - prepared
         self._clock = RunClock.starting_in(START_DELAY_S)
         self._side.begin(self._clock)
-        opened = [client_for_metrics(url, self._metrics_url) for url in self.record.urls]
-        clients = [self._watching.enter_context(client) for client in opened]
-        watched = [Watched(client.urls[0], client.metrics) for client in clients]
-        self._watching.enter_context(ServerMonitor(watched, self._clock.now, self._take_server))
+        self._watching.enter_context(ServerMonitor(self._watched, self._clock.now, self._take_server))
 
     def take(self, sample: Sample) -> None:
         """A request has ended."""
@@ -149,5 +161,11 @@ class Conductor:
             self._recorder.close(self.record)
 
     def _take_server(self, sample: ServerSample) -> None:
+        page = self._metrics_pages.pop(sample.server, None)  # said once, at the first look
+        if page and not sample.scraped and self._on_warning:
+            self._on_warning(
+                f"The metrics of {sample.server} cannot be read from {page}: the report will lack what the server says "
+                "of its queue and KV cache. Name the page with --metrics-url."
+            )
         if self._recorder:
             self._recorder.write_server(sample)

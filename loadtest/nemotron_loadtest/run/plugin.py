@@ -58,7 +58,9 @@ class Plugin:
         directory = self._directory
         if directory is not None and self._runs > 1:
             directory = directory.with_name(f"{directory.name}-{self._runs}")
-        conductor = Conductor(scenario, directory=directory)
+        conductor = Conductor(
+            scenario, directory=directory, on_warning=_logger.warning, metrics_url=self._metrics_url(scenario)
+        )
         if self._master:
             self._master.scenario = scenario
         side: Side = self._master or OwnSide(self._environment, scenario, self._take)
@@ -70,6 +72,11 @@ class Plugin:
             gevent.spawn(self._stop)
         else:
             self._conductor = conductor
+
+    def _metrics_url(self, scenario: Scenario) -> str | None:
+        options = self._environment.parsed_options
+        several = isinstance(scenario.url, tuple) and len(scenario.url) > 1
+        return options.metrics_url if options and not several else None
 
     def _go(self) -> None:
         if self._conductor and not self._conductor.begun:
@@ -139,6 +146,12 @@ def _add_options(parser: Any) -> None:
         env_var="NEMOTRON_SCENARIO",
         include_in_web_ui=False,
         help="what to do, as for 'nemotron-bench run'",
+    )
+    parser.add_argument(
+        "--metrics-url",
+        metavar="URL",
+        include_in_web_ui=False,
+        help="of a single server's metrics page, as for 'nemotron-bench run'",
     )
     parser.add_argument(
         "--result-dir",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,7 @@ def run_scenario(
     *,
     on_sample: OnSample | None = None,
     on_moment: OnMoment | None = None,
+    on_warning: Callable[[str], None] | None = None,
     directory: Path | None = None,
     processes: int = 1,
     metrics_url: str | None = None,
@@ -60,10 +61,11 @@ def run_scenario(
     Args:
         scenario: What to do.
         on_sample: Called for every request when it has ended, in a greenlet: it must not block.
+        on_warning: Called with a sentence about what the run will lack, at its start.
         on_moment: Called ten times a second while requests are sent, for a live view.
         directory: Where samples and record are written as they come; None writes nothing.
         processes: That send. With 1 it is this one.
-        metrics_url: Of a single server's metrics page; None for what the environment names, else port 8002.
+        metrics_url: Of a single server's metrics page; None for what `client_for_metrics` finds.
 
     Raises:
         LoadTestError: it cannot start.
@@ -75,7 +77,7 @@ def run_scenario(
         if on_sample:
             on_sample(sample)
 
-    conductor = Conductor(scenario, on_sample=keep, directory=directory, metrics_url=metrics_url)
+    conductor = Conductor(scenario, on_sample=keep, on_warning=on_warning, directory=directory, metrics_url=metrics_url)
     environment = Environment(user_classes=[USERS[scenario.user]], stop_timeout=_STOP_S)
     with _quiet(), _interruptible(conductor), _side(environment, scenario, conductor.take, processes) as side:
         assert environment.runner is not None  # noqa: S101 - made with the side

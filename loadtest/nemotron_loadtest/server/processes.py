@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -21,6 +22,14 @@ def by_port(url: str) -> FindPid:
         return _listener(port) if here and port else None
 
     return find
+
+
+def ports_of(url: str) -> list[int]:
+    """All ports of the process that listens on a URL's port, that one last; none where it is not seen from here."""
+    pid = by_port(url)()
+    port = urlsplit(url).port
+    ports = {connection.laddr.port for connection in _listening() if pid is not None and connection.pid == pid}
+    return sorted(ports, key=lambda one: (one == port, one))
 
 
 class ServerProcesses:
@@ -95,11 +104,12 @@ def _is_here(host: str) -> bool:
 
 
 def _listener(port: int) -> int | None:
+    return next((connection.pid for connection in _listening() if connection.laddr.port == port), None)
+
+
+def _listening() -> list[Any]:
     try:
         connections = psutil.net_connections("tcp")
     except psutil.Error:
-        return None
-    for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-            return connection.pid
-    return None
+        return []
+    return [one for one in connections if one.status == psutil.CONN_LISTEN and one.laddr]

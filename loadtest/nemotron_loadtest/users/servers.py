@@ -10,6 +10,7 @@ from nemotron_client import Client, NemotronError
 from nemotron_loadtest.errors import ScenarioError, UnreachableError
 from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.server.processes import ports_of
 from nemotron_loadtest.users.asker import Asker, OnSample
 from nemotron_loadtest.users.generate import GenerateAsker
 from nemotron_loadtest.users.streams import StreamAsker
@@ -63,11 +64,25 @@ def client_for_metrics(url: str, metrics_url: str | None = None) -> Client:
 
     Args:
         url: Of the server.
-        metrics_url: Of the page. None is what NEMOTRON_METRICS_URL names if NEMOTRON_URL names this server, else port
-            8002 of its host.
+        metrics_url: Of the page. None is what NEMOTRON_METRICS_URL names if NEMOTRON_URL or NEMOTRON_HTTP_URL names
+            this server; else, where the server's process is seen on this machine, the one of its ports that has
+            metrics; else port 8002 of its host.
     """
-    in_environment = url == os.environ.get("NEMOTRON_URL")
-    return Client(None if in_environment else url, metrics_url=metrics_url)
+    if metrics_url is None and url in (os.environ.get("NEMOTRON_URL"), os.environ.get("NEMOTRON_HTTP_URL")):
+        metrics_url = os.environ.get("NEMOTRON_METRICS_URL")
+    if metrics_url is None:
+        host = urlsplit(url).hostname or ""
+        pages = (f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics" for port in ports_of(url))
+        metrics_url = next((page for page in pages if _has_metrics(url, page)), None)
+    return Client(url, metrics_url=metrics_url)
+
+
+def _has_metrics(url: str, page: str) -> bool:
+    with Client(url, metrics_url=page) as client:
+        try:
+            return bool(client.metrics())
+        except NemotronError:
+            return False
 
 
 def asker_of(scenario: Scenario, client: Client, on_sample: OnSample, worker: str = "0") -> Callable[[RunClock], Asker]:

@@ -68,6 +68,15 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+def test_metrics_that_cannot_be_read_are_said_at_the_start(server: FakeServer, tmp_path: Path) -> None:
+    scenario, nowhere = scenario_file(tmp_path, server.grpc_url, poisson(20)), "http://127.0.0.1:9/metrics"
+    done = bench("run", scenario, "--metrics-url", nowhere, "-o", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stderr.splitlines() if "--metrics-url" in line]
+    assert len(warnings) == 1
+    assert server.grpc_url in warnings[0] and nowhere in warnings[0]
+
+
 def test_a_full_server_is_no_dead_one(tmp_path: Path) -> None:
     with FakeServer(Fault.full()) as server:
         done = bench("run", scenario_file(tmp_path, server.grpc_url, poisson(20)), "-o", tmp_path / "results")

@@ -83,7 +83,8 @@ def test_only_errors_says_so() -> None:
     words = checked(report_html(RUNS["only errors"]())).words
 
     assert "No request was answered whole." in words
-    assert "70 looks at the server found no metrics." in words
+    assert "The server's metrics could not be read 70 times" in words
+    assert "The metrics of grpc://127.0.0.1:8001 were never found" in words
 
 
 def test_a_run_cut_off_says_why() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nemotron_loadtest.server.processes import ServerProcesses, by_port
+from nemotron_loadtest.server.processes import ServerProcesses, by_port, ports_of
 
 BUSY = "import time\nprint('up', flush=True)\nwhile True: pass"
 PARENT = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BUSY!r}])"
@@ -68,6 +68,15 @@ def test_found_by_port() -> None:
 def test_the_port_of_another_machine_is_not_looked_for_here() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert by_port(f"grpc://triton.example:{server.getsockname()[1]}")() is None
+
+
+def test_the_ports_of_a_server_are_those_of_its_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        port, beside = one.getsockname()[1], other.getsockname()[1]
+        found = ports_of(f"grpc://127.0.0.1:{port}")
+        assert beside in found[:-1]
+        assert found[-1] == port
+        assert ports_of(f"grpc://triton.example:{port}") == []
 
 
 def test_nobody_listens() -> None:

@@ -58,6 +58,20 @@ def test_metrics_are_where_the_environment_says_of_the_server_that_it_names(monk
             client.metrics()
 
 
+def test_metrics_are_found_among_the_ports_of_a_server_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NEMOTRON_URL", raising=False)
+    with FakeServer(["unused"]) as server:
+        for url in (server.grpc_url, server.http_url):
+            with servers.client_for_metrics(url) as client:
+                assert client.metrics()
+
+
+def test_metrics_that_are_named_are_not_looked_for() -> None:
+    nowhere = "http://127.0.0.1:9/metrics"
+    with FakeServer(["unused"]) as server, servers.client_for_metrics(server.grpc_url, nowhere) as client:
+        assert client.metrics_url == nowhere
+
+
 def test_secrets_are_not_shown() -> None:
     assert servers.without_secrets("https://me:pw@host:1/path?key=x") == "https://host:1/path"
     assert servers.without_secrets("grpc://127.0.0.1:8001") == "grpc://127.0.0.1:8001"
