@@ -19,6 +19,7 @@ class GgufFile:
     Attributes:
         path: Where it lies.
         tensors: By the names they have in it.
+        fields: Names of all its fields.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,6 +44,7 @@ class GgufFile:
                 f"{path} cannot be read as GGUF: {error}. It is cut short or damaged; download it again."
             ) from error
         self.tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+        self.fields = tuple(self._reader.fields)
         if self.value("split.count", 1) > 1:
             raise CheckpointError(f"{path} is one part of a model. Join the parts with 'llama-gguf-split --merge'.")
 

@@ -10,19 +10,16 @@ import numpy as np
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 
-from nemotron_build.checkpoint.shape import ModelShape
 from nemotron_build.checkpoint.tensors import EMBEDDING, FINAL_NORM, OUTPUT, expected_tensors
+from nemotron_build.cpu import gguf_shape
 from nemotron_build.cpu.gguf_blocks import FOUR_BITS, take_over
 from nemotron_build.cpu.gguf_file import GgufFile
+from nemotron_build.cpu.gguf_shape import FREQUENCY_FACTORS, read_frequencies, read_gguf_shape
 from nemotron_build.cpu.packed import Array, Element, Packed
-from nemotron_build.cpu.rope import inverse_frequencies
 from nemotron_build.errors import CheckpointError
 
-_ARCHITECTURE = "llama"
-_FREQUENCY_FACTORS = "rope_freqs.weight"
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight")
-_EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
-_TOP = {EMBEDDING: _EMBEDDING, FINAL_NORM: "output_norm.weight", OUTPUT: _OUTPUT}
+_TOP = {EMBEDDING: gguf_shape.EMBEDDING, FINAL_NORM: "output_norm.weight", OUTPUT: gguf_shape.OUTPUT}
 _IN_LAYER = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -39,24 +36,21 @@ _IN_LAYER = {
 class GgufSource:
     """See `WeightSource`.
 
-    llama.cpp carries Llama 3.1's rope scaling as a tensor of factors, `rope_freqs.weight`, by which it divides the
-    frequencies. It turns neighbouring values of a head by one angle, Hugging Face those half a head apart, so the
-    rows of queries and keys are in another order in the file.
+    What its fields say is read in gguf_shape.py. llama.cpp turns neighbouring values of a head by one angle, Hugging
+    Face those half a head apart, so the rows of queries and keys are in another order in the file.
     """
 
     def __init__(self, file: GgufFile) -> None:
         """Check that the file holds a Llama-shaped model, and all of it.
 
         Raises:
-            CheckpointError: another architecture or rope scaling, or a tensor that is missing, unknown, of another
-                shape, or of a type that cannot be read.
+            CheckpointError: another architecture, a field that cannot be applied, or a tensor that is missing, unknown,
+                of another shape, or of a type that cannot be read.
         """
         self._file = file
-        self.shape = _read_shape(file)
+        self.shape = read_gguf_shape(file)
         self._check_tensors()
-        factors = file.tensors.get(_FREQUENCY_FACTORS)
-        frequencies = inverse_frequencies(self.shape)
-        self.inverse_frequencies = frequencies if factors is None else frequencies / np.asarray(factors.data)
+        self.inverse_frequencies = read_frequencies(file, self.shape)
         kinds = Counter(tensor.tensor_type.name for tensor in file.tensors.values() if len(tensor.shape) > 1)
         self.description = " and ".join(name for name, _ in kinds.most_common())
 
@@ -95,12 +89,12 @@ class GgufSource:
     def _check_tensors(self) -> None:
         file = self._file
         expected = {_name_in_file(name): size for name, size in expected_tensors(self.shape).items()}
-        expected[_FREQUENCY_FACTORS] = (self.shape.head_dim // 2,)
+        expected[FREQUENCY_FACTORS] = (self.shape.head_dim // 2,)
         for name in sorted(file.tensors.keys() - expected.keys()):
             raise CheckpointError(f"{file.path.name} has the tensor {name}, which no plain Llama has.")
         for name, size in expected.items():
             tensor = file.tensors.get(name)
-            if tensor is None and name == _FREQUENCY_FACTORS:
+            if tensor is None and name == FREQUENCY_FACTORS:
                 continue
             if tensor is None:
                 raise CheckpointError(f"{file.path.name} has no tensor {name}. Download it again.")
@@ -108,46 +102,6 @@ class GgufSource:
             if found != size:
                 raise CheckpointError(f"{file.path.name}: {name} has the shape {found}, expected {size}.")
             _check_readable(tensor, file.path.name)
-
-
-def _read_shape(file: GgufFile) -> ModelShape:
-    architecture = file.value("general.architecture")
-    if architecture != _ARCHITECTURE:
-        raise CheckpointError(
-            f"{file.path.name}: general.architecture is {architecture!r}, expected {_ARCHITECTURE!r}. "
-            "Only Llama-shaped models can be built."
-        )
-    scaling = file.value("llama.rope.scaling.type", "none")
-    if scaling != "none":
-        raise CheckpointError(
-            f"{file.path.name}: llama.rope.scaling.type is {scaling!r}; only none, or Llama 3's in "
-            f"{_FREQUENCY_FACTORS}, can be built."
-        )
-    hidden, heads = file.value("llama.embedding_length"), file.value("llama.attention.head_count")
-    if _EMBEDDING not in file.tensors:
-        raise CheckpointError(f"{file.path.name} has no tensor {_EMBEDDING}. Download it again.")
-    embedding = file.tensors[_EMBEDDING]
-    shape = ModelShape(
-        hidden_size=hidden,
-        intermediate_size=file.value("llama.feed_forward_length"),
-        num_layers=file.value("llama.block_count"),
-        num_heads=heads,
-        num_kv_heads=file.value("llama.attention.head_count_kv", heads),
-        head_dim=file.value("llama.attention.key_length", hidden // heads),
-        vocab_size=int(embedding.shape[-1]),
-        max_position_embeddings=file.value("llama.context_length"),
-        rms_norm_eps=file.value("llama.attention.layer_norm_rms_epsilon"),
-        rope_theta=file.value("llama.rope.freq_base", 10000.0),
-        rope_scaling=None,
-        tie_word_embeddings=_OUTPUT not in file.tensors,
-        dtype=embedding.tensor_type.name,
-    )
-    rotated = file.value("llama.rope.dimension_count", shape.head_dim)
-    if rotated != shape.head_dim:
-        raise CheckpointError(
-            f"{file.path.name}: llama.rope.dimension_count is {rotated}, expected the head's {shape.head_dim}."
-        )
-    return shape
 
 
 def _check_readable(tensor: Any, file: str) -> None:

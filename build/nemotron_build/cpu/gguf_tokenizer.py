@@ -13,10 +13,11 @@ from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.errors import CheckpointError
 from nemotron_build.serving_defaults import NEMOTRON_STOP_TOKENS
 
-_CONTROL = int(TokenType.CONTROL)
-_KNOWN_TYPES = {int(TokenType.NORMAL), _CONTROL}
+_CONTROL, _VISIBLE, _UNUSED = (int(kind) for kind in (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNUSED))
+_KNOWN_TYPES = {int(TokenType.NORMAL), _CONTROL, _VISIBLE, _UNUSED}
 _MODEL = "gpt2"  # GGUF's name for every byte-level BPE
-_FAMILIES: dict[str, Family] = {"llama-bpe": "llama3", "smollm": "smollm"}
+# llama.cpp's names for the same rules, old ones too.
+_FAMILIES: dict[str, Family] = {"llama-bpe": "llama3", "llama3": "llama3", "llama-v3": "llama3", "smollm": "smollm"}
 _ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 _KNOWN_ENDS = (*NEMOTRON_STOP_TOKENS, "<|im_end|>", "<|endoftext|>")
 
@@ -58,7 +59,7 @@ def read_vocabulary(file: Path | GgufFile) -> GgufVocabulary:
     """Read the tokenizer's fields of a GGUF file.
 
     Raises:
-        CheckpointError: not a GGUF file, or a field is missing.
+        CheckpointError: not a GGUF file, a field is missing, or does not fit the others.
     """
     if isinstance(file, Path):
         file = GgufFile(file)
@@ -66,14 +67,22 @@ def read_vocabulary(file: Path | GgufFile) -> GgufVocabulary:
     pairs = [merge.split(" ") for merge in file.value("tokenizer.ggml.merges")]
     tokens = file.value("tokenizer.ggml.tokens")
     named = [file.value(field, None) for field in _ENDS]
-    known = [tokens.index(end) for end in _KNOWN_ENDS if end in tokens]
+    types = file.value("tokenizer.ggml.token_type")
+    if len(types) != len(tokens):
+        raise CheckpointError(
+            f"{file.path.name} has {len(tokens)} tokens and types of {len(types)}. Download it again."
+        )
+    eos = file.value("tokenizer.ggml.eos_token_id")
+    if not 0 <= eos < len(tokens) or types[eos] == _UNUSED:
+        raise CheckpointError(f"{file.path.name}: tokenizer.ggml.eos_token_id {eos} is no token. Download it again.")
+    known = [tokens.index(end) for end in _KNOWN_ENDS if end in tokens and types[tokens.index(end)] != _UNUSED]
     return GgufVocabulary(
         model=file.value("tokenizer.ggml.model"),
         pre=file.value("tokenizer.ggml.pre"),
         tokens=tokens,
-        types=file.value("tokenizer.ggml.token_type"),
+        types=types,
         merges=[(pair[left], pair[right]) for pair in pairs],
-        eos_token_id=file.value("tokenizer.ggml.eos_token_id"),
+        eos_token_id=eos,
         chat_template=file.value("tokenizer.chat_template", ""),
         context_length=file.value("llama.context_length"),
         other_ends=tuple(end for end in (*named, *known) if end is not None),
@@ -91,13 +100,19 @@ def make_tokenizer(vocabulary: GgufVocabulary) -> Tokenizer:
     unknown = sorted(set(vocabulary.types) - _KNOWN_TYPES)
     if unknown:
         raise CheckpointError(
-            f"tokenizer.ggml.token_type has the value {unknown[0]}; only 1 (normal) and 3 (control) work."
+            f"tokenizer.ggml.token_type has the value {unknown[0]}; only 1 (normal), 3 (control), 4 (user defined) and "
+            "5 (unused) work."
         )
-    control = [token for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True) if kind == _CONTROL]
-    tokenizer = byte_level_bpe(vocabulary.tokens, vocabulary.merges, control, _FAMILIES[vocabulary.pre])
-    if tokenizer.get_vocab_size() != len(vocabulary.tokens):
+    kinds = list(zip(vocabulary.tokens, vocabulary.types, strict=True))
+    tokens = [None if kind == _UNUSED else token for token, kind in kinds]
+    control = [token for token, kind in kinds if kind == _CONTROL]
+    # Such as <think>, where the checkpoint's tokenizer has it as an added token that is not special.
+    visible = [token for token, kind in kinds if kind == _VISIBLE]
+    tokenizer = byte_level_bpe(tokens, vocabulary.merges, control, _FAMILIES[vocabulary.pre], visible=visible)
+    expected = len(tokens) - tokens.count(None)
+    if tokenizer.get_vocab_size() != expected:
         raise CheckpointError(
-            f"The tokenizer has {tokenizer.get_vocab_size()} tokens, the GGUF {len(vocabulary.tokens)}: "
+            f"The tokenizer has {tokenizer.get_vocab_size()} tokens, the GGUF {expected}: "
             "its vocabulary holds a token twice."
         )
     return tokenizer
@@ -106,6 +121,6 @@ def make_tokenizer(vocabulary: GgufVocabulary) -> Tokenizer:
 def _require(field: str, found: str, known: list[str]) -> None:
     if found not in known:
         raise CheckpointError(
-            f"{field} is {found!r}; only {' and '.join(map(repr, known))} can be turned into tokenizer.json by this "
+            f"{field} is {found!r}; only {', '.join(map(repr, known))} can be turned into tokenizer.json by this "
             "version. Build from the checkpoint in safetensors, which brings its tokenizer.json."
         )

@@ -1,6 +1,8 @@
 """A Llama in NumPy, for one short prompt: what the source's own weights answer, one block of rows in memory at a time.
 
-It shares no line with the graph that OpenVINO runs, so the two agree only where both are right.
+It shares no line with the graph that OpenVINO runs, so the two agree only where both are right. They do share what the
+source says of sizes, constants and frequencies: checkpoint/shape.py and gguf_shape.py read those, and the tests hold
+what they read against transformers.
 """
 
 from __future__ import annotations

@@ -42,8 +42,7 @@ class PromptTokenizer:
     @property
     def vocabulary_size(self) -> int:
         """Token ids are below it."""
-        size: int = self._tokenizer.get_vocab_size()
-        return size
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())  # a vocabulary may have holes
 
     def encode(self, parts: Sequence[PromptPart]) -> npt.NDArray[np.int32]:
         """Encode a rendered prompt.

@@ -8,7 +8,7 @@ from typing import Any
 import gguf
 import numpy as np
 import numpy.typing as npt
-from gguf import GGMLQuantizationType
+from gguf import GGMLQuantizationType, GGUFValueType
 from gguf.quants import dequantize, quantize
 from tokenizers import Tokenizer
 
@@ -26,6 +26,13 @@ _NAMES = {
 }  # fmt: skip
 _BLOCK_BYTES = {GGMLQuantizationType.Q4_K: 144, GGMLQuantizationType.Q5_K: 176, GGMLQuantizationType.Q6_K: 210}
 _BLOCK = 256
+_FIELD_TYPES = {
+    str: GGUFValueType.STRING,
+    bool: GGUFValueType.BOOL,
+    int: GGUFValueType.UINT32,
+    float: GGUFValueType.FLOAT32,
+    list: GGUFValueType.ARRAY,
+}
 
 
 def write_gguf(
@@ -45,7 +52,7 @@ def write_gguf(
         kind: Type of the matrices.
         scaling: Whether rope scaling comes along.
         without: Tensors and fields to leave out.
-        fields: Text fields to set otherwise, dots written as `__`.
+        fields: Fields to set otherwise, dots written as `__`: text, bool, int, float or a list of ints.
 
     Returns:
         The weights that the file stands for, by their Hugging Face names, in Hugging Face's order.
@@ -55,7 +62,9 @@ def write_gguf(
     _add_fields(writer, checkpoint, shape, without)
     for name, value in fields.items():
         writer.kv_data[0].pop(name.replace("__", "."), None)
-        writer.add_string(name.replace("__", "."), value)
+        writer.add_key_value(name.replace("__", "."), value, _FIELD_TYPES[type(value)])
+    for name in without:
+        writer.kv_data[0].pop(name, None)
     stands_for = {}
     for name, record in read_tensors(checkpoint).items():
         values = load_tensor(record).astype(np.float32)

@@ -95,6 +95,23 @@ def test_a_gguf_without_rope_factors_is_another_model(tiny: Path, tmp_path: Path
     assert mean_kl(transformers_logits(tiny, weights), openvino_logits(output)) > _WRONG_ROPE
 
 
+@pytest.mark.parametrize("field", ["llama__rope__scaling__factor", "llama__rope__scale_linear"])
+def test_a_linear_factor_gives_what_transformers_gives(
+    tiny: Path, tmp_path: Path, convert: Convert, field: str
+) -> None:
+    """Neither file names a type. The reference of the build's own check reads the same fields, this one does not."""
+    factor: dict[str, Any] = {field: 4.0}
+    weights = write_gguf(tiny, tmp_path / "tiny.gguf", Type.BF16, scaling=False, **factor)
+    linear = shutil.copytree(tiny, tmp_path / "linear")
+    config = json.loads((linear / "config.json").read_text())
+    write_json(linear / "config.json", {**config, "rope_scaling": {"rope_type": "linear", "factor": 4.0}})
+    _, output = convert(tmp_path / "tiny.gguf", "bf16")
+    found = openvino_logits(output)
+    assert mean_kl(transformers_logits(linear, weights), found) < _EXACT
+    write_json(linear / "config.json", {**config, "rope_scaling": None})
+    assert mean_kl(transformers_logits(linear, weights), found) > _WRONG_ROPE / 2
+
+
 def test_a_gguf_brings_its_tokenizer(tiny: Path, tmp_path: Path, convert: Convert) -> None:
     write_gguf(tiny, tmp_path / "tiny.gguf", Type.Q8_0)
     result, output = convert(tmp_path / "tiny.gguf", "int8")

@@ -11,9 +11,12 @@ import pytest
 from tokenizers.pre_tokenizers import ByteLevel
 
 from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary, make_tokenizer, read_vocabulary
-from nemotron_build.cpu.tokenizer_check import check_round_trip
+from nemotron_build.cpu.tokenizer_check import check_against_openvino, check_round_trip
 from nemotron_build.cpu.tokenizer_corpus import corpus
+from nemotron_build.cpu.tokenizer_ir import write_tokenizer_ir
 from nemotron_build.errors import BuildError, CheckpointError
+from nemotron_serving.chat.tokenizer import PromptTokenizer
+from nemotron_serving.output.detokenizer import Vocabulary
 from tests.llama3 import llama3_tokenizer
 
 _CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -25,7 +28,13 @@ WriteGguf = Callable[..., Path]
 @pytest.fixture
 def write_gguf(tmp_path: Path) -> WriteGguf:
     def write(
-        *, model: str = "gpt2", pre: str = "smollm", control_type: int = 3, template: str | None = _TEMPLATE
+        *,
+        model: str = "gpt2",
+        pre: str = "smollm",
+        control_type: int = 3,
+        template: str | None = _TEMPLATE,
+        others: tuple[tuple[str, int], ...] = (),
+        eos: int = 2,
     ) -> Path:
         path = tmp_path / "tiny.gguf"
         writer = gguf.GGUFWriter(path, "llama")
@@ -33,10 +42,10 @@ def write_gguf(tmp_path: Path) -> WriteGguf:
         writer.add_tokenizer_model(model)
         writer.add_tokenizer_pre(pre)
         normal = [*sorted(ByteLevel.alphabet()), "he", "ll", "hell"]
-        writer.add_token_list(_CONTROL + normal)
-        writer.add_token_types([control_type] * len(_CONTROL) + [1] * len(normal))
+        writer.add_token_list([*_CONTROL, *(token for token, _ in others), *normal])
+        writer.add_token_types([control_type] * len(_CONTROL) + [kind for _, kind in others] + [1] * len(normal))
         writer.add_token_merges(["h e", "l l", "he ll"])
-        writer.add_eos_token_id(2)
+        writer.add_eos_token_id(eos)
         if template is not None:
             writer.add_chat_template(template)
         writer.write_header_to_file()
@@ -78,15 +87,61 @@ def test_lost_text_is_named(write_gguf: WriteGguf) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pre": "qwen2"}, "tokenizer.ggml.pre is 'qwen2'; only 'llama-bpe' and 'smollm'"),
+        ({"pre": "qwen2"}, "tokenizer.ggml.pre is 'qwen2'; only 'llama-bpe', 'llama3', 'llama-v3', 'smollm' can"),
         ({"model": "llama"}, "tokenizer.ggml.model is 'llama'; only 'gpt2'"),
-        ({"control_type": 4}, "token_type has the value 4"),
+        ({"pre": "llama4"}, "tokenizer.ggml.pre is 'llama4'"),
+        (
+            {"control_type": 2},
+            r"token_type has the value 2; only 1 \(normal\), 3 \(control\), 4 \(user defined\) and 5",
+        ),
+        ({"control_type": 6}, "token_type has the value 6"),
     ],
 )
 def test_unknown_kinds_are_refused_by_name(write_gguf: WriteGguf, change: dict[str, object], message: str) -> None:
     vocabulary = read_vocabulary(write_gguf(**change))
     with pytest.raises(BuildError, match=message):
         make_tokenizer(vocabulary)
+
+
+_OTHERS = (("<think>", 4), ("[PAD4]", 5), ("  é ", 4), ("<|eot_id|>", 5))
+
+
+def test_user_defined_tokens_are_matched_whole_and_visible_and_unused_ones_are_holes(
+    write_gguf: WriteGguf, tmp_path: Path
+) -> None:
+    vocabulary = read_vocabulary(write_gguf(others=_OTHERS))
+    tokenizer = make_tokenizer(vocabulary)
+    ids = tokenizer.encode("<|im_end|><think>hell<think>").ids
+    assert ids[:2] == [2, 3]
+    assert tokenizer.decode(ids) == "<think>hell<think>"
+    for hole in (4, 6):
+        assert tokenizer.id_to_token(hole) is None
+    assert tokenizer.id_to_token(7) == min(ByteLevel.alphabet()), "the ids after a hole stay"
+    assert tokenizer.token_to_id("hell") == len(vocabulary.tokens) - 1
+    assert vocabulary.stop_token_ids == (2, 0), "a hole ends nothing"
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    served = Vocabulary.load(tmp_path / "tokenizer.json")
+    assert [served.bytes_of(id_) for id_ in (2, 3, 4, 5)] == [b"", b"<think>", b"", "  é ".encode()]
+    assert PromptTokenizer(tmp_path / "tokenizer.json").vocabulary_size == len(vocabulary.tokens) == len(served)
+
+
+def test_openvinos_tokenizer_has_the_same_holes(write_gguf: WriteGguf, tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(read_vocabulary(write_gguf(others=_OTHERS[:2])))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    write_tokenizer_ir(tmp_path / "tokenizer.json", tmp_path, [2])
+    assert check_against_openvino(tokenizer, tmp_path) > 390
+
+
+@pytest.mark.parametrize(("eos", "others"), [(999, ()), (3, (("[PAD3]", 5),))])
+def test_the_end_is_a_token(write_gguf: WriteGguf, eos: int, others: tuple[tuple[str, int], ...]) -> None:
+    with pytest.raises(CheckpointError, match=f"eos_token_id {eos} is no token"):
+        read_vocabulary(write_gguf(eos=eos, others=others))
+
+
+@pytest.mark.parametrize("pre", ["llama-bpe", "llama3", "llama-v3"])
+def test_llama_3s_rules_have_several_names(write_gguf: WriteGguf, pre: str) -> None:
+    words = make_tokenizer(read_vocabulary(write_gguf(pre=pre))).pre_tokenizer.pre_tokenize_str("1234")
+    assert [word for word, _ in words] == ["123", "4"]
 
 
 def test_missing_field_is_named(tmp_path: Path) -> None:
