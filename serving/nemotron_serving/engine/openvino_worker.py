@@ -27,6 +27,7 @@ import psutil
 from openvino_genai import py_openvino_genai
 
 from nemotron_serving.engine.base import LOWEST_LOGPROB, Delta, EngineFinish, EngineRequest, Sampling, TokenLogprob
+from nemotron_serving.engine.openvino_cpu import isa_properties
 from nemotron_serving.engine.openvino_frames import ORDERS, Ready, Refused, Start, StepResult, Submit
 from nemotron_serving.errors import PackageError
 from nemotron_serving.package import Package, check_engine_version
@@ -78,7 +79,7 @@ def open_pipeline(package: Package, kv_cache_gib: int, threads: int | None) -> A
     scheduler.max_num_batched_tokens = _MAX_BATCHED_TOKENS
     scheduler.dynamic_split_fuse = True
     scheduler.enable_prefix_caching = True
-    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", **isa_properties()}
     if threads:
         properties["INFERENCE_NUM_THREADS"] = threads
     try:

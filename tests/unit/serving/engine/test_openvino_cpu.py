@@ -1,0 +1,23 @@
+"""What OpenVINO is told where oneDNN is limited to an older set of instructions."""
+
+from __future__ import annotations
+
+import pytest
+
+from nemotron_serving.engine.openvino_cpu import isa_properties
+
+_PLAIN = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+
+
+@pytest.mark.parametrize("limit", ["AVX2", "avx2", "AVX2_VNNI", "AVX512_CORE"])
+def test_without_vnni_neither_bf16_nor_rounded_inputs(limit: str) -> None:
+    assert isa_properties({"ONEDNN_MAX_CPU_ISA": limit}) == _PLAIN
+
+
+def test_with_vnni_inputs_are_rounded() -> None:
+    assert isa_properties({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}) == {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+@pytest.mark.parametrize("environment", [{}, {"ONEDNN_MAX_CPU_ISA": "ALL"}, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}])
+def test_otherwise_openvino_chooses(environment: dict[str, str]) -> None:
+    assert isa_properties(environment) == {}
