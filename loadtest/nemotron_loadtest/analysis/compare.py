@@ -10,6 +10,7 @@ Many statistics are compared at once. At 95 % confidence, one in twenty that did
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -104,6 +105,31 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     resamples: int
     seed: int
+
+    def changes(self, most: int = 10) -> list[Difference]:
+        """What differs beyond noise, the surest change first: of each metric the figure that changed most surely.
+
+        How sure a change is: how far the nearer end of its interval lies from a ratio of 1; without a ratio (errors,
+        where there were none) it comes first. A latency from its actual start is left to where the one from its
+        intended start is noise, and a figure of the window for thinking on or off to where the one for all is.
+
+        Args:
+            most: How many.
+        """
+        found: dict[str, Difference] = {}
+        for one in sorted(self._told("better", "worse", "changed"), key=_rank):
+            found.setdefault(one.metric, one)
+        return sorted(found.values(), key=lambda one: -_sureness(one))[:most]
+
+    def count_sentence(self) -> str:
+        """How many figures changed, in which way, and how many are noise."""
+        counts = {finding: len(self._told(finding)) for finding in ("better", "worse", "changed", "noise")}
+        told = sum(counts.values())
+        parts = [f"{counts['better']} better", f"{counts['worse']} worse", f"{counts['changed']} that are neither"]
+        return f"{told - counts['noise']} of {told} figures changed ({', '.join(parts)}); {counts['noise']} are noise."
+
+    def _told(self, *findings: str) -> list[Difference]:
+        return [one for one in self.differences if one.finding in findings]
 
     def of(
         self, metric: str, statistic: str, *, origin: Origin | None = None, thinking: Thinking = "all"
@@ -222,6 +248,17 @@ class _Subject:
     metric: Metric
     origin: Origin | None
     thinking: Thinking
+
+
+def _sureness(found: Difference) -> float:
+    if found.low is None or found.high is None or found.low <= 0:
+        return math.inf
+    return min(abs(math.log(found.low)), abs(math.log(found.high)))
+
+
+def _rank(found: Difference) -> tuple[bool, bool, float]:
+    part_of_a_figure = found.statistic == "value" and found.thinking != "all"
+    return found.origin == "actual", part_of_a_figure, -_sureness(found)
 
 
 def _distributed() -> Iterator[tuple[Metric, Origin | None, Callable[[Sequence[Sample]], Array]]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemotron_loadtest.cli.options import say
-from nemotron_loadtest.numbers import number
+from nemotron_loadtest.numbers import in_unit
 
 if TYPE_CHECKING:
     from nemotron_loadtest.analysis import Difference, Run
@@ -18,28 +18,43 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "compare",
         help="say what differs between two measurements, and what is noise",
-        description="Compare two measurements: ratios B / A with 95 % confidence intervals. Three runs a side or more "
-        "show what differs from run to run.",
+        description="Compare two measurements: ratios B / A with 95 % confidence intervals. Shown is what changed, of "
+        "each metric the surest change, ten at most. Three runs a side or more show what differs from run to run.",
     )
     parser.add_argument("a", metavar="A", type=Path, help="directory of a run")
     parser.add_argument("b", metavar="B", type=Path, help="directory of another one")
     parser.add_argument("--more-a", metavar="DIR", type=Path, action="append", default=[], help="further runs like A")
     parser.add_argument("--more-b", metavar="DIR", type=Path, action="append", default=[], help="further runs like B")
+    parser.add_argument("--all", action="store_true", help="every figure, also those that are noise")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page with both laid over each other")
     parser.set_defaults(action=_compare)
 
 
 def _compare(given: argparse.Namespace) -> int:
     from nemotron_loadtest.analysis import compare
+    from nemotron_loadtest.report.comparison import comparison_html
 
-    comparison = compare(
-        [_run(path) for path in (given.a, *given.more_a)], [_run(path) for path in (given.b, *given.more_b)]
-    )
-    say(_row("metric", "A", "B", "B / A", "95 % interval", ""))
-    for difference in comparison.differences:
-        if difference.finding != "no value":
-            say(_described(difference))
+    sides = [_run(path) for path in (given.a, *given.more_a)], [_run(path) for path in (given.b, *given.more_b)]
+    comparison = compare(*sides)
+    shown = [one for one in comparison.differences if one.finding != "no value"] if given.all else comparison.changes()
+    if shown:
+        say(_row("", "A", "B", "B / A", "95 % interval", ""))
+    for difference in shown:
+        say(_described(difference))
+    more = "" if given.all else " --all lists every figure."
+    say(f"{comparison.count_sentence()}{more}")
     say(comparison.note)
+    if given.html is not None:
+        page = comparison_html(_names(given.a, given.b), sides, comparison)
+        given.html.write_text(page, encoding="utf-8")
+        say(str(given.html))
     return 0
+
+
+def _names(a: Path, b: Path) -> tuple[str, str]:
+    """The directories' names, with those above them where they are the same."""
+    paths = a.resolve(), b.resolve()
+    return (paths[0].name, paths[1].name) if paths[0].name != paths[1].name else (str(paths[0]), str(paths[1]))
 
 
 def _run(directory: Path) -> Run:
@@ -51,13 +66,15 @@ def _run(directory: Path) -> Run:
 
 
 def _described(found: Difference) -> str:
-    origin = f" from {found.origin} start" if found.origin else ""
-    what = f"{found.metric} {found.statistic}{origin}, thinking {found.thinking}"
+    from nemotron_loadtest.metrics import METRICS
+    from nemotron_loadtest.report.comparison import difference_title
+
+    unit = METRICS[found.metric].unit
     ratio = "" if found.ratio is None else f"{found.ratio:.3f}"
     interval = "" if found.low is None or found.high is None else f"[{found.low:.3f}, {found.high:.3f}]"
-    return _row(what, number(found.a), number(found.b), ratio, interval, found.finding)
+    return _row(difference_title(found), in_unit(found.a, unit), in_unit(found.b, unit), ratio, interval, found.finding)
 
 
 def _row(what: str, *cells: str) -> str:
     a, b, ratio, interval, finding = cells
-    return f"{what:62} {a:>10} {b:>10}  {ratio:>7} {interval:18} {finding}".rstrip()
+    return f"{finding:8} {what:56} {a:>15} {b:>15}  {ratio:>7} {interval}".rstrip()

@@ -21,12 +21,16 @@ from nemotron_loadtest.report.verdict_section import verdict_section
 
 def report_html(report: Report) -> str:
     """The page."""
-    title = escape(f"{report.states[0]}: {report.facts.title}")
+    return html_page(f"{report.states[0]}: {report.facts.title}", "".join(_body(report)))
+
+
+def html_page(title: str, body: str) -> str:
+    """A whole document in the reports' style: no scripts, nothing from elsewhere."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{title}</title><style>{_style()}</style></head>\n<body>\n{''.join(_body(report))}\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{_style()}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
 
 

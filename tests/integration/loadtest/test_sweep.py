@@ -39,10 +39,14 @@ def test_the_capacity_of_a_queue_is_found_planned_with_and_compared(tmp_path: Pa
     assert json.loads((results / "capacity.json").read_bytes())["demand"]["peak_per_s"] == 100
     assert "Replicas for the traffic" in (results / "report.html").read_text()
     slow, fast = sorted(path for path in results.iterdir() if path.is_dir())[:2]
-    compared = bench("compare", slow, fast)
+    page = tmp_path / "compare.html"
+    compared = bench("compare", slow, fast, "--html", page)
     assert compared.returncode == 0, compared.stderr
-    findings = {line.split()[0]: line.split()[-1] for line in compared.stdout.splitlines() if " value, " in line}
-    assert findings["requested_per_s"] == "changed"
+    assert "changed  Requested rate  " in compared.stdout
+    assert "noise  " not in compared.stdout
+    assert slow.name in page.read_text() and fast.name in page.read_text()
+    everything = bench("compare", slow, fast, "--all")
+    assert len(everything.stdout.splitlines()) > len(compared.stdout.splitlines())
 
 
 def test_the_load_generator_tests_itself() -> None:

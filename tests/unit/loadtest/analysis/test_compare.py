@@ -74,6 +74,30 @@ def test_the_ratio_is_that_of_the_summaries() -> None:
     assert [difference.a, difference.b] == p99s
 
 
+def test_what_changed_is_told_once_for_each_metric() -> None:
+    found = compare([run(3)], [run(4, scale=1.3)], resamples=RESAMPLES)
+    changes = found.changes()
+    assert 0 < len(changes) <= 10
+    assert {one.finding for one in changes} <= {"better", "worse", "changed"}
+    metrics = [one.metric for one in changes]
+    assert len(set(metrics)) == len(metrics)
+    assert {"ttft_ms", "e2e_ms"} <= set(metrics)
+    assert [one.metric for one in found.changes(2)] == metrics[:2]
+
+
+def test_errors_where_there_were_none_come_first() -> None:
+    found = compare([run(3)], [run(4, scale=1.3, errors=40)], resamples=RESAMPLES)
+    assert found.changes()[0].metric == "error_share"
+
+
+def test_how_much_is_noise_is_counted() -> None:
+    found = compare([run(3)], [run(4, scale=1.3)], resamples=RESAMPLES)
+    told = [one.finding for one in found.differences if one.finding != "no value"]
+    noise = told.count("noise")
+    assert found.count_sentence().startswith(f"{len(told) - noise} of {len(told)} figures changed (")
+    assert found.count_sentence().endswith(f"; {noise} are noise.")
+
+
 def test_the_seed_decides() -> None:
     assert compare([run(1)], [run(2)], resamples=50, seed=7) == compare([run(1)], [run(2)], resamples=50, seed=7)
     assert compare([run(1)], [run(2)], resamples=50, seed=7) != compare([run(1)], [run(2)], resamples=50, seed=8)
