@@ -40,8 +40,8 @@ class Scales:
     Attributes:
         weights: By the name of a source weight, such as `model.layers.0.mlp.up_proj.weight`. Empty for BF16 weights.
         inputs: Of that layer's input, by the same names.
-        keys: Of the KV cache's keys, by layer. Empty for a BF16 KV cache.
-        values: Of its values, by layer.
+        keys: Of the KV cache's keys, by layer, and at least 1. Empty for a BF16 KV cache.
+        values: Of its values, likewise.
     """
 
     weights: dict[str, float] = field(default_factory=dict)
@@ -75,8 +75,9 @@ def measure_scales(
     import torch
 
     with warnings.catch_warnings():
-        # ModelOpt names the releases of transformers it was tried with. The result is verified afterwards.
-        warnings.filterwarnings("ignore", "transformers .* is not tested", UserWarning)
+        # ModelOpt names the releases of transformers it was tried with: 0.37, that of the serving image, not even 4.57,
+        # which is there beside it. The result is verified afterwards.
+        warnings.filterwarnings("ignore", "transformers .* is (not tested|incompatible)", UserWarning)
         warnings.filterwarnings("ignore", "`torch.jit.* is deprecated", DeprecationWarning)
         import modelopt.torch.quantization as mtq
 
@@ -85,7 +86,7 @@ def measure_scales(
         of_cache, quantizers = mtq.FP8_KV_CFG["quant_cfg"], config["quant_cfg"]
         # A list with 0.47, a dictionary with the serving image's 0.37.
         config["quant_cfg"] = {**quantizers, **of_cache} if isinstance(quantizers, dict) else [*quantizers, *of_cache]
-    model = _load(checkpoint)
+    model = _load(checkpoint, shape)
 
     def read_prompts(model: LlamaForCausalLM) -> None:
         for done, ids in enumerate(prompts):
@@ -97,19 +98,28 @@ def measure_scales(
         try:
             mtq.quantize(model, config, read_prompts)
         except AssertionError as error:
-            if "in amax" not in str(error):
+            # With 0.47 "detected inf values in amax", of a NaN with 0.37 "detected negative values after abs".
+            if not any(words in str(error) for words in ("in amax", "after abs")):
                 raise
             raise CheckpointError(f"Calibration met values that are not finite. {_DAMAGED}") from error
         return _read(model, shape, weights=weights, kv_cache=kv_cache)
 
 
-def _load(checkpoint: Path) -> LlamaForCausalLM:
+def _load(checkpoint: Path, shape: ModelShape) -> LlamaForCausalLM:
     import torch
     from transformers import LlamaForCausalLM
 
+    from nemotron_build.checkpoint.llama import check_rope, llama_config
+
     model = LlamaForCausalLM.from_pretrained(
-        checkpoint, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        checkpoint,
+        config=llama_config(shape),
+        dtype=torch.bfloat16,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
     )
+    check_rope(model, shape)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
@@ -126,9 +136,17 @@ def _read(model: LlamaForCausalLM, shape: ModelShape, *, weights: bool, kv_cache
                 scales.inputs[f"{layer}.{name}.weight"] = entering
         if kv_cache:
             attention = model.get_submodule(f"{layer}.self_attn")
-            scales.keys.append(_scale(attention.k_bmm_quantizer, f"{layer}'s keys"))
-            scales.values.append(_scale(attention.v_bmm_quantizer, f"{layer}'s values"))
+            scales.keys.append(_cache_scale(attention.k_bmm_quantizer, f"{layer}'s keys"))
+            scales.values.append(_cache_scale(attention.v_bmm_quantizer, f"{layer}'s values"))
     return scales
+
+
+def _cache_scale(quantizer: Any, what: str) -> float:
+    """At least 1, as ModelOpt recommends and its own export of 0.37 has it: a smaller one gains no accuracy.
+
+    TensorRT-LLM's PyTorch flow stores an FP8 KV cache with scale 1 whatever the file says, so no other is judged.
+    """
+    return max(1.0, _scale(quantizer, what))
 
 
 def _scale(quantizer: Any, what: str) -> float:

@@ -100,8 +100,8 @@ def _tensors(target: TargetTensor, source: SourceTensors, scales: Scales, rank: 
 
 
 def _kv_scales(scales: Scales) -> dict[str, Tensor]:
-    """One scale for keys and values of a layer, at least 1 as ModelOpt recommends: a smaller one gains no accuracy."""
+    """One scale for keys and values of a layer."""
     return {
-        kv_scale(layer): scale_tensor(max(1.0, key, value))
+        kv_scale(layer): scale_tensor(max(key, value))
         for layer, (key, value) in enumerate(zip(scales.keys, scales.values, strict=True))
     }

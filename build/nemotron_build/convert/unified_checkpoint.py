@@ -66,7 +66,7 @@ def write_unified_checkpoint(
             shutil.copyfile(checkpoint / name, output / name)
     config = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
     write_json(output / CONFIG, unified_config(config, shape, scales))
-    if scales.weights or scales.keys:
+    if scales.weights:
         write_json(output / QUANTIZATION_CONFIG, {"producer": _PRODUCER, "quantization": _quantization(scales)})
 
 
@@ -79,12 +79,12 @@ def unified_config(source: dict[str, Any], shape: ModelShape, scales: Scales) ->
         "rope_scaling": {**asdict(scaling), "rope_type": "llama3"} if scaling else None,
         "torch_dtype": "bfloat16",
     }
-    if scales.weights or scales.keys:
+    if scales.weights:
         groups = {"group_0": {"input_activations": _FP8, "weights": _FP8, "targets": ["Linear"]}}
         config["quantization_config"] = {
-            "config_groups": groups if scales.weights else {},
+            "config_groups": groups,
             "ignore": _NOT_QUANTIZED,
-            "quant_algo": "FP8" if scales.weights else None,
+            "quant_algo": "FP8",
             "kv_cache_scheme": _FP8 if scales.keys else None,
             "producer": _PRODUCER,
             "quant_method": "modelopt",
@@ -94,7 +94,7 @@ def unified_config(source: dict[str, Any], shape: ModelShape, scales: Scales) ->
 
 def _quantization(scales: Scales) -> dict[str, Any]:
     return {
-        "quant_algo": "FP8" if scales.weights else None,
+        "quant_algo": "FP8",
         "kv_cache_quant_algo": "FP8" if scales.keys else None,
         "exclude_modules": _NOT_QUANTIZED,
     }

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
+from transformers import AttentionInterface, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from nemotron_build.checkpoint.llama import check_rope, llama_config
 from nemotron_build.checkpoint.shape import ModelShape
 from nemotron_build.checkpoint.tensors import OUTPUT, expected_tensors, load_tensor
 from nemotron_build.converted.layout import Converted
@@ -71,34 +72,16 @@ def rounded(tensor: Tensor, scale: float) -> Tensor:
 
 
 def _empty_model(shape: ModelShape, device: torch.device) -> Any:
-    config = LlamaConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.num_heads,
-        num_key_value_heads=shape.num_kv_heads,
-        head_dim=shape.head_dim,
-        max_position_embeddings=shape.max_position_embeddings,
-        rms_norm_eps=shape.rms_norm_eps,
-        rope_parameters=_rope_parameters(shape),
-        tie_word_embeddings=shape.tie_word_embeddings,
-        attn_implementation=_ATTENTION,
-    )
+    config = llama_config(shape, attn_implementation=_ATTENTION)
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
     model = model.to(compute_dtype(device)).to_empty(device=device)
     # `to_empty` parts what is tied, and leaves the frequencies, which are no parameter, without values.
     model.tie_weights()
     model.model.rotary_emb = LlamaRotaryEmbedding(config).to(device)
+    check_rope(model, shape)
     model.requires_grad_(False)
     return model.eval()
-
-
-def _rope_parameters(shape: ModelShape) -> dict[str, Any]:
-    if shape.rope_scaling is None:
-        return {"rope_type": "default", "rope_theta": shape.rope_theta}
-    return {"rope_type": "llama3", "rope_theta": shape.rope_theta, **vars(shape.rope_scaling)}
 
 
 def _tensor(values: NDArray[Any], scale: float | None = None) -> Tensor:

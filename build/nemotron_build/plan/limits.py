@@ -67,15 +67,16 @@ def check_length(shape: ModelShape, profile: Profile) -> None:
 
 
 def check_kv_cache(profile: Profile) -> None:
-    """Refuse an FP8 KV cache that an engine could not process prompts in parts with.
+    """Refuse an FP8 KV cache that neither flow could use.
 
     Raises:
-        UnsupportedError: an engine with an FP8 KV cache and without FP8 weights.
+        UnsupportedError: an FP8 KV cache without FP8 weights.
     """
-    if not _engine_can_cache(profile):
+    if not _can_cache(profile):
         raise UnsupportedError(
-            f"Profile {profile.name}: an FP8 KV cache under {profile.precision} weights makes trtllm-build switch off "
-            "use_paged_context_fmha, and prompts could not be processed in parts. Use FP8 weights with it."
+            f"Profile {profile.name}: with an FP8 KV cache under {profile.precision} weights trtllm-build would switch "
+            "off use_paged_context_fmha, so that prompts could not be processed in parts, and TensorRT-LLM's PyTorch "
+            "flow would not load the checkpoint. Use FP8 weights with it."
         )
 
 
@@ -170,7 +171,7 @@ def _remedies(shape: ModelShape, gpu: Gpu, profile: Profile) -> list[str]:
     if profile.precision == "bf16" and can_fp8 and fits(shape, gpu, replace(profile, precision="fp8")):
         found.append("FP8 weights (--precision fp8)")
     smaller = replace(profile, kv_cache="fp8")
-    if profile.kv_cache == "bf16" and can_fp8 and _engine_can_cache(smaller) and fits(shape, gpu, smaller):
+    if profile.kv_cache == "bf16" and can_fp8 and _can_cache(smaller) and fits(shape, gpu, smaller):
         found.append("an FP8 KV cache (--kv-cache fp8), which costs accuracy in long thinking")
     shorter = profile_footprint(shape, gpu, profile).kv_pool_tokens // 1024 * 1024
     if shorter:
@@ -191,8 +192,8 @@ def _remedies(shape: ModelShape, gpu: Gpu, profile: Profile) -> list[str]:
     return found
 
 
-def _engine_can_cache(profile: Profile) -> bool:
-    return profile.flow != "engine" or profile.kv_cache != "fp8" or profile.precision == "fp8"
+def _can_cache(profile: Profile) -> bool:
+    return profile.kv_cache != "fp8" or profile.precision == "fp8"
 
 
 def _could(gpu: Gpu, profile: Profile) -> bool:

@@ -99,6 +99,7 @@ class _Mapping(msgspec.Struct, frozen=True):
 
 
 class _Quantization(msgspec.Struct, frozen=True):
+    quant_algo: str | None = None
     kv_cache_quant_algo: str | None = None
 
 
@@ -171,6 +172,11 @@ def _checkpoint(path: Path, limits: Limits) -> EngineFiles:
     model, quantization = _read(path / CONFIG, _Model), _Quantization()
     if (path / _QUANTIZATION).is_file():
         quantization = _read(path / _QUANTIZATION, _QuantizationFile).quantization
+        if quantization.quant_algo is None:
+            raise PackageError(
+                f"{path / _QUANTIZATION} names no quant_algo for the weights, and TensorRT-LLM does not load that. "
+                "Build the package again, with FP8 weights or with a BF16 KV cache."
+            )
     if limits.max_seq_len > model.max_position_embeddings:
         raise PackageError(
             f"The package promises max_seq_len {limits.max_seq_len}, the checkpoint's max_position_embeddings is "

@@ -144,7 +144,7 @@ def _no_modelopt(monkeypatch: pytest.MonkeyPatch) -> None:
     ("profile", "texts", "prepare", "kind", "says"),
     [
         (FP8, [], None, BuildError, "needs at least one calibration text"),
-        (msgspec.structs.replace(BF16, kv_cache="fp8"), [], None, BuildError, "needs at least one calibration text"),
+        (msgspec.structs.replace(FP8, kv_cache="fp8"), [], None, BuildError, "needs at least one calibration text"),
         (msgspec.structs.replace(BF16, tp_size=4), [], None, UnsupportedError, "tp_size 4 does not divide"),
         (FP8, TEXTS, _no_modelopt, UnsupportedError, r"needs modelopt, .*nemotron-build container.*\[quantize\]"),
     ],

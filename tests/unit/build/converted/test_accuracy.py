@@ -16,6 +16,7 @@ from nemotron_build.converted.layout import Converted
 from nemotron_build.errors import BuildError, VerificationError
 from nemotron_build.profiles import Accuracy
 from tests.unit.build.converted.conftest import HELD_OUT, Planted
+from tests.unit.build.modelopt import fp8_with_kv_cache
 
 Plant = Callable[..., Planted]
 ANY = Accuracy(min_top1_agreement=0, max_mean_kl=math.inf, max_perplexity_ratio=math.inf)
@@ -160,7 +161,7 @@ def test_the_emulation_computes_what_modelopts_does(plant: Plant, source: Checkp
 
         ours = converted_model(converted, torch.device("cpu"), lambda _what, _done, _total: None)
         theirs = LlamaForCausalLM.from_pretrained(source.path, dtype=torch.float32).eval()
-        config = mtq.update_quant_cfg_with_kv_cache_quant(mtq.FP8_DEFAULT_CFG, mtq.FP8_KV_CFG["quant_cfg"])
+        config = fp8_with_kv_cache(mtq)
         mtq.quantize(theirs, config, lambda model: model(ids, use_cache=False))
         mtq.disable_quantizer(theirs, "*weight_quantizer")
         for name, weight in ours.named_parameters():

@@ -13,23 +13,12 @@ from nemotron_build.cpu.rope import inverse_frequencies
 
 def test_llama_31_8b_as_transformers_has_it() -> None:
     pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("transformers")
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    config = transformers.LlamaConfig(
-        hidden_size=4096,
-        num_attention_heads=32,
-        head_dim=128,
-        max_position_embeddings=131072,
-        rope_parameters={
-            "rope_type": "llama3",
-            "rope_theta": 500000.0,
-            "factor": 8.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 8192,
-        },
-    )
+    from nemotron_build.checkpoint.llama import llama_config
+
+    config = llama_config(LLAMA_31_8B)
     expected, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
     np.testing.assert_allclose(inverse_frequencies(LLAMA_31_8B), expected.numpy(), rtol=1e-6)
 

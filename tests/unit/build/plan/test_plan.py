@@ -126,6 +126,7 @@ def test_a_needlessly_short_limit_is_noted() -> None:
             ["--precision fp8", "--max-seq-len 54272", "--tp 2", "--gpu rtx-5090"],
         ),
         ("h100-bf16", "h100", {"kv_cache": "fp8"}, ["switch off use_paged_context_fmha", "Use FP8 weights"]),
+        ("h100-bf16", "h100", {"kv_cache": "fp8", "flow": "pytorch"}, ["would not load", "Use FP8 weights"]),
         ("rtx-4090-fp8", "rtx-4090", {"max_seq_len": 131_072}, ["--kv-cache fp8"]),
         ("rtx-3090-bf16", "rtx-3090", {"max_batch_size": 4096}, ["--max-batch-size 8 --max-num-tokens 2048"]),
     ],
@@ -148,13 +149,12 @@ def test_every_remedy_that_is_named_works() -> None:
     plan_of(changed_profile(load_profile("rtx-4090-fp8"), {"max_seq_len": 131_072, "kv_cache": "fp8"}))
 
 
-def test_an_fp8_kv_cache_is_named_as_a_remedy_only_where_an_engine_can_have_it() -> None:
-    profile = changed_profile(load_profile("rtx-4090-bf16"), {"max_seq_len": 65_536})
+@pytest.mark.parametrize("flow", ["engine", "pytorch"])
+def test_an_fp8_kv_cache_is_no_remedy_for_bf16_weights(flow: str) -> None:
+    profile = changed_profile(load_profile("rtx-4090-bf16"), {"max_seq_len": 65_536, "flow": flow})
     with pytest.raises(UnsupportedError) as caught:
         plan_of(profile)
     assert "--kv-cache" not in str(caught.value)
-    with pytest.raises(UnsupportedError, match="--kv-cache fp8"):
-        plan_of(changed_profile(profile, {"flow": "pytorch"}))
 
 
 def test_a_cpu_profile_is_not_for_a_gpu() -> None:

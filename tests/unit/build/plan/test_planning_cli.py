@@ -143,7 +143,7 @@ def test_a_gguf_file_is_planned_for_a_cpu(
     profile = tmp_path / "small.toml"
     limits = "[limits]\nmax_batch_size = 2\nmax_seq_len = 512\nmax_tokens = 64\n"
     profile.write_text(f'description = ""\ntarget = "openvino"\nprecision = "int8"\n{limits}')
-    assert "tiny.gguf" in out(capsys, "plan", str(file), "--profile", str(profile))
+    assert "tiny.gguf" in out(capsys, "plan", str(file), "--profile", str(profile)).replace("\n", "")
     file.write_text("no model")
     status, message = refused(capsys, "plan", str(file), "--profile", str(profile))
     assert (status, "cannot be read as GGUF" in message) == (3, True)

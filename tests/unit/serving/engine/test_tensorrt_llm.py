@@ -189,6 +189,15 @@ def test_a_checkpoints_fp8_kv_cache_is_known_from_its_quantization(tmp_path: Pat
     assert library.LLM.made[-1].arguments["kv_cache_config"].max_tokens == 2**30 // 256
 
 
+@pytest.mark.usefixtures("library")
+def test_a_checkpoint_with_an_fp8_kv_cache_alone_is_refused(tmp_path: Path) -> None:
+    package = make_package(tmp_path / "package", "pytorch")
+    quantization = {"quantization": {"quant_algo": None, "kv_cache_quant_algo": "FP8"}}
+    (package.engine_path / "hf_quant_config.json").write_bytes(msgspec.json.encode(quantization))
+    with pytest.raises(PackageError, match=r"names no quant_algo .* with FP8 weights or with a BF16 KV cache"):
+        TensorRTLLMEngine(package, HostOptions(package=package.path))
+
+
 def test_a_checkpoint_is_spread_over_gpus(start: Start, library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSORRT_LLM_ENGINE_TENSOR_PARALLEL_SIZE", "2")
     start("pytorch")
