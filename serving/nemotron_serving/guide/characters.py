@@ -7,6 +7,9 @@ from typing import TypeAlias
 
 Ranges: TypeAlias = "tuple[tuple[int, int], ...]"
 
+FEW = 32
+"""So many characters outside ASCII are written one by one in a grammar."""
+
 _LEAST_BREADTH = 0.05
 _LETTERS = (*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1))
 
@@ -54,6 +57,16 @@ def of(characters: Iterable[str]) -> Ranges:
 def size_of(ranges: Ranges) -> int:
     """How many characters there are in the set."""
     return sum(high - low + 1 for low, high in ranges)
+
+
+def holdable(ranges: Ranges) -> Ranges:
+    r"""The part of a set that every engine's grammar can hold: of ASCII all; of the rest all, few characters or none.
+
+    xgrammar 0.1.25, that of TensorRT-LLM 1.2.1, cuts the bounds of other ranges to a byte: `[一-龥]` would take letters
+    and digits, and what stands for `\S` line breaks.
+    """
+    others = common(ranges, NON_ASCII)
+    return ranges if others == NON_ASCII or size_of(others) <= FEW else common(ranges, ASCII)
 
 
 def breadth(ranges: Ranges) -> float:

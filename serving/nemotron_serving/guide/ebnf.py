@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nemotron_serving.guide.characters import ASCII, NON_ASCII, Ranges, breadth, common, minus, size_of
+from nemotron_serving.guide.characters import ASCII, FEW, NON_ASCII, Ranges, breadth, common, minus, size_of
 from nemotron_serving.guide.grammar import (
     EMPTY,
     MAX_COUNT,
@@ -33,7 +33,6 @@ _MAX_COST = 50  # in scans of the whole vocabulary
 _COUNTING = ((32, 32), (16, 30), (8, 14))
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _CARET = ord("^")
-_FEW = 32  # characters outside ASCII that are written one by one
 _EXACT = 64  # what goes further is lowered to a multiple of 8, less 1, so that more of them share rules
 _ROUNDING = 8
 
@@ -192,14 +191,15 @@ def _literal(text: str) -> str:
 
 
 def _class(ranges: Ranges) -> str:
-    """A set of characters. xgrammar 0.1.25 knows ASCII alone in a class, and in a negated one all of the rest."""
+    """A set of characters that is `holdable`. In a class xgrammar 0.1.25 knows ASCII, in a negated one all the rest."""
     ascii_ones = common(ranges, ASCII)
     others = minus(ranges, ASCII)
     if others == NON_ASCII:
         return f"[^{_spans(minus(ASCII, ascii_ones))}]"
-    singles = [chr(code) for low, high in others for code in range(low, high + 1)] if size_of(others) <= _FEW else []
-    if singles:
-        options = [_literal(character) for character in singles]
+    if size_of(others) > FEW:
+        raise GuideError(f"a class of more than {FEW} characters beyond ASCII that lacks others cannot be held")
+    if others:
+        options = [_literal(chr(code)) for low, high in others for code in range(low, high + 1)]
         return f"({' | '.join([*options, _class(ascii_ones)] if ascii_ones else options)})"
     if ranges[0][0] == _CARET:
         # Where `^` comes first it negates, however it is written.

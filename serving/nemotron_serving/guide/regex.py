@@ -7,7 +7,18 @@ generated. What looks around, refers back or depends on flags is refused by name
 from __future__ import annotations
 
 from nemotron_serving.guide.ambiguity import places_at_once
-from nemotron_serving.guide.characters import ALPHABET, DIGITS, NON_ASCII, Ranges, common, minus, of, union
+from nemotron_serving.guide.characters import (
+    ALPHABET,
+    DIGITS,
+    FEW,
+    NON_ASCII,
+    Ranges,
+    common,
+    holdable,
+    minus,
+    of,
+    union,
+)
 from nemotron_serving.guide.grammar import EMPTY, MAX_COUNT, Chars, GuideError, Node, Repeat, Text, choice, sequence
 
 MAX_LENGTH = 1024
@@ -137,7 +148,7 @@ class _Parser:
             return Chars(_DOT)
         if character == "\\":
             found = self._escape(in_class=False)
-            return Text(found) if isinstance(found, str) else Chars(found[0])
+            return Text(found) if isinstance(found, str) else self._chars(found[0], at)
         if character in "*+?":
             raise self._error("nothing to repeat", at)
         if character == "{" and self._count() is not None:
@@ -225,7 +236,16 @@ class _Parser:
         ranges = minus(ALPHABET, most) if negated else common(least, ALPHABET)
         if not ranges:
             raise self._error("a class of no character that can be written", at)
-        return Chars(ranges)
+        return self._chars(ranges, at)
+
+    def _chars(self, ranges: Ranges, at: int) -> Chars:
+        """One of a set: of the part that a grammar can hold."""
+        kept = holdable(ranges)
+        if not kept:
+            raise self._error(
+                f"a class of characters beyond ASCII alone, and of more than {FEW} of them, is not supported:", at
+            )
+        return Chars(kept)
 
     def _class_item(self, at: int) -> str | tuple[Ranges, Ranges]:
         character = self._next("'[' without ']'")

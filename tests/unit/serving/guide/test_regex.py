@@ -111,6 +111,14 @@ REFUSED = [
     ("\x7f", "a control character, U+007F"),
     ("[\\x01]", "a control character"),
     ("[^\\s\\S]", "a class of no character"),
+    (
+        "ab[一-龥]",
+        "a class of characters beyond ASCII alone, and of more than 32 of them, is not supported: at character 3",
+    ),
+    (
+        "[À-ÿ]|a",
+        "a class of characters beyond ASCII alone, and of more than 32 of them, is not supported: at character 1",
+    ),
     ("a" * 1025, "a pattern of 1025 characters, expected at most 1024"),
     ("(" * 40 + ")" * 40, "nested more than 30 deep"),
 ]
