@@ -12,6 +12,8 @@ SIMULATED := $(PACKAGES)/demo-simulated
 RESULTS := results
 LOCK := requirements.lock
 QUANTIZE_LOCK := requirements-quantize.lock
+IMAGE_VENV ?= .venv-image
+IMAGE_LOCK := requirements-image.lock
 TORCH := torch==2.13.0
 # What a CUDA build of torch needs comes with torch itself, in the versions that it names.
 CUDA_PACKAGES := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
@@ -28,18 +30,21 @@ ifdef PYTHON
 ifneq ($(shell $(PYTHON) -c '$(FITS)' 2>/dev/null && echo fits),fits)
 $(error PYTHON=$(PYTHON) is $(or $(shell $(PYTHON) --version 2>/dev/null),no Python), and Python 3.11 or 3.12 with venv is needed: Triton brings stubs for these two)
 endif
+IMAGE_PYTHONS := $(PYTHON)
 else
+IMAGE_PYTHONS := python3.12 python3.11
 PYTHON := $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-quantize demo-package demo serve test test-fast lint bench loadtest docs lock clean
+.PHONY: help setup setup-quantize demo-package demo serve test test-fast setup-image test-image lint bench loadtest docs lock clean
 
 help:
 	@echo "make demo    set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
 	@echo "make serve   serve the demo package until ctrl-C"
 	@echo "make test    lint, types and all tests, with a real Triton"
 	@echo "make test-fast  lint, types, unit and contract tests"
+	@echo "make test-image  build and grammar tests with the serving image's versions, in $(IMAGE_VENV); setup-image installs it"
 	@echo "make lint    ruff and mypy only"
 	@echo "make loadtest  the rate that the demo package takes, in less than five minutes, with a report"
 	@echo "make bench   measure the serving stack (several minutes)"
@@ -104,6 +109,31 @@ test: setup setup-quantize
 test-fast: setup setup-quantize
 	$(call TEST,tests/unit tests/contract)
 
+# The serving image's own transformers, ModelOpt, xgrammar and numpy. It has Python 3.12; torch decides: 3.12 where pip
+# finds a CPU build for it, else 3.11 where it finds one for that, else what there is with the CUDA build of 3 GB.
+setup-image: $(IMAGE_VENV)/.installed
+
+$(IMAGE_VENV)/.installed: $(IMAGE_LOCK)
+	@for torch in $(TORCH)+cpu $(TORCH); do for python in $(IMAGE_PYTHONS); do \
+		rm -rf $(IMAGE_VENV); \
+		$$python -c '$(FITS)' 2>/dev/null || continue; \
+		echo "Installing into $(IMAGE_VENV) with $$python and $$torch …"; \
+		$$python -m venv $(IMAGE_VENV) && $(IMAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $$torch \
+			2>$(IMAGE_VENV)/torch.log && break 2; \
+		echo "pip has no such torch for it."; \
+	done; done; test -e $(IMAGE_VENV)/torch.log || { echo "Python 3.12 or 3.11 with venv is needed and none was found on PATH; name one with PYTHON=..." >&2; exit 1; }
+	@$(IMAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(IMAGE_LOCK)
+	@$(IMAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# Installs nothing by itself.
+test-image:
+	@test $(IMAGE_VENV)/.installed -nt $(IMAGE_LOCK) || { echo "$(IMAGE_VENV) is missing or older than $(IMAGE_LOCK): run 'make setup-image' first (about 600 MB to download)." >&2; exit 1; }
+	@$(IMAGE_VENV)/bin/python -c 'import platform; from importlib.metadata import version as v; \
+		print(f"Python {platform.python_version()} (the serving image has 3.12),", *(f"{n} {v(n)}" for n in \
+		("transformers", "nvidia-modelopt", "xgrammar", "numpy", "torch")))'
+	@$(IMAGE_VENV)/bin/python -m pytest -n 2 tests/unit/build tests/unit/serving/guide
+
 bench: demo-package
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.client
@@ -118,6 +148,7 @@ lock:
 	$(COMPILE) --extra chat --extra server --extra build --extra loadtest --extra dev -o $(LOCK)
 	$(COMPILE) --extra quantize --constraint $(LOCK) $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 		-o $(QUANTIZE_LOCK)
+	$(COMPILE) --extra build --group image $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch -o $(IMAGE_LOCK)
 
 clean:
-	rm -rf $(VENV) $(PACKAGES) $(RESULTS) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(IMAGE_VENV) $(PACKAGES) $(RESULTS) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
