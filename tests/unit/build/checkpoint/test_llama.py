@@ -40,7 +40,7 @@ def llama(shape: ModelShape) -> Any:
 
 def closed_formula(shape: ModelShape, pair: int) -> float:
     """Llama 3.1's frequency of one pair of a head, as its paper's code has it."""
-    plain = shape.rope_theta ** (-2 * pair / shape.head_dim)
+    plain: float = shape.rope_theta ** (-2 * pair / shape.head_dim)
     scaling = shape.rope_scaling
     if scaling is None:
         return plain
