@@ -165,7 +165,9 @@ TOKEN_INPUT_NAMES = {"max_tokens": "request_output_len", "top_k": "runtime_top_k
 
 PREPROCESSING_OUTPUTS = (Tensor("input_ids", "INT32", (-1,)), Tensor("request_settings", "STRING"))
 
-# Outputs of the generating model that the ensemble returns as they are. Those that nothing here fills are zero.
+# Outputs of the generating model that the ensemble returns as they are. The counts are always there, log probabilities
+# if they were asked for. The others never are, for what they tell cannot be asked for: NVIDIA's models, too, leave out
+# what nobody asked for.
 GENERATION_OUTPUTS = (
     Tensor("num_input_tokens", "INT32"),
     Tensor("num_output_tokens", "INT32"),

@@ -142,7 +142,7 @@ def test_stock_clients_find_their_tensors(demo_server: Server) -> None:
         seed=0,
         end_id=2,
         pad_id=2,
-        return_log_probs=False,
+        return_log_probs=True,
     )
     outputs = [grpcclient.InferRequestedOutput(n) for n in ("text_output", "cum_log_probs", "output_log_probs")]
 

@@ -124,13 +124,19 @@ def test_a_stop_with_nvidias_parameter_ends_the_request(simulated_server: Server
 
 
 def test_a_stop_of_nothing_is_answered(simulated_server: Server) -> None:
-    replies = ask(simulated_server, "tensorrt_llm", stop_inputs(), request_id="1", parameters={"Streaming": True})
-    assert len(replies) == 1
+    """Without token ids, which is how inflight_batcher_llm_client.py knows the answer to its stop."""
+    [reply] = ask(simulated_server, "tensorrt_llm", stop_inputs(), request_id="1", parameters={"Streaming": True})
+    assert reply.as_numpy("output_ids") is None
+
+
+ALWAYS_HERE = {"num_input_tokens", "num_output_tokens"}  # from NVIDIA's models only on request
 
 
 @pytest.mark.parametrize("return_log_probs", [False, True])
 @pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm", "unary"])
-def test_every_stock_output_has_the_stocks_shape(simulated_server: Server, model: str, return_log_probs: bool) -> None:
+def test_every_stock_output_is_there_when_it_is_the_stocks_and_in_its_shape(
+    simulated_server: Server, model: str, return_log_probs: bool
+) -> None:
     inputs = (token_inputs if model == "tensorrt_llm" else ensemble_inputs)(return_log_probs=return_log_probs)
     if model == "unary":
         with grpcclient.InferenceServerClient(simulated_server.grpc_address) as client:
@@ -140,13 +146,23 @@ def test_every_stock_output_has_the_stocks_shape(simulated_server: Server, model
     recorded = STOCK["tensorrt_llm" if model == "tensorrt_llm" else "ensemble"]["outputs"]
     for output in recorded:
         array = response.as_numpy(output["name"])
-        if array is None:
-            assert output["when"] != "always", output["name"]
-            assert not (return_log_probs and output["when"] == "return_log_probs"), output["name"]
-        else:
+        asked = output["when"] == "always" or (output["when"] == "return_log_probs" and return_log_probs)
+        assert (array is not None) is (asked or output["name"] in ALWAYS_HERE), output["name"]
+        if array is not None:
             assert len(array.shape) == len(output["shape"]), output["name"]
             pairs = zip(array.shape, output["shape"], strict=True)
             assert all(expected in (-1, size) for size, expected in pairs), output["name"]
+
+
+def test_log_probabilities_are_in_every_response_of_who_asked(simulated_server: Server) -> None:
+    """The last one may have no token, and inflight_batcher_llm_client.py takes element 0 of both all the same."""
+    stopped = [*token_inputs(streaming=True, return_log_probs=True, timeout_ms=1)]
+    responses = ask(simulated_server, "tensorrt_llm", stopped)
+    assert responses[-1].as_numpy("finish_reason").item() == b"timeout"
+    for response in responses:
+        tokens = response.as_numpy("output_ids").shape[2]
+        assert response.as_numpy("output_log_probs").shape == (1, 1, tokens)
+        assert response.as_numpy("cum_log_probs").shape == (1, 1)
 
 
 STALL = {"text_input": "[stall]", "max_tokens": 1000}

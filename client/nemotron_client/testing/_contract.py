@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nemotron_client._request import ENSEMBLE, GENERATING_MODEL, OCCASIONAL_OUTPUTS
+from nemotron_client._request import ENSEMBLE, GENERATING_MODEL
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,16 @@ OUTPUTS: dict[str, Tensor] = {
     "total_accepted_draft_tokens": _INT32,
     "total_draft_tokens": _INT32,
 }
-"""Of the ensemble. The fake server fills those that the client reads; the others are zero."""
+"""Of the ensemble."""
+
+_TEXTS = ("content", "finish_reason", "logprobs", "reasoning_content", "text_output", "tool_calls")
+_COUNTS = ("num_cached_tokens", "num_input_tokens", "num_output_tokens", "num_reasoning_tokens")
+NOTHING_NEW: dict[str, Any] = {
+    **dict.fromkeys(_TEXTS, ""),
+    **dict.fromkeys(_COUNTS, 0),
+    "thinking_budget_reached": False,
+}
+"""A response that says nothing: what is in every response. The other outputs are there only if they were asked for."""
 
 STOP_INPUTS: dict[str, Tensor] = {"stop": _BOOL}
 """Of the generating model, which has no tokens here and only takes stop requests."""
@@ -127,11 +136,3 @@ STOP_OUTPUTS: dict[str, Tensor] = {
 
 MODELS = {ENSEMBLE: (INPUTS, OUTPUTS), GENERATING_MODEL: (STOP_INPUTS, STOP_OUTPUTS)}
 """Inputs and outputs of every model."""
-
-_ZEROS: dict[str, Any] = {"BOOL": False, "BYTES": "", "FP32": 0.0, "INT32": 0, "INT64": 0}
-
-
-def nothing(outputs: dict[str, Tensor]) -> dict[str, Any]:
-    """A response that says nothing: a zero or an empty text in each output that every response has."""
-    always = outputs.keys() - OCCASIONAL_OUTPUTS
-    return {name: _ZEROS[tensor.dtype] for name, tensor in outputs.items() if name in always}

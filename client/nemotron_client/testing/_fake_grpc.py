@@ -167,7 +167,8 @@ def _response(request: Any, wanted: list[str], outputs: Mapping[str, Tensor], va
     infer.model_name, infer.model_version, infer.id = request.model_name, "1", request.id
     for name in (name for name in wanted if name in values):
         tensor = outputs[name]
-        infer.outputs.add(name=name, datatype=tensor.dtype, shape=[1] * (1 + len(tensor.dims)))
+        shape = [1] if name == "text_output" else [1] * (1 + len(tensor.dims))
+        infer.outputs.add(name=name, datatype=tensor.dtype, shape=shape)
         infer.raw_output_contents.append(_encode(tensor.dtype, values[name]))
     return response
 

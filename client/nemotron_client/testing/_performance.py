@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nemotron_client.testing._contract import OUTPUTS, nothing
+from nemotron_client.testing._contract import NOTHING_NEW
 from nemotron_client.testing._replies import Fault, ScriptedReply
 from nemotron_client.testing._requests import RecordedRequest
 
 Values = dict[str, Any]
-_NOTHING = nothing(OUTPUTS)
 _UNKNOWN = -1
 
 
@@ -126,7 +125,7 @@ class Performance:
             counts["num_output_tokens"] = _share(usage.output_tokens, self._done, self._size)
             counts["num_reasoning_tokens"] = _share(usage.reasoning_tokens, thought, len(self._reasoning))
             counts["num_cached_tokens"] = _UNKNOWN if usage.cached_tokens is None else usage.cached_tokens
-        return _NOTHING | counts
+        return NOTHING_NEW | counts
 
     def _last(self, finish_reason: str) -> Values:
         reply = self._reply

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from nemotron_client._request import ENSEMBLE, GENERATING_MODEL
-from nemotron_client.testing._contract import STOP_OUTPUTS, nothing
 from nemotron_client.testing._performance import Faulted, Values
 from nemotron_client.testing._player import LeftError, Player
 from nemotron_client.testing._replies import Fault
@@ -57,7 +56,7 @@ class Service:
         """
         if arrival.model == GENERATING_MODEL:
             stopped = self.script._stop(arrival.request_id)
-            return Running(iter([nothing(STOP_OUTPUTS) | {"finish_reason": "cancelled" if stopped else ""}]))
+            return Running(iter([{"finish_reason": "cancelled" if stopped else ""}]))
         _check(arrival)
         request = RecordedRequest(arrival.request_id, arrival.inputs, arrival.headers)
         try:

@@ -20,7 +20,7 @@ class Response:
         token_ids: New output tokens.
         prompt_ids: The prompt's, for a token-level caller that wants them in front of the output; else empty.
         logprobs: One for each of them where the request asked for it, else empty.
-        cum_log_prob: Sum of all log probabilities so far.
+        cum_log_prob: Sum of all log probabilities so far; None where the request did not ask for them.
         num_input_tokens: Tokens of the prompt.
         num_output_tokens: Output tokens so far.
         num_cached_tokens: Tokens that the engine took from its prefix cache when it last began; None if it does not
@@ -36,7 +36,7 @@ class Response:
     token_ids: list[int]
     prompt_ids: list[int]
     logprobs: list[TokenLogprob]
-    cum_log_prob: float
+    cum_log_prob: float | None
     num_input_tokens: int
     num_output_tokens: int
     num_cached_tokens: int | None

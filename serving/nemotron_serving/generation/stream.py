@@ -162,7 +162,7 @@ class Stream:
             token_ids=self._output_ids[begin:],
             prompt_ids=self.prompt_ids if self.settings.include_prompt else [],
             logprobs=logprobs,
-            cum_log_prob=self._cum_log_prob,
+            cum_log_prob=None if self.settings.sampling.logprobs is None else self._cum_log_prob,
             num_input_tokens=len(self.prompt_ids),
             num_output_tokens=len(self._output_ids),
             num_cached_tokens=self._cached_tokens,
