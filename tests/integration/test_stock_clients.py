@@ -132,6 +132,11 @@ def test_a_stop_of_nothing_is_answered(simulated_server: Server) -> None:
 ALWAYS_HERE = {"num_input_tokens", "num_output_tokens"}  # from NVIDIA's models only on request
 
 
+def test_a_stop_without_an_id_is_refused_as_nvidias_model_does(simulated_server: Server) -> None:
+    with pytest.raises(InferenceServerException, match="id: missing"):
+        ask(simulated_server, "tensorrt_llm", stop_inputs())
+
+
 @pytest.mark.parametrize("return_log_probs", [False, True])
 @pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm", "unary"])
 def test_every_stock_output_is_there_when_it_is_the_stocks_and_in_its_shape(

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nemotron_serving.engine.base import Delta, Engine
-from nemotron_serving.errors import EngineError, UnavailableError
+from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
 from nemotron_serving.generation.early_stops import EarlyStops
 from nemotron_serving.generation.pacing import adaptive_interval_s
 from nemotron_serving.generation.response import FinishReason, Sink
@@ -116,10 +116,14 @@ class GenerationService:
         """Cancel the requests with this id. Returns whether there was one.
 
         A stop that comes before its request is remembered for a short time.
+
+        Raises:
+            InvalidRequestError: no id, which names no request.
         """
+        if not client_id:
+            raise InvalidRequestError("id", "missing, expected that of the request to stop, which needs one as well")
         with self._lock:
-            # Requests without an id have nothing in common.
-            found = [stream for stream in self._streams.values() if client_id and stream.client_id == client_id]
+            found = [stream for stream in self._streams.values() if stream.client_id == client_id]
             if not found:
                 self._stops.add(client_id)
         for stream in found:

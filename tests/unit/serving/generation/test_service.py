@@ -11,7 +11,7 @@ import pytest
 from nemotron_serving.chat.preprocessor import Preprocessor
 from nemotron_serving.engine.simulated import SimulatedEngine
 from nemotron_serving.engine.simulated_config import Script
-from nemotron_serving.errors import UnavailableError
+from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.response import Response
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.host import RuntimeDir
@@ -228,7 +228,8 @@ def test_cancelling_what_is_not_there_changes_nothing(start: Start) -> None:
     service = start(LONG)
     sinks = [service.ask("known", max_tokens=30), service.ask("", max_tokens=30)]
     assert service.stop("unknown") is False
-    assert service.stop("") is False
+    with pytest.raises(InvalidRequestError, match=r"^id: missing"):
+        service.stop("")
     assert [sink.wait().finish_reason for sink in sinks] == ["length", "length"]
     assert service.stop("known") is False
 
