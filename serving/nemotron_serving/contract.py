@@ -165,15 +165,17 @@ TOKEN_INPUT_NAMES = {"max_tokens": "request_output_len", "top_k": "runtime_top_k
 
 PREPROCESSING_OUTPUTS = (Tensor("input_ids", "INT32", (-1,)), Tensor("request_settings", "STRING"))
 
-# Outputs of the generating model that the ensemble returns as they are. The counts are always there, log probabilities
-# if they were asked for. The others never are, for what they tell cannot be asked for: NVIDIA's models, too, leave out
-# what nobody asked for.
-GENERATION_OUTPUTS = (
+# Outputs of the generating model that the ensemble returns as they are.
+_COUNTS = (
     Tensor("num_input_tokens", "INT32"),
     Tensor("num_output_tokens", "INT32"),
     Tensor("num_cached_tokens", "INT32"),
+)
+_LOG_PROBABILITIES = (
     Tensor("cum_log_probs", "FP32", (-1,)),
     Tensor("output_log_probs", "FP32", (-1, -1)),
+)
+_NEVER_SENT = (  # what they tell cannot be asked for here
     Tensor("context_logits", "FP32", (-1, -1)),
     Tensor("generation_logits", "FP32", (-1, -1, -1)),
     Tensor("batch_index", "INT32"),
@@ -189,6 +191,7 @@ GENERATION_OUTPUTS = (
     Tensor("total_accepted_draft_tokens", "INT32"),
     Tensor("total_draft_tokens", "INT32"),
 )
+GENERATION_OUTPUTS = (*_COUNTS, *_LOG_PROBABILITIES, *_NEVER_SENT)
 # For postprocessing. `stream_event` is a JSON object: what the generating model has to say besides token ids.
 STREAM_OUTPUTS = (Tensor("output_ids", "INT32", (-1, -1)), Tensor("stream_event", "STRING"))
 TOKEN_OUTPUTS = (
@@ -210,8 +213,11 @@ TEXT_OUTPUTS = (
     Tensor("logprobs", "STRING"),
     Tensor("tool_call_error", "STRING"),
 )
-OCCASIONAL_OUTPUTS = frozenset(("tool_call_error",))
-"""Outputs that only those responses have that say something with them: each output has its price in every response."""
+OCCASIONAL_OUTPUTS = frozenset(("tool_call_error", *(tensor.name for tensor in (*_LOG_PROBABILITIES, *_NEVER_SENT))))
+"""Outputs that only those responses have that say something with them: each output has its price in every response.
+
+NVIDIA's models, too, leave out what nobody asked for.
+"""
 ENSEMBLE_OUTPUTS = (*TEXT_OUTPUTS, *GENERATION_OUTPUTS)
 
 NUMPY_TYPES: dict[str, Any] = {

@@ -16,6 +16,7 @@ import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
+from nemotron_serving.contract import ENSEMBLE_OUTPUTS, OCCASIONAL_OUTPUTS
 from tests.integration.conftest import Server
 from tests.integration.triton_calls import tensor, tensors
 
@@ -157,6 +158,14 @@ def test_every_stock_output_is_there_when_it_is_the_stocks_and_in_its_shape(
             assert len(array.shape) == len(output["shape"]), output["name"]
             pairs = zip(array.shape, output["shape"], strict=True)
             assert all(expected in (-1, size) for size, expected in pairs), output["name"]
+
+
+def test_a_response_holds_only_what_was_asked_for(simulated_server: Server) -> None:
+    names = {output.name for output in ENSEMBLE_OUTPUTS} - OCCASIONAL_OUTPUTS
+    [plain] = ask(simulated_server, "ensemble", ensemble_inputs())
+    assert {output.name for output in plain.get_response().outputs} == names
+    [more] = ask(simulated_server, "ensemble", ensemble_inputs(return_log_probs=True))
+    assert {output.name for output in more.get_response().outputs} == names | {"cum_log_probs", "output_log_probs"}
 
 
 def test_log_probabilities_are_in_every_response_of_who_asked(simulated_server: Server) -> None:

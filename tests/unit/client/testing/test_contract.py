@@ -28,6 +28,10 @@ def test_the_ensemble_is_the_whole_ensemble() -> None:
     assert faked(_contract.OUTPUTS) == served(contract.ENSEMBLE_OUTPUTS)
 
 
+def test_a_response_that_says_nothing_has_what_every_response_has() -> None:
+    assert _contract.NOTHING_NEW.keys() == served(contract.ENSEMBLE_OUTPUTS).keys() - contract.OCCASIONAL_OUTPUTS
+
+
 def test_stop_requests_are_a_part_of_the_generating_model() -> None:
     assert faked(_contract.STOP_INPUTS).items() <= served(contract.TOKEN_INPUTS).items()
     assert faked(_contract.STOP_OUTPUTS).items() <= served(contract.TOKEN_OUTPUTS).items()
