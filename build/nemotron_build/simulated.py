@@ -28,6 +28,7 @@ from nemotron_build.target import good_package, staged
 from nemotron_serving import __version__
 from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.package import (
+    CHAT_TEMPLATE,
     ENGINE_DIR,
     TOKENIZER,
     EngineSpec,
@@ -91,6 +92,8 @@ def build_simulated(target: Path, options: SimulatedOptions, *, force: bool, ste
         tokenizer_path = work.package / TOKENIZER
         if donor:
             shutil.copyfile(donor.tokenizer_path, tokenizer_path)
+            if CHAT_TEMPLATE in donor.manifest.files:
+                shutil.copyfile(donor.path / CHAT_TEMPLATE, work.package / CHAT_TEMPLATE)
         else:
             byte_tokenizer().save(str(tokenizer_path))
         config = SimulatedConfig(

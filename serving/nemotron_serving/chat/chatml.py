@@ -9,30 +9,27 @@ in tags of its own; results are a user's turn, with their content as it is.
 from __future__ import annotations
 
 from nemotron_serving.chat.base import ChatRequest
-from nemotron_serving.chat.controls import Control, PromptPart
+from nemotron_serving.chat.controls import Control, PromptPart, compact, in_tags, spaced, tagged
 from nemotron_serving.chat.conversation import Turn, arrange
 from nemotron_serving.chat.json_values import dump
-from nemotron_serving.chat.messages import ToolCall, joined
+from nemotron_serving.chat.messages import ToolCall
 from nemotron_serving.chat.tools import Tool
+from nemotron_serving.output.tags import CHATML_CALL_TAGS
 from nemotron_serving.package import ServingConfig
 
 _START, _END = Control("<|im_start|>"), Control("<|im_end|>")
-_TOOLS = """\
-You may call functions to help the user. Their signatures, one JSON object a line:
-<tools>
-{signatures}
-</tools>
+_SIGNATURES = "You may call functions to help the user. Their signatures, one JSON object a line:\n"
+_HOW_TO_CALL = """
 
 To call a function, write its name and arguments as a JSON object between tags, once for each call:
-{opening}
-{{"name": <function name>, "arguments": <arguments object>}}
-{closing}"""
+"""
+_CALL = '{"name": <function name>, "arguments": <arguments object>}'
 
 
 class ChatMlFormat:
     """Renders conversations for models that know ChatML."""
 
-    tool_tags = ("<tool_call>", "</tool_call>")
+    tool_tags = CHATML_CALL_TAGS
 
     def __init__(self, config: ServingConfig) -> None:
         self._config = config
@@ -40,30 +37,39 @@ class ChatMlFormat:
     def render(self, request: ChatRequest) -> list[PromptPart]:
         """The prompt in parts. Without system text and tools there is no system turn."""
         conversation = arrange(request, self._config)
-        system = joined(conversation.system, self._available(request.tools))
+        system = spaced([conversation.system], _available(request.tools))
         parts = _turn("system", system) if system else []
         for turn in conversation.turns:
-            parts += _turn(turn.side, self._content(turn))
-        return [*parts, _START, f"assistant\n{request.prefill}"]
-
-    def _available(self, tools: tuple[Tool, ...]) -> str:
-        if not tools:
-            return ""
-        signatures = "\n".join(dump({"type": "function", "function": tool.function}) for tool in tools)
-        opening, closing = self.tool_tags
-        return _TOOLS.format(signatures=signatures, opening=opening, closing=closing)
-
-    def _content(self, turn: Turn) -> str:
-        if turn.side == "assistant":
-            return "\n".join(filter(None, [turn.text, *map(self._called, turn.calls)]))
-        results = [f"<tool_response>\n{message.text}\n</tool_response>" for message in turn.results]
-        return joined(turn.preface, "\n".join(results), turn.text)
-
-    def _called(self, call: ToolCall) -> str:
-        opening, closing = self.tool_tags
-        function = {"name": call.function.name, "arguments": call.function.arguments}
-        return f"{opening}\n{dump(function)}\n{closing}"
+            parts += _turn(turn.side, _content(turn))
+        return [*parts, _START, "assistant\n", *tagged(request.prefill)]
 
 
-def _turn(role: str, text: str) -> list[PromptPart]:
-    return [_START, f"{role}\n{text}", _END, "\n"]
+def _turn(role: str, content: list[PromptPart]) -> list[PromptPart]:
+    return [_START, *compact([f"{role}\n", *content]), _END, "\n"]
+
+
+def _available(tools: tuple[Tool, ...]) -> list[PromptPart]:
+    if not tools:
+        return []
+    signatures = (dump({"type": "function", "function": tool.function}) for tool in tools)
+    return [_SIGNATURES, *_in_lines("tools", *signatures), _HOW_TO_CALL, *_in_lines("tool_call", _CALL)]
+
+
+def _content(turn: Turn) -> list[PromptPart]:
+    if turn.side == "assistant":
+        return _lines([turn.text] if turn.text else [], *map(_called, turn.calls))
+    results = _lines(*(_in_lines("tool_response", message.text) for message in turn.results))
+    return spaced([turn.preface], results, [turn.text])
+
+
+def _called(call: ToolCall) -> list[PromptPart]:
+    return _in_lines("tool_call", dump({"name": call.function.name, "arguments": call.function.arguments}))
+
+
+def _in_lines(name: str, *lines: str) -> list[PromptPart]:
+    return in_tags(name, "\n".join(["", *lines, ""]))
+
+
+def _lines(*blocks: list[PromptPart]) -> list[PromptPart]:
+    """Blocks one below the other."""
+    return [part for number, block in enumerate(filter(None, blocks)) for part in (["\n", *block] if number else block)]

@@ -10,7 +10,7 @@ import msgspec
 
 from nemotron_serving.chat.json_values import check_depth, read_json
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.output.reasoning import CLOSE_TAG
+from nemotron_serving.output.tags import CLOSE_TAG
 
 Side = Literal["system", "user", "assistant"]
 

@@ -16,12 +16,13 @@ from it here as follows:
 from __future__ import annotations
 
 from nemotron_serving.chat.base import ChatRequest
-from nemotron_serving.chat.controls import Control, PromptPart
+from nemotron_serving.chat.controls import Control, PromptPart, compact, in_tags, spaced, tagged
 from nemotron_serving.chat.conversation import Turn, arrange
 from nemotron_serving.chat.json_values import dump, is_json
-from nemotron_serving.chat.messages import ToolCall, joined
+from nemotron_serving.chat.messages import ToolCall
 from nemotron_serving.chat.tools import Tool
 from nemotron_serving.errors import PackageError
+from nemotron_serving.output.tags import NEMOTRON_CALL_TAGS
 from nemotron_serving.package import ServingConfig
 
 _BEGIN, _END_OF_TURN = Control("<|begin_of_text|>"), Control("<|eot_id|>")
@@ -31,7 +32,7 @@ _START, _END = Control("<|start_header_id|>"), Control("<|end_header_id|>")
 class NemotronFormat:
     """Renders conversations for the Nemotron models made from Llama 3."""
 
-    tool_tags = ("<TOOLCALL>", "</TOOLCALL>")
+    tool_tags = NEMOTRON_CALL_TAGS
 
     def __init__(self, config: ServingConfig) -> None:
         self._config = config
@@ -45,34 +46,32 @@ class NemotronFormat:
     def render(self, request: ChatRequest) -> list[PromptPart]:
         """The prompt in parts. The system turn is always there."""
         conversation = arrange(request, self._config)
-        parts = [_BEGIN, *_written("system", joined(conversation.system, _available(request.tools))), _END_OF_TURN]
+        system = spaced([conversation.system], _available(request.tools))
+        parts = [_BEGIN, *_written("system", system), _END_OF_TURN]
         for turn in conversation.turns:
-            parts += [*_written(turn.side, self._content(turn)), _END_OF_TURN]
-        return [*parts, *_written("assistant", request.prefill)]
-
-    def _content(self, turn: Turn) -> str:
-        if turn.side == "assistant":
-            return turn.text + self._called(turn.calls)
-        return joined(turn.preface, _results([message.text for message in turn.results]), turn.text)
-
-    def _called(self, calls: tuple[ToolCall, ...]) -> str:
-        if not calls:
-            return ""
-        opening, closing = self.tool_tags
-        functions = [{"name": call.function.name, "arguments": call.function.arguments} for call in calls]
-        return f"{opening}{dump(functions)}{closing}"
+            parts += [*_written(turn.side, _content(turn)), _END_OF_TURN]
+        return [*parts, *_written("assistant", tagged(request.prefill))]
 
 
-def _written(role: str, text: str) -> list[PromptPart]:
-    return [_START, role, _END, f"\n\n{text}"]
+def _written(role: str, content: list[PromptPart]) -> list[PromptPart]:
+    return [_START, role, _END, *compact(["\n\n", *content])]
 
 
-def _available(tools: tuple[Tool, ...]) -> str:
-    return f"<AVAILABLE_TOOLS>{dump([tool.function for tool in tools])}</AVAILABLE_TOOLS>" if tools else ""
+def _content(turn: Turn) -> list[PromptPart]:
+    if turn.side == "assistant":
+        return [turn.text, *_called(turn.calls)]
+    return spaced([turn.preface], _results([message.text for message in turn.results]), [turn.text])
 
 
-def _results(contents: list[str]) -> str:
-    if not contents:
-        return ""
+def _called(calls: tuple[ToolCall, ...]) -> list[PromptPart]:
+    functions = [{"name": call.function.name, "arguments": call.function.arguments} for call in calls]
+    return in_tags("TOOLCALL", dump(functions)) if calls else []
+
+
+def _available(tools: tuple[Tool, ...]) -> list[PromptPart]:
+    return in_tags("AVAILABLE_TOOLS", dump([tool.function for tool in tools])) if tools else []
+
+
+def _results(contents: list[str]) -> list[PromptPart]:
     values = ", ".join(content if is_json(content) else dump(content) for content in contents)
-    return f"<TOOL_RESPONSE>[{values}]</TOOL_RESPONSE>"
+    return in_tags("TOOL_RESPONSE", f"[{values}]") if contents else []

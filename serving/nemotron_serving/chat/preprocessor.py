@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nemotron_serving.chat.answer_form import resolve_answer_form
+from nemotron_serving.chat.controls import ends_with, shown, tagged
 from nemotron_serving.chat.formats import ChatRequest, PromptPart, open_chat_format
 from nemotron_serving.chat.messages import Message, parse_messages, thinking_flag
 from nemotron_serving.chat.tokenizer import PromptTokenizer
@@ -19,7 +19,8 @@ from nemotron_serving.generation.checks import check_range, check_words
 from nemotron_serving.generation.sampling import resolve_priority, resolve_sampling, resolve_stop_ids
 from nemotron_serving.generation.settings import GenerationSettings, ThinkingBudget, check_guide
 from nemotron_serving.output.assembler import OutputRules
-from nemotron_serving.output.reasoning import CLOSE_TAG, OPEN_TAG, Start
+from nemotron_serving.output.reasoning import Start
+from nemotron_serving.output.tags import CLOSE_TAG, OPEN_TAG, READ_TAGS
 from nemotron_serving.package import Package
 
 THINKING_CLOSE = f"\n{CLOSE_TAG}\n\n"
@@ -35,7 +36,7 @@ class Preprocessor:
         self._config = package.serving
         self._format = open_chat_format(package)
         self._tokenizer = PromptTokenizer(package.tokenizer_path)
-        self._close_ids = tuple(self._tokenizer.encode([THINKING_CLOSE]).tolist())
+        self._close_ids = tuple(self._tokenizer.encode(tagged(THINKING_CLOSE)).tolist())
 
     def prepare(self, fields: Mapping[str, Any]) -> tuple[npt.NDArray[np.int32], GenerationSettings]:
         """Turn one request into prompt ids, shape [n], and settings.
@@ -52,12 +53,11 @@ class Preprocessor:
         guided = form.guide is not None
         if fields.get("raw_prompt", False):
             parts = self._raw_parts(fields)
-            thinking = _ends_with(parts, OPEN_TAG)
+            thinking = ends_with(parts, OPEN_TAG)
             start: Start = "thinking" if thinking else "detect"
         else:
             messages = self._messages(fields)
-            thinking = self._thinking(fields, messages)
-            parts = self._chat_parts(messages, form.tools, thinking, guided)
+            parts, thinking = self._chat_parts(messages, form.tools, _asked_thinking(fields, messages), guided)
             start = _start(parts, thinking)
         ids = self._tokenizer.encode(parts)
         max_tokens = self._max_tokens(fields, len(ids))
@@ -71,7 +71,7 @@ class Preprocessor:
             max_tokens=max_tokens,
             stream=fields.get("stream", False),
             timeout_ms=timeout_ms,
-            stop_token_ids=resolve_stop_ids(fields, config.stop_token_ids, vocabulary_size),
+            stop_token_ids=self._stop_token_ids(fields, stop_words),
             budget=self._budget(fields, max_tokens, thinking, guided),
             guide=form.guide,
             repetition_guard=fields.get("repetition_guard", thinking),
@@ -89,22 +89,30 @@ class Preprocessor:
             return parse_messages(fields["messages"])
         return [Message("user", self._text_input(fields))]
 
-    def _thinking(self, fields: Mapping[str, Any], messages: list[Message]) -> bool:
-        if "thinking" in fields:
-            return bool(fields["thinking"])
-        said = thinking_flag(messages)
-        return self._config.thinking.default if said is None else said
+    def _stop_token_ids(self, fields: Mapping[str, Any], stop_words: tuple[str, ...]) -> tuple[int, ...]:
+        ids = resolve_stop_ids(fields, self._config.stop_token_ids, self._tokenizer.vocabulary_size)
+        # Special tokens are in no text, so a stop word that is one is looked for among the tokens.
+        special = {word: index for word in stop_words if (index := self._tokenizer.control_ids.get(word)) is not None}
+        return (*ids, *(index for word, index in special.items() if word not in READ_TAGS and index not in ids))
 
     def _chat_parts(
-        self, messages: list[Message], tools: tuple[Tool, ...], thinking: bool, guided: bool
-    ) -> list[PromptPart]:
+        self, messages: list[Message], tools: tuple[Tool, ...], asked: bool | None, guided: bool
+    ) -> tuple[list[PromptPart], bool]:
+        """The prompt, and whether it has the model think: a template may have decided that, whatever was asked."""
         policy = self._config.thinking
+        thinking = policy.default if asked is None else asked
         prefill = policy.prefill_on if thinking else policy.prefill_off
         parts = self._format.render(ChatRequest(messages, tools, thinking, prefill))
-        if thinking and guided and not _ends_with(parts, OPEN_TAG):
+        if ends_with(parts, CLOSE_TAG):
+            return parts, False
+        if ends_with(parts, OPEN_TAG):
+            if asked is not False:
+                return parts, True
+            return [*parts, *tagged(THINKING_CLOSE)], False
+        if thinking and guided:
             # A guided answer begins where the thinking ends, so there has to be one.
-            parts.append(_THINKING_OPEN)
-        return parts
+            parts = [*parts, *tagged(_THINKING_OPEN)]
+        return parts, thinking
 
     def _raw_parts(self, fields: Mapping[str, Any]) -> list[PromptPart]:
         for name in ("messages", "thinking", "tools", "tool_choice"):
@@ -178,17 +186,19 @@ def _prompt_to_return(fields: Mapping[str, Any], parts: list[PromptPart]) -> str
     if fields.get("stream", False) or fields.get("exclude_input_in_output", True):
         return ""
     if "messages" in fields or fields.get("raw_prompt", False):
-        return "".join(part for part in parts if isinstance(part, str))
+        return "".join(map(shown, parts))
     text: str = fields["text_input"]
     return text
 
 
+def _asked_thinking(fields: Mapping[str, Any], messages: list[Message]) -> bool | None:
+    """What the request says about thinking; None for nothing."""
+    return bool(fields["thinking"]) if "thinking" in fields else thinking_flag(messages)
+
+
 def _start(parts: list[PromptPart], thinking: bool) -> Start:
-    if not thinking:
-        return "closed" if _ends_with(parts, CLOSE_TAG) else "answer"
-    return "thinking" if _ends_with(parts, OPEN_TAG) else "expected"
-
-
-def _ends_with(parts: list[PromptPart], tag: str) -> bool:
-    texts = itertools.takewhile(lambda part: isinstance(part, str), reversed(parts))
-    return "".join(reversed([str(text) for text in texts])).rstrip().endswith(tag)
+    if ends_with(parts, CLOSE_TAG):
+        return "closed"
+    if ends_with(parts, OPEN_TAG):
+        return "thinking"
+    return "expected" if thinking else "answer"

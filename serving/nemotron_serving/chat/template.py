@@ -12,14 +12,13 @@ from typing import Any
 import msgspec
 
 from nemotron_serving.chat.base import ChatRequest
-from nemotron_serving.chat.chatml import ChatMlFormat
-from nemotron_serving.chat.controls import ControlTokens, PromptPart
+from nemotron_serving.chat.controls import ControlTokens, PromptPart, ends_with, tagged
 from nemotron_serving.chat.conversation import Conversation, Turn, arrange
 from nemotron_serving.chat.guard import Guard, guarded_characters
 from nemotron_serving.chat.messages import ToolCall, joined
-from nemotron_serving.chat.nemotron import NemotronFormat
 from nemotron_serving.chat.sandbox import compile_template, render_template
 from nemotron_serving.errors import InvalidRequestError, PackageError
+from nemotron_serving.output.tags import CHATML_CALL_TAGS, NEMOTRON_CALL_TAGS, OPEN_TAG
 from nemotron_serving.package import CHAT_TEMPLATE, Package
 
 # tokenizer.json does not say which token begins a text; these are the names that Llama-shaped models use.
@@ -79,7 +78,10 @@ class TemplateFormat:
                 "messages", f"the package's chat template cannot write this conversation: {reason}"
             ) from error
         parts = [guard.restore(part) if isinstance(part, str) else part for part in self._controls.split(text)]
-        return [*parts, request.prefill] if request.prefill else parts
+        prefill = request.prefill
+        if prefill.startswith(OPEN_TAG) and ends_with(parts, OPEN_TAG):
+            prefill = prefill.removeprefix(OPEN_TAG).lstrip("\n")  # the template has opened the block itself
+        return [*parts, *tagged(prefill)]
 
 
 def _messages(conversation: Conversation) -> Iterable[dict[str, Any]]:
@@ -116,8 +118,8 @@ def _of_user(turn: Turn) -> Iterable[dict[str, Any]]:
 
 def _tool_tags(source: str) -> tuple[str, str]:
     """The known tags that the template itself writes; ChatML's if it writes none."""
-    known = (NemotronFormat.tool_tags, ChatMlFormat.tool_tags)
-    return next((tags for tags in known if tags[0] in source), ChatMlFormat.tool_tags)
+    known = (NEMOTRON_CALL_TAGS, CHATML_CALL_TAGS)
+    return next((tags for tags in known if tags[0] in source), CHATML_CALL_TAGS)
 
 
 def _read_template(package: Package) -> str:

@@ -1,8 +1,8 @@
 """Prompt parts to token ids.
 
 Text is always encoded with the control tokens switched off, so `<|im_end|>` in a caller's text is six ordinary
-tokens. Neighbouring texts are encoded as one, which gives the ids of the plain rendering: a control token
-separates what stands on its two sides in any case.
+tokens, and so is `<think>` where that is a special token. Neighbouring texts are encoded as one, which gives the ids of
+the plain rendering: a control token separates what stands on its two sides in any case.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from nemotron_serving.chat.controls import Control, ControlTokens, PromptPart
+from nemotron_serving.chat.controls import Control, ControlTokens, PromptPart, Tag
 from nemotron_serving.errors import PackageError
 
 # Long texts are cut so that all cores encode. A letter before a space or newline ends a word in the pre-tokenizers
@@ -25,7 +25,11 @@ _WORD_END = re.compile(r"[^\W\d_](?=[ \n])")
 
 
 class PromptTokenizer:
-    """Encodes prompts with a package's tokenizer.json."""
+    """Encodes prompts with a package's tokenizer.json.
+
+    Attributes:
+        control_ids: Ids of its special tokens by their names.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
@@ -36,8 +40,8 @@ class PromptTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         added = self._tokenizer.get_added_tokens_decoder()
-        self._control_ids = {token.content: index for index, token in added.items() if token.special}
-        self._controls = ControlTokens(self._control_ids)
+        self.control_ids: dict[str, int] = {token.content: index for index, token in added.items() if token.special}
+        self._controls = ControlTokens(self.control_ids)
 
     @property
     def vocabulary_size(self) -> int:
@@ -57,6 +61,8 @@ class PromptTokenizer:
         for part in parts:
             if isinstance(part, Control):
                 spans.append(self._control_id(part))
+            elif isinstance(part, Tag) and part in self.control_ids:
+                spans.append(self.control_ids[part])
             elif spans and isinstance(spans[-1], str):
                 spans[-1] += part
             else:
@@ -77,9 +83,9 @@ class PromptTokenizer:
         return self._controls.split(text)
 
     def _control_id(self, control: Control) -> int:
-        if control.token not in self._control_ids:
+        if control.token not in self.control_ids:
             raise PackageError(f"The tokenizer has no control token {control.token}, which the chat format needs.")
-        return self._control_ids[control.token]
+        return self.control_ids[control.token]
 
 
 def _chunks(text: str) -> Iterator[str]:

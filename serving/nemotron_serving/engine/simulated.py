@@ -32,7 +32,7 @@ from nemotron_serving.engine.base import (
 from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.output.detokenizer import Vocabulary
-from nemotron_serving.output.reasoning import CLOSE_TAG, OPEN_TAG
+from nemotron_serving.output.tags import CLOSE_TAG, OPEN_TAG
 from nemotron_serving.package import Package
 
 _NO_SCRIPT = Script(match="")

@@ -15,7 +15,7 @@ from nemotron_serving.generation.sampling import shortest_words
 from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, StockGuide
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
-from nemotron_serving.output.reasoning import CLOSE_TAG
+from nemotron_serving.output.tags import CLOSE_TAG
 
 
 class ThinkingBudget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

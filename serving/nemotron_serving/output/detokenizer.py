@@ -17,12 +17,16 @@ from typing import Any
 import msgspec
 
 from nemotron_serving.errors import PackageError
+from nemotron_serving.output.tags import READ_TAGS
 
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
 class Vocabulary:
-    """The bytes of every token id of a tokenizer.json. Special tokens are empty: they never reach a text."""
+    """The bytes of every token id of a tokenizer.json.
+
+    Special tokens are empty, for they never reach a text, but for the tags that outputs are read by.
+    """
 
     def __init__(self, token_bytes: list[bytes], special_ids: dict[str, int]) -> None:
         self.token_bytes = token_bytes
@@ -52,7 +56,8 @@ class Vocabulary:
         for text, index in vocabulary.items():
             token_bytes[index] = bytes(byte_of[character] for character in text if character in byte_of)
         for token in added:
-            token_bytes[token["id"]] = b"" if token["special"] else token["content"].encode()
+            silent = token["special"] and token["content"] not in READ_TAGS
+            token_bytes[token["id"]] = b"" if silent else token["content"].encode()
         return cls(token_bytes, {token["content"]: token["id"] for token in added if token["special"]})
 
     def decode(self, ids: Iterable[int]) -> str:

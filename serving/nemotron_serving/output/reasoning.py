@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from nemotron_serving.output.tags import first_tag, held_back
-
-OPEN_TAG = "<think>"
-CLOSE_TAG = "</think>"
+from nemotron_serving.output.tags import CLOSE_TAG, OPEN_TAG, first_tag, held_back
 
 Start = Literal["thinking", "expected", "detect", "answer", "closed"]
 """How the output begins.

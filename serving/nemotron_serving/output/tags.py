@@ -1,8 +1,15 @@
-"""Finding tags in text that arrives in pieces."""
+"""The tags that outputs are read by, and finding them in text that arrives in pieces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+OPEN_TAG = "<think>"
+CLOSE_TAG = "</think>"
+NEMOTRON_CALL_TAGS = ("<TOOLCALL>", "</TOOLCALL>")
+CHATML_CALL_TAGS = ("<tool_call>", "</tool_call>")
+READ_TAGS = frozenset((OPEN_TAG, CLOSE_TAG, *NEMOTRON_CALL_TAGS, *CHATML_CALL_TAGS))
+"""All of them. Some tokenizers have them as special tokens; in outputs they are text all the same."""
 
 
 def first_tag(text: str, tags: Iterable[str]) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,10 @@ from nemotron_build.cpu.tokenizer_corpus import corpus
 from nemotron_build.errors import BuildError
 from nemotron_build.simulated import SimulatedOptions, build_simulated, byte_tokenizer, read_scripts
 from nemotron_build.steps import Steps
+from nemotron_serving.chat.preprocessor import Preprocessor
 from nemotron_serving.engine.simulated_config import Script, SimulatedConfig
 from nemotron_serving.package import Package
+from tests.unit.serving.support import make_package
 
 _OPTIONS = SimulatedOptions(
     ttft_ms=80,
@@ -29,6 +32,19 @@ _OPTIONS = SimulatedOptions(
     script=None,
     tokenizer_from=None,
 )
+
+
+def test_a_chat_template_comes_with_its_tokenizer(tmp_path: Path, steps: Steps) -> None:
+    donor = tmp_path / "donor"
+    donor.mkdir()
+    (donor / "chat_template.jinja").write_text("{{ messages[-1].content }}{{ '<think>\\n' }}")
+    make_package(donor, chat_format="template")
+    options = replace(_OPTIONS, tokenizer_from=donor)
+    build_simulated(tmp_path / "s", options, force=False, steps=steps)
+    package = Package.load(tmp_path / "s")
+    package.verify_files()
+    ids, _ = Preprocessor(package).prepare({"text_input": "Hi"})
+    assert Tokenizer.from_file(str(package.tokenizer_path)).decode(ids.tolist()) == "Hi<think>\n"
 
 
 def _config(package: Path) -> SimulatedConfig:

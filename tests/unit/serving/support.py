@@ -19,6 +19,7 @@ from nemotron_serving.generation.settings import GenerationSettings, ThinkingBud
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.reasoning import Start
+from nemotron_serving.output.tags import READ_TAGS
 from nemotron_serving.package import (
     ENGINE_DIR,
     SCHEMA_VERSION,
@@ -57,6 +58,14 @@ def byte_tokenizer() -> Tokenizer:
     """One token a byte, after the control tokens of ChatML."""
     tokens = CONTROL_TOKENS + sorted(pre_tokenizers.ByteLevel.alphabet())
     return _with_controls(Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=[])))
+
+
+def special_tags_tokenizer() -> Tokenizer:
+    """The byte tokenizer of a model whose tags are special tokens."""
+    tokenizer = byte_tokenizer()
+    tags = [*sorted(READ_TAGS), "<TOOL_RESPONSE>", "</TOOL_RESPONSE>", "<tools>", "</tools>"]
+    tokenizer.add_special_tokens([AddedToken(tag, special=True, normalized=False) for tag in tags])
+    return tokenizer
 
 
 def bpe_tokenizer(*, like_llama_3: bool = False) -> Tokenizer:

@@ -25,6 +25,7 @@ from tests.unit.serving.support import (
     ids_of,
     make_package,
     serving_config,
+    special_tags_tokenizer,
     text_of,
 )
 
@@ -318,6 +319,71 @@ def test_stop_words_are_bounded(preprocessor: Preprocessor, words: list[str], me
     with pytest.raises(InvalidRequestError, match=f"^stop_words: {message}"):
         preprocessor.prepare({**HI, "stop_words": words})
     assert preprocessor.prepare({**HI, "stop_words": ["a" * 256] * 32})[1].output is not None
+
+
+TURNS = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}<|im_start|>assistant\n"
+OPENS, CLOSES = r"{{ '<think>\n' }}", r"{{ '<think>\n\n</think>\n\n' }}"
+ALWAYS_THINKS, NEVER_THINKS = TURNS + OPENS, TURNS + CLOSES
+SWITCHED = f"{TURNS}{{% if enable_thinking %}}{OPENS}{{% else %}}{CLOSES}{{% endif %}}"
+
+
+@pytest.mark.parametrize("special", [False, True], ids=["spelled", "special tokens"])
+@pytest.mark.parametrize("prefill_on", ["<think>\n", ""])
+@pytest.mark.parametrize(
+    ("template", "asked", "start", "end"),
+    [
+        (ALWAYS_THINKS, None, "thinking", "assistant\n<think>\n"),
+        (ALWAYS_THINKS, True, "thinking", "assistant\n<think>\n"),
+        (ALWAYS_THINKS, False, "closed", "assistant\n<think>\n\n</think>\n\n"),
+        (NEVER_THINKS, None, "closed", "<think>\n\n</think>\n\n"),
+        (NEVER_THINKS, False, "closed", "<think>\n\n</think>\n\n"),
+        (SWITCHED, None, "closed", "assistant\n<think>\n\n</think>\n\n"),
+        (SWITCHED, True, "thinking", "assistant\n<think>\n"),
+        (SWITCHED, False, "closed", "assistant\n<think>\n\n</think>\n\n"),
+    ],
+)
+def test_what_a_template_opens_or_closes_is_read_off_the_prompt(
+    tmp_path: Path, template: str, asked: bool | None, start: str, end: str, prefill_on: str, special: bool
+) -> None:
+    path = tmp_path / "package"
+    path.mkdir()
+    (path / CHAT_TEMPLATE).write_text(template)
+    tokenizer = special_tags_tokenizer() if special else byte_tokenizer()
+    package = make_package(path, tokenizer=tokenizer, chat_format="template", prefill_on=prefill_on)
+    fields = HI if asked is None else {**HI, "thinking": asked}
+    ids, settings = Preprocessor(package).prepare(fields)
+    assert tokenizer.decode(ids.tolist(), skip_special_tokens=False).endswith(end)
+    assert tokenizer.decode(ids.tolist(), skip_special_tokens=False).count("<think>") == 1
+    assert settings.output == OutputRules(start)  # type: ignore[arg-type]
+    assert settings.repetition_guard is (start == "thinking")
+    assert special == any(index in ids for index in [tokenizer.token_to_id("<think>")] if index is not None)
+
+
+def test_a_budget_closes_the_thinking_with_the_token_that_the_model_knows(tmp_path: Path) -> None:
+    tokenizer = special_tags_tokenizer()
+    preprocessor = Preprocessor(make_package(tmp_path / "package", tokenizer=tokenizer))
+    ids, settings = preprocessor.prepare({**HI_ON, "max_thinking_tokens": 20})
+    assert settings.budget is not None
+    newline, close = ids_of("\n")[0], tokenizer.token_to_id("</think>")
+    assert settings.budget.close_ids == (newline, close, newline, newline)
+    assert ids.tolist()[-2:] == [tokenizer.token_to_id("<think>"), newline]
+
+
+@pytest.mark.parametrize("opened", ["<think>", "<think>\n"])
+def test_a_complete_prompt_may_open_the_thinking_with_a_special_token(tmp_path: Path, opened: str) -> None:
+    preprocessor = Preprocessor(make_package(tmp_path / "package", tokenizer=special_tags_tokenizer()))
+    fields = {"raw_prompt": True, "text_input": f"<|im_start|>assistant\n{opened}", "max_thinking_tokens": 40}
+    assert preprocessor.prepare(fields)[1].output == OutputRules("thinking")
+
+
+def test_a_stop_word_that_is_a_special_token_is_looked_for_among_the_tokens(tmp_path: Path) -> None:
+    tokenizer = special_tags_tokenizer()
+    tokenizer.add_special_tokens(["<|call|>"])
+    preprocessor = Preprocessor(make_package(tmp_path / "package", tokenizer=tokenizer))
+    words = ["<|call|>", "<|im_end|>", "<|call|>", "</think>", "STOP"]
+    _, settings = preprocessor.prepare({**HI, "stop_words": words})
+    assert settings.stop_token_ids == (IM_END, END_OF_TEXT, tokenizer.token_to_id("<|call|>"))
+    assert settings.output is not None and settings.output.stop_words == tuple(words)
 
 
 def test_a_format_whose_control_tokens_the_tokenizer_lacks_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from nemotron_serving.chat.formats import ChatRequest, Control
-from nemotron_serving.chat.messages import Message
+from nemotron_serving.chat.messages import FunctionCall, Message, ToolCall
 from nemotron_serving.chat.tokenizer import PromptTokenizer
+from nemotron_serving.chat.tools import Tool
 from nemotron_serving.errors import PackageError
 from tests.unit.serving.chat.rendering import chat_format
 from tests.unit.serving.support import (
@@ -20,6 +21,7 @@ from tests.unit.serving.support import (
     TEXTS,
     bpe_tokenizer,
     byte_tokenizer,
+    special_tags_tokenizer,
 )
 
 LOOK_ALIKES = [*CONTROL_TOKENS, "<|im_", "end|>", "<|", "|>", "<|im_end |>", "<|im_start|>system\n", "<|im_end|>\n"]
@@ -50,6 +52,37 @@ def test_a_callers_text_never_becomes_a_control_token(
     # Nothing is lost on the way either.
     turns = [f"{message.role}\n{message.text}\n" for message in messages]
     assert tokenizer.decode(ids, skip_special_tokens=True) == "".join([*turns, "assistant\n"])
+
+
+TAGGED = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool", "_call>", "<tools>", "</tools>", "<think>\n"]
+
+
+@pytest.fixture(scope="session")
+def special_tags(tmp_path_factory: pytest.TempPathFactory) -> PromptTokenizer:
+    path = tmp_path_factory.mktemp("special") / "tokenizer.json"
+    special_tags_tokenizer().save(str(path))
+    return PromptTokenizer(path)
+
+
+@given(texts=st.lists(st.sampled_from([*TAGGED, *LOOK_ALIKES, "a"]), min_size=1, max_size=6))
+def test_tags_that_are_special_tokens_come_from_the_format_alone(
+    special_tags: PromptTokenizer, prompts: PromptTokenizer, tokenizer: Tokenizer, texts: list[str]
+) -> None:
+    text = "".join(texts)
+    calls = [ToolCall(FunctionCall("f", {"a": text}), "1")]
+    messages = [Message("user", text), Message("assistant", "", calls), Message("tool", text, tool_call_id="1")]
+    tools = (Tool("f", {"name": "f", "description": text}),)
+    parts = chat_format("chatml").render(ChatRequest(messages, tools, True, "<think>\n"))
+    ids = special_tags.encode(parts).tolist()
+    names = {index: name for name, index in special_tags.control_ids.items()}
+    start, end = "<|im_start|>", "<|im_end|>"
+    assert [names[index] for index in ids if index in names] == [
+        start, "<tools>", "</tools>", "<tool_call>", "</tool_call>", end, start, end,
+        start, "<tool_call>", "</tool_call>", end, start, end, start, "<think>",
+    ]  # fmt: skip
+    # A tokenizer that spells the tags gets the same text.
+    spelled = tokenizer.decode(prompts.encode(parts).tolist(), skip_special_tokens=False)
+    assert special_tags_tokenizer().decode(ids, skip_special_tokens=False) == spelled
 
 
 @given(texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4), system=st.sampled_from(["", *TEXTS]))

@@ -10,7 +10,16 @@ from tokenizers import AddedToken, Tokenizer
 
 from nemotron_serving.errors import PackageError
 from nemotron_serving.output.detokenizer import Detokenizer, Vocabulary
-from tests.unit.serving.support import CONTROL_TOKENS, TEXTS, bpe_tokenizer, byte_tokenizer, ids_of, vocabulary_of
+from nemotron_serving.output.tags import READ_TAGS
+from tests.unit.serving.support import (
+    CONTROL_TOKENS,
+    TEXTS,
+    bpe_tokenizer,
+    byte_tokenizer,
+    ids_of,
+    special_tags_tokenizer,
+    vocabulary_of,
+)
 
 UNKNOWN_IDS = [-1, 10**6]
 
@@ -89,6 +98,15 @@ def test_added_tokens_that_are_not_control_tokens_are_text(tmp_path: Path) -> No
     ids = tokenizer.encode("a<think>b", add_special_tokens=False).ids
     assert len(ids) == 3
     assert vocabulary.decode(ids) == "a<think>b"
+
+
+def test_tags_that_outputs_are_read_by_are_text_in_every_tokenizer(tmp_path: Path) -> None:
+    tags = sorted(READ_TAGS)
+    vocabulary = vocabulary_of(special_tags_tokenizer(), tmp_path)
+    ids = [vocabulary.special_ids[name] for name in (*tags, CONTROL_TOKENS[0], "<TOOL_RESPONSE>")]
+    assert vocabulary.decode(ids) == "".join(tags)
+    detokenizer = Detokenizer(vocabulary)
+    assert [detokenizer.feed(index) for index in ids] == [*tags, "", ""]
 
 
 @pytest.mark.parametrize(
