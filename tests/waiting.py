@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 5) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     """Wait until the condition holds; fail when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -17,8 +17,8 @@ from nemotron_client._transports.base import Call, Connection
 from nemotron_client._transports.http_async import AsyncHttpTransport
 from nemotron_client._transports.http_sync import HttpTransport
 
-WAIT_S = 10.0  # for what must happen; a test that waits so long has failed
-QUICK_S = 2.0  # for what must happen at once, on a machine with other work
+WAIT_S = 30.0  # for what must happen; a test that waits so long has failed
+QUICK_S = 5.0  # for what must happen at once, on a machine with other work
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 

@@ -141,13 +141,13 @@ def test_a_read_that_waits_for_a_reused_connection_is_woken() -> None:
 
 def test_a_read_is_woken_while_a_connection_is_made() -> None:
     with deaf_address() as url:
-        transport = HttpTransport(url, Connection(connect_timeout_s=1.0))
+        transport = HttpTransport(url, Connection(connect_timeout_s=30.0))
         stream = transport.open(call())
         reading = requested(stream, lambda: True)
         begin = time.monotonic()
         stream.abort()
         reading.end()
-        assert time.monotonic() - begin < 0.8
+        assert time.monotonic() - begin < QUICK_S
         assert type(reading.error) is ServerUnavailableError
         transport.close()
 

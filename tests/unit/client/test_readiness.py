@@ -48,7 +48,7 @@ def test_a_server_that_says_nothing_does_not_stretch_the_time(kind: Any, scheme:
         begin = time.perf_counter()
         with pytest.raises(ServerUnavailableError, match=r"for 0\.3 s"):
             wait(client(url.replace("http", scheme)), 0.3)
-        assert time.perf_counter() - begin < 1.5
+        assert time.perf_counter() - begin < 5
 
 
 def answering(kind: Any, answer: bool | Exception) -> Any:

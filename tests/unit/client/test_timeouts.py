@@ -144,8 +144,8 @@ def test_a_cancel_that_cannot_be_sent_does_not_end_the_watch(watch: Watch, caplo
     assert alarm.rang.wait(5)
     assert caplog.messages == ["request r-7 cannot be cancelled: RuntimeError"]
     begin = time.perf_counter()
-    watch.close(5)
-    assert time.perf_counter() - begin < 1  # waits for no answer
+    watch.close(30)
+    assert time.perf_counter() - begin < 15  # waits for no answer
 
 
 def test_closing_the_watch_ends_its_thread() -> None:

@@ -310,7 +310,7 @@ class Deltas:
         return [token for delta in self.all for token in delta.token_ids]
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 5) -> bool:
+def eventually(condition: Callable[[], bool], timeout_s: float = 30) -> bool:
     """Whether a condition becomes true in time."""
     end = time.monotonic() + timeout_s
     while not condition():

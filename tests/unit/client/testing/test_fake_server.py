@@ -92,12 +92,12 @@ def test_two_servers_side_by_side(scheme: str) -> None:
 
 
 def test_many_streams_at_the_same_time(server: FakeServer, scheme: str) -> None:
-    server.add(ScriptedReply("a b c", token_s=0.05, times=40))
+    server.add(ScriptedReply("a b c", token_s=0.25, times=40))
     begin = time.perf_counter()
     with Client(url(server, scheme)) as client, ThreadPoolExecutor(40) as pool:
         replies = list(pool.map(lambda _: client.chat(HI).content, range(40)))
     assert replies == ["a b c"] * 40
-    assert time.perf_counter() - begin < 3  # one after the other they would take 4 s
+    assert time.perf_counter() - begin < 10  # one after the other they would take 20 s
 
 
 def test_leaving_ends_all_that_runs(scheme: str) -> None:
@@ -107,10 +107,10 @@ def test_leaving_ends_all_that_runs(scheme: str) -> None:
         client = Client(url(server, scheme), max_retries=0)
         streams = [client.stream_chat(HI) for _ in range(5)]
         while len(server.requests) < 5:
-            assert time.perf_counter() - begin < 5
+            assert time.perf_counter() - begin < 20
             time.sleep(0.005)
         begin = time.perf_counter()
-    assert time.perf_counter() - begin < 2
+    assert time.perf_counter() - begin < 10
     for one in streams:
         with pytest.raises(ServerUnavailableError):
             one.get_final()

@@ -279,4 +279,4 @@ def test_a_full_server_after_all_retries() -> None:
     begin = time.perf_counter()
     with Client(transport=MockTransport(Fault.full()), max_retries=1) as client, pytest.raises(OverloadedError):
         client.chat(user("Hi"))
-    assert time.perf_counter() - begin < 2
+    assert time.perf_counter() - begin < 10

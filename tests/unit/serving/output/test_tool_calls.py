@@ -186,7 +186,7 @@ def test_a_long_answer_takes_no_more_time_a_token(begin: str, repeated: str, siz
     answer = begin + repeated * (320_000 // len(repeated))
     start = time.thread_time()
     runs = read(answer, size)
-    assert time.thread_time() - start < 2
+    assert time.thread_time() - start < 10  # a tenth of that; were each token read anew with all before it, hours
     assert sum(len(run.text) for run in runs) == len(answer)
 
 
