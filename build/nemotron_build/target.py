@@ -51,6 +51,7 @@ def holds_package(target: Path) -> bool:
         BuildError: it is a file, or a directory with other files in it. Not even --force may delete those.
     """
     if not target.exists():
+        refuse_file_above(target)
         return False
     if not target.is_dir():
         raise BuildError(f"{target} is a file. Name a directory with -o.")
@@ -59,6 +60,17 @@ def holds_package(target: Path) -> bool:
     if foreign:
         raise BuildError(f"{target} is not a package: {foreign[0]} is in it. Name another directory with -o.")
     return bool(names)
+
+
+def refuse_file_above(target: Path) -> None:
+    """Make sure that a directory can be made where nothing is yet.
+
+    Raises:
+        BuildError: a part of its path is a file.
+    """
+    above = next(place for place in target.absolute().parents if place.exists())
+    if not above.is_dir():
+        raise BuildError(f"{above} is a file, so {target} cannot be made in it. Name another directory with -o.")
 
 
 def refuse_existing(target: Path, *, force: bool) -> None:

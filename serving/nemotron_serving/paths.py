@@ -150,7 +150,7 @@ def _build_command(path: Path, profile: str) -> str:
 def _near(path: Path) -> str | None:
     """What is called almost the same beside a path that is not there."""
     try:
-        names = [entry.name for entry in path.parent.iterdir()]
+        names = [entry.name for entry in path.parent.iterdir() if entry.exists()]
     except OSError:
         return None
     begun = [name for name in sorted(names) if name.startswith(path.name)]

@@ -100,7 +100,8 @@ def _run(run: Callable[[argparse.Namespace, Console], str | None], arguments: ar
         return VerificationError.exit_status
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        _complain(f"{error}." + (" Free some room there." if full else ""))
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _complain(f"{what}." + (" Free some room there." if full else ""))
         return DiskSpaceError.exit_status if full else _FAILURE
     if made is not None:
         sys.stdout.write(f"{made}\n")

@@ -51,7 +51,7 @@ def add_commands(commands: Any) -> None:
 
 def _container(arguments: argparse.Namespace, _: Console) -> str | None:
     from nemotron_build.container import ContainerOptions, docker_command, run_container
-    from nemotron_build.errors import CheckpointError
+    from nemotron_build.errors import CheckpointError, UsageError
     from nemotron_build.machine import IMAGE
     from nemotron_build.target import refuse_existing
     from nemotron_serving.paths import hub_name, no_checkpoint
@@ -59,6 +59,9 @@ def _container(arguments: argparse.Namespace, _: Console) -> str | None:
     package = arguments.package.absolute()
     if hub_name(arguments.checkpoint):  # a command for another machine names a path that is there
         raise CheckpointError(no_checkpoint(arguments.checkpoint))
+    profile = named_profile(arguments)
+    if profile.target == "openvino":
+        raise UsageError(f"Profile {profile.name} is for CPUs and needs no image: use 'nemotron-build build' itself.")
     refuse_existing(package, force=arguments.force)
     options = ContainerOptions(
         arguments=_build_arguments(arguments),
@@ -106,7 +109,6 @@ def _build_arguments(arguments: argparse.Namespace) -> list[str]:
 
 def _read(arguments: argparse.Namespace) -> list[Path]:
     """What the build reads. The target of a link, such as a file in Hugging Face's cache, has to be there too."""
-    named_profile(arguments)
     checkpoint = arguments.checkpoint.absolute()
     given = [checkpoint, arguments.calibration, arguments.held_out]
     if arguments.profile.endswith(".toml"):

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from nemotron_build.checkpoint.shape import ModelShape
     from nemotron_build.profiles import Profile
 
+INT32 = 2**31 - 1
+"""The most that engines and clients can write as one of these numbers."""
+
 _LIMITS = {
     "max_seq_len": (2, "prompt and output tokens of a request"),
     "max_batch_size": (1, "requests generating at once"),
@@ -22,7 +25,7 @@ _LIMITS = {
 def add_limits(parser: argparse._ActionsContainer) -> None:
     """Add `--max-seq-len` and its like, which take the place of what a profile says."""
     for name, (least, text) in _LIMITS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=whole(least), metavar="N", help=text)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=whole(least, INT32), metavar="N", help=text)
 
 
 def asked_limits(arguments: argparse.Namespace) -> dict[str, int]:

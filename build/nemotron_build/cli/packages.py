@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nemotron_build.cli.options import add_output
+from nemotron_build.cli.options import INT32, add_output
 from nemotron_serving.command_line import number, path, whole
 
 if TYPE_CHECKING:
@@ -95,10 +95,16 @@ def _verify(arguments: argparse.Namespace, console: Console) -> str:
     from nemotron_build.package_check.verify import is_package
 
     if is_package(arguments.path):
-        if arguments.source or arguments.profile:
-            raise UsageError(f"{arguments.path} is not a converted checkpoint; a package is verified by itself.")
+        given = [name for name in ("source", "profile", "held_out", "accuracy") if getattr(arguments, name)]
+        if given:
+            raise UsageError(
+                f"{arguments.path} is not a converted checkpoint; a package is verified by itself. "
+                f"Leave out --{given[0].replace('_', '-')}."
+            )
         _verify_package(arguments, console)
     elif arguments.source and arguments.profile:
+        if arguments.run_server:
+            raise UsageError(f"{arguments.path} is a converted checkpoint, and --run is for packages. Leave it out.")
         _verify_converted(arguments, console)
     else:
         raise UsageError(
@@ -150,8 +156,14 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
     add("--ttft-ms", type=number(least=0), default=0, metavar="X", help="time to the first token (0)")
     add("--token-ms", type=number(least=0), default=0, metavar="X", help="time per token of a request alone (0)")
     add("--slowdown", type=number(least=0), default=0, metavar="X", help="what each further request adds, a share (0)")
-    add("--max-batch-size", type=whole(1), default=256, metavar="N", help="requests generating at once (256)")
-    add("--max-seq-len", type=whole(2), default=131_072, metavar="N", help="prompt and output tokens (131072)")
-    add("--max-waiting", type=whole(0), default=1024, metavar="N", help="requests queued behind them (1024)")
-    add("--kv-cache-tokens", type=whole(1), default=1_048_576, metavar="N", help="tokens held at once (1048576)")
+    add("--max-batch-size", type=whole(1, INT32), default=256, metavar="N", help="requests generating at once (256)")
+    add("--max-seq-len", type=whole(32, INT32), default=131_072, metavar="N", help="prompt and output tokens (131072)")
+    add("--max-waiting", type=whole(0, INT32), default=1024, metavar="N", help="requests queued behind them (1024)")
+    add(
+        "--kv-cache-tokens",
+        type=whole(1, 2**63 - 1),
+        default=1_048_576,
+        metavar="N",
+        help="tokens held at once (1048576)",
+    )
     add("--tokenizer-from", type=path, metavar="PACKAGE", help="use the tokenizer and chat format of this package")

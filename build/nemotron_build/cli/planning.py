@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nemotron_build.cli.options import add_limits, asked_limits, fitted_profile
+from nemotron_build.cli.options import INT32, add_limits, asked_limits, fitted_profile
 from nemotron_serving.command_line import path, whole
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
     add("--kv-cache", choices=("bf16", "fp8"), help="of the KV cache")
     add("--tp", type=whole(1), metavar="N", help="GPUs to spread the model over")
     add_limits(parser)
-    add("--input-tokens", type=whole(1), metavar="N", help="of the requests to estimate for (1024)")
-    add("--output-tokens", type=whole(1), metavar="N", help="of the requests to estimate for (1024)")
+    add("--input-tokens", type=whole(1, INT32), metavar="N", help="of the requests to estimate for (1024)")
+    add("--output-tokens", type=whole(1, INT32), metavar="N", help="of the requests to estimate for (1024)")
     add("--plot", type=path, metavar="FILE.png", help="draw throughput and latency against the batch")
     add("--json", action="store_true", help="print JSON")
     add("--validate", action="store_true", help="compare the estimates with published figures instead")
@@ -112,12 +112,14 @@ def _validate(as_json: bool) -> str | None:
 
 
 def _plan_cpu(arguments: argparse.Namespace, source: PlannedModel, profile: Profile) -> str | None:
-    from nemotron_build.errors import UnsupportedError
+    from nemotron_build.errors import UsageError
     from nemotron_build.plan.cpu import machine_memory, make_cpu_plan
     from nemotron_build.plan.report import cpu_plan_table, plan_document
 
-    if arguments.gpu or arguments.tp or arguments.plot:
-        raise UnsupportedError(f"Profile {profile.name} is for CPUs: --gpu, --tp and --plot are for GPUs.")
+    for_gpus = [name for name in ("gpu", "tp", "max_num_tokens", "plot") if getattr(arguments, name)]
+    if for_gpus:
+        option = for_gpus[0].replace("_", "-")
+        raise UsageError(f"Profile {profile.name} is for CPUs, and --{option} is for GPUs. Leave it out.")
     profile, notes = fitted_profile(arguments, profile, source.shape)
     plan = make_cpu_plan(source.shape, profile, machine_memory())
     plan = replace(plan, notes=notes + plan.notes)

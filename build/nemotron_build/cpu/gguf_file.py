@@ -35,13 +35,14 @@ class GgufFile:
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}. Name a .gguf file.") from error
         if found != _MAGIC:
-            raise CheckpointError(f"{path} cannot be read as GGUF: it starts with {found!r}, expected {_MAGIC!r}.")
+            begins = f"starts with {found!r}, expected {_MAGIC!r}" if found else "is empty"
+            raise CheckpointError(f"{path} cannot be read as GGUF: it {begins}. Name a .gguf file.")
         try:
             self._reader = GGUFReader(path)
         # Past the end of the file the reader's arrays come out short, which shows in many ways.
         except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
             raise CheckpointError(
-                f"{path} cannot be read as GGUF: {error}. It is cut short or damaged; download it again."
+                f"{path} cannot be read as GGUF: it is cut short or damaged. Download it again."
             ) from error
         self.tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self.fields = tuple(self._reader.fields)

@@ -123,6 +123,8 @@ def check_engine_files(profile: Profile, engine: Path) -> None:
     if profile.compiles:
         check_engine(engine, profile)
         return
+    if not engine.is_dir():
+        raise BuildError(f"{engine} is not there. Name with --engine what the stage before made.")
     for name in _cpu_files() if profile.target == "openvino" else (CONFIG,):
         if not (engine / name).is_file():
             raise BuildError(f"{engine} has no {name}. Name with --engine what the stage before made.")

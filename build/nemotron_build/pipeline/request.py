@@ -71,6 +71,11 @@ def check_possible(request: Request) -> None:
     """
     if request.scan_values:
         check_scannable(request.source)
+    for option, file in (("--calibration", request.calibration), ("--held-out", request.held_out)):
+        if file and request.profile.target == "openvino":
+            raise UsageError(f"{option} is for GPUs: profile {request.profile.name} uses no texts. Leave it out.")
+        if file and not file.is_file():
+            raise UsageError(f"{option} {file}: there is no such file.")
     if request.source.tokenizer:
         _check_chat(request, request.source.tokenizer)
     check_hardware(request)

@@ -14,6 +14,7 @@ from nemotron_build.pipeline.tools import Tools, drop_empty_logs, logs_of
 from nemotron_build.pipeline.work import WORK_OPTION, WorkDirectory
 from nemotron_build.space import full_disk_as_error, require_space
 from nemotron_build.steps import Steps
+from nemotron_build.target import refuse_file_above
 
 OUTPUT_OPTION = "-o"
 """The option that says where a stage alone, or the package, is written."""
@@ -67,6 +68,7 @@ def run_alone(stage: Stage, target: Path, steps: Steps) -> None:
     """
     if target.exists():
         raise BuildError(f"{target} is there already. Remove it, or name another directory with -o.")
+    refuse_file_above(target)
     target = target.resolve()
     require_space(target.parent, stage.cost().disk_bytes, stage.name, option=OUTPUT_OPTION)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from nemotron_build.errors import BuildError
 from nemotron_build.machine import Machine
 from nemotron_build.pipeline.check_stage import CHECKED, Checked, CheckStage
 from nemotron_build.pipeline.compile_stage import CompileStage
@@ -45,8 +46,17 @@ class Results:
 
 
 def read_accuracy(path: Path) -> dict[str, float]:
-    """Read figures that `verify` wrote."""
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    """Read figures that `verify` wrote.
+
+    Raises:
+        BuildError: it is missing, or holds something else.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    except (OSError, ValueError) as error:
+        raise BuildError(
+            f"{path} cannot be used: {error}. Name what 'nemotron-build verify --accuracy' wrote."
+        ) from error
 
 
 def convert_stage(request: Request, machine: Machine) -> ConvertStage | CpuConvertStage:

@@ -19,6 +19,7 @@ _BUILTIN = Path(__file__).parent
 _CPU_PRECISIONS = ("bf16", "int8", "int4")
 _GPU_PRECISIONS = ("bf16", "fp8")
 _UNKNOWN = re.compile(r"unknown field `(?P<field>.*)`")
+_MISSING = re.compile(r"missing required field `(?P<field>.*)`")
 _HEADER = re.compile(r"\s*\[\s*(?P<name>[\w.-]+)\s*\]")
 _KEY = re.compile(r"\s*[\"']?(?P<name>[\w-]+)[\"']?\s*=")
 # A CPU's KV cache has 16 bits, its weights are quantized without texts, and converting has its own accuracy check.
@@ -196,6 +197,10 @@ def _explained(error: str, text: str) -> str:
     table, _, name = place.rstrip("`").rpartition(".")
     if (unknown := _UNKNOWN.search(what)) is None:
         line = _line_of(text, table, name)
+        if missing := _MISSING.search(what):
+            return (
+                f"{f', line {line}' if line else ''}: {missing['field']} is missing{f' in [{name}]' if name else ''}."
+            )
         if what.startswith("Invalid enum value"):
             what += f", expected one of {', '.join(get_args(get_type_hints(_FIELDS[table])[name]))}"
         return f"{f', line {line}' if line else ''}: {f'{name}: ' if name else ''}{what}."
@@ -236,8 +241,8 @@ def _check(profile: Profile, path: str) -> None:
             raise BuildError(f"Profile {path}: {name} is for target tensorrt_llm. Leave it out for target openvino.")
     for name, value in {**msgspec.structs.asdict(profile.limits), "tp_size": profile.tp_size}.items():
         least = 0 if name == "max_waiting" else 1
-        if value < least:
-            raise BuildError(f"Profile {path}: {name} is {value}, expected at least {least}.")
+        if not least <= value < 2**31:
+            raise BuildError(f"Profile {path}: {name} is {value}, expected at least {least}, at most {2**31 - 1}.")
     if profile.limits.max_tokens >= profile.limits.max_seq_len:
         raise BuildError(
             f"Profile {path}: max_tokens {profile.limits.max_tokens} leaves no room for a prompt in max_seq_len "

@@ -65,7 +65,8 @@ def check_command(command: list[str]) -> None:
     """Refuse a command that cannot be started, before anything else is.
 
     Raises:
-        SetupError: there is no such program.
+        SetupError: there is no such program, or it may not be run.
     """
     if shutil.which(command[0]) is None:
-        raise SetupError(f"COMMAND {command[0]}: there is no such program.")
+        found = os.path.isfile(command[0])
+        raise SetupError(f"COMMAND {command[0]}: {'it is not executable' if found else 'there is no such program'}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import ssl
 import sys
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
 
 _DRAIN_SECONDS = 30.0
+_MOST_THREADS = 4096
+_MOST_GIB = 1 << 20
 _EPILOG = """\
 examples:
   nemotron-serve packages/demo
@@ -150,7 +153,9 @@ def _serve_parser() -> argparse.ArgumentParser:
     )
 
     engine = parser.add_argument_group("engine")
-    engine.add_argument("--engine-threads", metavar="N", type=whole(1), help="CPU threads (default: by the machine)")
+    engine.add_argument(
+        "--engine-threads", metavar="N", type=whole(1, _MOST_THREADS), help="CPU threads (default: by the machine)"
+    )
     _add_kv_cache(engine)
     engine.add_argument(
         "--stream-interval-ms",
@@ -204,7 +209,7 @@ def _add_kv_cache(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--kv-cache-gib",
         metavar="GIB",
-        type=whole(1),
+        type=whole(1, _MOST_GIB),
         help="size of the KV cache (default: by the machine; on a CPU a quarter of the free memory, at most 4)",
     )
 
@@ -260,7 +265,33 @@ def _tls_files(given: argparse.Namespace) -> TlsFiles | None:
     for option, file in files.items():
         if file is not None and not file.is_file():
             raise SetupError(f"{option} {file}: there is no such file.")
+    _check_pem(given.tls_cert, given.tls_key, given.tls_ca)
     return TlsFiles(given.tls_cert.resolve(), given.tls_key.resolve(), given.tls_ca and given.tls_ca.resolve())
+
+
+def _check_pem(certificate: Path, key: Path, client_ca: Path | None) -> None:
+    """Refuse what gRPC could not read: it would say that its port is in use."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise SetupError(
+            f"--tls-cert {certificate} and --tls-key {key} cannot be used: {_reason(error)}. Expected a certificate "
+            "and its private key without a password, both in PEM."
+        ) from error
+    try:
+        if client_ca:
+            context.load_verify_locations(client_ca)
+    except (OSError, ValueError) as error:
+        raise SetupError(
+            f"--tls-ca {client_ca} cannot be used: {_reason(error)}. Expected certificates in PEM."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return error.reason.lower().replace("_", " ") if error.reason else "not PEM"
+    return str(error)
 
 
 def _admin_key(text: str) -> str:

@@ -165,6 +165,8 @@ def test_bad_requests_are_refused_outside(here: Path, capsys: Run) -> None:
     assert "'hf download nvidia/nano --local-dir nano'" in capsys.readouterr().err
     assert container(profile="h1000") == 2
     assert "There is no profile 'h1000'" in capsys.readouterr().err
+    assert container(profile="cpu-int4") == 2
+    assert "needs no image: use 'nemotron-build build' itself" in capsys.readouterr().err
     (here / "out/my package").mkdir()
     (here / "out/my package/thesis.tex").touch()
     assert container() == 1

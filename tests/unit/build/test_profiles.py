@@ -68,7 +68,7 @@ def test_a_printed_profile_can_be_used_as_ones_own(tmp_path: Path) -> None:
             "line 7: there is no field 'max_batch' in [limits]; did you mean max_batch_size?",
         ),
         ("max_seq_len = 8192", "max_seq_len = 4096", "max_tokens 4096 leaves no room for a prompt in max_seq_len 4096"),
-        ("max_seq_len = 8192", "", "missing required field `max_seq_len`"),
+        ("max_seq_len = 8192", "", "line 6: max_seq_len is missing in [limits]."),
         ("[limits]", "[limits", "cannot be used"),
     ],
 )

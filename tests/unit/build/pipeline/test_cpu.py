@@ -54,10 +54,15 @@ def test_a_checkpoint_becomes_a_package_for_cpus(here: Path, tiny: Path, capsys:
     assert capsys.readouterr().err.count("finished before") == 2
 
 
-def test_the_stages_alone_make_the_same(here: Path, tiny: Path) -> None:
+def test_the_stages_alone_make_the_same(here: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", str(tiny), "--profile", "cpu.toml", "-o", "c"]) == 0
     assert main(["package", str(tiny), "--engine", "c", "--profile", "cpu.toml", "-o", "p"]) == 0
     assert Package.load(here / "p").manifest.engine.kind == "openvino"
+    for figures in ("cpu.toml", "nothing.json"):
+        capsys.readouterr()
+        command = ["package", str(tiny), "--engine", "c", "--profile", "cpu.toml", "-o", "q", "--accuracy", figures]
+        assert main(command) == 1
+        assert f"{figures} cannot be used: " in capsys.readouterr().err.splitlines()[-1]
     # A copy, so that what is done to the one is not done to the other.
     assert (here / "c/openvino_model.bin").stat().st_ino != (here / "p/engine/openvino_model.bin").stat().st_ino
 
@@ -68,6 +73,14 @@ def test_the_stages_alone_make_the_same(here: Path, tiny: Path) -> None:
         (["quantize", "TINY", "--profile", "cpu.toml", "-o", "c"], 2, "use 'nemotron-build convert'"),
         (["compile", "TINY", "--profile", "cpu.toml", "-o", "c"], 1, "has no engine to compile"),
         (["package", "TINY", "--engine", ".", "--profile", "cpu.toml", "-o", "p"], 1, "has no openvino_model.xml"),
+        (
+            ["package", "TINY", "--engine", "no", "--profile", "cpu.toml", "-o", "p"],
+            1,
+            "no is not there. Name with ",
+        ),
+        (["build", "TINY", "--profile", "cpu.toml", "-o", "cpu.gguf/p"], 1, "cpu.gguf is a file, so "),
+        (["convert", "TINY", "--profile", "cpu.toml", "-o", "cpu.gguf/p"], 1, "cpu.gguf is a file, so "),
+        (["build", "TINY", "--profile", "cpu.toml", "-o", "p", "--calibration", "t"], 2, "--calibration is for GPUs"),
         (["build", "nothing.gguf", "--profile", "cpu.toml", "-o", "p"], 3, "nothing.gguf is not there"),
         (["build", "cpu.gguf", "--profile", "cpu.toml", "-o", "p"], 3, "cannot be read as GGUF"),
     ],

@@ -177,7 +177,7 @@ def test_a_plot_is_a_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--gpu", "h10"], 2, "; did you mean h100? Name one of h100"),
         (["--gpu", "h100", "--precision", "int8"], 4, "GPUs take bf16 and fp8"),
         (["--profile", "h100-bf16", "--precision", "int8"], 1, "takes bf16, fp8"),
-        (["--profile", "cpu-int4", "--gpu", "h100"], 4, "is for CPUs"),
+        (["--profile", "cpu-int4", "--gpu", "h100"], 2, "is for CPUs, and --gpu is for GPUs"),
         (["--gpu", "rtx-3090", "--max-seq-len", "131072"], 4, "What would fit: shorter sequences"),
         (["--gpu", "h100", "--plot", "plan.pdf"], 2, "does not end in .png"),
         (["/nowhere", "--gpu", "h100"], 3, "/nowhere is not there"),
