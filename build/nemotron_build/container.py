@@ -52,6 +52,8 @@ def docker_command(options: ContainerOptions) -> list[str]:
     # PyTorch's and MPI's workers share memory; CUDA pins it.
     command += ["--shm-size=8g", "--ulimit", "memlock=-1", "--ulimit", "stack=67108864"]
     command += ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "HOME=/tmp"]
+    # The user has no entry in the image's passwd, where PyTorch's compiler would look for a name.
+    command += ["--env", "USER=nemotron", "--env", "TORCHINDUCTOR_CACHE_DIR=/tmp/inductor"]
     command += ["--env", f"PYTHONPATH={_CODE}:{_LIBRARIES}"]
     if options.wheels:
         command += ["--network", "none", *_mount(options.wheels.resolve(), Path(_WHEELS), read_only=True)]

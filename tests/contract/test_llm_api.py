@@ -19,6 +19,7 @@ CLASSES = {  # by the attribute of `Library` that holds them
     "sampling_params": ("SamplingParams",),
     "guided_decoding_params": ("GuidedDecodingParams",),
     "kv_cache_config": ("KvCacheConfig",),
+    "cuda_graph_config": ("CudaGraphConfig",),
 }
 CONSTRUCTORS = {"_pytorch_llm": ("LLM", "TorchLlmArgs"), "_engine_llm": ("_tensorrt_engine.LLM", "TrtLlmArgs")}
 
@@ -118,7 +119,7 @@ def test_the_names_that_are_imported_are_recorded() -> None:
     imported |= {f"tensorrt_llm:{name}" for name in attributes(tree, "tensorrt_llm")} - {"tensorrt_llm:__version__"}
     imported |= {f"tensorrt_llm.llmapi:{name}" for name in attributes(tree, "llmapi")}
     assert imported <= {one.at for one in RECORDED.values()}
-    assert len(imported) == 6
+    assert len(imported) == 7
 
 
 def test_statistics_are_read_by_recorded_keys() -> None:

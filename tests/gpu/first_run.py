@@ -20,10 +20,12 @@ from nemotron_serving.engine.tensorrt_llm_library import Library, load_library, 
 from nemotron_serving.engine.tensorrt_llm_options import TensorRTLLMOptions
 from nemotron_serving.engine.tensorrt_llm_stats import kv_cache_used
 from nemotron_serving.errors import PackageError
+from nemotron_serving.guide import response_guide
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package
 
 _GRAMMAR = 'root ::= "yes"'
+_EMAIL = '{"type": "regex", "regex": "[^@\\\\s]+@[^@\\\\s]+"}'
 _PATIENCE_S = 30
 
 
@@ -119,6 +121,9 @@ async def lengths(probe: Probe) -> None:
 async def features(probe: Probe) -> None:
     _, output = await probe.run(guide=_GRAMMAR)
     say("9", f"grammar {_GRAMMAR}: {output.token_ids}, {output.finish_reason}")
+    if guide := response_guide(_EMAIL):
+        _, output = await probe.run(guide=guide, max_tokens=64)
+        say("9", f"pattern of an address: {probe.llm.tokenizer.decode(output.token_ids)!r}, {output.finish_reason}")
     free, _ = await probe.run()
     _, output = await probe.run(sampling=Sampling(logit_bias={free[-1][2]: 100.0}))
     say("9", f"logit_bias +100 on {free[-1][2]}: {output.token_ids}")
@@ -129,6 +134,11 @@ async def features(probe: Probe) -> None:
     stop = frozenset((free[-1][2], free[-1][4]))
     _, output = await probe.run(stop_token_ids=stop, sampling=Sampling(min_tokens=12))
     say("12", f"min_tokens 12 with two stop tokens: {len(output.token_ids)} tokens, {output.finish_reason}")
+    long = [*probe.prompt, *[7] * 50]
+    seen, _ = await probe.run(prompt_ids=long)
+    stop = frozenset((seen[-1][2],))
+    _, output = await probe.run(prompt_ids=long, stop_token_ids=stop, sampling=Sampling(min_tokens=12))
+    say("12", f"min_tokens 12 after a prompt of {len(long)}: {len(output.token_ids)} tokens (2: it counts the prompt)")
     _, output = await probe.run(sampling=Sampling(bad_words=("a",)))
     say("12", f"bad word 'a' changes the output: {output.token_ids != free[-1]}")
 
@@ -138,10 +148,44 @@ async def log_probabilities(probe: Probe) -> None:
     missing = sum(token not in entry for token, entry in zip(output.token_ids, output.logprobs, strict=False))
     say("13", f"{output.logprobs[:2]}; chosen tokens that are missing: {missing}")
 
+    _, output = await probe.run(sampling=Sampling(temperature=1.5, top_k=20, logprobs=2))
+    missing = sum(token not in entry for token, entry in zip(output.token_ids, output.logprobs, strict=False))
+    say("13", f"chosen among 20, asked for {len(output.logprobs[0])}: missing {missing}, expected none")
+    bias = {output.token_ids[0]: 100.0}
+    _, output = await probe.run(sampling=Sampling(logit_bias=bias, logprobs=2))
+    missing = sum(token not in entry for token, entry in zip(output.token_ids, output.logprobs, strict=False))
+    say("13", f"greedy with logit_bias: missing {missing}, expected none")
+    both = [probe.run(max_tokens=64, sampling=Sampling(logprobs=wanted)) for wanted in (None, 2)]
+    found = await asyncio.gather(*both, return_exceptions=True)
+    say("13", f"one without and one with, at once: {[_ending(one) for one in found]}, expected twice 'length'")
+    result = probe.start(max_tokens=2000, sampling=Sampling(logprobs=2))
+    await anext(aiter(result))
+    result.abort()
+    try:
+        async for _ in result:
+            pass
+        end = result.outputs[0].finish_reason
+    except Exception as error:
+        end = repr(error)
+    say("15", f"an abort with log probabilities: {end}; healthy after it: {probe.llm._check_health()}")
+
+
+def _ending(found: Any) -> str:
+    return repr(found) if isinstance(found, BaseException) else str(found[1].finish_reason)
+
+
+async def batches(probe: Probe) -> None:
+    most = probe.files.max_batch_size
+    for size in sorted({min(most, size) for size in (32, 40, 64, 100, 128, 160, most)}):
+        await asyncio.gather(*(probe.run(max_tokens=2) for _ in range(size)))
+        began = time.monotonic()
+        await asyncio.gather(*(probe.run(max_tokens=33) for _ in range(size)))
+        say("14", f"{size} at once: {1000 * (time.monotonic() - began) / 33:.1f} ms a step")
+
 
 async def everything(probe: Probe) -> None:
     parts: list[Callable[[Probe], Awaitable[None]]] = [
-        stops, aborts, statistics, lengths, features, log_probabilities
+        stops, aborts, statistics, lengths, features, batches, log_probabilities
     ]  # fmt: skip
     for part in parts:
         try:

@@ -9,8 +9,20 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 EngineFinish = Literal["stop", "length"]
-Feature = Literal["penalties", "guided_decoding", "bad_words", "logit_bias", "logprobs", "top_logprobs"]
+Feature = Literal[
+    "penalties",
+    "guided_decoding",
+    "bad_words",
+    "logit_bias",
+    "min_tokens",
+    "logprobs",
+    "top_logprobs",
+    "sampled_logprobs",
+]
 """What not every engine can do. A request that asks for what is missing is refused by name before it is submitted."""
+
+MOST_LOGPROBS = 20
+"""Most alternatives that a request may ask for, and that an engine without `sampled_logprobs` looks for a token in."""
 
 _GREEDY_BELOW = 1e-6  # dividing logits by less overflows
 
@@ -26,11 +38,12 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         repetition_penalty: 1 changes nothing. This and the next two need the feature `penalties` for anything else.
         presence_penalty: 0 changes nothing.
         frequency_penalty: 0 changes nothing.
-        min_tokens: No stop token before this many output tokens.
+        min_tokens: No stop token before this many output tokens. More than 0 needs the feature `min_tokens`.
         bad_words: Texts that the output must not contain. Needs the feature `bad_words`.
         logit_bias: What is added to the logits, by token id. Needs the feature `logit_bias`.
         logprobs: None for no log probabilities; else how many alternatives come with each chosen token's. 0 needs the
-            feature `logprobs`, more need `top_logprobs`.
+            feature `logprobs`, more need `top_logprobs`, and a choice among more than `MOST_LOGPROBS` tokens needs
+            `sampled_logprobs`.
     """
 
     temperature: float = 0.0
@@ -54,6 +67,11 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def greedy(self) -> bool:
         """Whether the most probable token is always taken."""
         return self.temperature < _GREEDY_BELOW or self.top_k == 1
+
+    @property
+    def chosen_among_few(self) -> bool:
+        """Whether the chosen token is always one of the `MOST_LOGPROBS` most probable ones."""
+        return self.greedy or 1 <= self.top_k <= MOST_LOGPROBS
 
 
 @dataclass(frozen=True)

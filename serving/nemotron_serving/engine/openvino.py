@@ -138,7 +138,7 @@ class OpenVINOEngine:
 def _features(package: Package) -> frozenset[Feature]:
     has_vocabulary = (package.engine_path / _VOCABULARY).is_file()
     grammars: tuple[Feature, ...] = ("guided_decoding", "bad_words") if has_vocabulary else ()
-    return frozenset(("penalties", "logprobs", *grammars))
+    return frozenset(("penalties", "min_tokens", "logprobs", "sampled_logprobs", *grammars))
 
 
 def _start_worker() -> tuple[subprocess.Popen[Any], Connection]:

@@ -53,7 +53,7 @@ class _Running:
 class SimulatedEngine:
     """The `simulated` engine."""
 
-    features: ClassVar[frozenset[Feature]] = frozenset(("logprobs", "penalties"))
+    features: ClassVar[frozenset[Feature]] = frozenset(("logprobs", "min_tokens", "penalties", "sampled_logprobs"))
 
     def __init__(self, package: Package) -> None:
         """Read engine/simulated.json.

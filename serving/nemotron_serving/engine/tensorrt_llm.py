@@ -3,10 +3,12 @@
 All that touches the LLM's requests (submit, iterate, abort) happens in one event loop on one thread, as the API needs
 it. The LLM itself is constructed and shut down outside of the loop, and one further thread reads its statistics.
 
-How a dead engine is noticed: an iteration raises, the LLM says that it has shut down, its statistics cannot be read
-several times in a row, or nothing came from it for a while, not even the answer to a one-token request. Then every
-request fails, later ones are refused with EngineError, and what is left of the LLM is shut down. With that its worker
-processes end, which the launcher sees; it starts the server again. So does it when a worker process dies by itself.
+How a dead engine is noticed: the LLM says that it has shut down, by itself or asked after a request raised; several
+requests in a row raise; its statistics cannot be read several times in a row; or nothing came from it for a while, not
+even the answer to a one-token request. Then every request fails, later ones are refused with EngineError, and what is
+left of the LLM is shut down. With that its worker processes end, which the launcher sees; it starts the server again.
+So does it when a worker process dies by itself. What one request raises while the LLM lives, such as a response that it
+cannot read, fails that request alone.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ _STATS_PAUSE_S = 0.05
 _STATS_TIMEOUT_S = 0.2  # of one call, which waits for news
 _FIRST_STATS_TIMEOUT_S = 2.0
 _STATS_FAULTS = 3  # in a row are no accident
+_REQUEST_FAULTS = 5  # likewise, of requests without a response in between
 _WATCH_S = 1.0
 _PROBE_AFTER_S = 10.0  # without a sign of life
 _PROBE_LIMIT_S = 60.0
@@ -68,6 +71,7 @@ class TensorRTLLMEngine:
         if "penalties" not in self.features:
             _refuse_penalties(package.serving.sampling_on, package.serving.sampling_off)
         self._vocab_size = files.vocab_size
+        self._counts_cached = files.flow == "pytorch"
         self._stop_order = package.serving.stop_token_ids
         self._runs: dict[int, Run] = {}  # that somebody waits for
         self._held: set[Run] = set()  # that the LLM works on; abandoned ones stay until it lets go of them
@@ -76,6 +80,7 @@ class TensorRTLLMEngine:
         self._closed = False
         self._failure: str | None = None
         self._gauge: dict[str, Any] = {}
+        self._request_faults = 0  # in a row
         self._last_sign = time.monotonic()
         self._ending = threading.Event()
         self._watch: concurrent.futures.Future[None] | None = None
@@ -99,7 +104,7 @@ class TensorRTLLMEngine:
 
     def submit(self, request: EngineRequest, on_delta: OnDelta) -> None:
         """See `Engine.submit`."""
-        run = Run(request, on_delta)
+        run = Run(request, on_delta, self._counts_cached)
         with self._lock:
             if self._failure is not None:
                 raise EngineError(self._failure)
@@ -159,7 +164,7 @@ class TensorRTLLMEngine:
         except (self._library.request_error, ValueError, TypeError, AssertionError, IndexError) as error:
             self._give(run, Delta([], error=f"TensorRT-LLM refused the request: {error}"))
         except Exception as error:
-            self._die(f"TensorRT-LLM takes no requests any more: {error}")
+            self._fail(run, f"TensorRT-LLM takes no requests any more: {error}")
         else:
             if run.request.request_id != _PROBE_ID:
                 self._held.add(run)
@@ -169,12 +174,13 @@ class TensorRTLLMEngine:
         try:
             async for output in run.result:
                 self._last_sign = time.monotonic()
+                self._request_faults = 0
                 self._read(run, output)
         except self._library.request_error as error:
             self._give(run, Delta([], error=f"TensorRT-LLM could not finish the request: {error}"))
         except Exception as error:
-            # Whatever it is, the LLM has shut itself down. Iterating again would wait for ever, in every request.
-            self._die(f"TensorRT-LLM failed: {error}")
+            # Iterating again would wait for ever: in this request, or in every one if the LLM has shut itself down.
+            self._fail(run, f"TensorRT-LLM failed: {error}")
         finally:
             self._held.discard(run)
             self._tasks.pop(run, None)
@@ -210,6 +216,22 @@ class TensorRTLLMEngine:
                 run.result.abort()
             except Exception as error:  # the executor behind it is gone, which is noticed elsewhere
                 _log.warning("TensorRT-LLM did not take an abort: %s", error)
+
+    def _fail(self, run: Run, reason: str) -> None:
+        """End one request for what it raised, or all if the LLM is dead."""
+        self._request_faults += 1
+        if self._request_faults >= _REQUEST_FAULTS or not self._is_healthy():
+            self._die(reason)
+            return
+        _log.exception("engine request %d, fault %d in a row", run.request.request_id, self._request_faults)
+        self._give(run, Delta([], error=reason))
+        self._abort(run)
+
+    def _is_healthy(self) -> bool:
+        try:
+            return bool(self._llm._check_health())
+        except Exception:  # what is behind it is gone
+            return False
 
     def _die(self, reason: str) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nemotron_serving.engine.base import EngineRequest, Feature
+from nemotron_serving.engine.base import EngineRequest, Feature, Sampling
 from nemotron_serving.engine.tensorrt_llm_files import IMAGE, EngineFiles, Flow, check_release
 from nemotron_serving.engine.tensorrt_llm_options import TensorRTLLMOptions, clear_job_variables
 from nemotron_serving.errors import PackageError
@@ -16,8 +16,9 @@ from nemotron_serving.host import HostOptions
 from nemotron_serving.package import EngineSpec, Package
 
 _GIB = 1 << 30
-# The PyTorch flow's sampler took bad words (TensorRT-LLM #16052) and penalties (#16485) and did nothing with them
-# before this release.
+# Before this release the PyTorch flow's sampler took bad words (TensorRT-LLM #16052) and penalties (#16485) and did
+# nothing with them, counted the prompt into min_tokens (#12166), and left the chosen token out of its log probabilities
+# where others were more probable.
 _SAMPLER_COMPLETE = (1, 3)
 
 
@@ -30,6 +31,7 @@ class Library:
     sampling_params: Any
     guided_decoding_params: Any
     kv_cache_config: Any
+    cuda_graph_config: Any
     request_error: type[Exception]
 
 
@@ -59,6 +61,7 @@ def load_library(spec: EngineSpec, files: EngineFiles) -> Library:
         sampling_params=tensorrt_llm.SamplingParams,
         guided_decoding_params=llmapi.GuidedDecodingParams,
         kv_cache_config=llmapi.KvCacheConfig,
+        cuda_graph_config=llmapi.CudaGraphConfig,
         request_error=llmapi.RequestError,
     )
 
@@ -69,8 +72,9 @@ def features(library: Library, flow: Flow) -> frozenset[Feature]:
     The engine flow has no log probabilities: with them an abort takes the engine down (TensorRT-LLM issue #10810).
     """
     if flow == "engine":
-        return frozenset(("guided_decoding", "logit_bias", "bad_words", "penalties"))
-    more: tuple[Feature, ...] = ("bad_words", "penalties") if _sampler_complete(library) else ()
+        return frozenset(("guided_decoding", "logit_bias", "bad_words", "min_tokens", "penalties"))
+    complete: tuple[Feature, ...] = ("bad_words", "min_tokens", "penalties", "sampled_logprobs")
+    more = complete if _sampler_complete(library) else ()
     return frozenset(("guided_decoding", "logit_bias", "logprobs", "top_logprobs", *more))
 
 
@@ -139,6 +143,8 @@ def _pytorch_llm(library: Library, files: EngineFiles, tokenizer: Any, cache: An
         max_num_tokens=files.max_num_tokens,
         max_input_len=files.max_seq_len,
         max_seq_len=files.max_seq_len,
+        # Without padding, only batches of 1 to 32, 64 and 128 sequences would have a graph.
+        cuda_graph_config=library.cuda_graph_config(enable_padding=True, max_batch_size=files.max_batch_size),
         enable_iter_perf_stats=True,
     )
 
@@ -191,11 +197,18 @@ def sampling_params(library: Library, request: EngineRequest, stop_order: Sequen
         presence_penalty=sampling.presence_penalty or None,
         frequency_penalty=sampling.frequency_penalty or None,
         embedding_bias=_embedding_bias(sampling.logit_bias, vocab_size) if sampling.logit_bias else None,
-        # 0 would be none at all; the chosen token's own comes with the first.
-        logprobs=None if sampling.logprobs is None else max(1, sampling.logprobs),
+        logprobs=_logprobs(sampling),
         guided_decoding=library.guided_decoding_params(grammar=request.guide) if request.guide else None,
         detokenize=False,
     )
+
+
+def _logprobs(sampling: Sampling) -> int | None:
+    """How many of the most probable tokens to ask for: 0 would be none, and the chosen one has to be among them."""
+    if sampling.logprobs is None:
+        return None
+    among = sampling.top_k if sampling.chosen_among_few and not sampling.greedy else 1
+    return max(sampling.logprobs, among)
 
 
 def _with_leading_space(words: tuple[str, ...]) -> list[str] | None:

@@ -17,12 +17,14 @@ class Run:
     Attributes:
         request: What was asked for.
         on_delta: Who gets the deltas; None when nobody wants them any more.
+        counts_cached: Whether TensorRT-LLM says what came from the prefix cache; on the engine flow it is always 0.
         result: TensorRT-LLM's RequestOutput; None before it was submitted.
         started: Whether there were tokens.
     """
 
     request: EngineRequest
     on_delta: OnDelta | None
+    counts_cached: bool = True
     result: Any = None
     started: bool = False
     _emitted: int = field(default=0, init=False)
@@ -53,7 +55,7 @@ class Run:
             error = "TensorRT-LLM gave no log probability for an output token."
         if not (token_ids or reason or error):
             return None
-        cached_tokens = None if self.started else int(output.cached_tokens)
+        cached_tokens = int(output.cached_tokens) if self.counts_cached and not self.started else None
         self.started = True
         self._emitted += len(token_ids)
         return Delta(token_ids, reason, error, logprobs, cached_tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nemotron_serving.engine.base import MOST_LOGPROBS
 from nemotron_serving.errors import InvalidRequestError
 
 _INT32_MAX = 2**31 - 1
@@ -25,7 +26,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**64 - 1),
     "timeout_ms": (1, _INT32_MAX),
     "priority": (-1000, 1000),
-    "top_logprobs": (0, 20),
+    "top_logprobs": (0, MOST_LOGPROBS),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from nemotron_serving.engine.base import Feature, Sampling
+from nemotron_serving.engine.base import MOST_LOGPROBS, Feature, Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.checks import RANGES, check_bad_words, check_logit_bias, check_range, check_words
 from nemotron_serving.generation.sampling import shortest_words
@@ -79,6 +79,7 @@ def check_features(settings: GenerationSettings, features: frozenset[Feature]) -
         (guide, "guided_decoding", settings.guide is not None),
         ("bad_words", "bad_words", bool(sampling.bad_words)),
         ("logit_bias", "logit_bias", bool(sampling.logit_bias)),
+        ("min_tokens", "min_tokens", bool(sampling.min_tokens)),
         ("return_log_probs", "logprobs", sampling.logprobs is not None),
         ("top_logprobs", "top_logprobs", bool(sampling.logprobs)),
     )
@@ -87,6 +88,12 @@ def check_features(settings: GenerationSettings, features: frozenset[Feature]) -
             raise InvalidRequestError(
                 field, f"the engine of this package has no {feature.replace('_', ' ')}; leave it out"
             )
+    if sampling.logprobs is not None and not sampling.chosen_among_few and "sampled_logprobs" not in features:
+        raise InvalidRequestError(
+            "return_log_probs",
+            f"the engine of this package has them for at most {MOST_LOGPROBS} tokens a place, and this request chooses "
+            f"among more; set top_k to 1 to {MOST_LOGPROBS} or temperature to 0, or leave it out",
+        )
 
 
 def check_guide(settings: GenerationSettings) -> None:

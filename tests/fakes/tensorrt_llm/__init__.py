@@ -7,6 +7,8 @@ Tokens are pseudo-random, from prompt and seed, with in-flight batching. What is
   (`end_id`, engine flow), or never shows (`end_id`, PyTorch flow);
 - an abort takes effect a few tokens later, with a last response 'cancelled';
 - an exception comes out of one request's iteration; iterating again, there or in any other request, waits for ever;
+- on the PyTorch flow `min_tokens` counts the prompt, and log probabilities are those of the most probable tokens alone,
+  whether the chosen one is among them or not; on the engine flow nothing says what came from the prefix cache;
 - get_stats blocks and drains; after a shutdown it is an AttributeError;
 - submitting needs a running loop, always the same, plain ints, parameters that were not used before, and changes them.
 

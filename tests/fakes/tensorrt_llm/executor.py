@@ -68,7 +68,8 @@ class Executor:
     # The proxy.
 
     def submit(self, prompt: list[int], params: Any) -> RequestOutput:
-        result = RequestOutput(self, next(self._ids), prompt, self._reuse(prompt))
+        reused = self._reuse(prompt)
+        result = RequestOutput(self, next(self._ids), prompt, 0 if self._streams_end_id else reused)
         self._orders.put(_Sequence(result, params, self._plan(prompt, params)))
         return result
 
@@ -108,9 +109,9 @@ class Executor:
         """One request gets the error, the others nothing any more, and the executor shuts itself down."""
         self._orders.put(error)
 
-    def fail_one(self, error: Exception) -> None:
-        """The request that runs longest gets the error; the others go on."""
-        self._orders.put(("fail", error))
+    def fail_one(self, error: Exception, *, goes_on: bool = False) -> None:
+        """The request that runs longest gets the error; the others go on, and with `goes_on` it does too."""
+        self._orders.put(("fail on" if goes_on else "fail", error))
 
     # The worker.
 
@@ -137,15 +138,16 @@ class Executor:
         if isinstance(order, _Sequence):
             self._sequences[order.result.request_id] = order
         elif isinstance(order, Exception):
-            self._send(next(iter(self._sequences.values())), order)
             self.is_shutdown = True
+            self._send(next(iter(self._sequences.values())), order)
         elif order[0] == "abort":
             if sequence := self._sequences.get(order[1]):
                 sequence.aborted_for = 0
         elif order[0] == "forget":
             self._sequences.pop(order[1], None)
         else:
-            sequence = self._sequences.pop(next(iter(self._sequences)))
+            first = next(iter(self._sequences))
+            sequence = self._sequences[first] if order[0] == "fail on" else self._sequences.pop(first)
             self._send(sequence, order[1])
 
     def _step(self, sequence: _Sequence) -> None:
@@ -156,7 +158,7 @@ class Executor:
                 return
         params, token = sequence.params, next(sequence.tokens)
         sequence.emitted += 1
-        logprobs = [self._logprobs(token, params.logprobs)] if params.logprobs else []
+        logprobs = [self._logprobs(token, params)] if params.logprobs else []
         if token == params.end_id:
             kept = [token] if self._streams_end_id else []
             self._finish(sequence, Response(kept, logprobs[: len(kept)], "stop"))
@@ -208,16 +210,21 @@ class Executor:
         banned |= {token for token, value in enumerate(bias) if value <= _NEVER}
         if params.guided_decoding is not None:
             literal = re.search(r'root ::= "([^"]+)"', params.guided_decoding.grammar)
-            assert literal is not None, "the fake knows grammars of one literal"
-            yield from self._tokenizer.encode(literal[1], add_special_tokens=False)
+            # Of other grammars the fake knows nothing.
+            yield from self._tokenizer.encode(literal[1] if literal else "?", add_special_tokens=False)
             while True:
                 yield self._tokenizer.eos_token_id
         for number in itertools.count(1):
             token = sure[0] if sure else chosen.randrange(_FIRST_RANDOM_ID, self._vocab_size)
-            while token in banned or (token == params.end_id and number <= (params.min_tokens or 0)):
+            counted = number if self._streams_end_id else number + len(prompt)
+            while token in banned or (token == params.end_id and counted <= (params.min_tokens or 0)):
                 token = chosen.randrange(_FIRST_RANDOM_ID, self._vocab_size)
             yield token
 
-    def _logprobs(self, token: int, count: int) -> dict[int, Logprob]:
-        others = [index for index in range(self._vocab_size) if index != token][: count - 1]
-        return {index: Logprob(-0.5 * rank, rank) for rank, index in enumerate([token, *others], start=1)}
+    def _logprobs(self, token: int, params: Any) -> dict[int, Logprob]:
+        """The most probable tokens; the chosen one has some rank among those that were to choose from."""
+        among = 1 if params.greedy else params.top_k or self._vocab_size
+        others = iter(index for index in range(self._vocab_size) if index != token)
+        chosen = token % among + 1
+        ranks = range(1, params.logprobs + 1)
+        return {token if rank == chosen else next(others): Logprob(-0.5 * rank, rank) for rank in ranks}

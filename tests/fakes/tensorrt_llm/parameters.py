@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parents[2] / "contract" / "llm_api.json").read_text())
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -60,12 +60,22 @@ SamplingParams = _dataclass("SamplingParams", _SamplingParams, _bad_word_ids=Non
 GuidedDecodingParams = _dataclass("GuidedDecodingParams")
 
 
-class KvCacheConfig:
-    model_fields = model_fields("KvCacheConfig")
+class _Config:
+    """What pydantic makes of recorded fields."""
+
+    model_fields: ClassVar[dict[str, Any]]
 
     def __init__(self, **given: Any) -> None:
         for name in given:
             if name not in self.model_fields:
-                raise ValueError(f"KvCacheConfig: Extra inputs are not permitted: {name}")
-        for field in RECORDED["KvCacheConfig"]["params"]:
+                raise ValueError(f"{type(self).__name__}: Extra inputs are not permitted: {name}")
+        for field in RECORDED[type(self).__name__]["params"]:
             setattr(self, field["name"], given.get(field["name"], field["default"]))
+
+
+class KvCacheConfig(_Config):
+    model_fields = model_fields("KvCacheConfig")
+
+
+class CudaGraphConfig(_Config):
+    model_fields = model_fields("CudaGraphConfig")

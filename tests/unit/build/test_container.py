@@ -64,6 +64,7 @@ def test_source_is_read_only_and_paths_are_the_same_inside(here: Path, capsys: R
     assert there[str(here / "out")] == (str(here / "out"), False)
     assert [writable for writable, (_, read_only) in there.items() if not read_only] == [str(here / "out")]
     assert f"{os.getuid()}:{os.getgid()}" in command
+    assert {"HOME=/tmp", "USER=nemotron", "TORCHINDUCTOR_CACHE_DIR=/tmp/inductor"} <= set(command)
     assert command[command.index("--gpus") + 1] == "all"
     assert "--shm-size=8g" in command
     assert inside(command)[1] == [

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ..parameters import GuidedDecodingParams, KvCacheConfig
+from ..parameters import CudaGraphConfig, GuidedDecodingParams, KvCacheConfig
 from ..result import CompletionOutput, RequestError, RequestOutput
 
-__all__ = ["CompletionOutput", "GuidedDecodingParams", "KvCacheConfig", "RequestError", "RequestOutput"]
+__all__ = [
+    "CompletionOutput",
+    "CudaGraphConfig",
+    "GuidedDecodingParams",
+    "KvCacheConfig",
+    "RequestError",
+    "RequestOutput",
+]

@@ -143,7 +143,7 @@ def running(engine: Engine, number: int = 1) -> Deltas:
 def test_an_engine_is_loaded_with_its_own_sizes(start: Start, library: Any) -> None:
     engine = start("engine", max_batch_size=4, max_seq_len=4096)
     assert (engine.limits.max_batch_size, engine.limits.max_seq_len) == (8, 8192)
-    assert engine.features == {"guided_decoding", "logit_bias", "bad_words", "penalties"}
+    assert engine.features == {"guided_decoding", "logit_bias", "bad_words", "min_tokens", "penalties"}
     arguments = llm(library).arguments
     assert {name: arguments[name] for name in BUILD} == BUILD
     assert arguments["enable_chunked_prefill"] is True
@@ -157,13 +157,15 @@ def test_a_checkpoint_is_loaded_with_the_packages_limits(start: Start, library: 
     assert engine.features == {"guided_decoding", "logit_bias", "logprobs", "top_logprobs"}
     arguments = llm(library).arguments
     assert (arguments["max_batch_size"], arguments["max_seq_len"], arguments["max_input_len"]) == (4, 4096, 4096)
+    graphs = arguments["cuda_graph_config"]
+    assert (graphs.enable_padding, graphs.max_batch_size) == (True, 4)
 
 
 def test_a_later_release_runs_a_checkpoint_and_has_more(
     start: Start, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "__version__", "1.3.0")
-    assert {"bad_words", "penalties"} <= start("pytorch").features
+    assert {"bad_words", "min_tokens", "penalties", "sampled_logprobs"} <= start("pytorch").features
 
 
 def test_the_tokenizer_ends_a_grammar_where_the_package_ends_an_output(start: Start, library: Any) -> None:
@@ -441,6 +443,14 @@ def test_log_probabilities_may_be_plain_numbers() -> None:
     assert delta == Delta([7, 8], logprobs=(TokenLogprob(-1.0), TokenLogprob(-2.5)), cached_tokens=0)
 
 
+def test_min_tokens_is_offered_only_where_it_does_not_count_the_prompt(
+    start: Start, library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "min_tokens" not in start("pytorch").features
+    monkeypatch.setattr(library, "__version__", "1.3.0")
+    assert "min_tokens" in start("pytorch").features
+
+
 def test_min_tokens_keeps_the_model_from_stopping(start: Start) -> None:
     engine = start("engine")
     free = run(engine).ids
@@ -493,6 +503,27 @@ def test_log_probabilities_of_the_chosen_tokens_alone(start: Start) -> None:
     assert {one for delta in deltas.all for one in delta.logprobs} == {TokenLogprob(-0.5)}
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 7, 20])
+@pytest.mark.parametrize("wanted", [0, 1, 5, 20])
+def test_the_chosen_token_is_among_the_most_probable_ones_that_were_to_choose_from(
+    start: Start, top_k: int, wanted: int
+) -> None:
+    deltas = run(start("pytorch"), temperature=0.6, top_k=top_k, logprobs=wanted)
+    assert deltas.all[-1].finish_reason == "length"
+    chosen = [one for delta in deltas.all for one in delta.logprobs]
+    assert [one.logprob for one in chosen] == [-0.5 * (token % top_k + 1) for token in deltas.ids]
+    for one in chosen:
+        assert [logprob for _, logprob in one.top] == [-0.5 * rank for rank in range(1, wanted + 1)]
+
+
+@pytest.mark.parametrize(("top_k", "asked"), [(1, 3), (2, 3), (20, 20), (21, 3), (0, 3)])
+def test_no_more_log_probabilities_are_asked_for_than_it_takes(
+    start: Start, library: Any, top_k: int, asked: int
+) -> None:
+    run(start("pytorch"), temperature=0.6, top_k=top_k, logprobs=3, max_tokens=1)
+    assert llm(library)._seen[-1].logprobs == asked
+
+
 def test_a_missing_log_probability_is_an_error(start: Start, library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = start("pytorch")
     monkeypatch.setattr(executor(library), "_logprobs", lambda *_: {})
@@ -506,6 +537,11 @@ def test_prompt_tokens_from_the_prefix_cache_are_counted(start: Start) -> None:
     first, again = (run(engine, prompt="0123456789" * 10) for _ in range(2))
     assert (first.all[0].cached_tokens, again.all[0].cached_tokens) == (0, 96)
     assert {delta.cached_tokens for delta in again.all[1:]} == {None}
+
+
+def test_the_engine_flow_does_not_say_what_came_from_the_prefix_cache(start: Start) -> None:
+    engine = start("engine")
+    assert {delta.cached_tokens for _ in range(2) for delta in run(engine, prompt="0123456789" * 10).all} == {None}
 
 
 def test_the_answer_after_a_budget_takes_its_prompt_from_the_prefix_cache(start: Start, tmp_path: Path) -> None:
@@ -545,6 +581,36 @@ def test_a_request_that_fails_in_the_worker_fails_alone(start: Start, library: A
     assert len(run(engine, number=3).ids) == 40
     assert not second.ended
     engine.abort(2)
+
+
+@pytest.mark.parametrize(
+    "error", [AssertionError("logprobs length != output.length"), ValueError("Unknown"), KeyError(1)]
+)
+def test_what_one_response_raises_fails_that_request_alone(
+    start: Start, library: Any, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = start()
+    first, second = running(engine, 1), running(engine, 2)
+    executor(library).fail_one(error, goes_on=True)
+    assert first.wait().error == f"TensorRT-LLM failed: {error}"
+    assert eventually(lambda: executor(library).aborts != []), "the LLM works on it still"
+    assert eventually(lambda: engine.stats().running == 1)
+    assert len(run(engine, number=3).ids) == 40
+    assert not second.ended
+    assert [record.message for record in caplog.records if record.exc_info] == ["engine request 1, fault 1 in a row"]
+    engine.abort(2)
+
+
+def test_one_request_after_another_that_raises_is_a_dead_engine(start: Start, library: Any) -> None:
+    engine = start()
+    idle = executor(library)
+    error = "TensorRT-LLM takes no requests any more: no room"
+    for number in range(1, 5):
+        idle.next_error = RuntimeError("no room")
+        assert run(engine, number=number).all[-1].error == error
+    idle.next_error = RuntimeError("no room")
+    assert run(engine, number=5).all[-1].error == error
+    assert_dead(engine, [], error)
 
 
 def assert_dead(engine: Engine, deltas: list[Deltas], reason: str) -> None:

@@ -27,7 +27,9 @@ from tests.unit.serving.support import (
 with tempfile.TemporaryDirectory() as directory:
     VOCABULARY = vocabulary_of(byte_tokenizer(), Path(directory))
 CONFIG = serving_config(max_seq_len=1024)
-FEATURES: frozenset[Feature] = frozenset(("guided_decoding", "logit_bias", "logprobs"))
+FEATURES: frozenset[Feature] = frozenset(
+    ("guided_decoding", "logit_bias", "logprobs", "min_tokens", "sampled_logprobs")
+)
 
 
 def read(features: frozenset[Feature] = FEATURES, **fields: Any) -> tuple[list[int], GenerationSettings]:
@@ -147,6 +149,29 @@ def test_settings_that_could_do_harm_are_refused(changes: dict[str, Any], messag
         read(features, input_ids=IDS, request_settings=as_json(**changes))
 
 
+@pytest.mark.parametrize(
+    ("sampling", "is_taken"),
+    [
+        ({"temperature": 0.0}, True),
+        ({"temperature": 0.0, "runtime_top_k": 50}, True),
+        ({"temperature": 0.6, "runtime_top_k": 1}, True),
+        ({"temperature": 0.6, "runtime_top_k": 20}, True),
+        ({"temperature": 0.6, "runtime_top_k": 21}, False),
+        ({"temperature": 0.6, "runtime_top_k": 0}, False),
+    ],
+)
+def test_log_probabilities_where_the_chosen_token_may_not_be_among_them(
+    sampling: dict[str, Any], is_taken: bool
+) -> None:
+    fields = {"input_ids": IDS, "request_output_len": 5, "return_log_probs": True, **sampling}
+    assert read(**fields)[1].sampling.logprobs == 0
+    if is_taken:
+        read(features=FEATURES - {"sampled_logprobs"}, **fields)
+        return
+    with pytest.raises(InvalidRequestError, match=r"^return_log_probs: .*set top_k to 1 to 20 or temperature to 0"):
+        read(features=FEATURES - {"sampled_logprobs"}, **fields)
+
+
 def test_a_call_of_no_tool_is_refused_before_it_reaches_an_engine() -> None:
     _, given = read(input_ids=IDS, request_settings=as_json(guide=NO_TOOLS))
     assert given.guide is not None
@@ -219,6 +244,10 @@ def test_a_call_of_no_tool_is_refused_before_it_reaches_an_engine() -> None:
                 "features": frozenset(),
             },
             "guided_decoding_guide_type: the engine of this package has no guided decoding",
+        ),
+        (
+            {"input_ids": IDS, "request_output_len": 5, "min_tokens": 2, "features": FEATURES - {"min_tokens"}},
+            "min_tokens: the engine of this package has no min tokens; leave it out",
         ),
         (
             {"input_ids": IDS, "request_settings": as_json(sampling={"bad_words": ["x"]})},
