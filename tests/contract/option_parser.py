@@ -16,7 +16,7 @@ def parse_options(tool: str, arguments: Sequence[str]) -> Namespace:
     """Parse a command line as the tool would; an option that it does not know, or a bad value, is a ValueError.
 
     Args:
-        tool: The list's name: `trtllm_build`, `quantize` or `llama_convert_checkpoint`.
+        tool: The list's name: `trtllm_build`.
         arguments: The command line without the program.
     """
     return option_parser(tool).parse_args(arguments)

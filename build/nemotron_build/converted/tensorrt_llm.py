@@ -18,6 +18,8 @@ from nemotron_build.converted.tensors import read_records
 from nemotron_build.errors import VerificationError
 from nemotron_build.profiles import Profile
 
+# TensorRT-LLM's convert_checkpoint.py writes out its tables of the rope; an engine is built with new ones.
+_ROPE_TABLES = frozenset(("embed_positions", "embed_positions_for_gpt_attention", "rotary_inv_freq"))
 _OTHER_TP = "Convert it again with this profile, or name the profile it was converted with."
 # Fields of the shape by their names here.
 _FIELDS = {
@@ -165,7 +167,7 @@ class TensorRtLlmConfig:
         sizes = expected_tensors(source)
         weights = []
         kv_scales = []
-        optional = set()
+        optional = set(_ROPE_TABLES)
         for rank in range(profile.tp_size):
             for target in targets:
                 shape, parts = pieces(target.sources, sizes, target.split_axis, rank, profile.tp_size)

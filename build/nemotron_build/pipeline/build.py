@@ -11,11 +11,10 @@ from nemotron_build.errors import BuildError
 from nemotron_build.machine import Machine, detect
 from nemotron_build.pipeline.assemble import assemble
 from nemotron_build.pipeline.content import package_content
-from nemotron_build.pipeline.convert_stage import ConvertStage
 from nemotron_build.pipeline.engine_config import check_engine
 from nemotron_build.pipeline.request import Request, check_possible, require_compiler
 from nemotron_build.pipeline.run import OUTPUT_OPTION, Interrupted, kept, run_stages
-from nemotron_build.pipeline.stage import Cost, Stage
+from nemotron_build.pipeline.stage import Cost
 from nemotron_build.pipeline.stages import Files, make_stages, read_accuracy, results
 from nemotron_build.pipeline.tools import logs_of
 from nemotron_build.pipeline.work import WORK_OPTION, files_of, opened
@@ -155,20 +154,12 @@ def dry_run(request: Request, place: Place) -> str:
     costs = []
     for stage in make_stages(request, files, Machine()):
         costs.append(stage.cost())
-        lines += ["", f"# {stage.name}: about {_shown(costs[-1])}", *_inside(stage)]
+        lines += ["", f"# {stage.name}: about {_shown(costs[-1])}"]
         lines += [shlex.join(command) for command in stage.commands(files(stage.name))]
     costs.append(Cost(1_000_000, max(cost.disk_bytes for cost in costs) / _HASHED_BYTES_PER_S))
     lines += ["", f"# package: about {_shown(costs[-1])}, as its files are links", shlex.join(_package(request, place))]
     total = Cost(sum(cost.disk_bytes for cost in costs), sum(cost.seconds for cost in costs))
     return "\n".join([*lines, "", f"# all: about {_shown(total)} in {place.work}"])
-
-
-def _inside(stage: Stage) -> list[str]:
-    """What a command of ours runs of TensorRT-LLM's own, where that is installed."""
-    if not isinstance(stage, ConvertStage) or not stage.request.profile.compiles:
-        return []
-    _, *arguments = stage.script(Path("TEXTS"), Path("OUTPUT"))
-    return [f"# in the serving image that runs: python3 {shlex.join(arguments)}"]
 
 
 def _package(request: Request, place: Place) -> list[str]:

@@ -48,7 +48,7 @@ class ConvertStage:
             "texts": texts_hash(self.request.calibration),
             "version": nemotron_serving.__version__,
         }
-        names = ("torch", "transformers", "modelopt", "tensorrt_llm")
+        names = ("torch", "transformers", "modelopt")
         return {**decides, **{name: self.machine.versions.get(name, "") for name in names}}
 
     def cost(self) -> Cost:
@@ -67,41 +67,7 @@ class ConvertStage:
         return [[*command, *texts, "--output", str(output)]]
 
     def run(self, output: Path, tools: Tools) -> None:
-        """Convert with TensorRT-LLM's scripts where they are and an engine is wanted, else through ModelOpt."""
-        from nemotron_build.convert.trtllm import scripts_are_here
-
-        if self.request.profile.compiles and scripts_are_here():
-            self._run_script(output, tools)
-        else:
-            self._run_modelopt(output, tools)
-
-    def script(self, dataset: Path, output: Path) -> list[str]:
-        """The command line of TensorRT-LLM's script.
-
-        Args:
-            dataset: Directory of the calibration texts, which `run` writes.
-            output: Directory of the converted checkpoint.
-        """
-        from nemotron_build.convert.trtllm import convert_command, quantize_command
-
-        checkpoint, profile = self.request.checkpoint, self.request.profile
-        if self.name == "quantize":
-            return quantize_command(checkpoint, profile, dataset, output)
-        return convert_command(checkpoint, profile, output)
-
-    def _run_script(self, output: Path, tools: Tools) -> None:
-        from nemotron_build.convert.trtllm import write_dataset
-
-        dataset = output.parent / "dataset"
-        if self.name == "quantize":
-            write_dataset(self.request.checkpoint, self.request.profile, self._texts(), dataset)
-        command = self.script(dataset, output)
-        tools.report(Path(command[1]).name, 0, 0)
-        # Nothing is fetched, and nothing is left in the user's own cache.
-        offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(output.parent / "cache")}
-        tools.run(command, log=self.name, directory=output.parent, environment=offline)
-
-    def _run_modelopt(self, output: Path, tools: Tools) -> None:
+        """Convert in one way, in the serving image as everywhere else; ModelOpt measures FP8's scales."""
         from nemotron_build.convert.modelopt import convert
 
         checkpoint, profile = self.request.checkpoint, self.request.profile

@@ -84,6 +84,20 @@ def test_a_rank_with_all_kv_heads(plant: Plant) -> None:
         planted.verify()
 
 
+def test_the_tables_of_tensorrt_llms_own_converter_are_no_fault(plant: Plant) -> None:
+    """convert_checkpoint.py writes them beside the weights."""
+
+    def add(tensors: dict[str, object]) -> None:
+        import torch
+
+        for name in ("embed_positions", "embed_positions_for_gpt_attention", "rotary_inv_freq"):
+            tensors[name] = torch.ones(8)
+
+    planted = plant("trt-bf16")
+    planted.edit_tensors(add)
+    assert planted.verify() is None
+
+
 def test_a_weight_that_was_not_quantized(plant: Plant) -> None:
     planted = plant("hf")
     name = "model.layers.0.mlp.gate_proj.weight"

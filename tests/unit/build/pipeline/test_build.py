@@ -207,9 +207,8 @@ def test_dry_run_prints_what_would_run_and_needs_nothing(
     assert captured.err == ""
     comments = [line for line in captured.out.splitlines() if line.startswith("# ")]
     assert [comment.split(":")[0] for comment in comments[1:]] == [
-        "# check", "# quantize", "# in the serving image that runs", "# verify", "# compile", "# package", "# all",
+        "# check", "# quantize", "# verify", "# compile", "# package", "# all",
     ]  # fmt: skip
-    assert "python3 /app/tensorrt_llm/examples/quantization/quantize.py --model_dir" in captured.out
     lines = [shlex.split(line) for line in captured.out.splitlines() if line and not line.startswith("#")]
     assert [line[:2] for line in lines] == [
         ["nemotron-build", "check"],
@@ -236,33 +235,6 @@ def test_the_printed_commands_make_the_package(here: Path, tiny: Path, capsys: R
     check_engine(package.engine_path, load_profile("fp8-engine.toml"))
     assert package.manifest.build is not None
     assert package.manifest.build.accuracy == FIGURES.as_dict()
-
-
-def test_the_image_converts_with_tensorrt_llms_own_scripts(
-    here: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = here / "quantize.py"
-    script.write_text(
-        "import json, os, pathlib, sys\n"
-        "given = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
-        "assert os.environ['HF_DATASETS_OFFLINE'] == '1'\n"
-        "rows = [json.loads(line) for line in open(given['--calib_dataset'] + '/train.jsonl')]\n"
-        "assert rows and all(row['text'] for row in rows)\n"
-        "out = pathlib.Path(given['--output_dir'])\n"
-        "quantization = {'quant_algo': 'FP8', 'kv_cache_quant_algo': None}\n"
-        "config = {'architecture': 'LlamaForCausalLM', 'dtype': 'bfloat16', 'quantization': quantization}\n"
-        "(out / 'config.json').write_text(json.dumps({**config, 'mapping': {'world_size': 1, 'tp_size': 1}}))\n"
-        "(out / 'rank0.safetensors').write_bytes(b'weights')\n"
-    )
-    from nemotron_build.convert import trtllm
-
-    monkeypatch.setattr(trtllm, "QUANTIZE_SCRIPT", script)
-    monkeypatch.setattr(trtllm, "scripts_are_here", lambda: True)
-    assert build(tiny, "--keep-work") == 0
-    assert sorted(entry.name for entry in (here / ".p-build/quantize/files").iterdir()) == [
-        "config.json", "rank0.safetensors",
-    ]  # fmt: skip
-    assert "--qformat fp8" in (here / ".p-build/logs/quantize.log").read_text().splitlines()[0]
 
 
 def test_a_package_on_another_disk_is_a_copy_and_needs_room_there(
