@@ -27,6 +27,7 @@ NEMOTRON_SAMPLING_ON = SamplingDefaults(temperature=0.6, top_p=0.95)
 NEMOTRON_SAMPLING_OFF = SamplingDefaults()
 # All that end an output; a checkpoint's own generation_config may name fewer. TensorRT-LLM's end id is the first.
 NEMOTRON_STOP_TOKENS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
+NO_THINK = "/no_think"
 # Of max_tokens, kept for the answer when a budget ends the thinking.
 MIN_ANSWER_TOKENS = 512
 
@@ -72,6 +73,23 @@ def nemotron_thinking(*, min_answer_tokens: int) -> ThinkingPolicy:
         min_answer_tokens=min_answer_tokens,
         system_on="detailed thinking on",
         system_off="detailed thinking off",
+    )
+
+
+def slash_thinking(*, min_answer_tokens: int) -> ThinkingPolicy:
+    """For the later Nemotrons made from Llama 3: their own template reads a word in the system text.
+
+    It takes the word out, and closes the think block itself.
+    """
+    return ThinkingPolicy(
+        default=False,
+        prefill_on="",
+        prefill_off="",
+        max_thinking_tokens=None,
+        min_answer_tokens=min_answer_tokens,
+        system_on="/think",
+        system_off=NO_THINK,
+        system_text="system",
     )
 
 

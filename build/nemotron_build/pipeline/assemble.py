@@ -24,10 +24,12 @@ from nemotron_build.serving_defaults import (
     MIN_ANSWER_TOKENS,
     NEMOTRON_SAMPLING_OFF,
     NEMOTRON_SAMPLING_ON,
+    NO_THINK,
     nemotron_thinking,
     new_limits,
     new_manifest,
     plain_thinking,
+    slash_thinking,
 )
 from nemotron_build.target import staged
 from nemotron_serving.package import (
@@ -120,6 +122,9 @@ def serving_config(content: Content, profile: Profile, tokenizer: Tokenizer) -> 
     chat_format = choose_format(tokenizer, content.chat_format, has_template=content.template is not None)
     # A model of Nemotron's kind is switched by its system line, also where its own template writes the prompt.
     nemotron = is_llama3(tokenizer) and chat_format != CHATML
+    thinking = nemotron_thinking if nemotron else plain_thinking
+    if nemotron and chat_format == TEMPLATE and NO_THINK in (content.template or ""):
+        thinking = slash_thinking
     others = content.sampling or SamplingDefaults()
     min_answer = max(1, min(MIN_ANSWER_TOKENS, limits.max_seq_len // 4))
     return ServingConfig(
@@ -130,7 +135,7 @@ def serving_config(content: Content, profile: Profile, tokenizer: Tokenizer) -> 
         max_tokens=max(1, min(limits.max_tokens, limits.max_seq_len // 2)),
         sampling_on=NEMOTRON_SAMPLING_ON if nemotron else others,
         sampling_off=NEMOTRON_SAMPLING_OFF if nemotron else others,
-        thinking=(nemotron_thinking if nemotron else plain_thinking)(min_answer_tokens=min_answer),
+        thinking=thinking(min_answer_tokens=min_answer),
         limits=new_limits(
             max_seq_len=limits.max_seq_len, max_batch_size=limits.max_batch_size, max_waiting=limits.max_waiting
         ),

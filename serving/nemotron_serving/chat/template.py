@@ -18,7 +18,7 @@ from nemotron_serving.chat.guard import Guard, guarded_characters
 from nemotron_serving.chat.messages import ToolCall, joined
 from nemotron_serving.chat.sandbox import compile_template, render_template
 from nemotron_serving.errors import InvalidRequestError, PackageError
-from nemotron_serving.output.tags import CHATML_CALL_TAGS, NEMOTRON_CALL_TAGS, OPEN_TAG
+from nemotron_serving.output.tags import CHATML_CALL_TAGS, CLOSE_TAG, NEMOTRON_CALL_TAGS, OPEN_TAG
 from nemotron_serving.package import CHAT_TEMPLATE, Package
 
 # tokenizer.json does not say which token begins a text; these are the names that Llama-shaped models use.
@@ -78,10 +78,16 @@ class TemplateFormat:
                 "messages", f"the package's chat template cannot write this conversation: {reason}"
             ) from error
         parts = [guard.restore(part) if isinstance(part, str) else part for part in self._controls.split(text)]
-        prefill = request.prefill
-        if prefill.startswith(OPEN_TAG) and ends_with(parts, OPEN_TAG):
-            prefill = prefill.removeprefix(OPEN_TAG).lstrip("\n")  # the template has opened the block itself
-        return [*parts, *tagged(prefill)]
+        return [*parts, *tagged(_rest_of_prefill(parts, request.prefill))]
+
+
+def _rest_of_prefill(parts: list[PromptPart], prefill: str) -> str:
+    """What the prefill adds to a prompt in which the template may have opened, or closed, the think block itself."""
+    if not prefill.startswith(OPEN_TAG):
+        return prefill
+    if ends_with(parts, OPEN_TAG):
+        return prefill.removeprefix(OPEN_TAG).lstrip("\n")
+    return "" if ends_with(parts, CLOSE_TAG) else prefill
 
 
 def _messages(conversation: Conversation) -> Iterable[dict[str, Any]]:

@@ -16,6 +16,7 @@ from nemotron_serving.guide.schema import SchemaError, schema_node
 from nemotron_serving.guide.schema_kinds import kinds
 
 _FIELD = "tools"
+_ANY_OBJECT = {"type": "object"}
 
 
 def tool_guide(tools: Sequence[tuple[str, str]], open_tag: str, close_tag: str, *, single: bool) -> str:
@@ -31,13 +32,13 @@ def tool_guide(tools: Sequence[tuple[str, str]], open_tag: str, close_tag: str, 
         xgrammar's EBNF with a rule `root`.
 
     Raises:
-        InvalidRequestError: parameters that are wrong or not supported, and where.
+        InvalidRequestError: the parameters of all tools are wrong or not supported, and where; or together too much.
     """
     if not tools or not open_tag or not close_tag:
         raise InvalidRequestError(_FIELD, "a call of one of no tools, or without tags")
     check_size(_FIELD, open_tag, close_tag, *(text for tool in tools for text in tool))
     grammar = Grammar()
-    call = grammar.rule(choice(*(_call(grammar, index, *tool) for index, tool in enumerate(tools))))
+    call = grammar.rule(choice(*_calls(grammar, tools)))
     more: list[Node] = [] if single else [Repeat(Seq((Text(", "), call)), 0, None)]
     try:
         return render(grammar, Seq((Text(f"{open_tag}["), call, *more, Text(f"]{close_tag}"))))
@@ -45,8 +46,25 @@ def tool_guide(tools: Sequence[tuple[str, str]], open_tag: str, close_tag: str, 
         raise InvalidRequestError(_FIELD, f"the parameters together are {error}") from error
 
 
-def _call(grammar: Grammar, index: int, name: str, parameters: str) -> Node:
-    place = f"tools[{index}].function.parameters"
+def _calls(grammar: Grammar, tools: Sequence[tuple[str, str]]) -> list[Node]:
+    """A call of each tool. Arguments that cannot be held are any object, as long as those of another tool can."""
+    calls: list[Node] = []
+    refusals: list[InvalidRequestError] = []
+    for index, (name, parameters) in enumerate(tools):
+        try:
+            arguments = _arguments(grammar, f"tools[{index}].function.parameters", parameters)
+        except InvalidRequestError as error:
+            refusals.append(error)
+            arguments = schema_node(grammar, _ANY_OBJECT)
+        calls.append(
+            json_text.record(grammar, [("name", json_text.literal(name), True), ("arguments", arguments, True)])
+        )
+    if len(refusals) == len(tools):
+        raise refusals[0]
+    return calls
+
+
+def _arguments(grammar: Grammar, place: str, parameters: str) -> Node:
     schema = _schema(place, parameters)
     try:
         if not schema.keys() & {"type", "$ref", "allOf"}:
@@ -58,7 +76,7 @@ def _call(grammar: Grammar, index: int, name: str, parameters: str) -> Node:
         raise InvalidRequestError(_FIELD, f"{at_path(place, error.path)}: {error}") from error
     except GuideError as error:
         raise InvalidRequestError(_FIELD, f"{place}: {error}") from error
-    return json_text.record(grammar, [("name", json_text.literal(name), True), ("arguments", arguments, True)])
+    return arguments
 
 
 def _schema(place: str, parameters: str) -> dict[str, Any]:

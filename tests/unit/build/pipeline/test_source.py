@@ -15,6 +15,7 @@ from nemotron_build.cli import main
 from nemotron_build.errors import CheckpointError
 from nemotron_build.pipeline.source import open_source, source_name
 from nemotron_build.profiles import load_profile
+from nemotron_serving.chat.preprocessor import Preprocessor
 from nemotron_serving.package import Package
 from tests.unit.build.pipeline.pretend import pretend, write_profile
 
@@ -51,6 +52,21 @@ def test_a_template_of_its_own_is_used_on_demand(own: Path) -> None:
     assert serving.chat_format == "template"
     # It is Nemotron all the same: its system line switches the thinking.
     assert serving.thinking.system_off == "detailed thinking off"
+
+
+def test_a_template_that_reads_no_think_is_switched_by_it(own: Path) -> None:
+    closed = r"{{ '<think>\n\n</think>\n\n' }}"
+    template = (
+        "{% set off = '/no_think' in messages[0].content %}{{ bos_token }}"
+        "{% for message in messages %}{{ message.content }}<|eot_id|>{% endfor %}{% if off %}" + closed + "{% endif %}"
+    )
+    (own / "chat_template.jinja").write_text(template)
+    assert build(own, "--chat-format", "template") == 0
+    preprocessor = Preprocessor(Package.load(Path("p")))
+    for thinking, start in ((True, "expected"), (False, "closed"), (None, "closed")):
+        asked = {} if thinking is None else {"thinking": thinking}
+        settings = preprocessor.prepare({"text_input": "Hi", **asked})[1]
+        assert settings.output is not None and settings.output.start == start
 
 
 def test_a_template_that_is_not_there_is_refused_before_anything_is_done(

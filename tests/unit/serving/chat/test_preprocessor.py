@@ -335,6 +335,7 @@ SWITCHED = f"{TURNS}{{% if enable_thinking %}}{OPENS}{{% else %}}{CLOSES}{{% end
         (ALWAYS_THINKS, None, "thinking", "assistant\n<think>\n"),
         (ALWAYS_THINKS, True, "thinking", "assistant\n<think>\n"),
         (ALWAYS_THINKS, False, "closed", "assistant\n<think>\n\n</think>\n\n"),
+        (NEVER_THINKS, True, "closed", "<think>\n\n</think>\n\n"),
         (NEVER_THINKS, None, "closed", "<think>\n\n</think>\n\n"),
         (NEVER_THINKS, False, "closed", "<think>\n\n</think>\n\n"),
         (SWITCHED, None, "closed", "assistant\n<think>\n\n</think>\n\n"),
@@ -343,7 +344,13 @@ SWITCHED = f"{TURNS}{{% if enable_thinking %}}{OPENS}{{% else %}}{CLOSES}{{% end
     ],
 )
 def test_what_a_template_opens_or_closes_is_read_off_the_prompt(
-    tmp_path: Path, template: str, asked: bool | None, start: str, end: str, prefill_on: str, special: bool
+    tmp_path: Path,
+    template: str,
+    asked: bool | None,
+    start: str,
+    end: str,
+    prefill_on: str,
+    special: bool,
 ) -> None:
     path = tmp_path / "package"
     path.mkdir()
@@ -357,6 +364,19 @@ def test_what_a_template_opens_or_closes_is_read_off_the_prompt(
     assert settings.output == OutputRules(start)  # type: ignore[arg-type]
     assert settings.repetition_guard is (start == "thinking")
     assert special == any(index in ids for index in [tokenizer.token_to_id("<think>")] if index is not None)
+
+
+@pytest.mark.parametrize("asked", [None, False])
+@pytest.mark.parametrize("template", [ALWAYS_THINKS, NEVER_THINKS, TURNS], ids=["opens", "closes", "neither"])
+def test_a_prefill_that_closes_the_block_closes_it_once(tmp_path: Path, template: str, asked: bool | None) -> None:
+    path = tmp_path / "package"
+    path.mkdir()
+    (path / CHAT_TEMPLATE).write_text(template)
+    preprocessor = Preprocessor(make_package(path, chat_format="template", prefill_off="<think>\n</think>\n"))
+    ids, settings = preprocessor.prepare(HI if asked is None else {**HI, "thinking": asked})
+    text = text_of(ids.tolist())
+    assert (text.count("<think>"), text.count("</think>"), text.rstrip()[-8:]) == (1, 1, "</think>")
+    assert settings.output == OutputRules("closed")
 
 
 def test_a_budget_closes_the_thinking_with_the_token_that_the_model_knows(tmp_path: Path) -> None:

@@ -62,18 +62,31 @@ def test_a_tool_without_parameters_is_called_with_nothing() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        (record(a={"not": {}}), "tools[1].function.parameters.properties.a: 'not' is not supported"),
-        ({"type": "array"}, "tools[1].function.parameters: arguments are an object"),
-        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}, "tools[1].function.parameters: arguments are an"),
-        ({"anyOf": [string()]}, "tools[1].function.parameters.anyOf[0]: allows other types"),
+        (record(a={"not": {}}), "tools[0].function.parameters.properties.a: 'not' is not supported"),
+        ({"type": "array"}, "tools[0].function.parameters: arguments are an object"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}, "tools[0].function.parameters: arguments are an"),
+        ({"anyOf": [string()]}, "tools[0].function.parameters.anyOf[0]: allows other types"),
         (record(**{f"p{number}": string(maxLength=number) for number in range(10, 30)}), "too complex"),
     ],
 )
 def test_parameters_that_cannot_be_honoured_are_refused_with_their_place(parameters: Any, message: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        guide(TOOLS[0], ("bad", parameters))
+        guide(("bad", parameters))
     assert str(caught.value).startswith("tools: ")
     assert message in str(caught.value)
+
+
+def test_one_tool_whose_arguments_cannot_be_held_may_be_called_with_any_object() -> None:
+    grammar = Ebnf(guide(TOOLS[0], ("bad", record(a={"not": {}})), ("worse", {"type": "array"})))
+    seen: dict[str, list[Any]] = {}
+    for seed in range(150):
+        for call in calls(grammar, seed):
+            assert isinstance(call["arguments"], dict)
+            seen.setdefault(call["name"], []).append(call["arguments"])
+    assert seen.keys() == {"get_weather", "bad", "worse"}
+    for arguments in seen["get_weather"]:
+        jsonschema.Draft202012Validator(TOOLS[0][1]).validate(arguments)
+    assert any(arguments.keys() - {"a"} for arguments in seen["bad"])
 
 
 @pytest.mark.parametrize("parameters", ["{", "3", "[]", "null", '{"a": 1', "[" * 100_000])
