@@ -17,7 +17,7 @@ from nemotron_client.testing import _replies, _script
 
 PAGE = Path(__file__).parent / "client" / "reference.md"
 GROUPS = {
-    "Clients": ["Client", "AsyncClient", "Options", "Timeouts", "Tls", "ServerInfo"],
+    "Clients": ["Client", "AsyncClient", "Options", "Timeouts", "Tls", "ServerInfo", "ModelInfo"],
     "Streams": ["ChatStream", "AsyncChatStream"],
     "Replies and events": [
         "Reply",

@@ -35,6 +35,7 @@ from nemotron_client._transports.base import Tls
 from nemotron_client._types import (
     ContentDelta,
     Event,
+    ModelInfo,
     ReasoningDelta,
     Reply,
     ServerInfo,
@@ -59,6 +60,7 @@ __all__ = [
     "Event",
     "InvalidRequestError",
     "Message",
+    "ModelInfo",
     "ModelNotReadyError",
     "NemotronError",
     "Options",

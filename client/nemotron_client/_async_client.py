@@ -136,7 +136,7 @@ class AsyncClient:
             except NemotronError as failed:
                 error = failed
             else:
-                return ServerInfo(transport.url, found["name"], found["version"], tuple(found["extensions"]))
+                return ServerInfo.of(transport.url, found)
         assert error is not None  # noqa: S101 - there is at least one server
         raise error
 

@@ -181,7 +181,7 @@ class Client:
             time.sleep(pause)
 
     def server_info(self) -> ServerInfo:
-        """What the first server that answers says of itself.
+        """What the first server that answers says of itself, and which model it serves.
 
         Raises:
             NemotronError: none answers.
@@ -194,7 +194,7 @@ class Client:
             except NemotronError as failed:
                 error = failed
             else:
-                return ServerInfo(transport.url, found["name"], found["version"], tuple(found["extensions"]))
+                return ServerInfo.of(transport.url, found)
         assert error is not None  # noqa: S101 - there is at least one server
         raise error
 

@@ -51,7 +51,7 @@ def run_tools(
 ) -> ToolRun:
     """Send a conversation, call the functions that the model asks for, send their results, until it answers.
 
-    Arguments are held against the function's signature and become its types before it is called. What goes wrong is
+    Arguments are checked with the function's signature and become its types before it is called. What goes wrong is
     told to the model as `error: …`, so that it can try again: a call that cannot be read, an unknown function,
     arguments that do not fit, an exception. Calls of one reply are made one after the other. A reply that was cut off
     (its finish reason is neither `tool_calls` nor `stop`) is the answer, whatever it asks for.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -147,6 +147,46 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class ModelInfo:
+    """The package that a server serves.
+
+    Attributes:
+        name: Of the model.
+        package: Of the package, with what it was made for.
+        engine: What generates: `tensorrt_llm`, `openvino` or `simulated`.
+        device: What it runs on: `cpu`, or the GPU's name.
+        precision: Format of the weights.
+        chat_format: How conversations are written for the model.
+        thinking: Whether a request that says nothing gets thinking.
+        max_tokens: Output tokens of a request that says nothing.
+        max_seq_len: Prompt and output tokens that a request may have.
+        max_batch_size: Requests that generate at once.
+        max_waiting: Requests that may wait behind them; the next one raises OverloadedError.
+    """
+
+    name: str
+    package: str
+    engine: str
+    device: str
+    precision: str
+    chat_format: str
+    thinking: bool
+    max_tokens: int
+    max_seq_len: int
+    max_batch_size: int
+    max_waiting: int
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, str]) -> ModelInfo | None:
+        """From the parameters of the server's model configuration; None if they do not hold all of it."""
+        read: dict[str, Callable[[str], Any]] = {"bool": lambda text: text == "true", "int": int, "str": str}
+        try:
+            return cls(**{one.name: read[str(one.type)](parameters[one.name]) for one in fields(cls)})
+        except (KeyError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """What a server says of itself.
 
@@ -155,9 +195,17 @@ class ServerInfo:
         name: `triton`.
         version: Of Triton.
         extensions: The parts of the protocol that it knows beyond the base.
+        model: What it serves; None where the server does not say, for it is older or was not started by nemotron-serve.
     """
 
     url: str
     name: str
     version: str
     extensions: tuple[str, ...]
+    model: ModelInfo | None = None
+
+    @classmethod
+    def of(cls, url: str, found: Mapping[str, Any]) -> ServerInfo:
+        """From what a transport found."""
+        model = ModelInfo.of(found.get("parameters", {}))
+        return cls(url, found["name"], found["version"], tuple(found["extensions"]), model)

@@ -25,6 +25,7 @@ from nemotron_client import (
     Event,
     InvalidRequestError,
     Message,
+    ModelInfo,
     ModelNotReadyError,
     NemotronError,
     Options,
@@ -196,7 +197,10 @@ def look_at_server(client: Client) -> ServerInfo:
         assert_type(labels, dict[str, str])
         assert_type(value, float)
     assert_type(client.with_options(timeouts=Timeouts(total=5), max_retries=0, headers={}), Client)
-    return client.server_info()
+    found = client.server_info()
+    assert_type(found.model, ModelInfo | None)
+    assert_type(client.metrics_url, str)
+    return found
 
 
 def handle(client: Client) -> str:

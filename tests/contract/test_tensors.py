@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2
 
+from nemotron_client import ModelInfo
+from nemotron_serving.launcher.prepare import about
 from nemotron_serving.repository import main, render_configs
+from tests.unit.serving.support import make_package
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 STOCK: dict[str, Any] = json.loads((Path(__file__).parent / "stock_ensemble.json").read_text())
@@ -107,3 +111,15 @@ def test_every_step_of_the_ensemble_fits_its_model_and_its_neighbours() -> None:
     assert used >= set(inputs), f"inputs that nothing reads: {set(inputs) - used}"
     assert {name: known[name] for name in outputs} == outputs
     assert set(known) - used == set(outputs), "something is made that nobody gets"
+
+
+def test_the_client_reads_what_the_launcher_says_of_a_package(tmp_path: Path) -> None:
+    package = make_package(tmp_path)
+    said = about(package)
+    model = ModelInfo.of(said)
+    assert model is not None
+    assert {name: str(value).lower() for name, value in asdict(model).items()} == {
+        name: value.lower() for name, value in said.items()
+    }
+    assert ModelInfo.of({**said, "more": "x"}) == model  # a newer server
+    assert ModelInfo.of({name: value for name, value in said.items() if name != "precision"}) is None

@@ -122,7 +122,10 @@ class Transport(Protocol):
         """Whether this model, or for "" the server, takes requests. Raises NemotronError like `is_live`."""
 
     def metadata(self, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
-        """What the server says of itself: `name`, `version`, `extensions`."""
+        """What the server says of itself: `name`, `version`, `extensions`, and the `parameters` of its ensemble.
+
+        Parameters that cannot be had are none: another server may not have them, or not show them.
+        """
 
     def close(self) -> None:
         """End the connection; running calls raise a NemotronError."""

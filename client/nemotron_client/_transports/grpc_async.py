@@ -12,7 +12,8 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2
 
-from nemotron_client._errors import ServerError, ServerUnavailableError, from_stream_error
+from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_stream_error
+from nemotron_client._request import ENSEMBLE
 from nemotron_client._transports import grpc_codec as codec
 from nemotron_client._transports.base import Call, Connection
 
@@ -69,7 +70,10 @@ class AsyncGrpcTransport:
     async def metadata(self, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
         """See `AsyncTransport.metadata`."""
         answer = await self._ask("ServerMetadata", service_pb2.ServerMetadataRequest(), headers, timeout_s)
-        return {"name": answer.name, "version": answer.version, "extensions": list(answer.extensions)}
+        config = None
+        with contextlib.suppress(NemotronError):
+            config = await self._ask("ModelConfig", service_pb2.ModelConfigRequest(name=ENSEMBLE), headers, timeout_s)
+        return codec.described(answer, config)
 
     async def close(self) -> None:
         """See `AsyncTransport.close`."""

@@ -130,6 +130,22 @@ class OutputReader:
         return values
 
 
+def described(server: Any, config: Any) -> dict[str, Any]:
+    """See `Transport.metadata`.
+
+    Args:
+        server: A ServerMetadataResponse.
+        config: The ensemble's ModelConfigResponse; None if it could not be had.
+    """
+    parameters = config.config.parameters.items() if config else ()
+    return {
+        "name": server.name,
+        "version": server.version,
+        "extensions": list(server.extensions),
+        "parameters": {name: value.string_value for name, value in parameters},
+    }
+
+
 def rpc_error(error: Any, request_id: str, url: str) -> NemotronError:
     """The typed error for a call that gRPC has ended."""
     return from_status(error.code().name, error.details() or "", request_id=request_id, url=url)

@@ -45,6 +45,11 @@ def ready_path(model: str) -> str:
     return f"/v2/models/{quote(model, safe='')}/ready" if model else "/v2/health/ready"
 
 
+def config_path(model: str) -> str:
+    """Where a model's configuration is."""
+    return f"/v2/models/{quote(model, safe='')}/config"
+
+
 def generate_body(call: Call) -> bytes:
     """A call as JSON. Triton takes the key `id` as the request's id, by which it can be cancelled."""
     return json.dumps({"id": call.request_id, **call.inputs}, ensure_ascii=False).encode()
@@ -177,6 +182,15 @@ def metadata_of(status: int, content_type: str, body: bytes, *, url: str) -> dic
     except (ValueError, TypeError, KeyError):
         message = f"{url} does not describe itself as Triton does. Is this the URL of a Triton server?"
         raise ServerError(message, request_id="", url=url) from None
+
+
+def parameters_of(status: int, body: bytes) -> dict[str, str]:
+    """The parameters of a model's configuration; none where the server does not show it."""
+    try:
+        found = json.loads(body)["parameters"] if status == _OK else {}
+        return {str(name): str(value["string_value"]) for name, value in found.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def _error_in(body: bytes) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 
 from nemotron_client._errors import NemotronError
+from nemotron_client._request import ENSEMBLE
 from nemotron_client._transports import http_codec as codec
 from nemotron_client._transports import http_connection as connecting
 from nemotron_client._transports.base import Call, Connection
@@ -68,7 +69,11 @@ class HttpTransport:
 
     def metadata(self, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
         """See `Transport.metadata`."""
-        return codec.metadata_of(*self._get("/v2", headers, timeout_s), url=self.url)
+        found = codec.metadata_of(*self._get("/v2", headers, timeout_s), url=self.url)
+        with contextlib.suppress(NemotronError):
+            status, _, body = self._get(codec.config_path(ENSEMBLE), headers, timeout_s)
+            found["parameters"] = codec.parameters_of(status, body)
+        return found
 
     def close(self) -> None:
         """See `Transport.close`."""

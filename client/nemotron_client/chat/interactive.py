@@ -9,7 +9,7 @@ import termios
 from collections.abc import Iterator
 
 from nemotron_client._client import Client
-from nemotron_client._types import ContentDelta, ReasoningDelta, ToolCallDelta
+from nemotron_client._types import ContentDelta, ReasoningDelta, ServerInfo, ToolCallDelta
 from nemotron_client.chat import commands
 from nemotron_client.chat.asking import Asking
 from nemotron_client.chat.problems import ChatError, finish_note
@@ -35,8 +35,10 @@ class Interactive:
         Raises:
             NemotronError: there is no server to chat with.
         """
-        server = self._client.server_info().url
-        self._screen.say(f"{safe_line(server)}: {self._session.settings.describe()}. /help lists the commands.")
+        found = self._client.server_info()
+        self._screen.say(safe_line(_server_line(found)))
+        settings = self._session.settings.describe(found.model)
+        self._screen.say(f"{settings[0].upper()}{settings[1:]}. /help lists the commands.")
         # One Ctrl-C too many, after an answer has ended, must not end the chat.
         before = signal.signal(signal.SIGINT, lambda *_: None)
         try:
@@ -127,6 +129,14 @@ class Interactive:
                 return False
             self._session.tool_result(call["id"], result)
         return True
+
+
+def _server_line(found: ServerInfo) -> str:
+    model = found.model
+    if model is None:
+        return f"{found.url}: the server does not say which model it serves."
+    engine = f"{model.precision}, {model.engine} on {model.device}"
+    return f"{found.url}: {model.name} ({engine}), at most {model.max_seq_len:,} tokens with the prompt."
 
 
 @contextlib.contextmanager

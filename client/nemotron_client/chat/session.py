@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from nemotron_client._types import Reply, ToolCall
+from nemotron_client._types import ModelInfo, Reply, ToolCall
 from nemotron_client.chat.problems import ChatError
 
 Message = dict[str, Any]
@@ -41,9 +41,11 @@ class Settings:
             "tools": self.tools or None,
         }
 
-    def describe(self) -> str:
-        """One line for the user."""
-        thinking = {None: "thinking as the server likes", True: "thinking on", False: "thinking off"}[self.thinking]
+    def describe(self, model: ModelInfo | None = None) -> str:
+        """One line for the user; with the model, what its default is."""
+        thinking = {None: "thinking by the server's default", True: "thinking on", False: "thinking off"}[self.thinking]
+        if self.thinking is None and model is not None:
+            thinking += f" ({'on' if model.thinking else 'off'})"
         parts = [thinking]
         if self.thinking and self.budget is not None:
             parts.append(f"budget {self.budget} tokens")

@@ -63,7 +63,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(summary: Summary, slo: Slo) -> Verdict:
-    """Hold a summary against an SLO. A goodput is judged only if the summary was made with the same SLO."""
+    """Judge a summary by an SLO. A goodput is judged only if the summary was made with the same SLO."""
     clauses = [_clause(summary, clause) for clause in slo.clauses]
     clauses.append(_errors(summary.all.outcomes, slo.max_error_rate))
     if slo.min_goodput is not None:

@@ -18,9 +18,9 @@ _FAILURE, _USAGE = 2, 2
 _EPILOG = """\
 examples:
   nemotron-bench scenarios             what there is to run
-  nemotron-bench run quick             run it, and say what came of it
+  nemotron-bench run quick             run it, and print its results
   nemotron-bench run chat.toml --url grpc://gpu-1:8001 --slo interactive
-                                       and hold it against an SLO: exit status 0 or 1
+                                       and judge it by an SLO: exit status 0 or 1
   nemotron-bench sweep chat.toml --slo interactive --low 1 --high 64
                                        the highest rate that still meets the SLO
   nemotron-bench compare results/before results/after
@@ -29,7 +29,7 @@ examples:
                                        how many replicas that traffic needs
   nemotron-bench self-test             what the load generator itself can take on this machine
 
-What came of it goes to standard output, everything else to standard error.
+Results go to standard output, everything else to standard error.
 exit status:
   0    done; with an SLO, it is met
   1    the SLO is not met

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_command(commands: Any) -> None:
     """Add the commands."""
     run = commands.add_parser(
-        "run", help="run a scenario", description="Run a scenario, say what came of it and write a report."
+        "run", help="run a scenario", description="Run a scenario, print its results and write a report."
     )
     add_run_options(run)
     run.set_defaults(action=_run)

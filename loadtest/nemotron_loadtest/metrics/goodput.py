@@ -5,7 +5,7 @@
 
 A request meets the limits when it ended whole and none of its values is over a limit that is about it. One that
 failed or was not finished does not meet them. Those cancelled on purpose are left out of both sums. A value that a
-whole answer does not have (the TPOT of a single token) is not held against it.
+whole answer does not have (the TPOT of a single token) does not count against it.
 
 Source: Zhong et al., DistServe (OSDI 2024); vLLM's `--goodput`.
 """

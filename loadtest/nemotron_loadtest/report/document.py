@@ -56,7 +56,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a report shows.
 
     Attributes:
-        states: What it comes to, the gravest first.
+        states: What it comes to, the most serious first.
         facts: What is known beside the samples.
         notes: What to know before reading the figures; sentences.
         summary: The figures.

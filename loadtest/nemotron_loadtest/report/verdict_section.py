@@ -19,7 +19,7 @@ _TONES: dict[State, str] = {
 
 
 def verdict_section(report: Report) -> str:
-    """The gravest state large, the others beside it, what they mean, and the clauses."""
+    """The most serious state large, the others beside it, what they mean, and the clauses."""
     first, *others = report.states
     chips = "".join(f'<span class="chip {_TONES[state]}">{escape(_chip(state))}</span>' for state in others)
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)

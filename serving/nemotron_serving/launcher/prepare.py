@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import nemotron_serving
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.find import STUB_NAME, Triton
+from nemotron_serving.package import Package
 
 PUBLIC_MODEL = "ensemble"
+_ESCAPED = {"\\": "\\\\", '"': '\\"'}
 
 
 def prepare_backends(triton: Triton, directory: Path) -> None:
@@ -23,14 +26,16 @@ def prepare_backends(triton: Triton, directory: Path) -> None:
     (python / STUB_NAME).symlink_to(triton.stub)
 
 
-def prepare_repository(source: Path, directory: Path) -> tuple[str, ...]:
+def prepare_repository(source: Path, directory: Path, about: Mapping[str, str] = {}) -> tuple[str, ...]:
     """Fill `directory` with the model repository, as links, and add what a checkout cannot hold.
 
-    Triton refuses a model without a version directory, and git and wheels hold no empty directories.
+    Triton refuses a model without a version directory, and git and wheels hold no empty directories. What is served is
+    known now alone: it becomes the parameters of the public model's configuration, which callers may read.
 
     Args:
         source: The model repository.
         directory: Where to lay it out; it must not exist.
+        about: Parameters, see `about`.
 
     Returns:
         The names of the models.
@@ -46,7 +51,35 @@ def prepare_repository(source: Path, directory: Path) -> tuple[str, ...]:
         )
         if not any(path.name.isdigit() for path in (directory / name).iterdir()):
             (directory / name / "1").mkdir()
+    if about:
+        config = directory / PUBLIC_MODEL / "config.pbtxt"
+        content = config.read_text() + "".join(_parameter(name, value) for name, value in about.items())
+        config.unlink()  # a link to the one for all packages
+        config.write_text(content)
     return names
+
+
+def about(package: Package) -> dict[str, str]:
+    """What a client may know of the package that is served: the fields of its `ModelInfo`."""
+    serving, engine, limits = package.serving, package.manifest.engine, package.serving.limits
+    return {
+        "name": serving.model_name,
+        "package": package.manifest.name,
+        "engine": engine.kind,
+        "device": engine.device,
+        "precision": engine.precision,
+        "chat_format": serving.chat_format,
+        "thinking": "true" if serving.thinking.default else "false",
+        "max_tokens": str(serving.max_tokens),
+        "max_seq_len": str(limits.max_seq_len),
+        "max_batch_size": str(limits.max_batch_size),
+        "max_waiting": str(limits.max_waiting),
+    }
+
+
+def _parameter(name: str, value: str) -> str:
+    escaped = "".join(_ESCAPED.get(character, character) for character in value if character.isprintable())
+    return f'parameters {{ key: "{name}" value {{ string_value: "{escaped}" }} }}\n'
 
 
 def model_names(repository: Path) -> tuple[str, ...]:

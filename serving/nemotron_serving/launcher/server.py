@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +42,7 @@ class TritonServer:
         options: What to serve and how.
         gpu: Whether the engine runs on a GPU.
         max_in_flight: Requests that may wait for an answer of `unary` at once: what the package admits.
+        about: What callers may know of what is served: see `prepare.about`.
         sleep: Waits some seconds. An exception from it ends any wait in here.
         log_stream: Gets Triton's log as it is written.
 
@@ -59,6 +60,7 @@ class TritonServer:
         *,
         gpu: bool = False,
         max_in_flight: int = 0,
+        about: Mapping[str, str] = {},
         sleep: Callable[[float], None] = time.sleep,
         log_stream: TextIO | None = None,
     ) -> None:
@@ -80,7 +82,7 @@ class TritonServer:
             check_stub(triton, self._environment)
             backends, repository = self.runtime_dir / "backends", self.runtime_dir / "models"
             prepare_backends(triton, backends)
-            self.models = prepare_repository(options.model_repository or default_repository(), repository)
+            self.models = prepare_repository(options.model_repository or default_repository(), repository, about)
         except BaseException:
             self._guard.close()
             raise

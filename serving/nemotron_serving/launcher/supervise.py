@@ -13,6 +13,7 @@ from nemotron_serving.launcher.drain import drain
 from nemotron_serving.launcher.errors import CrashLoopError, StartError
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
+from nemotron_serving.launcher.prepare import about
 from nemotron_serving.launcher.ready_file import ReadyFile
 from nemotron_serving.launcher.server import TritonServer
 from nemotron_serving.launcher.stop_signals import StopRequested, StopSignals
@@ -62,6 +63,7 @@ class Supervisor:
                     self.options,
                     gpu=self.package.manifest.engine.device != "cpu",
                     max_in_flight=self.package.serving.limits.max_in_flight,
+                    about=about(self.package),
                     sleep=signals.sleep,
                     log_stream=self.log_stream,
                 ) as server:

@@ -15,8 +15,9 @@ from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import Endpoints
 
 ADMIN_HEADER = "nemotron-admin-key"
-# Health, metadata and inference stay open. The rest changes the server or tells about other people's requests.
-RESTRICTED = ("shared-memory", "model-config", "model-repository", "statistics", "trace", "logging")
+# Health, metadata, configuration and inference stay open. The rest changes the server or tells about other people's
+# requests.
+RESTRICTED = ("shared-memory", "model-repository", "statistics", "trace", "logging")
 _BACKEND_THREADS = 32  # of each Python model, for all that does not wait; Triton's own default
 
 

@@ -22,6 +22,7 @@ from nemotron_client import (
     Client,
     ContentDelta,
     InvalidRequestError,
+    ModelInfo,
     OverloadedError,
     ReasoningDelta,
     RequestTimeoutError,
@@ -294,6 +295,14 @@ def test_the_server_is_asked_for_its_state(server: Server, scheme: str, connect:
     assert (info.name, info.url) == ("triton", url_of(server, scheme))
     assert info.version.startswith("2.")
     wait_until(lambda: client.metrics()[IN_FLIGHT][0][1] == 0, 2)  # the server counts now and then
+
+
+def test_the_server_says_which_model_it_serves(simulated_server: Server, scheme: str, connect: Connect) -> None:
+    model = connect(url_of(simulated_server, scheme)).server_info().model
+    assert isinstance(model, ModelInfo)
+    assert (model.engine, model.device, model.chat_format) == ("simulated", "cpu", "nemotron")
+    assert (model.max_batch_size, model.max_waiting) == (4, 4)
+    assert model.name and model.package and model.max_tokens < model.max_seq_len
 
 
 def test_a_server_that_is_not_there(connect: Connect, scheme: str, unused_port: int) -> None:

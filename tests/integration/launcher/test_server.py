@@ -22,7 +22,6 @@ from .conftest import left_behind
 
 ADMIN_PATHS = {
     "shared-memory": "/v2/systemsharedmemory/status",
-    "model-config": "/v2/models/ensemble/config",
     "statistics": "/v2/models/stats",
     "trace": "/v2/trace/setting",
     "logging": "/v2/logging",
@@ -61,7 +60,7 @@ def test_endpoints_for_administrators_want_the_key(options: ServeOptions) -> Non
             assert get(server, path) == 403, path
             assert get(server, path, **{ADMIN_HEADER: "guess"}) == 403, path
             assert get(server, path, **{ADMIN_HEADER: "opensesame"}) == 200, path
-        for path in ("/v2", "/v2/health/ready", "/v2/models/ensemble"):
+        for path in ("/v2", "/v2/health/ready", "/v2/models/ensemble", "/v2/models/ensemble/config"):
             assert get(server, path) == 200, path
         client = triton.InferenceServerClient(f"{server.endpoints.host}:{server.endpoints.grpc_port}")
         assert client.get_model_metadata("ensemble").name == "ensemble"

@@ -244,3 +244,17 @@ def test_event_streams_are_known_by_their_type(kind: str) -> None:
     assert codec.is_event_stream(kind)
     assert not codec.is_event_stream("application/json")
     assert not codec.is_event_stream("")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, b'{"parameters": {"name": {"string_value": "Nano"}}}', {"name": "Nano"}),
+        (200, b'{"name": "ensemble"}', {}),
+        (200, b'{"parameters": {"name": "Nano"}}', {}),
+        (200, b"[]", {}),
+        (403, b'{"error": "restricted"}', {}),
+    ],
+)
+def test_parameters_of_a_configuration_that_may_not_be_shown(status: int, body: bytes, expected: Any) -> None:
+    assert codec.parameters_of(status, body) == expected

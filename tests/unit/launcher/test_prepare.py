@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from google.protobuf import text_format  # type: ignore[import-untyped]
+from tritonclient.grpc import model_config_pb2
 
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.find import STUB_NAME, Triton
@@ -28,6 +30,18 @@ def test_every_model_gets_a_version(tmp_path: Path) -> None:
         ["ensemble", "1", "config.pbtxt", "step", "1", "model.py", "config.pbtxt"]
     )
     assert not (source / "ensemble" / "1").exists(), "the source is not ours to change"
+
+
+def test_what_is_served_becomes_parameters_of_the_public_model(tmp_path: Path) -> None:
+    source, laid_out = repository(tmp_path / "source"), tmp_path / "laid out"
+    prepare_repository(source, laid_out, {"name": 'Nano "8B" \\ é\n', "max_tokens": "5"})
+    config = (laid_out / "ensemble" / "config.pbtxt").read_text()
+    read = text_format.Parse(config, model_config_pb2.ModelConfig())
+    assert {name: value.string_value for name, value in read.parameters.items()} == {
+        "name": 'Nano "8B" \\ é',
+        "max_tokens": "5",
+    }
+    assert (source / "ensemble" / "config.pbtxt").read_text() == "", "the source is not ours to change"
 
 
 def test_a_directory_that_is_no_repository(tmp_path: Path) -> None:

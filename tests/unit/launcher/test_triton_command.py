@@ -40,7 +40,7 @@ def test_everything_listens_where_it_was_told() -> None:
 
 
 def test_administration_is_restricted_on_both_protocols() -> None:
-    closed = "shared-memory,model-config,model-repository,statistics,trace,logging:nemotron-admin-key=secret"
+    closed = "shared-memory,model-repository,statistics,trace,logging:nemotron-admin-key=secret"
     assert {f"--http-restricted-api={closed}", f"--grpc-restricted-protocol={closed}"} < set(arguments())
     assert "--model-control-mode=none" in arguments()
 
