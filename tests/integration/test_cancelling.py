@@ -18,7 +18,7 @@ import tritonclient.grpc.aio as aioclient
 from tests.integration.conftest import Server
 from tests.integration.test_failures import RANDOM, nothing_left
 from tests.integration.triton_calls import stream
-from tests.waiting import wait_until
+from tests.waiting import allowed, wait_until
 
 STATES: dict[str, dict[str, Any]] = {
     "thinking": {"text_input": f"{RANDOM}<think>\n", "raw_prompt": True},
@@ -30,7 +30,7 @@ STATES: dict[str, dict[str, Any]] = {
         "max_thinking_tokens": 1,
     },
 }
-FREED_S = 0.2
+FREED_S = 0.2  # where nothing else runs; requests that are not cancelled run for 15 s
 TRIES = 5
 
 
@@ -87,8 +87,8 @@ def test_a_cancelled_request_gives_its_place_to_one_that_waits(
 
     took = asyncio.run(run())
     # The first token of the next request is 20 ms of prefill behind the place it took.
-    assert statistics.median(took) < FREED_S + 0.02, took
-    wait_until(lambda: nothing_left(simulated_server), 5)
+    assert statistics.median(took) < allowed(FREED_S) + 0.02, took
+    wait_until(lambda: nothing_left(simulated_server))
 
 
 def test_a_request_that_waits_is_cancelled_at_once(simulated_server: Server) -> None:
@@ -116,8 +116,8 @@ def test_a_request_that_waits_is_cancelled_at_once(simulated_server: Server) -> 
             await asyncio.gather(*others)
             return took
 
-    assert asyncio.run(run()) < FREED_S
-    wait_until(lambda: nothing_left(simulated_server), 5)
+    assert asyncio.run(run()) < allowed(FREED_S)
+    wait_until(lambda: nothing_left(simulated_server))
 
 
 def test_five_hundred_cancels_at_random_moments(simulated_server: Server) -> None:
@@ -144,7 +144,7 @@ def test_five_hundred_cancels_at_random_moments(simulated_server: Server) -> Non
                 await asyncio.gather(*(one(number) for number in range(begin, begin + 20)))
 
     asyncio.run(run())
-    wait_until(lambda: nothing_left(simulated_server), 10)
+    wait_until(lambda: nothing_left(simulated_server))
     assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
     assert simulated_server.info["restarts"] == 0
 
@@ -196,8 +196,8 @@ def test_a_request_over_http_is_cancelled_by_its_id(simulated_server: Server, mo
             return [await once(client, number) for number in range(TRIES)]
 
     took = asyncio.run(run())
-    assert statistics.median(took) < FREED_S + 0.02, took
-    wait_until(lambda: nothing_left(simulated_server), 5)
+    assert statistics.median(took) < allowed(FREED_S) + 0.02, took
+    wait_until(lambda: nothing_left(simulated_server))
 
 
 def test_a_stop_may_overtake_its_request_and_come_another_way(simulated_server: Server) -> None:

@@ -134,7 +134,7 @@ def test_nobody_else_can_touch_a_stream(simulated_server: Server) -> None:
             event = tensor("stream_event", json.dumps({"stream_key": str(key), "finish_reason": "stop"}))
             with pytest.raises(grpcclient.InferenceServerException, match="not known"):
                 client.infer("postprocessing", [ids, event])
-    wait_until(lambda: nothing_left(simulated_server), 2)
+    wait_until(lambda: nothing_left(simulated_server))
 
 
 def test_status_code_of_a_unary_call(simulated_server: Server) -> None:
@@ -195,7 +195,7 @@ def test_a_failing_stream_leaves_the_others_alone(simulated_server: Server) -> N
     assert text == "This answer "
     assert "fails after 12 tokens" in message
     assert answer.text("content") == "The answer is 4."
-    wait_until(lambda: nothing_left(simulated_server), 5)
+    wait_until(lambda: nothing_left(simulated_server))
 
 
 def test_over_the_limit_is_refused_at_once_and_room_comes_back(simulated_server: Server) -> None:
@@ -224,7 +224,7 @@ def test_over_the_limit_is_refused_at_once_and_room_comes_back(simulated_server:
 
     error, refused_after = run_with(simulated_server.grpc_address, use)
     assert str(error).endswith("(UNAVAILABLE)")
-    assert refused_after < 1
+    assert refused_after < 5
     assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
 
 
@@ -242,8 +242,8 @@ def test_stop_request_cancels_and_keeps_the_partial_text(simulated_server: Serve
     responses, seconds = run_with(simulated_server.grpc_address, use)
     assert responses[-1]["finish_reason"] == "cancelled"
     assert 0 < responses[-1]["num_output_tokens"][0] < 1000
-    assert seconds < 1
-    wait_until(lambda: nothing_left(simulated_server), 2)
+    assert seconds < 5
+    wait_until(lambda: nothing_left(simulated_server))
 
 
 def test_stopping_an_unknown_request_says_so(simulated_server: Server) -> None:
@@ -259,7 +259,7 @@ def test_deadline_gives_the_partial_text(simulated_server: Server) -> None:
     answer = simulated_server.generate(text_input=RANDOM, max_tokens=100_000, timeout_ms=300)
     assert answer["finish_reason"] == "timeout"
     assert answer["num_output_tokens"] > 5
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10
 
 
 def test_a_client_that_left_leaves_nothing_behind(simulated_server: Server) -> None:
@@ -267,16 +267,16 @@ def test_a_client_that_left_leaves_nothing_behind(simulated_server: Server) -> N
     with Client(simulated_server.grpc_url) as client, contextlib.ExitStack() as stack:
         chat = stack.enter_context(client.stream_chat([{"role": "user", "content": RANDOM}], max_tokens=100_000))
         next(iter(chat))
-        wait_until(lambda: simulated_server.metric(POST_STREAMS) == 1, 2)
+        wait_until(lambda: simulated_server.metric(POST_STREAMS) == 1)
         stack.close()
-        wait_until(lambda: nothing_left(simulated_server), 2)
+        wait_until(lambda: nothing_left(simulated_server))
 
     async def abandon(client: aioclient.InferenceServerClient) -> None:
         async for _ in stream(client, text_input=RANDOM, max_tokens=100_000, timeout_ms=1500, stream=True):
             return
 
     run_with(simulated_server.grpc_address, abandon)
-    wait_until(lambda: nothing_left(simulated_server), 5)
+    wait_until(lambda: nothing_left(simulated_server))
 
 
 def test_a_token_level_client_that_left_is_noticed(simulated_server: Server) -> None:
@@ -293,7 +293,7 @@ def test_a_token_level_client_that_left_is_noticed(simulated_server: Server) -> 
         responses.cancel()
 
     run_with(simulated_server.grpc_address, use)
-    wait_until(lambda: nothing_left(simulated_server), 2)
+    wait_until(lambda: nothing_left(simulated_server))
 
 
 def test_killed_engine_process_comes_back(simulated_package: Callable[..., Path], tmp_path: Path) -> None:
@@ -310,15 +310,15 @@ def test_killed_engine_process_comes_back(simulated_package: Callable[..., Path]
             return killed_at
 
         killed_at = run_with(server.grpc_address, use)
-        assert time.monotonic() - killed_at < 5
+        assert time.monotonic() - killed_at < 15
 
         def answering() -> bool:
             with contextlib.suppress(OSError):
                 return server.post("/v2/models/ensemble/generate", {"text_input": "Hi", "max_tokens": 1})[0] == 200
             return False
 
-        wait_until(answering, 20)
-        assert time.monotonic() - killed_at < 20
+        wait_until(answering, 60)
+        assert time.monotonic() - killed_at < 60
         assert nothing_left(server)
 
 

@@ -24,7 +24,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 from tests.integration.conftest import Server, serving
 from tests.integration.triton_calls import ask, stream, tensors, values_of
-from tests.waiting import wait_until
+from tests.waiting import allowed, wait_until
 
 TTFT_S = 0.05
 PLACES, WAITING = 32, 32
@@ -47,12 +47,12 @@ def server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.Temp
 @pytest.fixture(autouse=True)
 def nothing_is_left(server: Server) -> Iterator[None]:
     yield
-    wait_until(lambda: server.metric(IN_FLIGHT) == 0 == server.metric(POST_STREAMS), 5)
+    wait_until(lambda: server.metric(IN_FLIGHT) == 0 == server.metric(POST_STREAMS))
     assert server.info["restarts"] == 0
 
 
 async def in_flight(server: Server, count: int) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while server.metric(IN_FLIGHT) != count:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
@@ -225,7 +225,7 @@ def test_one_too_many_is_refused_at_once(server: Server, unary: int) -> None:
     assert message.endswith("(UNAVAILABLE)")
     assert status == "StatusCode.UNAVAILABLE"
     assert http_status == 503
-    assert seconds < 1
+    assert seconds < 5
 
 
 async def stop(client: Client, request_id: str) -> None:
@@ -267,7 +267,7 @@ def test_a_cancelled_call_frees_its_place_within_200_ms(server: Server) -> None:
         await asyncio.gather(*running, return_exceptions=True)
         return seconds
 
-    assert statistics.median(run_with(server, use)) < 0.2
+    assert statistics.median(run_with(server, use)) < allowed(0.2)
 
 
 @pytest.mark.parametrize("request_id", ["", "mine"])
@@ -277,15 +277,15 @@ def test_a_blocking_client_that_cancels_or_runs_out_of_time(server: Server, requ
         call = client.async_infer(
             "unary", tensors(**LONG), lambda result, error: answers.append((result, error)), request_id=request_id
         )
-        wait_until(lambda: server.metric(IN_FLIGHT) == 1, 5)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 1)
         call.cancel()
-        wait_until(lambda: server.metric(IN_FLIGHT) == 0, 1)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 0, 5)
         ((result, error),) = answers
         assert result is None
         assert error.status() == "StatusCode.CANCELLED"
         with pytest.raises(grpcclient.InferenceServerException, match="Deadline"):
             client.infer("unary", tensors(**LONG), request_id=request_id, client_timeout=0.5)
-        wait_until(lambda: server.metric(IN_FLIGHT) == 0, 1)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 0, 5)
 
 
 def test_what_an_http_client_abandons_ends_at_its_deadline(server: Server) -> None:
@@ -300,8 +300,8 @@ def test_what_an_http_client_abandons_ends_at_its_deadline(server: Server) -> No
     with socket.create_connection((str(address.hostname), int(address.port or 0))) as connection:
         head = f"POST /v2/models/unary/infer HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
-        wait_until(lambda: server.metric(IN_FLIGHT) == 1, 5)
-    wait_until(lambda: server.metric(IN_FLIGHT) == 0, 3)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 1)
+    wait_until(lambda: server.metric(IN_FLIGHT) == 0, 5)
 
 
 def test_cancels_at_random_moments(server: Server) -> None:
@@ -318,7 +318,7 @@ def test_cancels_at_random_moments(server: Server) -> None:
             await asyncio.gather(*map(leave, range(len(moments))[begin : begin + PLACES // 2]))
 
     run_with(server, use)
-    wait_until(lambda: server.metric(IN_FLIGHT) == 0, 2)
+    wait_until(lambda: server.metric(IN_FLIGHT) == 0, 5)
     assert run_with(server, lambda client: infer(client, text_input="Hi", max_tokens=2))["num_output_tokens"] == [2]
 
 

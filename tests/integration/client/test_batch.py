@@ -67,9 +67,9 @@ def test_stopping_early_frees_the_server(simulated_server: Server) -> None:
     with Client(simulated_server.grpc_url) as client:
         results = client.batch(items, concurrency=6)
         assert next(results).index == 0
-        wait_until(lambda: simulated_server.metric(IN_FLIGHT) >= 4, 5)
+        wait_until(lambda: simulated_server.metric(IN_FLIGHT) >= 4)
         results.close()
-        wait_until(lambda: nothing_left(simulated_server), 2)
+        wait_until(lambda: nothing_left(simulated_server))
 
 
 def test_stopping_early_frees_the_server_with_asyncio(simulated_server: Server) -> None:

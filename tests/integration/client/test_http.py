@@ -32,11 +32,11 @@ from tests.integration.conftest import START_S, Server, serving
 from tests.integration.test_failures import IN_FLIGHT, nothing_left
 from tests.waiting import wait_until
 
-QUICK_S = 1.0
+QUICK_S = 5.0  # some milliseconds; what waits for the end of the answer takes minutes
 
 
 def freed(server: Server) -> None:
-    wait_until(lambda: nothing_left(server), 2)
+    wait_until(lambda: nothing_left(server))
 
 
 def connections_to(url: str) -> list[int]:
@@ -129,7 +129,7 @@ def test_leaving_a_dead_connection_returns_at_once_and_a_new_one_brings_the_canc
         client = connect(front.url)
         stream = client.stream_chat(RANDOM, max_tokens=ENDLESS)
         next(stream)
-        wait_until(lambda: server.metric(IN_FLIGHT) == 1, 2)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 1)
         begin = time.perf_counter()
         stream.close()
         assert time.perf_counter() - begin < QUICK_S
@@ -184,11 +184,11 @@ from nemotron_client import Client, RequestTimeoutError, StreamClosedError
 random, stall = ([{"role": "user", "content": text}] for text in ("[sim:random]", "[sim:stall]"))
 with Client(sys.argv[1], max_retries=0) as client:
     begin = time.perf_counter()
-    calls = [gevent.spawn(client.chat, random, max_tokens=100) for _ in range(4)]
+    calls = [gevent.spawn(client.chat, random, max_tokens=100) for _ in range(40)]
     gevent.joinall(calls)
     replies = [call.get() for call in calls]
-    assert [reply.usage.output_tokens for reply in replies] == [100] * 4
-    assert time.perf_counter() - begin < 3  # one after the other, they take four seconds
+    assert [reply.usage.output_tokens for reply in replies] == [100] * 40
+    assert time.perf_counter() - begin < 15  # one after the other, they take more than twenty seconds
     begin = time.perf_counter()
     try:
         client.with_options(timeouts=0.3).chat(random, max_tokens=100_000)
@@ -200,7 +200,7 @@ with Client(sys.argv[1], max_retries=0) as client:
     try:
         stream.get_final()
     except StreamClosedError:
-        assert time.perf_counter() - begin < 2
+        assert time.perf_counter() - begin < 10
         print("closed")
 """
 

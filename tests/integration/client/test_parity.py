@@ -125,7 +125,7 @@ def talks(server: Server) -> Iterator[list[Talk]]:
         yield [
             Talk(url, stack.enter_context(kind(url, max_retries=0))) for (kind, _), url in zip(WAYS, urls, strict=True)
         ]
-    wait_until(lambda: nothing_left(server), 5)
+    wait_until(lambda: nothing_left(server))
 
 
 def test_one_conversation_four_ways(talks: list[Talk]) -> None:

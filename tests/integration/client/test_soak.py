@@ -30,4 +30,4 @@ def test_threads_and_places_stay_as_they_are(server: Server) -> None:
     found = {kind: Soak(**json.loads(output)) for kind, output in outputs.items()}
     assert all(soak.growth < 0.5 for soak in found.values()), found
     assert all(soak.more_threads <= 2 for soak in found.values()), found
-    wait_until(lambda: nothing_left(server), 5)
+    wait_until(lambda: nothing_left(server))

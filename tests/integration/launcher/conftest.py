@@ -122,7 +122,7 @@ class Running:
         return str(self.info["grpc_url"]).partition("://")[2]
 
     def wait_ready(self) -> None:
-        wait_until(lambda: self.ready_file.exists() or self.process.poll() is not None, 20)
+        wait_until(lambda: self.ready_file.exists() or self.process.poll() is not None, 60)
         assert self.ready_file.exists(), self.output.read_text()
 
 

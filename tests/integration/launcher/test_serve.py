@@ -34,13 +34,13 @@ def test_a_killed_model_process_fails_its_streams_and_comes_back(start: Start) -
         stream.first()
         killed_at = time.monotonic()
         os.kill(before["model_pids"]["ensemble"], signal.SIGKILL)
-        _, error = stream.end(timeout=5)
+        _, error = stream.end(timeout=15)
         assert error is not None
-        assert time.monotonic() - killed_at < 5
-    wait_until(lambda: server.restarts == 1, 20)
+        assert time.monotonic() - killed_at < 15
+    wait_until(lambda: server.restarts == 1, 60)
     with open_stream(server.grpc_address, 2) as stream:
-        assert stream.end(timeout=5) == (2, None)
-    assert time.monotonic() - killed_at < 20
+        assert stream.end(timeout=15) == (2, None)
+    assert time.monotonic() - killed_at < 60
     assert [server.info[url] for url in ("grpc_url", "http_url")] == [before[url] for url in ("grpc_url", "http_url")]
 
 
@@ -52,7 +52,7 @@ def test_a_killed_engine_process_restarts_the_server(start: Start, repository: P
     server.wait_ready()
     (worker,) = psutil.Process(server.info["model_pids"]["ensemble"]).children()
     worker.kill()
-    wait_until(lambda: server.restarts == 1, 20)
+    wait_until(lambda: server.restarts == 1, 60)
     assert "a process that model 'ensemble' had started died" in server.output.read_text()
 
 
@@ -60,9 +60,9 @@ def test_a_killed_triton_comes_back(start: Start) -> None:
     server = start()
     server.wait_ready()
     os.kill(server.info["triton_pid"], signal.SIGKILL)
-    wait_until(lambda: server.restarts == 1, 20)
+    wait_until(lambda: server.restarts == 1, 60)
     with open_stream(server.grpc_address, 2) as stream:
-        assert stream.end(timeout=5) == (2, None)
+        assert stream.end(timeout=15) == (2, None)
 
 
 def test_it_gives_up_with_the_reason(options: ServeOptions, repository: Path, package: Path, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_what_does_not_finish_in_the_drain_time_is_cancelled(start: Start) -> No
     with open_stream(server.grpc_address, 1000) as stream:
         stream.first()
         server.process.send_signal(signal.SIGTERM)
-        _, error = stream.end(timeout=5)
+        _, error = stream.end(timeout=15)
         assert error is None, "the model ended it, the server did not drop it"
     assert server.process.wait(15) == 0
     assert "1 request still running after 0.5 s: cancelled." in server.output.read_text()
