@@ -27,7 +27,7 @@ OUTPUTS = (
     "thinking_budget_reached",
 )
 OCCASIONAL_OUTPUTS = ("tool_call_error",)
-"""Those that a response may be without."""
+"""Those that a response may be without; with more than one, the gRPC codec has to look at names."""
 
 
 class Options(TypedDict, total=False):

@@ -104,11 +104,11 @@ class OutputReader:
     """Reads the responses to one call.
 
     Nearly all have the same outputs, so what is to be read where is found out once; and most are as in the response
-    before.
+    before. At most one output is now and then there (`_request.OCCASIONAL_OUTPUTS`), so their number says which they
+    are: to ask for their names would take as long as to read them.
     """
 
     def __init__(self) -> None:
-        self._names: list[str] = []
         self._plan: list[tuple[str, Callable[[bytes], Any]]] = []
         self._raw: list[bytes] = []
         self._values: dict[str, Any] = {}
@@ -116,9 +116,7 @@ class OutputReader:
     def __call__(self, response: Any) -> dict[str, Any]:
         """The outputs of a ModelInferResponse as Python values; each has one element."""
         raw = list(response.raw_output_contents)
-        names = [output.name for output in response.outputs]
-        if names != self._names:
-            self._names = names
+        if len(raw) != len(self._plan):
             self._plan = [(output.name, _DECODERS[output.datatype]) for output in response.outputs]
             self._raw = [b""] * len(self._plan)
             self._values = {}
