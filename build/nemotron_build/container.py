@@ -1,4 +1,4 @@
-"""The docker command that runs a build inside the pinned serving image, which has TensorRT-LLM."""
+"""The docker command that builds or serves inside the pinned serving image, which has TensorRT-LLM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,18 @@ import nemotron_build
 import nemotron_serving
 from nemotron_build.errors import BuildError, UnsupportedError
 from nemotron_build.machine import IMAGE
+from nemotron_serving.launcher.prepare import default_repository
 
 # Our own code is mounted and put on Python's path: it is pure Python, and nothing has to be built for the image.
 _CODE = "/opt/nemotron"
 _LIBRARIES = "/tmp/nemotron-libraries"  # noqa: S108 - inside the container
 _WHEELS = "/opt/nemotron-wheels"
-# Of what a build imports, those that the image may lack. The rest comes with TensorRT-LLM.
-_NEEDED = ("msgspec", "rich", "markdown-it-py", "mdurl", "pygments", "ml-dtypes", "nvidia-ml-py")
+# Of what the commands import, those that the image may lack. The rest comes with TensorRT-LLM.
+_NEEDED = {
+    "nemotron_build": ("msgspec", "rich", "markdown-it-py", "mdurl", "pygments", "ml-dtypes", "nvidia-ml-py"),
+    "nemotron_serving.launcher": ("msgspec",),
+}
+_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}  # inside, where nothing else listens
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,14 @@ class ContainerOptions:
     """How the container is run.
 
     Attributes:
-        arguments: Of nemotron-build, all paths absolute.
+        arguments: Of the command, all paths absolute.
         read: Files and directories that it reads.
         write: Directories that it writes.
         image: The image.
         gpus: Value of docker's `--gpus`.
-        wheels: Directory with wheels of the few libraries that the image lacks; the container then needs no network.
+        wheels: Directory with wheels of the few libraries that the image lacks; the container then fetches nothing.
+        module: What is run with `python3 -m`.
+        publish: Values of docker's `--publish`; with them the container keeps its network.
     """
 
     arguments: Sequence[str]
@@ -44,6 +51,43 @@ class ContainerOptions:
     image: str = IMAGE
     gpus: str = "all"
     wheels: Path | None = None
+    module: str = "nemotron_build"
+    publish: Sequence[str] = ()
+
+
+def serve_options(
+    package: Path,
+    *,
+    bind: str,
+    ports: Mapping[str, int],
+    more: Sequence[str],
+    image: str,
+    gpus: str,
+    wheels: Path | None,
+) -> ContainerOptions:
+    """How a package is served in the image: read-only, at its usual ports inside.
+
+    Args:
+        package: Its directory.
+        bind: Address of this machine that the ports are published on.
+        ports: Of this machine, by `http`, `grpc` and `metrics`.
+        more: Further arguments of nemotron-serve.
+        image: See `ContainerOptions`, as the two behind it.
+        gpus: Value of docker's `--gpus`.
+        wheels: Directory with wheels.
+    """
+    repository = default_repository().resolve()
+    arguments = [str(package.absolute()), "--bind", "0.0.0.0", "--model-repository", str(repository)]  # noqa: S104
+    return ContainerOptions(
+        arguments=[*arguments, *more],
+        read=[package, repository],
+        write=[],
+        image=image,
+        gpus=gpus,
+        wheels=wheels,
+        module="nemotron_serving.launcher",
+        publish=[f"{bind}:{ports[name]}:{inside}" for name, inside in _PORTS.items()],
+    )
 
 
 def docker_command(options: ContainerOptions) -> list[str]:
@@ -56,7 +100,10 @@ def docker_command(options: ContainerOptions) -> list[str]:
     command += ["--env", "USER=nemotron", "--env", "TORCHINDUCTOR_CACHE_DIR=/tmp/inductor"]
     command += ["--env", f"PYTHONPATH={_CODE}:{_LIBRARIES}"]
     if options.wheels:
-        command += ["--network", "none", *_mount(options.wheels.resolve(), Path(_WHEELS), read_only=True)]
+        command += [] if options.publish else ["--network", "none"]
+        command += [*_mount(options.wheels.resolve(), Path(_WHEELS), read_only=True)]
+    for ports in options.publish:
+        command += ["--publish", ports]
     for package in (nemotron_build, nemotron_serving):
         source = Path(package.__file__ or "").parent
         command += _mount(source, Path(_CODE, source.name), read_only=True)
@@ -99,14 +146,14 @@ def run_container(command: Sequence[str]) -> None:
 def wheels_command(directory: Path) -> list[str]:
     """The command that fills a directory for `ContainerOptions.wheels`, on a machine with a network."""
     python = ["--python-version", "3.12", "--only-binary", ":all:", "--no-deps"]
-    return ["pip", "download", *python, "--dest", str(directory), *_NEEDED]
+    return ["pip", "download", *python, "--dest", str(directory), *_NEEDED["nemotron_build"]]
 
 
 def _script(options: ContainerOptions) -> str:
     source = ["--no-index", "--find-links", _WHEELS] if options.wheels else []
-    install = ["pip", "install", "--quiet", "--no-deps", "--target", _LIBRARIES, *source, *_NEEDED]
-    build = ["python3", "-m", "nemotron_build", *options.arguments]
-    return f"{shlex.join(install)} && exec {shlex.join(build)}"
+    install = ["pip", "install", "--quiet", "--no-deps", "--target", _LIBRARIES, *source, *_NEEDED[options.module]]
+    command = ["python3", "-m", options.module, *options.arguments]
+    return f"{shlex.join(install)} && exec {shlex.join(command)}"
 
 
 def _mount(source: Path, target: Path, *, read_only: bool) -> list[str]:

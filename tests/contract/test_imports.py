@@ -16,6 +16,7 @@ BUILD_MAY_TAKE = (
     "nemotron_serving.package",
     "nemotron_serving.command_line",
     "nemotron_serving.errors",
+    "nemotron_serving.launcher.prepare.default_repository",
     "nemotron_serving.engine.openvino_cpu",
     "nemotron_serving.paths",
     "nemotron_serving.engine.simulated_config",

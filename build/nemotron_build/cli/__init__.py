@@ -39,6 +39,8 @@ examples:
                                                    no model: an engine with this timing
   nemotron-build verify packages/nano --run        is it whole, and does it answer?
   nemotron-serve packages/nano                     serve it
+  nemotron-build container serve packages/nano --run
+                                                   the same inside the serving image
 
 What was made goes to standard output, everything else to standard error.
 exit status:
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit status, see `nemotron-build --help`.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(sys.argv[1:] if argv is None else argv)
     run: Callable[[argparse.Namespace, Console], str | None] = arguments.run
     # What is ignored stays so: that is how nohup lets a build outlive its terminal.
     previous = {number: signal.signal(number, _end) for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN}
@@ -69,6 +71,16 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """Parse the command line. What stands behind `--` is another program's where the command says so."""
+    parser, at = _parser(), argv.index("--") if "--" in argv else len(argv)
+    if argv[:2] != ["container", "serve"]:
+        return parser.parse_args(argv)
+    arguments = parser.parse_args(argv[:at])
+    arguments.behind = argv[at + 1 :]
+    return arguments
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The command that runs a build inside the serving image: container."""
+"""The command that builds or serves inside the serving image: container."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nemotron_build.cli.options import limit_arguments, named_profile
 from nemotron_build.cli.pipeline import add_build_arguments, profile_argument
-from nemotron_serving.command_line import path
+from nemotron_serving.command_line import path, whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +18,22 @@ _CONTAINER = """\
 Print the docker command that runs the same build inside the serving image, which has TensorRT-LLM and its compiler:
 the checkpoint is mounted read-only, the package's parent directory is written to, and files belong to you. --run runs
 it. The image takes 14 GB and is not fetched by this command before docker does.
+"""
+_SERVE = """\
+Print the docker command that serves a package for a GPU inside the serving image, which has Triton and TensorRT-LLM.
+The package is mounted read-only, and the ports are published on this machine alone. --run runs it until ctrl-C. What
+stands behind -- goes to nemotron-serve inside. The command is tested, but the image was not started with it yet.
+"""
+_SERVE_EPILOG = """\
+examples:
+  nemotron-build container serve packages/nano               the command, to be copied
+  nemotron-build container serve packages/nano --run         run it
+  nemotron-build container serve packages/nano --run --gpus device=1 --grpc-port 9001 -- --kv-cache-gib 40
+"""
+_CONTAINER_EPILOG = """\
+examples:
+  nemotron-build container build ~/Llama-3.1-Nemotron-Nano-8B-v1 --profile h100-fp8 -o packages/nano --run
+  nemotron-build container serve packages/nano --run
 """
 _EPILOG = """\
 The container installs a few small Python libraries that the image may lack. On a machine without a network, fetch
@@ -29,24 +45,64 @@ container gets no network at all.
 def add_commands(commands: Any) -> None:
     """Add it to the parser's subcommands."""
     shape = argparse.RawDescriptionHelpFormatter
-    container = commands.add_parser(
-        "container", help="a build inside the serving image", description=_CONTAINER, formatter_class=shape
-    )
-    container.epilog = _EPILOG
+    container = commands.add_parser("container", help="build or serve inside the serving image", formatter_class=shape)
+    container.description = "Build a package, or serve one, inside the serving image, which has TensorRT-LLM."
+    container.epilog = _CONTAINER_EPILOG
     parts = container.add_subparsers(title="commands", metavar="COMMAND", required=True)
     build = parts.add_parser("build", help="see 'nemotron-build build'", description=_CONTAINER, formatter_class=shape)
     build.epilog = _EPILOG
     build.set_defaults(run=_container)
     add_build_arguments(build)
-    add = build.add_argument
-    add("--run", dest="run_docker", action="store_true", help="run the command instead of printing it")
-    add("--image", help="another image with TensorRT-LLM 1.2.1")
-    add("--gpus", default="all", metavar="GPUS", help="docker's --gpus (all), such as device=0")
-    add("--wheels", type=path, metavar="DIR", help="wheels for a container without a network")
+    _add_docker_options(build)
+
+    serve = parts.add_parser("serve", help="see 'nemotron-serve'", description=_SERVE, formatter_class=shape)
+    serve.epilog = _SERVE_EPILOG
+    serve.set_defaults(run=_serve)
+    serve.add_argument("package", type=path, metavar="PACKAGE", help="made for a GPU")
+    serve.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="of this machine (127.0.0.1)")
+    for name, port in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
+        serve.add_argument(f"--{name}-port", type=whole(1, 65535), default=port, metavar="PORT", help=f"({port})")
+    _add_docker_options(serve)
 
     wheels = parts.add_parser("wheels", help="print the command that fetches what --wheels needs")
     wheels.set_defaults(run=_wheels)
     wheels.add_argument("directory", type=path, metavar="DIR", help="for --wheels")
+
+
+def _add_docker_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--run", dest="run_docker", action="store_true", help="run the command instead of printing it")
+    add("--image", help="another image with TensorRT-LLM 1.2.1")
+    add("--gpus", default="all", metavar="GPUS", help="docker's --gpus (all), such as device=0")
+    add("--wheels", type=path, metavar="DIR", help="wheels of what the image lacks, so that nothing is fetched")
+
+
+def _serve(arguments: argparse.Namespace, _: Console) -> str | None:
+    from nemotron_build.container import docker_command, run_container, serve_options
+    from nemotron_build.errors import UsageError
+    from nemotron_build.machine import IMAGE
+    from nemotron_serving.package import Package
+
+    package: Path = arguments.package
+    engine = Package.load(package).manifest.engine
+    if engine.kind != "tensorrt_llm":
+        raise UsageError(
+            f"{package} is for {engine.kind} on a CPU and needs no image: 'nemotron-serve {package}' serves it."
+        )
+    options = serve_options(
+        package,
+        bind=arguments.bind,
+        ports={name: getattr(arguments, f"{name}_port") for name in ("http", "grpc", "metrics")},
+        more=arguments.behind,
+        image=arguments.image or IMAGE,
+        gpus=arguments.gpus,
+        wheels=arguments.wheels,
+    )
+    command = docker_command(options)
+    if not arguments.run_docker:
+        return shlex.join(command)
+    run_container(command)
+    return None
 
 
 def _container(arguments: argparse.Namespace, _: Console) -> str | None:

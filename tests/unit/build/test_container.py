@@ -15,6 +15,8 @@ import pytest
 
 from nemotron_build.cli import main
 from nemotron_build.machine import IMAGE
+from nemotron_serving.launcher.cli import main as serve_main
+from tests.fakes.packages import make_package
 from tests.unit.build.pipeline.pretend import write_profile
 
 Run = pytest.CaptureFixture[str]
@@ -172,6 +174,39 @@ def test_bad_requests_are_refused_outside(here: Path, capsys: Run) -> None:
     (here / "out/my package/thesis.tex").touch()
     assert container() == 1
     assert "is not a package" in capsys.readouterr().err
+
+
+def test_a_package_is_served_read_only_on_this_machine_alone(here: Path, capsys: Run) -> None:
+    make_package(here / "a package", "engine")
+    assert main(["container", "serve", "a package", "--grpc-port", "9001", "--", "--kv-cache-gib", "40"]) == 0
+    command = printed(capsys)
+    there = mounts(command)
+    assert there[str(here / "a package")] == (str(here / "a package"), True)
+    assert all(read_only for _, read_only in there.values())
+    published = [value for flag, value in pairwise(command) if flag == "--publish"]
+    assert published == ["127.0.0.1:8000:8000", "127.0.0.1:9001:8001", "127.0.0.1:8002:8002"]
+    serve = inside(command)[1]
+    assert serve[:4] == ["python3", "-m", "nemotron_serving.launcher", str(here / "a package")]
+    assert serve[-2:] == ["--kv-cache-gib", "40"]
+    repository = serve[serve.index("--model-repository") + 1]
+    assert there[repository][1] and (Path(repository) / "ensemble/config.pbtxt").is_file()
+    # nemotron-serve takes the command line: what it says is of the option that was added.
+    assert serve_main([*serve[3:], "--tls-ca", "ca.pem"]) == 2
+    assert "--tls-ca alone cannot serve TLS" in capsys.readouterr().err
+
+
+def test_serving_in_a_container_is_for_packages_for_gpus(here: Path, capsys: Run) -> None:
+    assert main(["container", "serve", "out"]) == 5
+    assert "out is not a package" in capsys.readouterr().err
+    main(["simulated", "-o", "s"])
+    capsys.readouterr()
+    assert main(["container", "serve", "s"]) == 2
+    assert "'nemotron-serve s' serves it" in capsys.readouterr().err
+    make_package(here / "p", "engine")
+    assert main(["container", "serve", "p", "--wheels", "wheels"]) == 0
+    command = printed(capsys)
+    assert "--network" not in command  # a port has to be reached
+    assert "--no-index" in inside(command)[0]
 
 
 def test_terminating_ends_the_container_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
