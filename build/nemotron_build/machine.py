@@ -77,7 +77,7 @@ def require_libraries(names: Sequence[str], purpose: str) -> None:
     if missing:
         raise UnsupportedError(
             f"{purpose} needs {missing[0]}, which is not installed here. Run it in the serving image "
-            "('nemotron-build container'), or install 'nemotron-triton[quantize]'."
+            "('nemotron-build container'), or install them in this project's checkout: pip install '.[quantize]'."
         )
 
 

@@ -102,7 +102,7 @@ def _run(run: Callable[[argparse.Namespace, Console], str | None], arguments: ar
         _complain(f"terminated. {_KEPT}")
         raise
     except ModuleNotFoundError as error:
-        _complain(f"{error}. Install what builds need: pip install 'nemotron-triton[build]'.")
+        _complain(f"{error}. Install what builds need, in this project's checkout: pip install '.[build]'.")
         return _FAILURE
     except BuildError as error:
         _complain(str(error))

@@ -25,6 +25,10 @@ The time to the first token of a request is ttft-ms. Each further token of one o
 token-ms * (1 + slowdown * (b - 1)).
 """
 _SIMULATED_EPILOG = """\
+examples:
+  nemotron-build simulated --ttft-ms 80 --token-ms 9 --slowdown 0.02
+  nemotron-serve packages/simulated
+
 The scripts that ship answer to markers in the prompt: [sim:think] [sim:tool] [sim:think-tool] [sim:fail]
 [sim:stall] [sim:unicode] [sim:random]. --script FILE replaces them by a JSON list such as
   [{"match": "weather", "thinking": "Let me see.", "answer": "Sunny.", "ttft_ms": 50, "token_ms": 5},
@@ -38,10 +42,18 @@ converted checkpoint, with --source and --profile: every tensor against the sour
 """
 
 
+_VERIFY_EPILOG = """\
+examples:
+  nemotron-build verify packages/nano --run
+  nemotron-build verify converted --source ~/Llama-3.1-Nemotron-Nano-8B-v1 --profile h100-fp8
+"""
+
+
 def add_commands(commands: Any) -> None:
     """Add them to the parser's subcommands."""
     shape = argparse.RawDescriptionHelpFormatter
     demo = commands.add_parser("demo", help="a small real model for the CPU", description=_DEMO, formatter_class=shape)
+    demo.epilog = "examples:\n  nemotron-build demo\n  nemotron-serve packages/demo\n"
     demo.set_defaults(run=_demo)
     add_output(demo, Path("packages/demo"))
     demo.add_argument("--cache", type=path, metavar="DIR", help="keeps the download (~/.cache/nemotron-triton)")
@@ -57,6 +69,7 @@ def add_commands(commands: Any) -> None:
 
     verify = commands.add_parser("verify", help="check a package, or a converted checkpoint", description=_VERIFY)
     verify.formatter_class = shape
+    verify.epilog = _VERIFY_EPILOG
     verify.set_defaults(run=_verify)
     _add_verify_options(verify)
 

@@ -44,6 +44,21 @@ Make a package of what the other stages left: the engine's files, the checkpoint
 """
 
 
+_EXAMPLES = {
+    "build": """\
+  nemotron-build build ~/Llama-3.1-Nemotron-Nano-8B-v1 --profile h100-fp8 -o packages/nano --dry-run
+  nemotron-build build Nano.Q4_K_M.gguf --profile cpu-int4 -o packages/nano-cpu --max-seq-len 8192
+""",
+    "check": "  nemotron-build check ~/Llama-3.1-Nemotron-Nano-8B-v1 --scan-values\n",
+    "convert": "  nemotron-build convert ~/Llama-3.1-Nemotron-Nano-8B-v1 --profile h100-bf16 -o converted\n",
+    "quantize": "  nemotron-build quantize ~/Llama-3.1-Nemotron-Nano-8B-v1 --profile h100-fp8 -o converted\n",
+    "compile": "  nemotron-build compile converted --profile h100-fp8 -o engine --dry-run\n",
+    "package": """\
+  nemotron-build package ~/Llama-3.1-Nemotron-Nano-8B-v1 --engine engine --profile h100-fp8 -o packages/nano
+""",
+}
+
+
 def add_commands(commands: Any) -> None:
     """Add them to the parser's subcommands."""
     build = _command(commands, "build", "from a checkpoint to a package, all stages", _BUILD)
@@ -222,6 +237,7 @@ def _command(commands: Any, name: str, text: str, description: str) -> argparse.
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=description, formatter_class=shape
     )
+    parser.epilog = f"examples:\n{_EXAMPLES[name]}"
     return parser
 
 

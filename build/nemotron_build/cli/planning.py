@@ -36,6 +36,8 @@ GPUs: h100, h200, a100 (80 GB), l40s, rtx-3090, rtx-4090, rtx-5090.
 def add_commands(commands: Any) -> None:
     """Add them to the parser's subcommands."""
     profiles = commands.add_parser("profiles", help="what can be built for which hardware", description=_PROFILES)
+    profiles.formatter_class = argparse.RawDescriptionHelpFormatter
+    profiles.epilog = "examples:\n  nemotron-build profiles\n  nemotron-build profiles cpu-int4 > mine.toml\n"
     profiles.set_defaults(run=_profiles)
     profiles.add_argument("profile", nargs="?", metavar="PROFILE", help="a name, or the path of a TOML file")
     profiles.add_argument("--json", action="store_true", help="print JSON")

@@ -62,7 +62,9 @@ def run_golden(package: Path) -> None:
     places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     program = shutil.which("nemotron-serve", path=places)
     if program is None:
-        raise BuildError("nemotron-serve was not found. Install it with: pip install 'nemotron-triton[server]'.")
+        raise BuildError(
+            "nemotron-serve was not found. Install it in this project's checkout: pip install '.[server]'."
+        )
     ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
     ask = [sys.executable, "-m", "nemotron_build.package_check.golden"]
     # What the server and the answers say is no product of ours: it goes where messages go.

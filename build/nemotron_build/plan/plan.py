@@ -220,6 +220,7 @@ def _notes(shape: ModelShape, gpu: Gpu, profile: Profile, memory: Footprint) -> 
     if gpu.name not in FITTED_GPUS or profile.tp_size > 1:
         what = f"{profile.tp_size} GPUs" if profile.tp_size > 1 else f"the {gpu.title}"
         notes.append(
-            f"No figures for {what} were at hand: the speed is extrapolated from other GPUs and may be far off."
+            f"NVIDIA published no figures for {what} that this plan knows: the speed is extrapolated from "
+            "other GPUs and may be wrong by a lot."
         )
     return tuple(notes)

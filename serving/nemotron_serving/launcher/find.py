@@ -100,7 +100,7 @@ def _root(given: Path | None) -> tuple[Path, tuple[Path, ...]]:
             return root, _libraries_beside(root)
     raise SetupError(
         f"Triton was not found: there is no {CONTAINER_ROOT}, and the nvidia-pytriton wheel is not installed. "
-        "Install it with: pip install 'nemotron-triton[server]' (Python 3.11 or 3.12, x86-64), "
+        "Install it in this project's checkout: pip install '.[server]' (Python 3.11 or 3.12, x86-64), "
         "or name an installation with --tritonserver PATH."
     )
 

@@ -79,9 +79,16 @@ def test_usage_errors(arguments: list[str], message: str, capsys: pytest.Capture
     assert "--help" in line
 
 
-def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        "", "profiles", "plan", "build", "check", "convert", "quantize", "compile", "package", "demo", "simulated",
+        "verify", "container", "container serve",
+    ],
+)  # fmt: skip
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["--help"])
+        main([*command.split(), "--help"])
     assert caught.value.code == 0
     assert "examples:" in capsys.readouterr().out
 
@@ -94,7 +101,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         (OSError(28, "No space left on device"), 6, "No space left on device. Free some room"),
         (OSError(5, "Input/output error"), 1, "Input/output error"),
         (PackageError("altered"), 5, "altered"),
-        (ModuleNotFoundError("No module named 'gguf'"), 1, "pip install 'nemotron-triton[build]'"),
+        (ModuleNotFoundError("No module named 'gguf'"), 1, "pip install '.[build]'"),
     ],
 )
 def test_failures_are_one_line(
