@@ -135,7 +135,7 @@ def read_scripts(path: Path | None) -> tuple[Script, ...]:
         content = resources.files("nemotron_build").joinpath("simulated_scripts.json").read_bytes()
         return msgspec.json.decode(content, type=tuple[Script, ...])
     try:
-        scripts = msgspec.json.decode(path.read_bytes(), type=tuple[Script, ...])
+        scripts = msgspec.json.decode(path.read_text(encoding="utf-8-sig"), type=tuple[Script, ...])
     except OSError as error:
         raise BuildError(f"--script {path}: {error.strerror}.") from None
     except ValueError as error:

@@ -21,7 +21,7 @@ def read_toml(path: Path, what: str, *, otherwise: str) -> tuple[str, dict[str, 
         ScenarioError: no such file, or it is no TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         return text, tomllib.loads(text)
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}, expected {what} in TOML, or {otherwise}") from None

@@ -19,7 +19,7 @@ from nemotron_build.checkpoint.files import (
 )
 from nemotron_build.checkpoint.generation import GENERATION_CONFIG, GenerationFacts, read_generation
 from nemotron_build.checkpoint.json_file import read_json
-from nemotron_build.checkpoint.shape import CONFIG, ModelShape, read_shape
+from nemotron_build.checkpoint.shape import CONFIG, ModelShape, named_dtype, read_shape
 from nemotron_build.checkpoint.tensors import INDEX, TensorRecord, read_tensors
 from nemotron_build.checkpoint.tokenizer import (
     CHAT_TEMPLATE,
@@ -29,7 +29,7 @@ from nemotron_build.checkpoint.tokenizer import (
     read_tokenizer,
 )
 from nemotron_build.checkpoint.values import scan_tensors
-from nemotron_build.checkpoint.weights import common_dtype, own_tensors
+from nemotron_build.checkpoint.weights import main_dtype, own_tensors
 from nemotron_build.errors import CheckpointError
 from nemotron_build.steps import Report
 
@@ -45,7 +45,7 @@ class Checkpoint:
         path: Its directory.
         shape: From config.json.
         tensors: Exactly those of `expected_tensors(shape)`.
-        dtype: Of all of them: `bfloat16`, `float16` or `float32`.
+        dtype: Of most of them: `bfloat16`, `float16` or `float32`.
         tokenizer: See `TokenizerFacts`.
         generation: See `GenerationFacts`.
         files: All that a build reads.
@@ -133,8 +133,8 @@ def _refuse_quantized(path: Path, config: _Config) -> None:
 
 
 def _dtype(path: Path, tensors: Mapping[str, TensorRecord], config: _Config) -> str:
-    dtype = common_dtype(tensors)
-    named = config.dtype or config.torch_dtype or dtype
+    dtype = main_dtype(tensors)
+    named = named_dtype(config.dtype, config.torch_dtype) or dtype
     if named != dtype:
         raise CheckpointError(
             f"{path / CONFIG}: torch_dtype is {named!r}, the tensors are {dtype}. "

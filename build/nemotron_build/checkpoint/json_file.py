@@ -1,15 +1,17 @@
-"""Reading one of a checkpoint's JSON files."""
+"""Reading one of a checkpoint's JSON files. A field that is null counts as left out."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from nemotron_build.errors import CheckpointError
 
 _T = TypeVar("_T")
+_EXACT = 2**53  # integers that a float can hold
 
 
 def read_json(path: Path, kind: type[_T]) -> _T:
@@ -19,8 +21,31 @@ def read_json(path: Path, kind: type[_T]) -> _T:
         CheckpointError: it is missing, not JSON, or a field has another type.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        content = read_object(path)
+        return msgspec.convert({name: value for name, value in content.items() if value is not None}, kind)
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"{path} is missing. Download the checkpoint again, as a whole.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be used: {error}. Download it again.") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read an object as the programs that write such files mean it.
+
+    Python's writes NaN and Infinity, which JSON does not have; some editors put a byte order mark in front; and 8192.0
+    is the integer 8192 to JSON.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON object in UTF-8.
+        RecursionError: it is nested too deeply.
+    """
+    content = json.loads(path.read_text(encoding="utf-8-sig"), parse_float=_number)
+    if not isinstance(content, dict):
+        raise ValueError(f"a {type(content).__name__} was found, expected an object")
+    return content
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value

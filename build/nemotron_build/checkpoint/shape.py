@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,12 @@ def read_shape(checkpoint: Path) -> ModelShape:
     return _shape(read_json(path, _Config), path)
 
 
+def named_dtype(*names: str | None) -> str | None:
+    """The first dtype that config.json names, in torch's words without the `torch.` that some write; None for none."""
+    plain = (name.removeprefix("torch.") for name in names if name)
+    return next((name for name in plain if name != "auto"), None)
+
+
 def _check_kind(kind: _Kind, path: Path) -> None:
     if kind.architectures != [ARCHITECTURE] or kind.model_type != MODEL_TYPE:
         raise CheckpointError(
@@ -199,7 +206,7 @@ def _shape(config: _Config, path: Path) -> ModelShape:
         rope_theta=theta,
         rope_scaling=scaling,
         tie_word_embeddings=config.tie_word_embeddings,
-        dtype=config.dtype or config.torch_dtype or "float32",
+        dtype=named_dtype(config.dtype, config.torch_dtype) or "float32",
     )
 
 
@@ -215,7 +222,7 @@ def _check_choices(config: _Config, path: Path) -> None:
 
 def _check_positive(values: dict[str, float], path: Path) -> None:
     for name, value in values.items():
-        if value <= 0:
+        if not 0 < value < math.inf:
             raise CheckpointError(f"{path}: {name} is {value}, expected more than 0. Download it again.")
 
 
@@ -233,9 +240,10 @@ def _head_dim(config: _Config, path: Path) -> int:
 
 
 def _rope(config: _Config, path: Path) -> tuple[float, RopeScaling | None]:
-    parameters = config.rope_parameters or config.rope_scaling or {}
+    given = config.rope_parameters or config.rope_scaling or {}
+    parameters = {name: value for name, value in given.items() if value is not None}
     theta = parameters.get("rope_theta", config.rope_theta)
-    if not isinstance(theta, (int, float)) or theta <= 0:
+    if not isinstance(theta, (int, float)) or not 0 < theta < math.inf:
         raise CheckpointError(f"{path}: rope_theta is {theta!r}, expected a positive number. Download it again.")
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind == "default":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def read_tokenizer(checkpoint: Path, shape: ModelShape) -> TokenizerFacts:
             token.content: id_ for id_, token in tokenizer.get_added_tokens_decoder().items() if token.special
         },
         bos_token=settings.bos,
-        chat_template=template.read_text(encoding="utf-8") if template.is_file() else settings.template,
+        chat_template=template.read_text(encoding="utf-8-sig") if template.is_file() else settings.template,
     )
     _check_size(facts, shape)
     _check_begin(facts, tokenizer, checkpoint / CONFIG)
@@ -94,6 +95,11 @@ def _load(path: Path) -> Tokenizer:
         raise CheckpointError(
             f"{path} is missing{found}. Download it, or write it with AutoTokenizer's save_pretrained."
         )
+    with path.open("rb") as file:
+        marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    if marked:
+        # It goes into the package as it is, and the library that reads it there does not take the mark either.
+        raise CheckpointError(f"{path} begins with a byte order mark. Save it as UTF-8 without one.")
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing narrower

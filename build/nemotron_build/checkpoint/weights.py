@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,25 +42,27 @@ def own_tensors(path: Path, found: Mapping[str, TensorRecord], shape: ModelShape
     return {name: found[name] for name in expected}
 
 
-def common_dtype(tensors: Mapping[str, TensorRecord]) -> str:
-    """The dtype of all weights, in config.json's words.
+def main_dtype(tensors: Mapping[str, TensorRecord]) -> str:
+    """The dtype of most weights, in config.json's words. Norms may be in another one.
 
     Raises:
-        CheckpointError: naming the first of another dtype, or of one that nothing can be built from.
+        CheckpointError: naming the first of a dtype that nothing can be built from.
     """
-    first_name, first = next(iter(tensors.items()))
     for name, record in tensors.items():
         if record.dtype not in DTYPE_NAMES:
             raise CheckpointError(
                 f"{record.file}: {name} is {record.dtype}, expected one of {', '.join(DTYPE_NAMES)}. "
                 "Name a checkpoint that is not quantized."
             )
-        if record.dtype != first.dtype:
-            raise CheckpointError(
-                f"{record.file}: {name} is {record.dtype}, {first_name} is {first.dtype}. "
-                "Save the checkpoint in one dtype."
-            )
-    return DTYPE_NAMES[first.dtype]
+    return DTYPE_NAMES[dtypes(tensors)[0]]
+
+
+def dtypes(tensors: Mapping[str, TensorRecord]) -> list[str]:
+    """The dtypes that weights have, in safetensors' words, that of the most bytes first."""
+    sizes: Counter[str] = Counter()
+    for record in tensors.values():
+        sizes[record.dtype] += record.bytes
+    return [dtype for dtype, _ in sizes.most_common()]
 
 
 def _check_names(path: Path, found: Mapping[str, TensorRecord], expected: Mapping[str, Any]) -> None:

@@ -6,14 +6,14 @@ It looks as the source does: the same config.json, tokenizer and shards. FP8 wei
 
 from __future__ import annotations
 
-import json
-import shutil
+import codecs
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemotron_build.checkpoint.files import QUANTIZATION_CONFIG
 from nemotron_build.checkpoint.generation import GENERATION_CONFIG
+from nemotron_build.checkpoint.json_file import read_object
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape
 from nemotron_build.checkpoint.tensors import INDEX
 from nemotron_build.checkpoint.tokenizer import CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG
@@ -63,9 +63,9 @@ def write_unified_checkpoint(
         write_json(output / INDEX, {"metadata": {"total_size": total_bytes}, "weight_map": placed})
     for name in _COPIED:
         if (checkpoint / name).is_file():
-            shutil.copyfile(checkpoint / name, output / name)
-    config = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
-    write_json(output / CONFIG, unified_config(config, shape, scales))
+            # Not every reader of JSON takes a byte order mark.
+            (output / name).write_bytes((checkpoint / name).read_bytes().removeprefix(codecs.BOM_UTF8))
+    write_json(output / CONFIG, unified_config(read_object(checkpoint / CONFIG), shape, scales))
     if scales.weights:
         write_json(output / QUANTIZATION_CONFIG, {"producer": _PRODUCER, "quantization": _quantization(scales)})
 

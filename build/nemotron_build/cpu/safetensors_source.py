@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from nemotron_build.checkpoint.shape import ModelShape
-from nemotron_build.checkpoint.tensors import EMBEDDING, TensorRecord, load_tensor
+from nemotron_build.checkpoint.tensors import TensorRecord, load_tensor
+from nemotron_build.checkpoint.weights import dtypes
 from nemotron_build.cpu.packed import Array, Element, Packed
 from nemotron_build.cpu.rope import inverse_frequencies
 
@@ -20,7 +21,7 @@ class SafetensorsSource:
         self.shape = shape
         self.inverse_frequencies = inverse_frequencies(shape)
         self._tensors = tensors
-        self.description = tensors[EMBEDDING].dtype
+        self.description = " and ".join(dtypes(tensors))
 
     def vector(self, name: str) -> Array:
         """See `WeightSource.vector`."""

@@ -141,7 +141,7 @@ def profile_text(name_or_path: str) -> str:
         BuildError: see `load_profile`.
     """
     load_profile(name_or_path)
-    return _find(name_or_path).read_text(encoding="utf-8")
+    return _find(name_or_path).read_text(encoding="utf-8-sig")
 
 
 def changed_profile(profile: Profile, changes: dict[str, Any]) -> Profile:
@@ -180,7 +180,7 @@ def _find(name_or_path: str) -> Path:
 def _read(path: Path) -> Profile:
     text = ""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text)
         profile = msgspec.convert({"name": path.stem, **content}, Profile)
     except msgspec.ValidationError as error:

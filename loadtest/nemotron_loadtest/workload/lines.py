@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from array import array
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ class RequestLines:
     def _index(self) -> None:
         begin = 0
         with self._path.open("rb") as file:
+            if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+                begin = len(codecs.BOM_UTF8)
+            file.seek(begin)
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     self._check(number, line)

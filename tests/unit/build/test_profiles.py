@@ -45,6 +45,13 @@ def test_a_users_own(tmp_path: Path) -> None:
     assert profile_text(str(path)) == _MINE
 
 
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(_MINE, encoding="utf-8-sig")
+    assert load_profile(str(path)).limits.max_batch_size == 8
+    assert profile_text(str(path)) == _MINE
+
+
 def test_a_printed_profile_can_be_used_as_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "l40s-fp8.toml"
     path.write_text(profile_text("l40s-fp8"))

@@ -66,9 +66,28 @@ def test_shape_of_another_model(checkpoint: Path, edit: EditJson) -> None:
     _refused(checkpoint, "k_proj.weight is [32, 128], config.json says [64, 128]")
 
 
-def test_mixed_dtypes(checkpoint: Path) -> None:
+def test_norms_may_be_in_another_dtype(checkpoint: Path) -> None:
+    """As training in mixed precision leaves them."""
     _add(checkpoint, {_NORM: np.ones(128, np.float32)})
-    _refused(checkpoint, f"{_NORM} is F32, model.embed_tokens.weight is BF16. Save the checkpoint in one dtype")
+    found = check_checkpoint(checkpoint, scan_values=True)
+    assert (found.dtype, found.tensors[_NORM].dtype) == ("bfloat16", "F32")
+
+
+def test_an_output_layer_that_is_the_embedding_in_another_dtype(tmp_path: Path) -> None:
+    tied = tiny_checkpoint(tmp_path, tie=True)
+    embedding = random_weights(tied, 0)["model.embed_tokens.weight"]
+    _add(tied, {_OUTPUT: embedding.astype(np.float32)})
+    assert check_checkpoint(tied).notes == (f"{_OUTPUT}: ignored, not a weight of its own.",)
+    _add(tied, {_OUTPUT: embedding.astype(np.float32) * 1.001})
+    _refused(tied, "lm_head.weight is not model.embed_tokens.weight")
+
+
+@pytest.mark.parametrize("named", ["torch.bfloat16", "auto", "bfloat16"])
+@pytest.mark.parametrize("field", ["torch_dtype", "dtype"])
+def test_names_of_a_dtype(checkpoint: Path, edit: EditJson, field: str, named: str) -> None:
+    edit("config.json", torch_dtype=None)
+    edit("config.json", **{field: named})
+    assert check_checkpoint(checkpoint).shape.dtype == "bfloat16"
 
 
 def test_dtype_that_nothing_is_built_from(checkpoint: Path) -> None:

@@ -49,6 +49,21 @@ def test_safetensors_give_the_logits_of_transformers(
     assert sorted(file.name for file in output.iterdir()) == sorted([*ENGINE_FILES, "tokenizer.json"])
 
 
+def test_norms_in_float32_beside_bfloat16(tiny: Path, tmp_path: Path, convert: Convert) -> None:
+    from safetensors.numpy import load_file
+
+    from tests.unit.build.tiny import write_weights
+
+    mixed = shutil.copytree(tiny, tmp_path / "mixed")
+    weights = load_file(mixed / "model.safetensors")
+    # Values that BF16 does not have.
+    norms = {name: values.astype("float32") * 1.001 for name, values in weights.items() if values.ndim == 1}
+    write_weights(mixed, weights | norms)
+    result, output = convert(mixed, "bf16")
+    assert mean_kl(transformers_logits(mixed), openvino_logits(output)) < _EXACT
+    assert result.precision == "bf16, from BF16 and F32"
+
+
 def test_tied_embeddings(tmp_path: Path, convert: Convert) -> None:
     tied = tiny_checkpoint(tmp_path / "tied", tie=True, layers=1)
     for precision in ("bf16", "int8"):

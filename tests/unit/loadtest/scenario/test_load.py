@@ -26,6 +26,12 @@ def loaded(directory: Path, text: str) -> Scenario:
     return load_scenario(path)
 
 
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    marked = tmp_path / "marked.toml"
+    marked.write_text(SHIPPED[0].read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert load_scenario(marked).workload == load_scenario(SHIPPED[0]).workload
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_scenario_that_ships_can_be_run(path: Path) -> None:
     scenario = load_scenario(path)

@@ -217,8 +217,9 @@ def own(directory: Path, text: str) -> str:
     return str(path)
 
 
-def test_requests_of_ones_own_are_sent_as_they_are(tmp_path: Path) -> None:
-    source = opened(Lines(path=own(tmp_path, OWN), options={"max_tokens": 9, "temperature": 0.0}))
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
+def test_requests_of_ones_own_are_sent_as_they_are(tmp_path: Path, mark: str) -> None:
+    source = opened(Lines(path=own(tmp_path, mark + OWN), options={"max_tokens": 9, "temperature": 0.0}))
     one, two, three, again = firsts(source, 4)
     assert one.messages == ({"role": "user", "content": "One"},)
     assert one.options == {"max_tokens": 9, "temperature": 0.0}
