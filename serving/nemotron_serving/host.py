@@ -60,6 +60,27 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
         return {_PREFIX + name.upper(): str(value) for name, value in values.items() if value not in (None, "")}
 
 
+def plain_path(directory: Path) -> Path:
+    """A way to a directory that every library can be told, whatever its name.
+
+    Triton's Python process decodes names as ASCII whatever the locale says, so a path of other bytes has surrogates,
+    which Python's own functions take and libraries that want UTF-8 do not. Linux has another name for a directory that
+    is open, in which nothing has to be spelled, for this process and those it starts.
+
+    Returns:
+        The same path where it is UTF-8 as it is, or where there is no such directory.
+    """
+    try:
+        str(directory).encode()
+    except UnicodeEncodeError:
+        try:
+            held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)  # as long as the process lives
+        except OSError:
+            return directory
+        return Path(f"/proc/{os.getpid()}/fd/{held}")
+    return directory
+
+
 class RuntimeDir:
     """The launcher's word to the running models, as files: `drain` (admit nothing new), `cancel` (end what runs)."""
 

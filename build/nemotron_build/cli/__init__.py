@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _FAILURE, _INTERRUPTED = 1, 130
+_BYTES = re.compile("[\udc80-\udcff]")  # how Python spells what is not UTF-8 in a name
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _KEPT = "What was finished is used at the next run, nothing else is left."
 
@@ -110,14 +112,21 @@ def _run(run: Callable[[argparse.Namespace, Console], str | None], arguments: ar
     except PackageError as error:
         _complain(str(error))
         return VerificationError.exit_status
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        _complain(f"{what}." + (" Free some room there." if full else ""))
+    except (OSError, UnicodeEncodeError) as error:
+        if isinstance(error, UnicodeEncodeError) and not _BYTES.search(error.object):
+            raise
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        _complain(_told(error) + (" Free some room there." if full else ""))
         return DiskSpaceError.exit_status if full else _FAILURE
     if made is not None:
         sys.stdout.write(f"{made}\n")
     return 0
+
+
+def _told(error: OSError | UnicodeEncodeError) -> str:
+    if isinstance(error, OSError):
+        return f"{error}."
+    return f"the path {error.object!a} is not in UTF-8, which some libraries cannot be told. Rename it."
 
 
 def _complain(message: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from nemotron_serving.package import Package
 
 PUBLIC_MODEL = "ensemble"
 _ESCAPED = {"\\": "\\\\", '"': '\\"'}
+
+_PLAIN = re.compile(r"[A-Za-z0-9/._+@=-]+")
+_OTHER_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - mkdtemp makes a directory of its own there
 
 
 def prepare_backends(triton: Triton, directory: Path) -> None:
@@ -102,3 +107,22 @@ def default_repository() -> Path:
     package = Path(nemotron_serving.__file__).resolve().parent
     installed = package / "model_repository"
     return installed if installed.is_dir() else package.parent.parent / "model_repository"
+
+
+def runtime_directory() -> Path:
+    """A new directory for the models' repository.
+
+    Triton starts the models' Python processes through a shell, with this path as it is, and hangs where the shell reads
+    it otherwise.
+
+    Raises:
+        SetupError: no directory for temporary files has a path that means itself to a shell.
+    """
+    usual = tempfile.gettempdir()
+    for place in (usual, *_OTHER_TEMPORARY):
+        if _PLAIN.fullmatch(place) and os.access(place, os.W_OK | os.X_OK):
+            return Path(tempfile.mkdtemp(prefix="nemotron-serve-", dir=place))
+    raise SetupError(
+        f"TMPDIR is {usual!r}, expected the path of a directory in the letters a to z, digits and any of /._-: Triton "
+        "takes no other. Set TMPDIR to one that can be written to."
+    )

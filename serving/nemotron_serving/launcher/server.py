@@ -6,7 +6,6 @@ import os
 import secrets
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,7 +22,12 @@ from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
 from nemotron_serving.launcher.guard import Guard
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.ports import choose_endpoints
-from nemotron_serving.launcher.prepare import default_repository, prepare_backends, prepare_repository
+from nemotron_serving.launcher.prepare import (
+    default_repository,
+    prepare_backends,
+    prepare_repository,
+    runtime_directory,
+)
 from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
 from nemotron_serving.launcher.triton_log import TritonLog
 
@@ -70,7 +74,7 @@ class TritonServer:
         triton = find_triton(options.tritonserver)
         self.endpoints = choose_endpoints(options)
         log_dir = _log_directory(options.log_dir)
-        self.runtime_dir = Path(tempfile.mkdtemp(prefix="nemotron-serve-"))
+        self.runtime_dir = runtime_directory()
         shm_prefix = f"{self.runtime_dir.name}-"
         self._guard = Guard(self.runtime_dir, shm_prefix)
         self.ready_after_s = 0.0

@@ -14,7 +14,7 @@ import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import Tensor, read_inputs
 from nemotron_serving.errors import EngineError, ServingError
-from nemotron_serving.host import HostOptions
+from nemotron_serving.host import HostOptions, plain_path
 from nemotron_serving.metrics import GaugeReporter
 from nemotron_serving.package import Package
 from nemotron_serving.parameters import apply_parameters, check_id
@@ -30,7 +30,7 @@ def open_package() -> tuple[Package, HostOptions]:
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     options = HostOptions.from_environment()
-    return Package.load(options.package), options
+    return Package.load(plain_path(options.package)), options
 
 
 def request_fields(request: Any, contract: tuple[Tensor, ...], wanted: tuple[Tensor, ...] = ()) -> dict[str, Any]:

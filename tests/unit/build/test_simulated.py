@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from tokenizers import Tokenizer
 
+from nemotron_build.cli import main
 from nemotron_build.cpu.tokenizer_check import check_round_trip
 from nemotron_build.cpu.tokenizer_corpus import corpus
 from nemotron_build.errors import BuildError
@@ -152,3 +154,10 @@ def test_config_sizes_are_at_least_one(name: str) -> None:
     SimulatedConfig(**sizes, scripts=())
     with pytest.raises(ValueError, match=f"{name} is 0"):
         SimulatedConfig(**{**sizes, name: 0}, scripts=())
+
+
+def test_a_path_that_is_not_utf_8_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulated", "-o", str(tmp_path / os.fsdecode(b"raw \xff"))]) == 1
+    told = capsys.readouterr().err
+    assert "raw \\udcff" in told
+    assert "is not in UTF-8, which some libraries cannot be told. Rename it" in told

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,25 @@ from tritonclient.grpc import model_config_pb2
 
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.find import STUB_NAME, Triton
-from nemotron_serving.launcher.prepare import default_repository, model_names, prepare_backends, prepare_repository
+from nemotron_serving.launcher.prepare import (
+    default_repository,
+    model_names,
+    prepare_backends,
+    prepare_repository,
+    runtime_directory,
+)
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "é", "new\nline", "$HOME"])
+def test_the_runtime_directory_means_itself_to_a_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / name))
+    made = runtime_directory()
+    said = subprocess.run(f"echo {made}", shell=True, capture_output=True, check=True)  # noqa: S602 - what it is about
+    assert said.stdout.decode() == f"{made}\n"
+    made.rmdir()
 
 
 def repository(root: Path) -> Path:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemotron_serving.errors import PackageError
-from nemotron_serving.host import CANCEL_FILE, DRAIN_FILE, HostOptions, RuntimeDir
+from nemotron_serving.host import CANCEL_FILE, DRAIN_FILE, HostOptions, RuntimeDir, plain_path
 
 paths = st.sampled_from([Path("/packages/demo"), Path("relative"), Path("/with space/ä")])
 
@@ -51,6 +52,21 @@ def test_variables_that_do_not_fit_are_refused(environment: dict[str, str], prob
         PackageError, match=rf"^NEMOTRON_\* variables: .*{problem}.*Start the server with nemotron-serve"
     ):
         HostOptions.from_environment(environment)
+
+
+def test_a_path_that_libraries_cannot_be_told_gets_another_name(tmp_path: Path) -> None:
+    directory = tmp_path / os.fsdecode(b"\xff")
+    directory.mkdir()
+    (directory / "file").write_text("text")
+    plain = plain_path(directory)
+    assert str(plain).isascii()
+    assert (plain / "file").read_text() == "text"
+    assert plain.samefile(directory)
+
+
+def test_other_paths_stay(tmp_path: Path) -> None:
+    for path in (tmp_path / "é", tmp_path / os.fsdecode(b"absent \xff")):
+        assert plain_path(path) == path
 
 
 def test_runtime_dir_follows_its_files(tmp_path: Path) -> None:
