@@ -254,14 +254,14 @@ def test_a_package_on_another_disk_is_a_copy_and_needs_room_there(
 
 def test_each_command_is_for_its_precision(here: Path, tiny: Path, capsys: Run) -> None:
     profile = str(write_profile(here))
-    assert main(["convert", str(tiny), "--profile", profile, "-o", "c"]) == 1
+    assert main(["convert", str(tiny), "--profile", profile, "-o", "c"]) == 2
     assert "use 'nemotron-build quantize'" in error_of(capsys)
     assert main(["quantize", str(tiny), "--profile", profile, "-o", "c"]) == 0
     assert main(["quantize", str(tiny), "--profile", profile, "-o", "c"]) == 1
     assert "c is there already" in error_of(capsys)
     assert main(["compile", str(tiny), "--profile", profile, "-o", "e"]) == 1
     assert "is not a TensorRT-LLM checkpoint" in error_of(capsys)
-    assert main(["verify", "c"]) == 1
+    assert main(["verify", "c"]) == 2
     assert "--source CHECKPOINT --profile P" in error_of(capsys)
     assert sorted(entry.name for entry in here.iterdir()) == ["bin", "c", "fp8-engine.toml"]
     assert convert_stage.convert_name(load_profile(profile)) == "quantize"
