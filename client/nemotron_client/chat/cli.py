@@ -111,7 +111,7 @@ def _chat(client: Client, session: Session) -> None:
         from nemotron_client.chat.screen import Screen
     except ImportError as error:
         library = (error.name or "A library").partition(".")[0]
-        raise ChatError(f"{library} is missing. Install it with: pip install 'nemotron-triton[chat]'") from None
+        raise ChatError(f"{library} is missing. Install it in a clone of this project: pip install '.[chat]'") from None
     console = Console(highlight=False)
     screen = Screen(console, live=sys.stdout.isatty() and not console.is_dumb_terminal)
     Interactive(client, session, screen, Prompt(history_path())).run()

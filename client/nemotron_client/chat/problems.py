@@ -49,7 +49,7 @@ def finish_note(finish_reason: str) -> str:
 
 _NOTES = {
     "cancelled": "cancelled",
-    "length": "cut at the most tokens that it may have",
+    "length": "cut off at the limit of its tokens",
     "repetition": "ended because it repeated itself",
-    "timeout": "cut at the server's deadline",
+    "timeout": "cut off at the server's deadline",
 }

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         _complain("interrupted")
         return INTERRUPTED
     except ModuleNotFoundError as error:
-        _complain(f"{error}. Install what load tests need: pip install 'nemotron-triton[loadtest]'.")
+        _complain(f"{error}. Install what load tests need, in a clone of this project: pip install '.[loadtest]'.")
         return _FAILURE
     except LoadTestError as error:
         _complain(str(error))

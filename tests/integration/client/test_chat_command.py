@@ -97,7 +97,7 @@ def chat(simulated_server: Server, tmp_path: Path) -> Iterator[Callable[..., Ter
         )
         os.close(slave)
         opened.append(Terminal(process, master))
-        opened[-1].wait_for("commands.")
+        assert "no weights" in opened[-1].wait_for("commands.")  # which model it is
         opened[-1].wait_for(">")  # from here on keys are the prompt's
         return opened[-1]
 
@@ -276,7 +276,7 @@ def test_json_has_the_calls(simulated_server: Server, tmp_path: Path) -> None:
         (["--once", "Hi", "--tls-ca", "/does/not/exist"], 2, "there is no such file"),
         (["--once", "Hi", "--max-tokens", "2000000000"], 4, "max_tokens"),
         (["--once", LONG, "--max-tokens", "1500", "--timeout", "0.3"], 5, "cancelled"),
-        (["--once", LONG, "--max-tokens", "5"], 0, "cut at the most tokens"),
+        (["--once", LONG, "--max-tokens", "5"], 0, "cut off at the limit"),
     ],
 )
 def test_exit_statuses(simulated_server: Server, arguments: list[str], status: int, message: str) -> None:

@@ -71,7 +71,7 @@ def test_a_chat_without_its_libraries_says_what_to_install(
 
     monkeypatch.setattr(sys, "stdin", Keyboard())
     monkeypatch.setitem(sys.modules, "rich.console", None)
-    assert "rich is missing. Install it with: pip install 'nemotron-triton[chat]'" in complaint(capsys)
+    assert "rich is missing. Install it in a clone of this project: pip install '.[chat]'" in complaint(capsys)
 
 
 def test_scripts_do_not_wait_for_the_terminals_libraries() -> None:

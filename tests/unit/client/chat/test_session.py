@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nemotron_client import Reply, Timings, ToolCall, Usage
+from nemotron_client import ModelInfo, Reply, Timings, ToolCall, Usage
 from nemotron_client.chat.problems import ChatError
 from nemotron_client.chat.session import Answer, Session, Settings
 
@@ -142,3 +142,11 @@ def test_clear_keeps_the_settings() -> None:
     session.clear()
     assert session.messages == []
     assert session.settings.system == "Be brief."
+
+
+@pytest.mark.parametrize(("default", "word"), [(True, "on"), (False, "off")])
+def test_the_servers_default_is_said_where_it_is_known(default: bool, word: str) -> None:
+    model = ModelInfo("nano", "nano-fp8", "tensorrt_llm", "H100", "fp8", "nemotron", default, 256, 4096, 8, 8)
+    assert Settings().describe() == "thinking by the server's default"
+    assert Settings().describe(model) == f"thinking by the server's default ({word})"
+    assert Settings(thinking=not default).describe(model) == f"thinking {'off' if default else 'on'}"
