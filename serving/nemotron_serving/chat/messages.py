@@ -14,6 +14,10 @@ from nemotron_serving.output.tags import CLOSE_TAG
 
 Side = Literal["system", "user", "assistant"]
 
+_EXPECTED = (
+    """a list of OpenAI's chat messages as one JSON text, such as [{"role": "user", "content": "Hi"}]; """
+    "plain text goes into text_input"
+)
 # The line that switches this family's thinking, with the end of the line.
 _TOGGLE = re.compile(r"^[ \t]*detailed thinking (on|off)[ \t\r]*$\n?", re.IGNORECASE | re.MULTILINE)
 
@@ -118,7 +122,7 @@ def parse_messages(value: str) -> list[Message]:
     Raises:
         InvalidRequestError: not JSON, not a list of messages, or a conversation that nobody can answer.
     """
-    messages: list[Message] = read_json("messages", value, list[Message], "OpenAI's chat messages")
+    messages: list[Message] = read_json("messages", value, list[Message], _EXPECTED)
     if not messages:
         raise InvalidRequestError("messages", "the list is empty, expected at least one message")
     messages = [_checked(f"messages[{number}]", message) for number, message in enumerate(messages)]
