@@ -1,4 +1,8 @@
-"""The demo model through the whole ensemble, with plain clients."""
+"""The demo model through the whole ensemble, with plain clients.
+
+What it says depends on the CPU, so nothing here does: one way of asking is compared with another, and stop words are
+taken from an answer that was given.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +24,25 @@ from tests.integration.conftest import Server
 from tests.integration.triton_calls import Answer, ask, stream, tensors, values_of
 
 QUESTION = "What is the capital of France?"
+ENDS = ("stop", "length")
+
+
+def settled(server: Server, **inputs: Any) -> dict[str, Any]:
+    """An answer of which the prompt came from the prefix cache, as it does in every later request.
+
+    Without the cache the last digits of the logits may differ, and with them a greedy answer.
+    """
+    server.generate(**inputs)
+    return server.generate(**inputs)
 
 
 def test_answers_a_question_over_generate(demo_server: Server) -> None:
     answer = demo_server.generate(text_input=QUESTION, max_tokens=64)
-    assert "Paris" in answer["content"]
-    assert answer["text_output"] == answer["content"]
+    assert answer["text_output"] == answer["content"] != ""
     assert answer["reasoning_content"] == ""
-    assert answer["finish_reason"] == "stop"
-    assert answer["num_input_tokens"] > answer["num_output_tokens"] > 0
+    assert answer["finish_reason"] in ENDS
+    assert answer["num_input_tokens"] > 0
+    assert 0 < answer["num_output_tokens"] <= 64
     assert answer["num_reasoning_tokens"] == 0
 
 
@@ -37,7 +51,9 @@ def test_thinks_within_its_budget_and_then_answers(demo_server: Server) -> None:
         text_input="Why is the sky blue?", thinking=True, max_thinking_tokens=20, max_tokens=80, min_tokens=80
     )
     assert answer["reasoning_content"] and answer["content"]
-    assert 20 <= answer["num_reasoning_tokens"] <= 22
+    # The model may close its thinking earlier.
+    assert answer["num_reasoning_tokens"] <= 22
+    assert answer["thinking_budget_reached"] is (answer["num_reasoning_tokens"] >= 20)
     assert "</think>" in answer["text_output"]
     assert "</think>" not in answer["reasoning_content"] + answer["content"]
     assert answer["num_output_tokens"] == 80
@@ -50,16 +66,18 @@ def test_conversation_of_several_turns(demo_server: Server) -> None:
         {"role": "assistant", "content": "Hello Somchai!", "reasoning_content": "A greeting."},
         {"role": "user", "content": [{"type": "text", "text": "What is my name?"}]},
     ]
-    answer = demo_server.generate(messages=json.dumps(messages), max_tokens=32)
-    assert "Somchai" in answer["content"]
+    whole = demo_server.generate(messages=json.dumps(messages), max_tokens=8)
+    last = demo_server.generate(messages=json.dumps(messages[-1:]), max_tokens=8)
+    assert whole["content"] and last["content"]
+    # The other three have words and, each, the control tokens of a turn.
+    assert whole["num_input_tokens"] > last["num_input_tokens"] + 3 * 5
 
 
 @pytest.mark.parametrize("thinking", [False, True])
 def test_streaming_equals_not_streaming(demo_server: Server, thinking: bool) -> None:
-    inputs = {"text_input": "Tell me about rain.", "max_tokens": 60, "thinking": thinking, "temperature": 0.0}
-    # Both runs find the prompt in the prefix cache: with and without it, the last digits of the logits may differ.
-    demo_server.generate(**inputs)
-    whole = demo_server.generate(**inputs)
+    inputs: dict[str, Any] = {"text_input": "Tell me about rain.", "max_tokens": 60, "min_tokens": 30}
+    inputs |= {"thinking": thinking, "temperature": 0.0}
+    whole = settled(demo_server, **inputs)
     streamed = asyncio.run(ask(demo_server.grpc_address, stream=True, **inputs))
     assert len(streamed.responses) > 3
     for name in ("text_output", "reasoning_content", "content"):
@@ -80,9 +98,11 @@ def test_a_seed_repeats_a_sampled_answer(demo_server: Server, more: dict[str, An
 
 
 def test_stop_words_end_the_answer_and_are_not_in_it(demo_server: Server) -> None:
-    answer = demo_server.generate(text_input=QUESTION, max_tokens=64, stop_words=[" Paris", "never"])
-    whole = demo_server.generate(text_input=QUESTION, max_tokens=64)["content"]
-    assert answer["content"] == whole.partition(" Paris")[0] != whole
+    inputs: dict[str, Any] = {"text_input": "Tell me about rain.", "max_tokens": 40, "min_tokens": 40}
+    whole = settled(demo_server, **inputs)["content"]
+    word = whole[20:26]
+    answer = demo_server.generate(stop_words=[word, "never"], **inputs)
+    assert answer["content"] == whole.partition(word)[0] != whole
     assert answer["finish_reason"] == "stop"
 
 
@@ -93,13 +113,15 @@ def test_max_tokens_ends_with_length(demo_server: Server) -> None:
 
 def test_raw_prompt_is_taken_as_it_is(demo_server: Server) -> None:
     prompt = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
-    answer = demo_server.generate(text_input=prompt, raw_prompt=True, max_tokens=64)
-    assert "Paris" in answer["content"]
+    answer = settled(demo_server, text_input=prompt, raw_prompt=True, max_tokens=64)
+    asked = demo_server.generate(text_input=QUESTION, max_tokens=64)
+    assert (answer["content"], answer["num_input_tokens"]) == (asked["content"], asked["num_input_tokens"])
     # As text, each control token is several tokens.
     assert demo_server.generate(text_input=prompt, max_tokens=1)["num_input_tokens"] > answer["num_input_tokens"] + 15
 
 
 def test_sync_grpc_stream(demo_server: Server) -> None:
+    whole = settled(demo_server, text_input=QUESTION, max_tokens=64)
     results: queue.Queue[Any] = queue.Queue()
     with grpcclient.InferenceServerClient(demo_server.grpc_address) as client:
         client.start_stream(lambda result, error: results.put((result, error)))
@@ -113,18 +135,20 @@ def test_sync_grpc_stream(demo_server: Server) -> None:
             if result.get_response().parameters["triton_final_response"].bool_param:
                 break
         client.stop_stream()
-    assert "Paris" in Answer(responses).text()
+    assert Answer(responses).text() == whole["text_output"]
 
 
 def test_curl_on_generate_stream(demo_server: Server) -> None:
-    body = json.dumps({"text_input": QUESTION, "max_tokens": 64, "stream": True})
+    inputs: dict[str, Any] = {"text_input": QUESTION, "max_tokens": 64, "min_tokens": 8}
+    whole = settled(demo_server, **inputs)
+    body = json.dumps({**inputs, "stream": True})
     url = f"{demo_server.http_url}/v2/models/ensemble/generate_stream"
     output = subprocess.run(["curl", "-sN", url, "-d", body], check=True, capture_output=True).stdout.decode()
     events = [json.loads(line.removeprefix("data: ")) for line in output.splitlines() if line]
     assert len(events) > 1
-    assert "Paris" in "".join(event["content"] for event in events)
+    assert "".join(event["content"] for event in events) == whole["content"]
     assert [event["finish_reason"] for event in events[:-1]] == [""] * (len(events) - 1)
-    assert events[-1]["finish_reason"] == "stop"
+    assert events[-1]["finish_reason"] == whole["finish_reason"]
 
 
 def test_stock_clients_find_their_tensors(demo_server: Server) -> None:
@@ -155,7 +179,7 @@ def test_stock_clients_find_their_tensors(demo_server: Server) -> None:
 
     pairs = asyncio.run(run())
     assert all(error is None for _, error in pairs)
-    assert "Paris" in "".join(result.as_numpy("text_output").item().decode() for result, _ in pairs)
+    assert "".join(result.as_numpy("text_output").item().decode() for result, _ in pairs)
     assert pairs[0][0].as_numpy("text_output").shape == (1,)
     assert pairs[0][0].as_numpy("output_log_probs").ndim == 3
 
@@ -215,4 +239,4 @@ def test_demo_command(demo_server: Server) -> None:
     command = [sys.executable, "-m", "nemotron_client.demo", "--url", demo_server.grpc_url]
     output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
     assert "thinking on" in output and "thinking off" in output
-    assert "Paris" in output and "prompt tokens" in output
+    assert "read as JSON: {'city': " in output and "prompt tokens" in output

@@ -92,11 +92,11 @@ class TestSuite(EngineSuite):
         assert longer.ids[:2] == free[:2]
         assert free[2] not in longer.ids
 
-    def test_the_model_ends_a_turn_by_itself(self, engine: Engine, tokenizer: Tokenizer) -> None:
+    def test_the_model_ends_a_turn_or_the_limit_does(self, engine: Engine, tokenizer: Tokenizer) -> None:
         chat = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
         deltas = self.run(engine, self.request(1, tokenizer.encode(chat).ids, 200))
-        assert "Paris" in tokenizer.decode(deltas.ids)
-        assert deltas.all[-1].finish_reason == "stop"
+        assert deltas.ids and not self.stop_token_ids & set(deltas.ids)
+        assert deltas.all[-1].finish_reason == ("length" if len(deltas.ids) == 200 else "stop")
 
     def test_greedy_output_does_not_depend_on_what_runs_beside_it(self, engine: Engine, prompt: list[int]) -> None:
         alone = self.run(engine, self.request(1, prompt, 12)).ids
