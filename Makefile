@@ -37,7 +37,7 @@ PYTHON := $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FI
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-quantize demo-package demo serve test test-fast setup-image test-image lint bench loadtest docs lock clean
+.PHONY: help setup setup-quantize demo-package demo serve test test-fast setup-image test-image test-isa images lint bench loadtest docs lock clean
 
 help:
 	@echo "make demo    set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
@@ -47,6 +47,7 @@ help:
 	@echo "make test-image  build and grammar tests with the serving image's versions, in $(IMAGE_VENV); setup-image installs it"
 	@echo "make lint    ruff and mypy only"
 	@echo "make loadtest  the rate that the demo package takes, in less than five minutes, with a report"
+	@echo "make test-isa  the suites with the real engine as on older CPUs (half an hour); images draws the docs' pictures again"
 	@echo "make bench   measure the serving stack (several minutes)"
 	@echo "make setup   only install into $(VENV); setup-quantize: also ModelOpt and torch"
 	@echo "make docs    write the client's API reference again"
@@ -79,6 +80,7 @@ demo: demo-package
 	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) -- $(BIN)/python -m nemotron_client.demo
 	@$(BIN)/nemotron-build simulated -o $(SIMULATED) --ttft-ms 30 --token-ms 3 --force > /dev/null
 	@$(BIN)/nemotron-serve $(SIMULATED) $(FREE_PORTS) -- $(BIN)/python -m nemotron_client.demo --tools
+	@echo "Next: make serve, and the examples in README.md"
 
 serve: demo-package
 	@$(BIN)/nemotron-serve $(DEMO) $(PORTS)
@@ -134,12 +136,25 @@ test-image:
 		("transformers", "nvidia-modelopt", "xgrammar", "numpy", "torch")))'
 	@$(IMAGE_VENV)/bin/python -m pytest -n 2 tests/unit/build tests/unit/serving/guide
 
+# The suites with the real engine as they would run on older CPUs. AVX2, AVX512_CORE and AVX512_CORE_VNNI limit what
+# OpenVINO may use, ALL does not; a limit above what this CPU has changes nothing.
+ISAS ?= AVX2 AVX512_CORE AVX512_CORE_VNNI ALL
+MODEL_TESTS := $(addprefix tests/integration/,test_demo_model.py test_openvino_engine.py test_rules.py \
+	test_structured_answers.py test_guides.py test_cpu_package.py client/test_formats.py client/test_tools.py)
+
+test-isa: demo-package
+	@for isa in $(ISAS); do echo "ONEDNN_MAX_CPU_ISA=$$isa"; ONEDNN_MAX_CPU_ISA=$$isa $(BIN)/pytest $(MODEL_TESTS) || exit 1; done
+
 bench: demo-package
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.client
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --quiet
+
+# The pictures in docs/images that a command makes; needs chromium.
+images: demo-package
+	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) -- $(BIN)/python docs/make_images.py > /dev/null
 
 docs: setup
 	$(BIN)/python docs/make_reference.py

@@ -1,0 +1,81 @@
+"""Makes docs/images/plan.png, chat.svg and report.png anew, with this project's own commands: `make images`.
+
+Needs a served demo package, whose address NEMOTRON_URL names, and chromium for the report. The other pictures in
+that directory, request.svg and build.svg, are written by hand.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+from nemotron_client import Client, ReasoningDelta, UserMessage
+from nemotron_client.chat.screen import Screen
+
+_IMAGES = Path(__file__).with_name("images")
+_BIN = Path(sys.executable).parent
+_QUESTION = "How do plants make food?"
+_COLUMNS = 92
+_REPORT_SIZE = "900,640"
+# What the chat draws for a moment and overwrites, and the codes that move the cursor.
+_PASSING = re.compile(r"\x1b\[\?7l.*?\x1b\[\?7h\r(?:\x1b\[\d+A)?|\x1b\[\?\d+[hl]|\r ?(?:\x1b\[J)?\r?", re.DOTALL)
+
+
+def main() -> None:
+    """Write the three pictures."""
+    _plan(_IMAGES / "plan.png")
+    _chat(_IMAGES / "chat.svg")
+    _report(_IMAGES / "report.png")
+
+
+def _plan(picture: Path) -> None:
+    subprocess.run([_BIN / "nemotron-build", "plan", "--profile", "h100-fp8", "--plot", picture], check=True)
+
+
+def _chat(picture: Path) -> None:
+    """A real answer as nemotron-chat shows it, with its thinking folded."""
+    file = io.StringIO()
+    screen = Screen(Console(file=file, force_terminal=True, width=_COLUMNS, height=40), live=True)
+    screen.show(f"> {_QUESTION}")
+    view = screen.answer()
+    with (
+        Client() as client,
+        client.stream_chat(
+            [UserMessage(_QUESTION)], thinking=True, max_thinking_tokens=40, max_tokens=260, stop_words=["\n3"]
+        ) as stream,
+    ):
+        for event in stream:
+            if isinstance(event, ReasoningDelta):
+                usage = stream.usage_so_far
+                view.reasoning(event.text, usage.reasoning_tokens if usage else 0)
+            else:
+                view.content(getattr(event, "text", ""))
+    view.end()
+    shown = Console(record=True, file=io.StringIO(), width=_COLUMNS)
+    shown.print(Text.from_ansi(_PASSING.sub("", file.getvalue())))
+    shown.save_svg(str(picture), title="nemotron-chat --thinking --budget 40", theme=MONOKAI)
+
+
+def _report(picture: Path) -> None:
+    """The top of a load test's report, of the simulated engine, whose times do not depend on this machine."""
+    with tempfile.TemporaryDirectory() as directory:
+        package, results = Path(directory) / "simulated", Path(directory) / "quick"
+        simulated = [_BIN / "nemotron-build", "simulated", "-o", package, "--ttft-ms", "80", "--token-ms", "9"]
+        subprocess.run(simulated, check=True)
+        serve = [_BIN / "nemotron-serve", package, "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+        subprocess.run([*serve, "--", _BIN / "nemotron-bench", "run", "quick", "-o", results], check=True)
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={_REPORT_SIZE}"]
+        page = (results / "report.html").as_uri()
+        subprocess.run(["chromium", *options, f"--screenshot={picture}", page], check=True, stderr=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
