@@ -29,8 +29,8 @@ async def ask_all(address: str, cases: Sequence[tuple[str, bool]]) -> list[Answe
             "text_input": f"Give me an example of a {name}.",
             "response_format": json.dumps({"type": "json_schema", "json_schema": schema}),
             "thinking": thinking,
-            "max_thinking_tokens": 60,
             "max_tokens": 400,
+            **({"max_thinking_tokens": 60} if thinking else {}),
         }
         async with places:
             return Answer([one async for one in stream(client, f"{name}-{thinking}", stream=True, **inputs)])
