@@ -22,7 +22,9 @@ from nemotron_serving.package import Package
 from tests.unit.serving.guide.fifty_schemas import FIFTY_SCHEMAS
 from tests.unit.serving.guide.schemas import ORDER, PATTERNS, PERSON, SCHEMAS, record, string
 from tests.unit.serving.support import Deltas
+from tests.waiting import allowed
 
+ONE_IN = 6  # grammars is written by; of the others there is one token, so they compile
 MAX_TOKENS = 120  # enough for most of them to come to an end
 HOT = 2.0  # with no guide the model writes nonsense at this temperature
 COMPILE_S = 0.6  # 0.2 s on an idle machine
@@ -89,10 +91,14 @@ def json_schema(schema: object) -> str | None:
 
 @pytest.fixture(scope="module")
 def begun(writer: Writer) -> dict[str, list[Deltas]]:
-    """Texts of all the tables, written side by side."""
+    """A text for each entry of the tables, written side by side."""
     schemas = {name: json_schema(schema) for name, schema in SCHEMAS.items()}
     patterns = {pattern: response_guide(json.dumps({"type": "regex", "regex": pattern})) for pattern in PATTERNS}
-    return {name: writer.begin(guide, 1) for name, guide in (schemas | patterns).items()}
+    guides = (schemas | patterns).items()
+    return {
+        name: writer.begin(guide, 1, 1 if number % ONE_IN else MAX_TOKENS)
+        for number, (name, guide) in enumerate(guides)
+    }
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -111,7 +117,7 @@ def test_enough_texts_come_to_an_end_for_the_others_to_say_something(
     writer: Writer, begun: dict[str, list[Deltas]]
 ) -> None:
     ended = [len(writer.finished(texts)) for texts in begun.values()]
-    assert sum(ended) > len(ended) / 3
+    assert sum(ended) > len(ended) / ONE_IN / 3
 
 
 def test_what_applications_send_compiles(writer: Writer) -> None:
@@ -149,4 +155,4 @@ def test_tool_calls_are_well_formed(writer: Writer) -> None:
 )
 def test_the_largest_grammars_compile_in_time(writer: Writer, schema: object) -> None:
     plain = writer.first_token_s(None)
-    assert writer.first_token_s(json_schema(schema)) - plain < COMPILE_S
+    assert writer.first_token_s(json_schema(schema)) - plain < allowed(COMPILE_S)
