@@ -18,11 +18,18 @@ class Gateway:
     Attributes:
         frozen: Connections stay open and mute, for good.
         never: Who waits for this is mute. Kept here, for the loop itself keeps nothing that waits.
+        tasks: Those that have begun, and close their connections when they are cancelled.
     """
 
     url: str = ""
     frozen: bool = False
     never: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def begin(self, task: asyncio.Task[None] | None) -> None:
+        assert task is not None
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
 
 @contextlib.contextmanager
@@ -36,7 +43,7 @@ def gateway(server_url: str, tls: ssl.SSLContext | None = None) -> Iterator[Gate
     try:
         yield found
     finally:
-        asyncio.run_coroutine_threadsafe(_end(listener), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end(found, listener), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -46,11 +53,14 @@ async def _listen(found: Gateway, server_url: str, tls: ssl.SSLContext | None) -
     behind = urlsplit(server_url)
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.begin(asyncio.current_task())
         with contextlib.suppress(OSError, asyncio.CancelledError), contextlib.closing(writer):
             from_server, to_server = await asyncio.open_connection(behind.hostname, behind.port)
             with contextlib.closing(to_server):
                 ways = [_pass_on(found, reader, to_server), _pass_on(found, from_server, writer)]
-                tasks = [asyncio.ensure_future(way) for way in ways]
+                tasks = [asyncio.create_task(way) for way in ways]
+                for task in tasks:
+                    found.begin(task)
                 # When one side has ended, so has the other.
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in tasks:
@@ -72,10 +82,13 @@ async def _pass_on(found: Gateway, reader: asyncio.StreamReader, writer: asyncio
         await writer.drain()
 
 
-async def _end(listener: asyncio.Server) -> None:
+async def _end(found: Gateway, listener: asyncio.Server) -> None:
     listener.close()
-    await asyncio.sleep(0.01)  # who was accepted a moment ago becomes a task
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    quiet = 0
+    while quiet < 3:  # who was accepted a moment ago becomes a task, and one that has not begun would close nothing
+        await asyncio.sleep(0.01)
+        quiet = 0 if asyncio.all_tasks() - found.tasks - {asyncio.current_task()} else quiet + 1
+    tasks = list(found.tasks)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
