@@ -20,7 +20,7 @@ from nemotron_serving.guide import response_guide, tool_guide
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package
 from tests.unit.serving.guide.fifty_schemas import FIFTY_SCHEMAS
-from tests.unit.serving.guide.schemas import ORDER, PATTERNS, PERSON, SCHEMAS, record, string
+from tests.unit.serving.guide.schemas import ORDER, PATTERNS, PERSON, SCHEMAS, integer, record, string
 from tests.unit.serving.support import Deltas
 from tests.waiting import allowed
 
@@ -125,6 +125,17 @@ def test_what_applications_send_compiles(writer: Writer) -> None:
     for (deltas,) in begun:
         assert deltas.wait(240).error is None
         assert len(deltas.ids) == 1
+
+
+@pytest.mark.parametrize("schema", [integer(), integer(format="int32"), integer(maximum=10**10)], ids=str)
+def test_an_integer_comes_to_its_end(writer: Writer, schema: dict[str, object]) -> None:
+    """Each has at most 15 digits and a sign, so 40 tokens are enough whatever the model writes."""
+    texts = writer.finished(writer.begin(json_schema(schema), 4, 40))
+    assert len(texts) == 4
+    for text in texts:
+        assert len(text.lstrip("-")) <= 15
+        assert -(2**31) <= int(text) < 2**31 or "format" not in schema
+        jsonschema.validate(json.loads(text), schema)
 
 
 def test_a_choice_is_taken(writer: Writer) -> None:

@@ -84,10 +84,32 @@ def _range(low: int, high: int) -> list[Node]:
     """The integers from `low` to `high`, neither negative; none where `low` is the larger one."""
     options: list[Node] = []
     while low <= high:
-        last = min(high, 10 ** len(str(low)) - 1)
-        options.append(_same_length(str(low), str(last)))
+        digits = len(str(low))
+        last = min(high, 10**digits - 1)
+        if low == 10 ** (digits - 1) and last < high:
+            # All of this length, and of the lengths up to that of the highest one.
+            longest = len(str(high + 1)) - 1
+            options.append(sequence(_FIRST_DIGIT, *_up_to(longest - digits, after=digits - 1)))
+            last = 10**longest - 1
+        else:
+            options.append(_same_length(str(low), str(last)))
         low = last + 1
     return options
+
+
+def _up_to(more: int, after: int) -> list[Node]:
+    """`after` digits and at most so many more.
+
+    They are written out: where many counted repetitions begin at the same place, one for each length, the engine's
+    library lets the digits run on without end (seen with OpenVINO GenAI's).
+    """
+    parts: list[Node] = [_DIGIT] * after
+    if more:
+        tail: Node = optional(_DIGIT)
+        for _ in range(more - 1):
+            tail = optional(sequence(_DIGIT, tail))
+        parts.append(tail)
+    return parts
 
 
 def _same_length(low: str, high: str) -> Node:
@@ -110,5 +132,5 @@ def _same_length(low: str, high: str) -> Node:
         last.append(Seq((Text(high[0]), _same_length("0" * rest, high[1:]))))
         end -= 1
     if begin <= end:
-        options.append(sequence(Chars(((ord(str(begin)), ord(str(end))),)), Repeat(_DIGIT, rest, rest)))
+        options.append(sequence(Chars(((ord(str(begin)), ord(str(end))),)), *([_DIGIT] * rest)))
     return choice(*options, *last)
