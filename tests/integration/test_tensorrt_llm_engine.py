@@ -19,7 +19,7 @@ ASK = """
 import json, os, urllib.error, urllib.request
 url = os.environ["NEMOTRON_HTTP_URL"] + "/v2/models/ensemble/generate"
 asked = {"text_input": "Hi", "max_tokens": 20, "temperature": 0.8, "seed": 3}
-for more in ({}, {}, {"logit_bias": '{"70": 100}'}, {"return_log_probs": True, "top_logprobs": 2}):
+for more in ({}, {}, {"logit_bias": '{"70": 100}'}, {"top_k": 5, "return_log_probs": True, "top_logprobs": 2}):
     try:
         print(urllib.request.urlopen(url, json.dumps({**asked, **more}).encode(), timeout=30).read().decode())
     except urllib.error.HTTPError as error:
