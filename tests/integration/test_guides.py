@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
+import psutil
 import pytest
 from tokenizers import Tokenizer
 
@@ -22,12 +22,12 @@ from nemotron_serving.package import Package
 from tests.unit.serving.guide.fifty_schemas import FIFTY_SCHEMAS
 from tests.unit.serving.guide.schemas import ORDER, PATTERNS, PERSON, SCHEMAS, integer, record, string
 from tests.unit.serving.support import Deltas
-from tests.waiting import allowed
 
+ENGINE = "nemotron_serving.engine.openvino_worker"
 ONE_IN = 6  # grammars is written by; of the others there is one token, so they compile
 MAX_TOKENS = 120  # enough for most of them to come to an end
 HOT = 2.0  # with no guide the model writes nonsense at this temperature
-COMPILE_S = 0.6  # 0.2 s on an idle machine
+COMPILE_S = 2.0  # of CPU time; 0.2 s are usual
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,12 @@ class Writer:
         return texts
 
     def first_token_s(self, guide: str | None) -> float:
-        begin = time.monotonic()
-        deltas = self._submit(guide, 0, 1)
-        deltas.wait()
-        return deltas.times[0] - begin
+        """Seconds of CPU time that the engine's process takes for it."""
+        (engine,) = [child for child in psutil.Process().children() if ENGINE in child.cmdline()]
+        begin = engine.cpu_times()
+        self._submit(guide, 0, 1).wait(240)
+        end = engine.cpu_times()
+        return float(end.user + end.system - begin.user - begin.system)
 
     def _submit(self, guide: str | None, seed: int, max_tokens: int) -> Deltas:
         self._requests += 1
@@ -166,4 +168,4 @@ def test_tool_calls_are_well_formed(writer: Writer) -> None:
 )
 def test_the_largest_grammars_compile_in_time(writer: Writer, schema: object) -> None:
     plain = writer.first_token_s(None)
-    assert writer.first_token_s(json_schema(schema)) - plain < allowed(COMPILE_S)
+    assert writer.first_token_s(json_schema(schema)) - plain < COMPILE_S

@@ -82,9 +82,19 @@ class ServerMonitor:
         while not self._stopped.wait(max(0.0, next_s - self._now())):
             for sample in self.look():
                 self._on_sample(sample)
-            # On a grid, so that time spent looking does not add up; a look that took longer leaves places empty.
-            missed = max(0.0, self._now() - next_s) // self._interval_s
-            next_s += (missed + 1) * self._interval_s
+            next_s = place_after(next_s, self._now(), self._interval_s)
+
+
+def place_after(last_s: float, now_s: float, interval_s: float) -> float:
+    """When to look next: on a grid, so that the time that looks take does not add up.
+
+    Args:
+        last_s: The place on the grid of the look before.
+        now_s: When that look was done; if others have passed meanwhile, their places stay empty.
+        interval_s: Of the grid.
+    """
+    missed = max(0.0, now_s - last_s) // interval_s
+    return last_s + (missed + 1) * interval_s
 
 
 class _Followed:

@@ -70,7 +70,7 @@ def test_ctrl_c_twice_cuts_them(tmp_path: Path) -> None:
         begin = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 12  # and not until the end of the drain time
     assert process.returncode == 130, errors
     _, samples = read_run(tmp_path / "results")
     incomplete = {sample.request_id for sample in samples if sample.outcome == "incomplete"}

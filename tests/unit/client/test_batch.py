@@ -228,7 +228,7 @@ def test_stopping_early_cancels_what_runs_and_leaves_no_thread(leave: Callable[[
         assert sorted(transport.posts) == sorted(waiting)
         assert len(waiting) == 3
         assert next(results, None) is None
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_forgetting_the_results_cancels_too() -> None:

@@ -11,9 +11,10 @@ from nemotron_loadtest.run.clock import RunClock, Start
 
 
 def test_seconds_since_the_start() -> None:
+    before = time.perf_counter()
     run = RunClock.starting_in(1.0)
-    assert run.now() == pytest.approx(-1.0, abs=0.3)
-    assert run.at(time.perf_counter()) == pytest.approx(run.now(), abs=0.3)
+    assert -1.001 <= run.now() <= time.perf_counter() - before - 1.0
+    assert run.now() <= run.at(time.perf_counter()) <= run.now()
 
 
 def test_on_one_machine_the_clock_is_the_same() -> None:
@@ -26,4 +27,4 @@ def test_another_machine_goes_by_wall_time(boot: str, monkeypatch: pytest.Monkey
     run = RunClock.starting_in(1.0)
     monkeypatch.setattr(clock, "_boot", lambda: boot)
     start = Start(boot="this machine" if boot else "", zero=run.zero + 1e6, wall=run.start.wall)
-    assert RunClock.of(start).zero == pytest.approx(run.zero, abs=0.3)
+    assert RunClock.of(start).zero == pytest.approx(run.zero, abs=10)

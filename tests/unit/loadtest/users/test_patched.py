@@ -58,9 +58,16 @@ import gevent, time
 from gevent import monkey
 sleep = monkey.get_original("time", "sleep")
 allow_streams(30)
-begin = time.perf_counter()
-gevent.joinall([gevent.spawn(gevent.get_hub().threadpool.apply, sleep, (0.3,)) for _ in range(30)])
-print(time.perf_counter() - begin < 0.8)
+waiting = []
+def wait():
+    waiting.append(None)
+    end = time.monotonic() + 30
+    while len(waiting) < 30 and time.monotonic() < end:
+        sleep(0.01)
+    return len(waiting)
+greenlets = [gevent.spawn(gevent.get_hub().threadpool.apply, wait) for _ in range(30)]
+gevent.joinall(greenlets)
+print({one.value for one in greenlets} == {30})
 """
     assert output_of(code) == ["True"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -98,11 +97,13 @@ def test_an_option_that_the_client_refuses_is_an_error_too() -> None:
 
 def test_a_user_who_leaves() -> None:
     asked = Asked(ENDLESS)
-    assert asked.asker.ask(RequestSpec(messages=HI, cancel_after_s=0.1)) is None
+    assert (
+        asked.asker.ask(RequestSpec(messages=HI, cancel_after_s=1)) is None
+    )  # a hundred tokens, one on a busy machine
     sample = asked.sample
     assert (sample.outcome, sample.error_type) == ("cancelled", "")
     assert sample.output_tokens == len(sample.arrivals) > 0
-    assert sample.ended_s - sample.started_s >= 0.1
+    assert sample.ended_s - sample.started_s >= 1
     wait_until(lambda: asked.server.cancels == [sample.request_id])
 
 
@@ -119,10 +120,9 @@ def test_cutting_ends_all_that_is_on_its_way() -> None:
     for thread in threads:
         thread.start()
     wait_until(lambda: asked.asker.in_flight == 2 and len(asked.server.requests) == 2)
-    time.sleep(0.05)
     asked.asker.cut()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert asked.asker.in_flight == 0
     assert [sample.outcome for sample in asked.samples] == ["incomplete"] * 2
     wait_until(lambda: len(asked.server.cancels) == 2)
