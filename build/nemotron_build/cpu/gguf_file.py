@@ -11,6 +11,7 @@ from nemotron_build.errors import CheckpointError
 
 _MAGIC = b"GGUF"
 _ABSENT = object()
+_KINDS: dict[type, str] = {int: "an integer", str: "a text", list: "a list"}
 
 
 class GgufFile:
@@ -46,20 +47,30 @@ class GgufFile:
             ) from error
         self.tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self.fields = tuple(self._reader.fields)
-        if self.value("split.count", 1) > 1:
+        if self.value("split.count", 1, kind=int) > 1:
             raise CheckpointError(f"{path} is one part of a model. Join the parts with 'llama-gguf-split --merge'.")
 
-    def value(self, field: str, default: Any = _ABSENT) -> Any:
+    def value(self, field: str, default: Any = _ABSENT, *, kind: type | None = None) -> Any:
         """Content of a field.
 
+        Args:
+            field: Its name.
+            default: What it is where it is not there.
+            kind: `int`, `str` or `list`, which it has to be; None where the caller looks himself.
+
         Raises:
-            CheckpointError: it is not there and has no default.
+            CheckpointError: it is not there and has no default, or is of another kind.
         """
-        found = self._reader.get_field(field)
-        if found is not None:
-            return found.contents()
-        if default is _ABSENT:
+        reader = self._reader.get_field(field)
+        if reader is None and default is _ABSENT:
             raise CheckpointError(
                 f"{self.path.name} has no field {field}; a Llama-shaped GGUF with its tokenizer is needed."
             )
-        return default
+        if reader is None:
+            return default
+        found = reader.contents()
+        if kind and (not isinstance(found, kind) or isinstance(found, bool)):
+            raise CheckpointError(
+                f"{self.path.name}: {field} is {found!r}, expected {_KINDS[kind]}. Download it again."
+            )
+        return found

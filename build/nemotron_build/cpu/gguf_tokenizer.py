@@ -63,29 +63,28 @@ def read_vocabulary(file: Path | GgufFile) -> GgufVocabulary:
     """
     if isinstance(file, Path):
         file = GgufFile(file)
-    left, right = 0, 1
-    pairs = [merge.split(" ") for merge in file.value("tokenizer.ggml.merges")]
-    tokens = file.value("tokenizer.ggml.tokens")
-    named = [file.value(field, None) for field in _ENDS]
-    types = file.value("tokenizer.ggml.token_type")
+    tokens = file.value("tokenizer.ggml.tokens", kind=list)
+    types = file.value("tokenizer.ggml.token_type", kind=list)
     if len(types) != len(tokens):
         raise CheckpointError(
             f"{file.path.name} has {len(tokens)} tokens and types of {len(types)}. Download it again."
         )
-    eos = file.value("tokenizer.ggml.eos_token_id")
+    eos = file.value("tokenizer.ggml.eos_token_id", kind=int)
     if not 0 <= eos < len(tokens) or types[eos] == _UNUSED:
         raise CheckpointError(f"{file.path.name}: tokenizer.ggml.eos_token_id {eos} is no token. Download it again.")
-    known = [tokens.index(end) for end in _KNOWN_ENDS if end in tokens and types[tokens.index(end)] != _UNUSED]
+    # As llama.cpp does, pass over further ends that are no tokens: some files have -1 for none.
+    named = [end for field in _ENDS if 0 <= (end := file.value(field, -1, kind=int)) < len(tokens)]
+    known = [tokens.index(end) for end in _KNOWN_ENDS if end in tokens]
     return GgufVocabulary(
-        model=file.value("tokenizer.ggml.model"),
-        pre=file.value("tokenizer.ggml.pre"),
+        model=file.value("tokenizer.ggml.model", kind=str),
+        pre=file.value("tokenizer.ggml.pre", kind=str),
         tokens=tokens,
         types=types,
-        merges=[(pair[left], pair[right]) for pair in pairs],
+        merges=_merges(file, tokens),
         eos_token_id=eos,
-        chat_template=file.value("tokenizer.chat_template", ""),
-        context_length=file.value("llama.context_length"),
-        other_ends=tuple(end for end in (*named, *known) if end is not None),
+        chat_template=file.value("tokenizer.chat_template", "", kind=str),
+        context_length=file.value("llama.context_length", kind=int),
+        other_ends=tuple(end for end in (*named, *known) if types[end] != _UNUSED),
     )
 
 
@@ -116,6 +115,19 @@ def make_tokenizer(vocabulary: GgufVocabulary) -> Tokenizer:
             "its vocabulary holds a token twice."
         )
     return tokenizer
+
+
+def _merges(file: GgufFile, tokens: list[str]) -> list[tuple[str, str]]:
+    merges, known = [], set(tokens)
+    for merge in file.value("tokenizer.ggml.merges", kind=list):
+        left, _, right = str(merge).partition(" ")
+        if not {left, right, left + right} <= known:
+            raise CheckpointError(
+                f"{file.path.name}: tokenizer.ggml.merges has {merge!r}, expected two tokens with a space between them "
+                "that make a third. Download it again."
+            )
+        merges.append((left, right))
+    return merges
 
 
 def _require(field: str, found: str, known: list[str]) -> None:

@@ -46,7 +46,7 @@ def test_other_models_are_refused(tiny: Path, tmp_path: Path, change: dict[str, 
 
 def test_a_missing_tokenizer_is_named(tiny: Path, tmp_path: Path) -> None:
     write_gguf(tiny, tmp_path / "tiny.gguf", Type.F16, without=("tokenizer",))
-    with pytest.raises(CheckpointError, match=r"no field tokenizer.ggml.merges; .* with its tokenizer is needed"):
+    with pytest.raises(CheckpointError, match=r"no field tokenizer.ggml.tokens; .* with its tokenizer is needed"):
         read_vocabulary(GgufFile(tmp_path / "tiny.gguf"))
 
 

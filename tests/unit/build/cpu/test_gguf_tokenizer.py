@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import gguf
 import pytest
+from gguf import GGUFValueType as Field
 from tokenizers.pre_tokenizers import ByteLevel
 
 from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary, make_tokenizer, read_vocabulary
@@ -35,6 +38,8 @@ def write_gguf(tmp_path: Path) -> WriteGguf:
         template: str | None = _TEMPLATE,
         others: tuple[tuple[str, int], ...] = (),
         eos: int = 2,
+        merges: tuple[str, ...] = ("h e", "l l", "he ll"),
+        fields: Mapping[str, tuple[Any, Field]] = MappingProxyType({}),
     ) -> Path:
         path = tmp_path / "tiny.gguf"
         writer = gguf.GGUFWriter(path, "llama")
@@ -44,10 +49,13 @@ def write_gguf(tmp_path: Path) -> WriteGguf:
         normal = [*sorted(ByteLevel.alphabet()), "he", "ll", "hell"]
         writer.add_token_list([*_CONTROL, *(token for token, _ in others), *normal])
         writer.add_token_types([control_type] * len(_CONTROL) + [kind for _, kind in others] + [1] * len(normal))
-        writer.add_token_merges(["h e", "l l", "he ll"])
+        writer.add_token_merges(merges)
         writer.add_eos_token_id(eos)
         if template is not None:
             writer.add_chat_template(template)
+        for name, (value, kind) in fields.items():
+            writer.kv_data[0].pop(f"tokenizer.ggml.{name}", None)
+            writer.add_key_value(f"tokenizer.ggml.{name}", value, kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.close()
@@ -138,6 +146,31 @@ def test_the_end_is_a_token(write_gguf: WriteGguf, eos: int, others: tuple[tuple
         read_vocabulary(write_gguf(eos=eos, others=others))
 
 
+@pytest.mark.parametrize("end", [-1, 2**31 - 1], ids=["none", "beyond the tokens"])
+def test_further_ends_that_are_no_tokens_are_passed_over(write_gguf: WriteGguf, end: int) -> None:
+    named = {"eot_token_id": (end, Field.INT32), "eom_token_id": (1, Field.INT32)}
+    assert read_vocabulary(write_gguf(fields=named)).stop_token_ids == (2, 1, 0)
+
+
+@pytest.mark.parametrize("merge", ["he", "h e l", "h zz", "e h"])
+def test_a_merge_is_of_two_tokens_and_makes_a_third(write_gguf: WriteGguf, merge: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"tokenizer.ggml.merges has '{merge}', expected two tokens"):
+        read_vocabulary(write_gguf(merges=("h e", merge)))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *(("eos_token_id", "an integer"), ("eot_token_id", "an integer"), ("pre", "a text")),
+        *(("tokens", "a list"), ("token_type", "a list"), ("merges", "a list")),
+    ],
+)
+def test_a_field_of_another_kind_is_named(write_gguf: WriteGguf, name: str, expected: str) -> None:
+    wrong = (7, Field.INT32) if expected == "a text" else ("x", Field.STRING)
+    with pytest.raises(CheckpointError, match=rf"tokenizer.ggml.{name} is {wrong[0]!r}, expected {expected}"):
+        read_vocabulary(write_gguf(fields={name: wrong}))
+
+
 @pytest.mark.parametrize("pre", ["llama-bpe", "llama3", "llama-v3"])
 def test_llama_3s_rules_have_several_names(write_gguf: WriteGguf, pre: str) -> None:
     words = make_tokenizer(read_vocabulary(write_gguf(pre=pre))).pre_tokenizer.pre_tokenize_str("1234")
@@ -150,7 +183,7 @@ def test_missing_field_is_named(tmp_path: Path) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
-    with pytest.raises(CheckpointError, match=r"bare.gguf has no field tokenizer.ggml.merges"):
+    with pytest.raises(CheckpointError, match=r"bare.gguf has no field tokenizer.ggml.tokens"):
         read_vocabulary(path)
 
 
