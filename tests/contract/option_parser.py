@@ -1,4 +1,4 @@
-"""A parser that takes what one of TensorRT-LLM's tools takes, made from the recorded list of its options."""
+"""A parser that takes what trtllm-build takes, made from the recorded list of its options."""
 
 from __future__ import annotations
 
@@ -8,37 +8,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-_HERE = Path(__file__).parent
-_TYPES = {"str": str, "enum": str, "int": int, "float": float}
+_RECORDED = Path(__file__).parent / "trtllm_build_options.json"
+_TYPES = {"str": str, "enum": str, "int": int}
 
 
-def parse_options(tool: str, arguments: Sequence[str]) -> Namespace:
-    """Parse a command line as the tool would; an option that it does not know, or a bad value, is a ValueError.
+def parse_options(arguments: Sequence[str]) -> Namespace:
+    """Parse a command line, without the program, as trtllm-build would.
 
-    Args:
-        tool: The list's name: `trtllm_build`.
-        arguments: The command line without the program.
+    Raises:
+        ValueError: an option that it does not know, or a bad value.
     """
-    return option_parser(tool).parse_args(arguments)
-
-
-def option_parser(tool: str) -> ArgumentParser:
-    """The parser itself."""
-    parser = _Parser(tool, allow_abbrev=False, add_help=False)
-    for option in recorded_options(tool)["options"]:
+    parser = _Parser("trtllm-build", allow_abbrev=False, add_help=False)
+    for option in recorded_options():
         if option["type"] == "flag":
-            parser.add_argument(*option["flags"], action=option.get("action", "store_true"))
+            parser.add_argument(*option["flags"], action="store_true")
             continue
-        more = {name: option[name] for name in ("choices", "nargs", "const") if name in option}
+        more = {name: option[name] for name in ("choices", "nargs") if name in option}
         # argparse would convert a default that is text, and some stand for a name.
         parser.add_argument(*option["flags"], type=_TYPES[option["type"]], **more)
-    return parser
+    return parser.parse_args(arguments)
 
 
-def recorded_options(tool: str) -> dict[str, Any]:
-    """The list as it was recorded, with its notes."""
-    content: dict[str, Any] = json.loads((_HERE / f"{tool}_options.json").read_text())
-    return content
+def recorded_options() -> list[dict[str, Any]]:
+    """The list as it was recorded."""
+    options: list[dict[str, Any]] = json.loads(_RECORDED.read_text())["options"]
+    return options
 
 
 class _Parser(ArgumentParser):

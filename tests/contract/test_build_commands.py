@@ -38,7 +38,7 @@ def arguments(profile: Profile, **build_options: str | int) -> list[str]:
 
 @pytest.mark.parametrize("profile", [*ENGINES, BF16, FP8, FP8_KV], ids=lambda profile: profile.name)
 def test_every_profile_gives_options_that_the_tool_knows(profile: Profile) -> None:
-    options = parse_options("trtllm_build", arguments(profile))
+    options = parse_options(arguments(profile))
     assert (options.checkpoint_dir, options.output_dir) == ("/c", "/e")
     limits = profile.limits
     assert (options.max_batch_size, options.max_seq_len) == (limits.max_batch_size, limits.max_seq_len)
@@ -53,18 +53,18 @@ def test_every_profile_gives_options_that_the_tool_knows(profile: Profile) -> No
 def test_fp8_attention_comes_with_an_fp8_kv_cache_alone() -> None:
     assert "--use_fp8_context_fmha" not in arguments(BF16)
     assert "--use_fp8_context_fmha" not in arguments(FP8)
-    assert parse_options("trtllm_build", arguments(FP8_KV)).use_fp8_context_fmha == "enable"
+    assert parse_options(arguments(FP8_KV)).use_fp8_context_fmha == "enable"
 
 
 def test_parallelism_is_the_checkpoints_own() -> None:
     spread = arguments(msgspec.structs.replace(FP8, tp_size=2))
     assert not {"--tp_size", "--pp_size", "--world_size"} & set(spread)
-    assert parse_options("trtllm_build", spread).workers == 2
+    assert parse_options(spread).workers == 2
 
 
 def test_a_profile_may_add_options_with_and_without_values() -> None:
     added = arguments(FP8, gemm_swiglu_plugin="fp8", tokens_per_block=64, fast_build="")
-    options = parse_options("trtllm_build", added)
+    options = parse_options(added)
     assert (options.gemm_swiglu_plugin, options.tokens_per_block, options.fast_build) == ("fp8", 64, True)
 
 
@@ -94,8 +94,8 @@ def test_an_fp8_kv_cache_needs_fp8_weights() -> None:
 def test_the_parser_refuses_what_the_tool_removed() -> None:
     for option in ("--tp_size", "--use_custom_all_reduce", "--paged_kv", "--max_output_len"):
         with pytest.raises(ValueError, match="unrecognized arguments"):
-            parse_options("trtllm_build", [*arguments(BF16), option, "1"])
-    assert len(recorded_options("trtllm_build")["options"]) == 67
+            parse_options([*arguments(BF16), option, "1"])
+    assert len(recorded_options()) == 67
 
 
 def test_image_and_release_are_those_that_serve() -> None:

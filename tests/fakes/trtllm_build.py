@@ -33,8 +33,8 @@ def main(arguments: list[str]) -> None:
     from tests.contract.option_parser import parse_options, recorded_options
 
     print("[TensorRT-LLM] TensorRT-LLM version: 1.2.1", flush=True)
-    options = parse_options("trtllm_build", arguments)
-    for option in recorded_options("trtllm_build")["options"]:
+    options = parse_options(arguments)
+    for option in recorded_options():
         name = option["flags"][0].removeprefix("--")
         if getattr(options, name) is None:
             setattr(options, name, option["default"])

@@ -218,7 +218,7 @@ def test_dry_run_prints_what_would_run_and_needs_nothing(
         ["nemotron-build", "package"],
     ]
     work = here / ".a package-build"
-    options = parse_options("trtllm_build", lines[3][1:])
+    options = parse_options(lines[3][1:])
     assert options.checkpoint_dir == str(work / "quantize/files")
     assert not work.exists()
 
