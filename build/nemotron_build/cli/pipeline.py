@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,18 +203,28 @@ def _convert(arguments: argparse.Namespace, console: Console) -> str:
 def _compile(arguments: argparse.Namespace, console: Console) -> str:
     import shlex
 
+    from nemotron_build.converted.tensorrt_llm import TensorRtLlmConfig
     from nemotron_build.machine import detect
     from nemotron_build.pipeline.compile_stage import compile_alone
     from nemotron_build.pipeline.request import require_compiler
     from nemotron_build.pipeline.run import run_alone
+    from nemotron_build.plan.limits import check_length
     from nemotron_build.steps import Steps
 
-    profile, machine = named_profile(arguments), detect()
-    stage = compile_alone(profile, arguments.converted.absolute(), machine)
+    steps, machine = Steps(console), detect()
+    stage = compile_alone(named_profile(arguments), arguments.converted.absolute(), machine)
+    # As `build` does, so that `package` finds the engine that it expects.
+    shape = TensorRtLlmConfig(stage.converted).shape
+    if shape.max_position_embeddings:  # which other converters may leave out
+        profile, notes = fitted_profile(arguments, stage.profile, shape)
+        check_length(shape, profile)
+        stage = replace(stage, profile=profile)
+        for note in notes:
+            steps.say(note)
     if arguments.dry_run:
         return "\n".join(shlex.join(command) for command in stage.commands(arguments.output.absolute()))
-    require_compiler(profile, machine)
-    run_alone(stage, arguments.output, Steps(console))
+    require_compiler(stage.profile, machine)
+    run_alone(stage, arguments.output, steps)
     return str(arguments.output)
 
 

@@ -70,6 +70,7 @@ def convert(checkpoint: Checkpoint, profile: Profile, output: Path, **_: Any) ->
     config: dict[str, Any] = {"architecture": "LlamaForCausalLM", "dtype": "bfloat16", "vocab_size": shape.vocab_size}
     config |= {"num_hidden_layers": shape.num_layers, "num_attention_heads": shape.num_heads}
     config |= {"num_key_value_heads": shape.num_kv_heads, "hidden_size": shape.hidden_size}
+    config |= {"max_position_embeddings": shape.max_position_embeddings}
     config |= {"mapping": mapping, "quantization": quantization}
     (output / "rank0.safetensors").write_bytes(b"half")
     _at("quantize" if profile.precision == "fp8" else "convert", None)

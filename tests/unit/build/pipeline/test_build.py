@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nemotron_build.checkpoint.shape import read_shape
 from nemotron_build.cli import main
 from nemotron_build.pipeline import convert_stage
 from nemotron_build.pipeline.engine_config import check_engine
@@ -265,3 +266,16 @@ def test_each_command_is_for_its_precision(here: Path, tiny: Path, capsys: Run) 
     assert "--source CHECKPOINT --profile P" in error_of(capsys)
     assert sorted(entry.name for entry in here.iterdir()) == ["bin", "c", "fp8-engine.toml"]
     assert convert_stage.convert_name(load_profile(profile)) == "quantize"
+
+
+def test_the_stages_fit_a_built_in_profile_to_the_model_as_a_build_does(here: Path, tiny: Path, capsys: Run) -> None:
+    positions = read_shape(tiny).max_position_embeddings
+    assert load_profile("h100-bf16").limits.max_seq_len > positions
+    named = ["--profile", "h100-bf16"]
+    assert main(["convert", str(tiny), *named, "-o", "c"]) == 0
+    assert main(["compile", "c", *named, "-o", "e"]) == 0
+    assert f"max_seq_len is {positions} instead of" in capsys.readouterr().err
+    assert main(["package", str(tiny), "--engine", "e", *named, "-o", "p"]) == 0
+    assert read_engine_files(Package.load(here / "p")).max_seq_len == positions
+    assert main(["compile", "c", *named, "-o", "f", "--max-seq-len", str(positions + 1)]) == 4
+    assert f"the model knows {positions} positions" in error_of(capsys)
