@@ -77,7 +77,7 @@ def order_stop_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> tuple[int, ..
 
 
 def check_tokenizer(tokenizer: Tokenizer, chat_format: str, stop_token_ids: Sequence[int]) -> str:
-    """Hold a tokenizer against the chat format that it is to write, and the tokens that end outputs.
+    """Check that a tokenizer has what the chat format writes, and the tokens that end outputs.
 
     Returns:
         What was compared, for people to read.

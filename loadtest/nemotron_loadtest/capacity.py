@@ -8,7 +8,7 @@
 A replica makes output tokens at a rate of its own, so a request is worth as many requests of another length as it has
 output tokens. That leaves prompts out, and is why a sweep with the traffic's own mix is better.
 
-The planner of the build package knows the GPU's memory and bandwidth. Held against the sweep, its document
+The planner of the build package knows the GPU's memory and bandwidth. Compared with the sweep, its document
 (`nemotron-build plan --json`) tells what limits a replica.
 """
 

@@ -47,7 +47,7 @@ def llama_config(shape: ModelShape, **more: Any) -> LlamaConfig:
 
 
 def check_rope(model: Any, shape: ModelShape) -> None:
-    """Hold the frequencies of a transformers Llama against those of its shape.
+    """Compare the frequencies of a transformers Llama with those of its shape.
 
     Raises:
         UnsupportedError: transformers built another rope; all that the model computes would be wrong.

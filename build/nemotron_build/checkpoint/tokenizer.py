@@ -42,7 +42,7 @@ class TokenizerFacts:
 
 
 def read_tokenizer(checkpoint: Path, shape: ModelShape) -> TokenizerFacts:
-    """Load tokenizer.json and hold it against the model.
+    """Load tokenizer.json and check that it fits the model.
 
     Raises:
         CheckpointError: it is missing or cannot be loaded, or it is another model's.

@@ -35,7 +35,7 @@ class AccuracyFigures:
 
 
 def check_accuracy(figures: AccuracyFigures, required: Accuracy) -> None:
-    """Hold the figures against the thresholds of a profile.
+    """Compare the figures with the thresholds of a profile.
 
     Raises:
         VerificationError: one of them is not reached; all are named.

@@ -1,4 +1,4 @@
-"""The stage between converting and compiling: a converted checkpoint is held against its source."""
+"""The stage between converting and compiling: a converted checkpoint is compared with its source."""
 
 from __future__ import annotations
 

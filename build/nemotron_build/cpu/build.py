@@ -54,7 +54,7 @@ class CpuResult:
 
 
 def convert_for_cpu(path: Path | GgufFile, precision: Precision, output: Path, *, report: Report) -> CpuResult:
-    """Write `ENGINE_FILES` and tokenizer.json, and hold them against the source.
+    """Write `ENGINE_FILES` and tokenizer.json, and compare them with the source.
 
     Memory: the weights in their new precision, and one block of FP32. Disk: `converted_bytes`.
 

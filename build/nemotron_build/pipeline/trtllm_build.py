@@ -1,4 +1,4 @@
-"""The command line of trtllm-build for a profile. Facts: TensorRT-LLM 1.2.1; each option is held in a contract test."""
+"""The command line of trtllm-build for a profile. Facts: TensorRT-LLM 1.2.1; a contract test knows each option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers drawn by chance, held against their own definitions."""
+"""Numbers drawn by chance, compared with their own definitions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a TensorRT-LLM checkpoint holds, tensor by tensor in the order of its files, against recorded lists.
 
-The lists are of our own files for the tiny model. They were held by hand against TensorRT-LLM 0.17's own scripts, run
+The lists are of our own files for the tiny model. They were compared by hand with TensorRT-LLM 0.17's own scripts, run
 on a CPU: convert_checkpoint.py gave the same bytes for one and two ranks, quantize.py with ModelOpt 0.37 the same
 names, shapes and types. convert_checkpoint.py adds three tables of the rope, which `verify` takes and no engine needs.
 """
