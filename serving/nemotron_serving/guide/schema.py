@@ -136,11 +136,7 @@ class _Compiler:
         return self._rules[name]
 
     def _values(self, schema: Schema, path: Path) -> Node:
-        keyword = "const" if "const" in schema else "enum"
-        self._only_beside(keyword, schema, path, "type")
-        values = [schema["const"]] if keyword == "const" else schema["enum"]
-        if not isinstance(values, list) or not values:
-            raise SchemaError((*path, keyword), f"{shortened(values)} was given, expected a list of values")
+        keyword, values = self._listed(schema, path)
         try:
             names = types_of(schema)
         except GuideError as error:
@@ -149,6 +145,15 @@ class _Compiler:
         if not fitting:
             raise SchemaError((*path, keyword), f"no value is of type {' or '.join(names or ())}")
         return choice(*(json_text.literal(value) for value in fitting))
+
+    def _listed(self, schema: Schema, path: Path) -> tuple[str, list[Any]]:
+        """The keyword that names the values, and they."""
+        keyword = "const" if "const" in schema else "enum"
+        self._only_beside(keyword, schema, path, "type")
+        values = [schema["const"]] if keyword == "const" else schema["enum"]
+        if not isinstance(values, list) or not values:
+            raise SchemaError((*path, keyword), f"{shortened(values)} was given, expected a list of values")
+        return keyword, values
 
     def _any_of(self, schema: Schema, path: Path) -> Node:
         return choice(*self._branches("anyOf", schema, path))
@@ -255,10 +260,8 @@ class _Compiler:
             return json_text.string(self._grammar)
         if not isinstance(schema, dict) or "string" not in kinds(schema, self._root):
             raise SchemaError(path, f"{shortened(schema)} was given, expected a schema of strings")
-        keyword = "const" if "const" in schema else "enum"
-        if keyword in schema:
-            self._only_beside(keyword, schema, path, "type")
-            values = [schema["const"]] if keyword == "const" else schema["enum"]
+        if schema.keys() & {"const", "enum"}:
+            _, values = self._listed(schema, path)
             return list(dict.fromkeys(value for value in values if isinstance(value, str)))
         if others := schema.keys() - {"type", *_TEXT}:
             raise SchemaError(path, f"{min(others)!r} is not supported for names")

@@ -135,7 +135,7 @@ def _key(value: Any) -> str:
     """Equal for equal JSON values; lists and objects are all taken for equal."""
     if isinstance(value, (list, dict)):
         return type(value).__name__
-    return json.dumps(float(value) if is_of_type(value, "number") else value)
+    return json.dumps(int(value) if is_of_type(value, "integer") else value)
 
 
 def _required_properties(schema: Any, root: Any) -> dict[str, Any]:

@@ -297,6 +297,7 @@ REFUSED = [
     (number(multipleOf=1), "'multipleOf' is not supported"),
     ({**record(a=string()), "propertyNames": string(maxLength=1)}, "'propertyNames' beside 'properties'"),
     ({"type": "object", "propertyNames": integer()}, "schema.propertyNames: "),
+    ({"propertyNames": {"enum": 5}}, "schema.propertyNames.enum: 5 was given, expected a list of values"),
     ({"type": "object", "propertyNames": {"anyOf": [string()]}}, "schema.propertyNames: 'anyOf' is not supported for"),
     ({"type": "object", "propertyNames": {"not": True}}, "schema.propertyNames: 'not' is not supported"),
     ({"type": "object", "patternProperties": {"a": True, "b": True}}, "schema.patternProperties: only one pattern"),
@@ -412,3 +413,9 @@ def test_properties_keep_their_order() -> None:
     schema = {**record(z=integer(), a=integer(), m=integer()), "required": ["a", "z", "m"]}
     text = Ebnf(guide_of(schema)).sample(random.Random(1))
     assert re.fullmatch(r'\{"z": -?\d+, "a": -?\d+, "m": -?\d+\}', text)
+
+
+def test_constants_that_no_float_can_hold_are_told_apart() -> None:
+    assert guide_of({"oneOf": [{"const": 10**400}, {"const": 10**400 + 1}, {"const": 1}]})
+    with pytest.raises(InvalidRequestError, match="a value might fit both 0 and 1"):
+        guide_of({"oneOf": [{"const": 1}, {"const": 1.0}]})
