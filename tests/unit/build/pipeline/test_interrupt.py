@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.fakes import trtllm_build
-from tests.unit.build.pipeline.pretend import write_profile
+from tests.unit.build.pipeline.pretend import alive, write_profile
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[4]
 STAGES = ["check", "quantize", "verify", "compile", "package"]
@@ -105,12 +104,8 @@ def start(
 
 
 def wait_for(mark: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 20
-    while not (mark.exists() and mark.read_text().endswith("\n")):
+    def marked() -> bool:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        return mark.exists() and mark.read_text().endswith("\n")
 
-
-def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    wait_until(marked, 60)

@@ -9,12 +9,13 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from nemotron_build import programs
 from nemotron_build.errors import BuildError, DiskSpaceError
 from nemotron_build.pipeline.tools import Tools, drop_empty_logs
+from tests.unit.build.pipeline.pretend import alive
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -86,14 +87,7 @@ time.sleep(60)
         tools.run(python(code), log="tool", directory=tmp_path)
     thread.join()
     started = [int(pid) for pid in pids.read_text().split()]
-    deadline = time.monotonic() + 5
-    while any(_alive(pid) for pid in started) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(_alive(pid) for pid in started)
-
-
-def _alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    wait_until(lambda: not any(alive(pid) for pid in started), 12)  # each would sleep for a minute
 
 
 def test_empty_logs_are_not_kept(tools: Tools) -> None:
