@@ -101,11 +101,11 @@ def _figure(metric: str, mode: Thinking, drawn: Sequence[tuple[str, str, Shape]]
             panel.line(shape.tail, colour)
         return [panel]
 
-    medians = "; ".join(f"{name}: {shape.count:,} values" for name, _, shape in drawn)
+    counts = "; ".join(f"{name}: {shape.count:,} values" for name, _, shape in drawn)
     return Figure(
         identity=f"tail-{metric}-{mode}",
         title=f"{about.title}, thinking {mode}",
-        description=f"{medians}.",
+        description=f"{counts}.",
         caption="",
         panels=panels,
     )
