@@ -26,8 +26,8 @@ OUTPUTS = (
     "num_cached_tokens",
     "thinking_budget_reached",
 )
-OCCASIONAL_OUTPUTS = ("tool_call_error",)
-"""Those that a response may be without; with more than one, the gRPC codec has to look at names."""
+OCCASIONAL_OUTPUTS = frozenset(("tool_call_error",))
+"""Those that a response may be without."""
 
 
 class Options(TypedDict, total=False):

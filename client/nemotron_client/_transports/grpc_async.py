@@ -47,7 +47,7 @@ class AsyncGrpcTransport:
         rpc = self._stream(
             codec.infer_request(call), metadata=codec.metadata(call.headers), compression=codec.compression(call)
         )
-        return AsyncGrpcResponseStream(rpc, call.request_id, self.url)
+        return AsyncGrpcResponseStream(rpc, call, self.url)
 
     async def post(self, call: Call, timeout_s: float) -> None:
         """See `AsyncTransport.post`."""
@@ -95,12 +95,12 @@ class AsyncGrpcTransport:
 class AsyncGrpcResponseStream:
     """The responses to one call. See `AsyncResponseStream`."""
 
-    def __init__(self, rpc: Any, request_id: str, url: str) -> None:
+    def __init__(self, rpc: Any, call: Call, url: str) -> None:
         self._rpc = rpc
-        self._request_id = request_id
+        self._request_id = call.request_id
         self._url = url
         self._aborted = False
-        self._read = codec.OutputReader()
+        self._read = codec.OutputReader(call)
 
     def __aiter__(self) -> AsyncGrpcResponseStream:
         return self

@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2
 
 from nemotron_client import _defaults
 from nemotron_client._errors import NemotronError, from_status
-from nemotron_client._request import DTYPES
+from nemotron_client._request import DTYPES, OCCASIONAL_OUTPUTS
 from nemotron_client._transports.base import Call, Connection, Tls
 from nemotron_client._transports.tls_files import client_context
 from nemotron_client._version import user_agent
@@ -103,12 +103,14 @@ def infer_request(call: Call) -> Any:
 class OutputReader:
     """Reads the responses to one call.
 
-    Nearly all have the same outputs, so what is to be read where is found out once; and most are as in the response
-    before. At most one output is now and then there (`_request.OCCASIONAL_OUTPUTS`), so their number says which they
-    are: to ask for their names would take as long as to read them.
+    All have the same outputs, so what is to be read where is found out once; and most are as in the response before.
+    Only where an output was asked for that is not always there, each response is asked for its names, which takes as
+    long as to read them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: Call) -> None:
+        self._varies = not OCCASIONAL_OUTPUTS.isdisjoint(call.outputs)
+        self._names: list[str] = []
         self._plan: list[tuple[str, Callable[[bytes], Any]]] = []
         self._raw: list[bytes] = []
         self._values: dict[str, Any] = {}
@@ -116,8 +118,9 @@ class OutputReader:
     def __call__(self, response: Any) -> dict[str, Any]:
         """The outputs of a ModelInferResponse as Python values; each has one element."""
         raw = list(response.raw_output_contents)
-        if len(raw) != len(self._plan):
+        if not self._plan or (self._varies and self._names != [output.name for output in response.outputs]):
             self._plan = [(output.name, _DECODERS[output.datatype]) for output in response.outputs]
+            self._names = [name for name, _ in self._plan]
             self._raw = [b""] * len(self._plan)
             self._values = {}
         values = self._values.copy()

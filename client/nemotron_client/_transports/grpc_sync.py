@@ -48,7 +48,7 @@ class GrpcTransport:
         rpc = self._stream(
             codec.infer_request(call), metadata=codec.metadata(call.headers), compression=codec.compression(call)
         )
-        return GrpcResponseStream(rpc, call.request_id, self.url)
+        return GrpcResponseStream(rpc, call, self.url)
 
     def post(self, call: Call, timeout_s: float, done: Callable[[], None]) -> None:
         """See `Transport.post`. The channel's own thread waits for the answer, so no other has to."""
@@ -100,11 +100,11 @@ class GrpcTransport:
 class GrpcResponseStream:
     """The responses to one call. See `ResponseStream`."""
 
-    def __init__(self, rpc: Any, request_id: str, url: str) -> None:
+    def __init__(self, rpc: Any, call: Call, url: str) -> None:
         self._rpc = rpc
-        self._request_id = request_id
+        self._request_id = call.request_id
         self._url = url
-        self._read = codec.OutputReader()
+        self._read = codec.OutputReader(call)
 
     def __iter__(self) -> GrpcResponseStream:
         return self

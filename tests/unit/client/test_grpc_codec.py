@@ -51,8 +51,12 @@ def response(**values: tuple[str, Any]) -> Any:
     return message
 
 
+def call(*outputs: str) -> Call:
+    return Call("ensemble", "r-1", {}, outputs)
+
+
 def test_outputs_are_read_as_they_change() -> None:
-    read = OutputReader()
+    read = OutputReader(call("content", "count", "done"))
     expected = [{"content": text, "count": count, "done": count > 2} for text, count in [("", 1), ("é", 1), ("é", 3)]]
     for values in expected:
         message = response(
@@ -62,6 +66,9 @@ def test_outputs_are_read_as_they_change() -> None:
 
 
 def test_an_output_that_not_every_response_has() -> None:
-    read = OutputReader()
-    for values in ({"a": "1", "b": "2"}, {"a": "1", "error": "x", "b": "2"}, {"a": "1", "b": "2"}):
+    read = OutputReader(call("content", "tool_call_error", "tool_calls"))
+    always = {"content": "1", "tool_calls": "2"}
+    error = {"content": "1", "tool_call_error": "x", "tool_calls": "2"}
+    # The last two have as many, and in part the same bytes at the same places.
+    for values in (always, error, always, {"content": "1", "tool_call_error": "2"}, always):
         assert read(response(**{name: ("BYTES", value) for name, value in values.items()})) == values
