@@ -167,7 +167,8 @@ def not_ready_in_time(urls: Sequence[str], timeout_s: float, *, live: bool, reas
     if live:
         message = f"{where} answers, but has no model ready after {timeout_s:g} s; the server's log says why"
         return ModelNotReadyError(message, request_id="", url=where)
-    message = f"{reason or f'{where} cannot be reached.'} Tried for {timeout_s:g} s."
+    reason = reason or f"{where} cannot be reached"
+    message = f"{reason}{'' if reason.endswith(('.', '?')) else '.'} Tried for {timeout_s:g} s."
     return ServerUnavailableError(message, request_id="", url=where)
 
 

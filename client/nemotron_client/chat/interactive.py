@@ -117,7 +117,7 @@ class Interactive:
         if note:
             self._screen.say(f"({note})")
         if reply and reply.tool_call_error:
-            self._screen.say(f"(a tool call could not be read: {reply.tool_call_error.reason})")
+            self._screen.say(f"(a tool call could not be read: {safe_line(reply.tool_call_error.reason)})")
 
     def _ask_for_results(self) -> bool:
         """Ask the user what the functions returned; whether all results were given."""

@@ -58,9 +58,9 @@ def prepare_repository(source: Path, directory: Path, about: Mapping[str, str] =
             (directory / name / "1").mkdir()
     if about:
         config = directory / PUBLIC_MODEL / "config.pbtxt"
-        content = config.read_text() + "".join(_parameter(name, value) for name, value in about.items())
+        content = config.read_text("utf-8") + "".join(_parameter(name, value) for name, value in about.items())
         config.unlink()  # a link to the one for all packages
-        config.write_text(content)
+        config.write_text(content, "utf-8")
     return names
 
 

@@ -86,3 +86,11 @@ def test_a_server_without_its_model_is_not_called_unreachable(kind: Any) -> None
     client, transport, wait = kind
     with pytest.raises(ModelNotReadyError, match="answers, but has no model ready"):
         wait(client(transport=answering(transport, False)), 0.1)
+
+
+@pytest.mark.parametrize("reason", ["the server is shutting down (draining)", "the connection broke. Did it end?"])
+def test_the_last_reason_is_told_as_a_sentence_of_its_own(kind: Any, reason: str) -> None:
+    client, transport, wait = kind
+    with pytest.raises(ServerUnavailableError) as caught:
+        wait(client(transport=answering(transport, ServerUnavailableError(reason, **WHERE))), 0.1)
+    assert str(caught.value) == f"{reason}{'' if reason.endswith('?') else '.'} Tried for 0.1 s."
