@@ -161,8 +161,7 @@ class Preprocessor:
         if given:
             check_range("max_thinking_tokens", fields["max_thinking_tokens"])
             if not thinking:
-                remedy = f"end text_input with {OPEN_TAG}" if "raw_prompt" in fields else "send thinking=true with it"
-                raise InvalidRequestError("max_thinking_tokens", f"thinking is off; {remedy}")
+                raise InvalidRequestError("max_thinking_tokens", f"thinking is off; {_remedy_for_no_thinking(fields)}")
         if not thinking or (budget is None and not guided):
             return None
         # One token of thinking, the closing tag and one of the answer.
@@ -194,6 +193,14 @@ def _prompt_to_return(fields: Mapping[str, Any], parts: list[PromptPart]) -> str
 def _asked_thinking(fields: Mapping[str, Any], messages: list[Message]) -> bool | None:
     """What the request says about thinking; None for nothing."""
     return bool(fields["thinking"]) if "thinking" in fields else thinking_flag(messages)
+
+
+def _remedy_for_no_thinking(fields: Mapping[str, Any]) -> str:
+    if fields.get("raw_prompt", False):
+        return f"end text_input with {OPEN_TAG}"
+    if fields.get("thinking", False):
+        return "the package's chat template always closes it, so leave max_thinking_tokens out"
+    return "send thinking=true with it"
 
 
 def _start(parts: list[PromptPart], thinking: bool) -> Start:

@@ -74,8 +74,9 @@ class Vocabulary:
     @functools.cached_property
     def _id_of_bytes(self) -> dict[bytes, int]:
         ids: dict[bytes, int] = {}
+        special = set(self.special_ids.values())
         for index, data in enumerate(self.token_bytes):
-            if data:
+            if data and index not in special:
                 ids.setdefault(data, index)
         return ids
 

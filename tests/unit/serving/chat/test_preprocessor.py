@@ -366,6 +366,15 @@ def test_what_a_template_opens_or_closes_is_read_off_the_prompt(
     assert special == any(index in ids for index in [tokenizer.token_to_id("<think>")] if index is not None)
 
 
+def test_a_budget_is_refused_where_the_template_closes_the_thinking(tmp_path: Path) -> None:
+    path = tmp_path / "package"
+    path.mkdir()
+    (path / CHAT_TEMPLATE).write_text(NEVER_THINKS)
+    preprocessor = Preprocessor(make_package(path, chat_format="template"))
+    with pytest.raises(InvalidRequestError, match="max_thinking_tokens: thinking is off; the package's chat template"):
+        preprocessor.prepare({**HI, "thinking": True, "max_thinking_tokens": 20})
+
+
 @pytest.mark.parametrize("asked", [None, False])
 @pytest.mark.parametrize("template", [ALWAYS_THINKS, NEVER_THINKS, TURNS], ids=["opens", "closes", "neither"])
 def test_a_prefill_that_closes_the_block_closes_it_once(tmp_path: Path, template: str, asked: bool | None) -> None:

@@ -136,3 +136,5 @@ def test_bytes_are_spelled_with_the_token_that_they_are_or_one_by_one(tmp_path: 
     spelled = learnt.spell(learnt.bytes_of(whole) + b"\n\n\n\n")
     assert b"".join(map(learnt.bytes_of, spelled)) == learnt.bytes_of(whole) + b"\n\n\n\n"
     assert not set(spelled) & set(learnt.special_ids.values())
+    special = vocabulary_of(special_tags_tokenizer(), tmp_path)
+    assert special.spell(b"</think>") == ids_of("</think>"), "never a special token, even where it has bytes"
