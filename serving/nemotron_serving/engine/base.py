@@ -38,7 +38,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         repetition_penalty: 1 changes nothing. This and the next two need the feature `penalties` for anything else.
         presence_penalty: 0 changes nothing.
         frequency_penalty: 0 changes nothing.
-        min_tokens: No stop token before this many output tokens. More than 0 needs the feature `min_tokens`.
+        min_tokens: No stop token before this many output tokens. More than 1 needs the feature `min_tokens`.
         bad_words: Texts that the output must not contain. Needs the feature `bad_words`.
         logit_bias: What is added to the logits, by token id. Needs the feature `logit_bias`.
         logprobs: None for no log probabilities; else how many alternatives come with each chosen token's. 0 needs the

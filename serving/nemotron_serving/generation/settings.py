@@ -17,6 +17,8 @@ from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.tags import CLOSE_TAG
 
+_ONE_TOKEN = 1  # at the least: TensorRT-LLM's own default, which clients made for it send
+
 
 class ThinkingBudget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When and how thinking is closed for the model.
@@ -79,7 +81,7 @@ def check_features(settings: GenerationSettings, features: frozenset[Feature]) -
         (guide, "guided_decoding", settings.guide is not None),
         ("bad_words", "bad_words", bool(sampling.bad_words)),
         ("logit_bias", "logit_bias", bool(sampling.logit_bias)),
-        ("min_tokens", "min_tokens", bool(sampling.min_tokens)),
+        ("min_tokens", "min_tokens", sampling.min_tokens > _ONE_TOKEN),
         ("return_log_probs", "logprobs", sampling.logprobs is not None),
         ("top_logprobs", "top_logprobs", bool(sampling.logprobs)),
     )

@@ -90,6 +90,11 @@ def test_the_prompt_is_returned_to_who_asks_for_it_and_takes_one_response(
     assert read(input_ids=IDS, request_output_len=1, **fields)[1].include_prompt is included
 
 
+def test_one_token_at_the_least_needs_no_feature_as_stock_clients_send_it() -> None:
+    fields = {"input_ids": IDS, "request_output_len": 9, "min_tokens": 1}
+    assert read(FEATURES - {"min_tokens"}, **fields)[1].sampling.min_tokens == 1
+
+
 def test_what_is_asked_for_beyond_plain_sampling() -> None:
     _, given = read(
         input_ids=IDS, request_output_len=9, logit_bias='{"7": -100, "8": 1.5}', return_log_probs=True, priority=-3,
