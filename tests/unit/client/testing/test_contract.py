@@ -7,7 +7,7 @@ import types
 import pytest
 
 import nemotron_client.testing
-from nemotron_client._request import DTYPES
+from nemotron_client._request import DTYPES, OCCASIONAL_OUTPUTS, chat_call
 from nemotron_client._request import OUTPUTS as READ
 from nemotron_client.testing import _contract
 from nemotron_serving import contract
@@ -26,6 +26,11 @@ def faked(tensors: dict[str, _contract.Tensor]) -> Known:
 def test_the_ensemble_is_the_whole_ensemble() -> None:
     assert faked(_contract.INPUTS) == served(contract.ENSEMBLE_INPUTS)
     assert faked(_contract.OUTPUTS) == served(contract.ENSEMBLE_OUTPUTS)
+
+
+def test_the_client_knows_which_outputs_it_may_ask_for_in_vain() -> None:
+    asked = chat_call([{"role": "user", "content": "Hi"}], {"tools": [{"name": "f"}], "return_log_probs": True}).outputs
+    assert set(asked) & contract.OCCASIONAL_OUTPUTS == OCCASIONAL_OUTPUTS
 
 
 def test_a_response_that_says_nothing_has_what_every_response_has() -> None:
