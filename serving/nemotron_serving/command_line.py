@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+from nemotron_serving.errors import did_you_mean
 
 USAGE_STATUS = 2
 """The exit status of a wrong command line."""
@@ -39,12 +40,6 @@ class Parser(argparse.ArgumentParser):
         if option is None:
             return f"{rest[0]!r} is one argument too many"
         return f"there is no option {option}{did_you_mean(option, self._option_string_actions)}"
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """`; did you mean X?`, or nothing where no name is near."""
-    close = difflib.get_close_matches(given, list(known), 1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def path(text: str) -> Path:

@@ -9,6 +9,8 @@ ServingError
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 _SHOWN_CHARACTERS = 100  # of a refused value, in a message
@@ -56,3 +58,9 @@ def shortened(value: Any) -> str:
     """A refused value as a message shows it: its beginning, if it is long."""
     shown = repr(value)
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is not there: `; did you mean X?`, or nothing where no name is near."""
+    close = difflib.get_close_matches(given, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""

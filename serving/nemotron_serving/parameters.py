@@ -6,11 +6,10 @@ of a body for /generate that are no inputs: this is where a misspelt input arriv
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from nemotron_serving.errors import InvalidRequestError, shortened
+from nemotron_serving.errors import InvalidRequestError, did_you_mean, shortened
 from nemotron_serving.generation.checks import RANGES
 
 _MAX_ID_CHARACTERS = 256  # ids of ended and stopped requests are remembered, and are written into the log
@@ -74,7 +73,7 @@ def apply_parameters(
         elif name == "Streaming":
             _check_streaming(fields, value)
         elif name != _ONLY_FOR_TRITON and not name.startswith("triton_"):
-            raise InvalidRequestError(name, f"this model has no such input; {_remedy(name, inputs)}")
+            raise InvalidRequestError(name, f"this model has no such input{_remedy(name, inputs)}")
 
 
 def _shorten_deadline(fields: dict[str, Any], timeout_us: Any) -> None:
@@ -96,6 +95,5 @@ def _check_streaming(fields: Mapping[str, Any], value: Any) -> None:
 
 def _remedy(name: str, inputs: Collection[str]) -> str:
     if name in _REMEDIES:
-        return _REMEDIES[name]
-    meant = difflib.get_close_matches(name, inputs, 1)
-    return f"did you mean {meant[0]}?" if meant else "docs/requests.md lists those there are"
+        return f"; {_REMEDIES[name]}"
+    return did_you_mean(name, inputs) or "; docs/requests.md lists those there are"

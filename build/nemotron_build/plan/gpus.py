@@ -7,7 +7,7 @@ from typing import Literal
 
 from nemotron_build.errors import UnsupportedError, UsageError
 from nemotron_build.machine import InstalledGpu, detect
-from nemotron_serving.command_line import did_you_mean
+from nemotron_serving.errors import did_you_mean
 
 Architecture = Literal["ampere", "ada", "hopper", "blackwell"]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import msgspec
 
 from nemotron_build.errors import BuildError, UsageError
-from nemotron_serving.command_line import did_you_mean
+from nemotron_serving.errors import did_you_mean
 
 Precision = Literal["bf16", "fp8", "int8", "int4"]
 KvCache = Literal["bf16", "fp8"]
