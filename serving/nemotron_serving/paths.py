@@ -68,7 +68,10 @@ def is_gguf(path: Path) -> bool:
 def _package_to_get(path: Path) -> str:
     if not hub_name(path):
         return _packages_beside(path)
-    return f"{_download(path)}, then 'nemotron-build build {_folder(path)} --profile P -o packages/{_folder(path)}'."
+    # A misspelt directory looks like an organization.
+    meant = f"{near} " if (near := _near_package(path)) else ""
+    build = f"'nemotron-build build {_folder(path)} --profile P -o packages/{_folder(path)}'"
+    return f"{meant}{_download(path)}, then {build}."
 
 
 def _file_for_package(path: Path) -> str:
@@ -169,14 +172,23 @@ def _packages_in(directory: Path) -> list[Path]:
         return []
 
 
+def _packages_around(path: Path) -> list[Path]:
+    """Those beside a path, and those where the documentation's commands put them."""
+    places = dict.fromkeys([path.absolute().parent, Path.cwd() / _PACKAGES])
+    return [package for place in places for package in _packages_in(place)]
+
+
+def _near_package(path: Path) -> str:
+    """Which of them has almost the same name, as a question; empty if none has."""
+    found = {package.name: package for package in reversed(_packages_around(path))}
+    near = difflib.get_close_matches(path.name, list(found), 1)
+    return f"Did you mean {_quoted(found[near[0]])}?" if near else ""
+
+
 def _packages_beside(path: Path) -> str:
-    places = dict.fromkeys([path.absolute().parent, (Path.cwd() / _PACKAGES)])
-    found = [package for place in places for package in _packages_in(place)]
-    near = difflib.get_close_matches(path.name, [package.name for package in found], 1)
-    if near:
-        meant = next(package for package in found if package.name == near[0])
-        return f"Did you mean {_quoted(meant)}?"
-    if found:
+    if near := _near_package(path):
+        return near
+    if found := _packages_around(path):
         return f"Packages near it: {_listed(found)}."
     return (
         "Make a package: 'nemotron-build demo' (a small model for this CPU, in packages/demo), or of a model of yours: "

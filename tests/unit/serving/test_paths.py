@@ -36,6 +36,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (HUB, f"{HUB} is not there. If it is a model on Hugging Face's hub, download it: {DOWNLOAD}, then "),
         (HUB, f"'nemotron-build build {FOLDER} --profile P -o packages/{FOLDER}'."),
+        (
+            "package/demo",
+            "package/demo is not there. Did you mean packages/demo? If it is a model on Hugging Face's hub, ",
+        ),
         ("packages/dmo", "packages/dmo is not there. Did you mean packages/demo?"),
         ("demo", "demo is not there. Did you mean packages/demo?"),
         ("packages/nano", "packages/nano is not there. Packages near it: packages/demo, packages/simulated."),
