@@ -87,9 +87,13 @@ def _shorten_deadline(fields: dict[str, Any], timeout_us: Any) -> None:
 
 
 def _check_streaming(fields: Mapping[str, Any], value: Any) -> None:
-    """NVIDIA's client adds this to its stop requests, where it says nothing, and to others beside the input."""
-    streams = fields.get("stream", fields.get("streaming", False))
-    if value != streams and not fields.get("stop", False):
+    """NVIDIA's client adds this to its stop requests, where it says nothing, and to others beside the input.
+
+    An ensemble hands it on to the generating model as well, whose settings come from preprocessing, which has looked.
+    """
+    if fields.get("stop", False) or "request_settings" in fields:
+        return
+    if value != fields.get("stream", fields.get("streaming", False)):
         raise InvalidRequestError("Streaming", f"{shortened(value)} was given as a parameter; send the input stream")
 
 

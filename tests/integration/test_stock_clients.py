@@ -130,6 +130,15 @@ def test_a_stop_of_nothing_is_answered(simulated_server: Server) -> None:
     assert reply.as_numpy("output_ids") is None
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm"])
+def test_nvidias_parameter_may_say_what_the_input_says(simulated_server: Server, model: str, stream: bool) -> None:
+    """An ensemble hands it to every step, also to those that have no such input."""
+    inputs = token_inputs(streaming=stream) if model == "tensorrt_llm" else ensemble_inputs(stream=stream)
+    replies = ask(simulated_server, model, inputs, parameters={"Streaming": stream})
+    assert replies[-1].as_numpy("finish_reason").item() in (b"stop", b"length")
+
+
 ALWAYS_HERE = {"num_input_tokens", "num_output_tokens"}  # from NVIDIA's models only on request
 
 

@@ -74,6 +74,7 @@ def test_sequences_are_refused_by_name_where_there_is_one(name: str) -> None:
         (True, {"stop": True}),
         (False, {"stop": True}),
         (True, {"streaming": True}),
+        (True, {"request_settings": "{}"}),
         (True, {"stream": True}),
         (False, {"streaming": False}),
         (False, {}),
