@@ -91,12 +91,12 @@ def test_streaming_equals_not_streaming(demo_server: Server, thinking: bool) -> 
 @pytest.mark.parametrize("more", [{}, {"thinking": True, "max_thinking_tokens": 12}], ids=["answer", "two phases"])
 def test_a_seed_repeats_a_sampled_answer(demo_server: Server, more: dict[str, Any]) -> None:
     """Two of some tries at least are the same: last digits depend on what of a prompt the prefix cache had."""
-    inputs = {"text_input": "Write a poem.", "max_tokens": 40, "temperature": 1.0, **more}
-    seeded = Counter(demo_server.generate(seed=7, **inputs)["text_output"] for _ in range(5))
+    inputs = {"text_input": "Write a poem.", "max_tokens": 24, "temperature": 1.0, **more}
+    seeded = Counter(demo_server.generate(seed=7, **inputs)["text_output"] for _ in range(4))
     assert seeded.most_common(1)[0][1] > 1
     assert demo_server.generate(seed=8, **inputs)["text_output"] not in seeded
-    unseeded = {demo_server.generate(**inputs)["text_output"] for _ in range(3)}
-    assert len(unseeded) > 1
+    unseeded = {demo_server.generate(**inputs)["text_output"] for _ in range(2)}
+    assert len(unseeded) == 2
 
 
 def test_stop_words_end_the_answer_and_are_not_in_it(demo_server: Server) -> None:
