@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,7 +118,7 @@ class TestSuite(EngineSuite):
             second = self.run(engine, self.request(2, ids + first.ids + ids[:7], 4))
             took["second"].append(second.times[0] - begin)
         # Some ten times less: one step instead of three, of a few tokens instead of 512.
-        assert statistics.median(took["second"]) < statistics.median(took["first"]) / 3
+        assert min(took["second"]) < min(took["first"]) / 3
 
     def test_a_short_prompt_does_not_wait_for_the_long_ones_before_it(self, engine: Engine) -> None:
         """OpenVINO processes prompts in their order; long ones go in parts, and others get in between."""

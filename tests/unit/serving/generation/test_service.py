@@ -132,23 +132,26 @@ def test_a_token_level_caller_gets_ids_and_no_rules(start: Start) -> None:
     assert {(response.for_text, response.begins) for response in sink.responses} == {(False, None)}
 
 
-def test_the_first_token_goes_out_at_once_and_then_not_more_often_than_the_interval(start: Start) -> None:
-    service = start(LONG, interval_ms=120)
+def test_the_first_token_goes_out_at_once_and_the_next_ones_wait_for_the_interval(start: Start) -> None:
+    service = start(HELD, interval_ms=600_000)
+    sink = service.ask("id", max_tokens=400)
+    assert eventually(lambda: len(sink.responses) == 1)
+    service.stop("id")
+    assert sink.wait().finish_reason == "cancelled"
+    assert len(sink.responses) == 2
+
+
+@pytest.mark.parametrize(("interval_ms", "least_s"), [(120, 0.12), (None, 0.04)])
+def test_responses_do_not_come_more_often_than_the_interval(
+    start: Start, interval_ms: float | None, least_s: float
+) -> None:
+    service = start(LONG, interval_ms=interval_ms)
+    begin = time.monotonic()
     sink = service.ask(max_tokens=250)
     sink.wait()
     assert sink.text == LONG.answer[:250]
-    assert len(sink.responses[0].token_ids) < len(sink.responses[1].token_ids)
-    gaps = [later - earlier for earlier, later in zip(sink.times, sink.times[1:], strict=False)]
-    assert min(gaps[:-1]) > 0.115  # the last response need not wait
-    assert len(sink.responses) >= 4
-
-
-def test_without_an_interval_it_is_at_least_40_ms(start: Start) -> None:
-    sink = start(LONG, interval_ms=None).ask(max_tokens=120)
-    sink.wait()
-    gaps = [later - earlier for earlier, later in zip(sink.times, sink.times[1:], strict=False)]
-    assert min(gaps[:-1]) > 0.038
-    assert len(sink.responses) > 3
+    # The first one and the last one need not wait. 250 tokens take 750 ms, and longer on a busy machine.
+    assert 2 <= len(sink.responses) <= 2 + (time.monotonic() - begin) / least_s
 
 
 # Admission
