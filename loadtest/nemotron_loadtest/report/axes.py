@@ -61,7 +61,7 @@ def between(low: float, high: float, *, target: int = _TARGET) -> Axis:
 
 def growing(low: float, high: float, *, target: int = 6) -> Axis:
     """From one end above 0 to the other, equal distances for equal factors."""
-    if not high > low:
+    if not math.log10(high) > math.log10(low):  # the last digit of two numbers may be lost in their logarithms
         low, high = low / 2, high * 2
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for multiples, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3)):

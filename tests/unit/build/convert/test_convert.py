@@ -58,7 +58,8 @@ def convert(checkpoint: Checkpoint, profile: Profile, output: Path, texts: list[
 
 def workers() -> list[psutil.Process]:
     """The children that convert. This process may have others: servers that other tests share."""
-    return [child for child in psutil.Process().children() if "nemotron_build.convert.worker" in child.cmdline()]
+    children = [(child, child.as_dict(["cmdline"])["cmdline"]) for child in psutil.Process().children()]
+    return [child for child, command in children if command and "nemotron_build.convert.worker" in command]
 
 
 def test_fp8(checkpoint: Checkpoint, output: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nemotron_loadtest.report.axes import Axis, between, fitting, growing, linear, tail
@@ -28,6 +28,7 @@ def test_linear_and_fitting_hold_all_values(values: list[float | None]) -> None:
         assert all(value is None or value <= axis.high * (1 + 1e-9) for value in values)
 
 
+@example(0.001, 0.0010000000000000002)
 @given(positive, positive)
 def test_between_and_growing(one: float, other: float) -> None:
     low, high = sorted((one, other))
