@@ -44,11 +44,6 @@ class Run:
         """Processor time an event."""
         return 1e6 * self.cpu_s / self.events
 
-    @property
-    def wall_us_per_event(self) -> float:
-        """Time an event."""
-        return 1e6 * self.wall_s / self.events
-
 
 def read_async(address: str, prompt: str, streams: int, tokens: int) -> Run:
     """AsyncClient."""

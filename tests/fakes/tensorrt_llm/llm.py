@@ -14,9 +14,6 @@ from .executor import Executor
 from .parameters import RECORDED, KvCacheConfig, SamplingParams, as_recorded
 from .result import RequestError, RequestOutput
 
-_NAMED = ("model", "tokenizer", "tokenizer_mode", "skip_tokenizer_init", "trust_remote_code", "tensor_parallel_size",
-          "dtype", "revision", "tokenizer_revision")  # fmt: skip
-
 
 def _has_loop() -> bool:
     try:
