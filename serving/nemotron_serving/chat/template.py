@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from nemotron_serving.chat.base import ChatRequest
-from nemotron_serving.chat.controls import ControlTokens, PromptPart, ends_with, tagged
+from nemotron_serving.chat.controls import Control, ControlTokens, PromptPart, ends_with, tagged
 from nemotron_serving.chat.conversation import Conversation, Turn, arrange
-from nemotron_serving.chat.guard import Guard, guarded_characters
+from nemotron_serving.chat.guard import Guard, guarded_characters, names_within
 from nemotron_serving.chat.messages import ToolCall, joined
 from nemotron_serving.chat.sandbox import compile_template, render_template
 from nemotron_serving.errors import InvalidRequestError, PackageError
@@ -57,17 +57,32 @@ class TemplateFormat:
         """The prompt in parts.
 
         Raises:
-            InvalidRequestError: the template refuses the conversation, or does not come to an end with it.
+            InvalidRequestError: the template refuses the conversation, does not come to an end with it, or makes a
+                control token of a caller's name.
         """
         messages = list(_messages(arrange(request, self._config)))
         tools = [{"type": "function", "function": tool.function} for tool in request.tools]
         guard = Guard(self._guarded, [messages, tools])
+        written = self._written(guard, messages, tools, request.thinking)
+        tokens = [part.token for part in written if isinstance(part, Control)]
+        if names := names_within([messages, tools], frozenset(tokens)):
+            masked = self._written(guard, guard.mask(messages, names), guard.mask(tools, names), request.thinking)
+            if [part.token for part in masked if isinstance(part, Control)] != tokens:
+                raise InvalidRequestError(
+                    "messages",
+                    f"the package's chat template makes a control token of a name, one of {sorted(names)}; use another",
+                )
+        parts = [guard.restore(part) if isinstance(part, str) else part for part in written]
+        return [*parts, *tagged(_rest_of_prefill(parts, request.prefill))]
+
+    def _written(self, guard: Guard, messages: list[Any], tools: list[Any], thinking: bool) -> list[PromptPart]:
+        """What the template writes, with the stand-ins of the guard."""
         variables = {
             "messages": guard.protect(messages),
             "tools": guard.protect(tools) or None,
             "add_generation_prompt": True,
-            "enable_thinking": request.thinking,
-            "thinking": request.thinking,
+            "enable_thinking": thinking,
+            "thinking": thinking,
             **self._special,
         }
         try:
@@ -77,8 +92,7 @@ class TemplateFormat:
             raise InvalidRequestError(
                 "messages", f"the package's chat template cannot write this conversation: {reason}"
             ) from error
-        parts = [guard.restore(part) if isinstance(part, str) else part for part in self._controls.split(text)]
-        return [*parts, *tagged(_rest_of_prefill(parts, request.prefill))]
+        return self._controls.split(text)
 
 
 def _rest_of_prefill(parts: list[PromptPart], prefill: str) -> str:

@@ -29,7 +29,7 @@ from tests.unit.serving.chat.rendering import (
     user,
     written,
 )
-from tests.unit.serving.support import byte_tokenizer, make_package, serving_config
+from tests.unit.serving.support import byte_tokenizer, make_package, serving_config, special_tags_tokenizer
 
 
 @pytest.fixture
@@ -112,6 +112,44 @@ def test_what_a_template_is_given(open_template: Any) -> None:
         "<think>\n"
     )
     assert Control("<|im_end|>") in parts
+
+
+NAMES_AS_TAGS = (
+    "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls %}{% for k, v in c.function.arguments.items() %}"
+    "<|im_start|><{{ k }}>{{ v }}</{{ k | trim }}>{% endfor %}{% endfor %}{% endfor %}{% for t in tools or [] %}"
+    "<{{ t.function.name }}>{% for k in t.function.parameters.properties %}<{{ k }}>{% endfor %}{% endfor %}"
+    "<tool_call></tool_call><|im_start|>"
+)
+
+
+@pytest.fixture
+def tags_format(tmp_path: Path) -> ChatFormat:
+    return template_format(tmp_path / "package", NAMES_AS_TAGS, special_tags_tokenizer())
+
+
+@pytest.mark.parametrize("name", ["think", " think", "/think", "think>", "think> and more"])
+def test_a_callers_name_between_the_templates_brackets_becomes_no_control_token(
+    tags_format: ChatFormat, name: str
+) -> None:
+    history = [user("A"), assistant(None, call("f", {name: "x"})), tool("1")]
+    with pytest.raises(
+        InvalidRequestError, match=r"makes a control token of a name, one of \['.*think.*'\]; use another"
+    ):
+        tags_format.render(request(*history))
+    for said in (
+        function("think", parameters={"properties": {}}),
+        function("f", parameters={"type": "object", "properties": {"think": {"type": "string"}}}),
+    ):
+        with pytest.raises(InvalidRequestError, match="makes a control token of a name"):
+            tags_format.render(request(user("A"), tools=[said]))
+
+
+def test_names_that_are_in_tokens_which_the_template_writes_itself_are_taken(tags_format: ChatFormat) -> None:
+    names = {"tool": "x", "call": "y", "start": "z", "im": "", "a": "", "thinking": "think"}
+    parts = tags_format.render(request(user("think"), assistant(None, call("t", names)), tool("1")))
+    tokens = [part.token for part in parts if isinstance(part, Control)]
+    assert tokens == [*["<|im_start|>"] * len(names), "<tool_call>", "</tool_call>", "<|im_start|>"]
+    assert "<tool>x</tool><|im_start|><call>y</call><|im_start|><start>z</start>" in written(parts)
 
 
 def test_arguments_that_nobody_can_read_are_an_object_to_a_template(open_template: Any) -> None:
