@@ -16,6 +16,8 @@ from nemotron_serving.paths import no_checkpoint
 CONFIG = "config.json"
 ARCHITECTURE = "LlamaForCausalLM"
 MODEL_TYPE = "llama"
+MOST_LAYERS = 10_000
+"""More than any model has: the tensors of each are listed, which a damaged number would let go on until memory ends."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,11 @@ def _shape(config: _Config, path: Path) -> ModelShape:
         },
         path,
     )
+    if config.num_hidden_layers > MOST_LAYERS:
+        raise CheckpointError(
+            f"{path}: num_hidden_layers is {config.num_hidden_layers}, expected at most {MOST_LAYERS}. "
+            "Download it again."
+        )
     if heads % kv_heads:
         raise CheckpointError(
             f"{path}: num_key_value_heads {kv_heads} does not divide num_attention_heads {heads}. Download it again."

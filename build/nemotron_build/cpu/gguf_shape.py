@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gguf.quants import dequantize
 
-from nemotron_build.checkpoint.shape import ModelShape
+from nemotron_build.checkpoint.shape import MOST_LAYERS, ModelShape
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.packed import Array
 from nemotron_build.cpu.rope import inverse_frequencies
@@ -85,6 +85,8 @@ def read_gguf_shape(file: GgufFile) -> ModelShape:
         tie_word_embeddings=OUTPUT not in file.tensors,
         dtype=embedding.tensor_type.name,
     )
+    if shape.num_layers > MOST_LAYERS:
+        raise _wrong(file, "block_count", shape.num_layers, f"at most {MOST_LAYERS}")
     if shape.num_heads % shape.num_kv_heads:
         raise _wrong(file, "attention.head_count_kv", shape.num_kv_heads, f"a divisor of the {heads} heads")
     if shape.head_dim % 2:

@@ -75,6 +75,7 @@ def test_scaling_of_another_factor(checkpoint: Path, edit: EditJson) -> None:
         ({"hidden_size": None}, "missing required field `hidden_size`"),
         ({"hidden_size": "wide"}, "Expected `int`, got `str`"),
         ({"vocab_size": 0}, "vocab_size is 0, expected more than 0"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, expected at most 10000"),
         ({"num_key_value_heads": 0}, "num_key_value_heads is 0"),
         ({"num_key_value_heads": 3}, "num_key_value_heads 3 does not divide num_attention_heads 8"),
         ({"hidden_size": 130}, "num_attention_heads 8 does not divide hidden_size 130"),

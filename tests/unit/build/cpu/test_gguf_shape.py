@@ -117,6 +117,7 @@ def test_fields_that_change_nothing(tiny: Path, tmp_path: Path, fields: dict[str
         ({"llama__rope__dimension_count": 16}, "rope.dimension_count is 16, expected the head's 32"),
         ({"llama__attention__key_length": 33}, "attention.key_length is 33, expected an even number"),
         ({"llama__attention__value_length": 64}, "attention.value_length is 64, expected the head's 32"),
+        ({"llama__block_count": 2**31}, "block_count is 2147483648, expected at most 10000"),
         ({"llama__attention__head_count": 0}, "attention.head_count is 0, expected a whole number above 0"),
         ({"llama__attention__head_count_kv": 3}, "attention.head_count_kv is 3, expected a divisor of the 8 heads"),
         ({"llama__attention__head_count_kv": [2, 4]}, r"head_count_kv is \[2, 4\], expected the same in all layers"),
