@@ -70,7 +70,9 @@ def run(chat: Chat, text: str) -> Next:
         hint = f"Did you mean {close[0]}?" if close else "/help lists them."
         raise ChatError(f"{safe_line(name)} is no command. {hint} To send it as text, begin with a space.")
     if argument and not command.argument:
-        raise ChatError(f"{name} takes nothing behind it.")
+        meant = [other for other, known in _BY_NAME.items() if known.argument and name.startswith(other)]
+        hint = f" Did you mean {safe_line(f'{meant[0]} {argument.strip()}')}?" if meant else ""
+        raise ChatError(f"{name} takes nothing behind it.{hint}")
     return command.run(chat, argument.strip()) or Next.PROMPT
 
 
