@@ -20,7 +20,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(
     r"^(?:\$ )?(nemotron-(?:bench|chat|serve|build)(?: container)?"
     r"(?: (?:build|capacity|check|compare|compile|convert|demo|package|plan|profiles|quantize|report|run|scenarios"
-    r"|self-test|simulated|sweep|verify|wheels)\b)?)(.*)",
+    r"|self-test|serve|simulated|sweep|verify|wheels)\b)?)(.*)",
     re.MULTILINE,
 )
 JQ = re.compile(r" \|\s+jq [^|]*?$", re.MULTILINE)  # for people; whether it is installed is nothing to a test
