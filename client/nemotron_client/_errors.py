@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from nemotron_client._types import Reply
@@ -123,7 +124,7 @@ def from_stream_error(message: str, *, request_id: str, url: str) -> NemotronErr
     """
     found = _STATUS.search(message)
     if found is None and _NOT_READY.search(message):
-        return ModelNotReadyError(_not_ready(message), request_id=request_id, url=url)
+        return ModelNotReadyError(_not_ready(url, message), request_id=request_id, url=url)
     text = _ENSEMBLE.sub("", _STATUS.sub("", message))
     status = found[1] if found else "INTERNAL"
     if status == "UNAVAILABLE" and not _SHUTTING_DOWN.search(text):
@@ -149,7 +150,7 @@ def from_status(status: str, details: str, *, request_id: str, url: str) -> Nemo
         message = f"{url} ended the request ({details or 'no reason given'}); it is probably shutting down"
         return ServerUnavailableError(message, request_id=request_id, url=url)
     if status == "NOT_FOUND" or _NOT_READY.search(details):
-        return ModelNotReadyError(_not_ready(details), request_id=request_id, url=url)
+        return ModelNotReadyError(_not_ready(url, details), request_id=request_id, url=url)
     kind = _BY_STATUS.get(status, ServerError)
     return kind(details or f"{url} answered {status}", request_id=request_id, url=url)
 
@@ -211,7 +212,12 @@ def _other_port(url: str) -> str:
     )
 
 
-def _not_ready(details: str) -> str:
+def _not_ready(url: str, details: str) -> str:
+    path = urlsplit(url).path.rstrip("/")
+    if path and not _NOT_READY.search(details):
+        return (
+            f"{url}: {details}. Is there a gateway that serves Triton at {path}? If not, leave {path} out of the URL."
+        )
     return f"{details}. Wait with `client.wait_ready`; if that does not help, the server's log says why."
 
 

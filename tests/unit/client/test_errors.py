@@ -54,6 +54,20 @@ def test_statuses(status: str, details: str, kind: type[NemotronError]) -> None:
     assert str(error)
 
 
+def test_a_path_that_openai_has_is_named() -> None:
+    error = from_status("NOT_FOUND", "Not Found", request_id="r", url="http://a:8000/v1")
+    assert type(error) is ModelNotReadyError
+    assert "leave /v1 out of the URL" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "details"),
+    [("http://a", "Not Found"), ("https://a/llm", "Request for unknown model: 'ensemble' is not found")],
+)
+def test_a_model_that_is_not_there_may_be_waited_for(url: str, details: str) -> None:
+    assert "wait_ready" in str(from_status("NOT_FOUND", details, request_id="r", url=url))
+
+
 @pytest.mark.parametrize(
     ("message", "kind", "text"),
     [
