@@ -40,19 +40,22 @@ endif
 .PHONY: help setup setup-quantize demo-package demo serve test test-fast setup-image test-image test-isa images lint bench loadtest docs lock clean
 
 help:
-	@echo "make demo    set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
-	@echo "make serve   serve the demo package until ctrl-C"
-	@echo "make test    lint, types and all tests, with a real Triton"
-	@echo "make test-fast  lint, types, unit and contract tests"
-	@echo "make test-image  build and grammar tests with the serving image's versions, in $(IMAGE_VENV); setup-image installs it"
-	@echo "make lint    ruff and mypy only"
-	@echo "make loadtest  the rate that the demo package takes, in less than five minutes, with a report"
-	@echo "make test-isa  the suites with the real engine as on older CPUs (half an hour); images draws the docs' pictures again"
-	@echo "make bench   measure the serving stack (several minutes)"
-	@echo "make setup   only install into $(VENV); setup-quantize: also ModelOpt and torch"
-	@echo "make docs    write the client's API reference again"
-	@echo "make lock    resolve $(LOCK) again from pyproject.toml"
-	@echo "make clean   remove $(VENV), packages and caches"
+	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
+	@echo "make serve           serve the demo package until ctrl-C"
+	@echo "make loadtest        the rate that the demo package takes, in less than five minutes, with a report"
+	@echo "make test            lint, types and all tests, with a real Triton"
+	@echo "make test-fast       lint, types, unit and contract tests"
+	@echo "make test-image      build and grammar tests with the serving image's versions; needs setup-image"
+	@echo "make test-isa        the suites with the real engine as on older CPUs (half an hour)"
+	@echo "make lint            ruff and mypy only"
+	@echo "make bench           measure the serving stack (several minutes)"
+	@echo "make setup           only install into $(VENV)"
+	@echo "make setup-quantize  also ModelOpt and torch"
+	@echo "make setup-image     install the serving image's versions into $(IMAGE_VENV)"
+	@echo "make docs            write the client's API reference again"
+	@echo "make images          draw the docs' pictures again; needs chromium"
+	@echo "make lock            resolve $(LOCK) and the two beside it again from pyproject.toml"
+	@echo "make clean           remove $(VENV), $(IMAGE_VENV), packages, results and caches"
 
 setup: $(VENV)/.installed
 
