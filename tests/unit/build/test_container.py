@@ -209,14 +209,32 @@ def test_serving_in_a_container_is_for_packages_for_gpus(here: Path, capsys: Run
     assert "--no-index" in inside(command)[0]
 
 
+# `docker run` hands a signal on to the container; this stands for it.
+STAND_IN = """#!{python}
+import pathlib, signal, sys
+
+mark = pathlib.Path({mark!r})
+
+
+def end(*_):
+    mark.write_text(mark.read_text() + "ended")
+    sys.exit(143)
+
+
+runs = mark.with_name("runs")
+runs.write_text("runs, ")
+signal.signal(signal.SIGTERM, end)
+runs.rename(mark)
+while True:
+    signal.pause()
+"""
+
+
 def test_terminating_ends_the_container_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # `docker run` hands a signal on to the container; this stands for it.
     mark, programs = here / "mark", here / "bin"
     programs.mkdir()
     docker = programs / "docker"
-    docker.write_text(
-        f"#!/bin/sh\ntrap 'kill $!; echo ended >> {mark}; exit 143' TERM\nsleep 60 &\necho runs > {mark}\nwait\n"
-    )
+    docker.write_text(STAND_IN.format(python=sys.executable, mark=str(mark)))
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     command = [sys.executable, "-m", "nemotron_build", "container", "build", "my, own model", "--profile", "h100-fp8"]
@@ -228,4 +246,4 @@ def test_terminating_ends_the_container_too(here: Path, monkeypatch: pytest.Monk
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 143
     assert "terminated" in errors
-    assert mark.read_text() == "runs\nended\n"
+    assert mark.read_text() == "runs, ended"
