@@ -19,12 +19,14 @@ class Gateway:
         frozen: Connections stay open and mute, for good.
         never: Who waits for this is mute. Kept here, for the loop itself keeps nothing that waits.
         tasks: Those that have begun, and close their connections when they are cancelled.
+        transports: Of the clients' connections, which are ended for good with the gateway.
     """
 
     url: str = ""
     frozen: bool = False
     never: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    transports: list[asyncio.WriteTransport] = field(default_factory=list)
 
     def begin(self, task: asyncio.Task[None] | None) -> None:
         assert task is not None
@@ -54,6 +56,7 @@ async def _listen(found: Gateway, server_url: str, tls: ssl.SSLContext | None) -
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         found.begin(asyncio.current_task())
+        found.transports.append(writer.transport)
         with contextlib.suppress(OSError, asyncio.CancelledError), contextlib.closing(writer):
             from_server, to_server = await asyncio.open_connection(behind.hostname, behind.port)
             with contextlib.closing(to_server):
@@ -92,4 +95,6 @@ async def _end(found: Gateway, listener: asyncio.Server) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    for transport in found.transports:
+        transport.abort()
     await asyncio.sleep(0.01)  # connections that were closed end in the loop's next rounds

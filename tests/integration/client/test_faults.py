@@ -193,7 +193,7 @@ def test_a_request_whose_server_is_lost_before_its_first_token_is_stopped_there(
     server: Server, simulated_server: Server, connect: Connect, wire: Wire, elsewhere: bool
 ) -> None:
     urls = [wire.url, simulated_server.grpc_url] if elsewhere else [wire.url]
-    client = connect(urls, keepalive_time_s=0.3, keepalive_timeout_s=0.5, max_retries=0)
+    client = connect(urls, keepalive_time_s=0.5, keepalive_timeout_s=3, max_retries=0)
     client.chat(HI, max_tokens=1)  # the connection stands
     if elsewhere:
         client.chat(HI, max_tokens=1)
