@@ -21,7 +21,7 @@ CUDA_PACKAGES := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia
 	nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton
 PORTS ?= --http-port 8000 --grpc-port 8001 --metrics-port 8002
 # Of the tests: more than cores, for many of them wait.
-WORKERS ?= 4
+WORKERS ?= 3
 FREE_PORTS := --http-port 0 --grpc-port 0 --metrics-port 0
 
 # The newest Python that the embedded Triton has a stub for; name another with make PYTHON=...

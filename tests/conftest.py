@@ -1,6 +1,6 @@
 """How the suite runs in several processes, and what a new test has to do for it: mostly nothing.
 
-`make test`, or `pytest -n 4`, deals the tests out to workers of pytest-xdist. What stays together is decided here, by
+`make test`, or `pytest -n 3`, deals the tests out to workers of pytest-xdist. What stays together is decided here, by
 the fixtures that a test uses, and not by hand in each file:
 
 - A file is one piece: its tests run in one worker, so that a fixture of scope `module` is made once.
