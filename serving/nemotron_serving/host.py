@@ -28,8 +28,8 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
         engine_threads: CPU threads of the engine; None takes them from the machine.
         kv_cache_gib: Size of the KV cache in GiB; None takes it from the machine.
         stream_interval_ms: Least time between two responses of a stream; None adapts it to the load.
-        stream_key_prefix: What the models know and no caller: only streams whose key begins with it may begin in
-            postprocessing. Empty protects nothing; the launcher makes one for each start.
+        secret: Hex text that the launcher and the models know and no caller; the launcher makes one for each start.
+            Empty with a Triton started by hand, and then what derives from it protects nothing.
     """
 
     package: Path
@@ -37,7 +37,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     engine_threads: int | None = None
     kv_cache_gib: int | None = None
     stream_interval_ms: float | None = None
-    stream_key_prefix: str = ""
+    secret: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> HostOptions:

@@ -14,7 +14,7 @@ class TritonPythonModel:
     def initialize(self, _args):
         package, options = open_package()
         self._postprocessor = Postprocessor(
-            Vocabulary.load(package.tokenizer_path), package.serving.limits.max_in_flight, options.stream_key_prefix
+            Vocabulary.load(package.tokenizer_path), package.serving.limits.max_in_flight, options.secret
         )
         self._gauges = report_gauges(
             "postprocessing",

@@ -29,7 +29,7 @@ class TritonPythonModel:
             package.serving.limits,
             RuntimeDir(options.runtime_dir),
             options.stream_interval_ms,
-            stream_key_prefix=options.stream_key_prefix,
+            secret=options.secret,
         )
         self._gauges = report_gauges("tensorrt_llm", GAUGES, self._read_gauges)
 

@@ -58,10 +58,10 @@ class GenerationService:
         runtime_dir: RuntimeDir,
         stream_interval_ms: float | None = None,
         *,
-        stream_key_prefix: str = "",
+        secret: str = "",
     ) -> None:
         self._engine = engine
-        self._stream_key_prefix = stream_key_prefix
+        self._secret = secret
         self._vocabulary = vocabulary
         self._capacity = limits.max_in_flight
         self._batch_size = limits.max_batch_size
@@ -104,7 +104,7 @@ class GenerationService:
             vocabulary=self._vocabulary,
             new_id=lambda: next(self._ids),
             deliver=self._deliver,
-            key_prefix=self._stream_key_prefix,
+            key_prefix=self._secret,
         )
         with self._lock:
             self._check_capacity(client_id)

@@ -90,7 +90,7 @@ def tritonserver_environment(
         engine_threads=options.engine_threads,
         kv_cache_gib=options.kv_cache_gib,
         stream_interval_ms=options.stream_interval_ms,
-        stream_key_prefix=secrets.token_hex(16),
+        secret=secrets.token_hex(16),
     )
     return {
         # A variable left from another server would be taken for a setting of this one.

@@ -60,10 +60,10 @@ class TextDelta(NamedTuple):
 class Postprocessor:
     """Keeps one assembler a stream, from its first response to its last."""
 
-    def __init__(self, vocabulary: Vocabulary, max_streams: int, stream_key_prefix: str = "") -> None:
+    def __init__(self, vocabulary: Vocabulary, max_streams: int, secret: str = "") -> None:
         self._vocabulary = vocabulary
         self._max_streams = max_streams
-        self._stream_key_prefix = stream_key_prefix
+        self._secret = secret
         self._streams: dict[str, Assembler] = {}
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ class Postprocessor:
             raise InvalidRequestError("stream_event", f"{error}; it is written by the generating model") from error
         if event.begins is not None:
             # The model can be called by anyone, and streams that never end would leave no room for others.
-            if not hmac.compare_digest(event.stream_key[: len(self._stream_key_prefix)], self._stream_key_prefix):
+            if not hmac.compare_digest(event.stream_key[: len(self._secret)], self._secret):
                 raise InvalidRequestError("stream_event", "it is written by the generating model")
             if event.stream_key in self._streams or len(self._streams) >= self._max_streams:
                 raise InvalidRequestError("stream_event", "a stream that has begun, or one too many")

@@ -74,11 +74,11 @@ def environment(tmp_path: Path, **inherited: str) -> dict[str, str]:
 
 def test_the_models_read_back_what_was_given(tmp_path: Path) -> None:
     read = HostOptions.from_environment(environment(tmp_path))
-    assert len(read.stream_key_prefix) == 32
-    assert msgspec.structs.replace(read, stream_key_prefix="") == HostOptions(
+    assert len(read.secret) == 32
+    assert msgspec.structs.replace(read, secret="") == HostOptions(
         package=tmp_path, runtime_dir=Path("/run"), engine_threads=3, kv_cache_gib=2, stream_interval_ms=1.5
     )
-    assert HostOptions.from_environment(environment(tmp_path)).stream_key_prefix != read.stream_key_prefix
+    assert HostOptions.from_environment(environment(tmp_path)).secret != read.secret
 
 
 def test_variables_of_another_server_do_not_reach_the_models(tmp_path: Path) -> None:
