@@ -83,7 +83,7 @@ def resolve_stop_ids(given: Mapping[str, Any], defaults: tuple[int, ...], vocabu
 
 
 def resolve_priority(given: Mapping[str, Any]) -> int:
-    """The caller's place in the queue; 0 if nothing was said.
+    """Seconds by which the request stands behind others that wait; 0 if nothing was said.
 
     Raises:
         InvalidRequestError: a value out of range.

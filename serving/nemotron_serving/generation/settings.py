@@ -46,7 +46,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         guide: What the answer must look like; None leaves it free. After thinking it needs a budget, which says how
             thinking is closed.
         repetition_guard: Whether an endless loop ends the output.
-        priority: Waiting requests with a smaller number are served first.
+        priority: Seconds by which it stands behind others that wait; see `WaitingRequests`.
         output: How postprocessing reads the output; None for a caller that takes token ids.
         include_prompt: Whether such a caller gets the prompt's ids in front of the output's.
     """

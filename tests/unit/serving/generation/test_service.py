@@ -567,11 +567,11 @@ def test_waiting_requests_start_by_priority_and_then_by_arrival(start: Start) ->
     service = start(Script(match="^first", answer="0123456789", token_ms=20), SHORT, max_batch_size=1)
     sinks = [service.ask(prompt=ids_of("first"))]
     assert eventually(lambda: len(service.engine.requests) == 1)
-    sinks += [service.ask(prompt=ids_of(f"p{number}"), priority=number) for number in (0, 5, -1, 0)]
-    sinks.append(service.ask(prompt=ids_of("p-1 again"), priority=-1))
+    sinks += [service.ask(prompt=ids_of(f"p{number}"), priority=number) for number in (0, 9, -9, 0)]
+    sinks.append(service.ask(prompt=ids_of("p-9 again"), priority=-9))
     for sink in sinks:
         assert sink.wait().finish_reason == "stop"
-    assert order_of_starts(service) == ["first", "p-1", "p-1 again", "p0", "p0", "p5"]
+    assert order_of_starts(service) == ["first", "p-9", "p-9 again", "p0", "p0", "p9"]
     assert service.idle()
 
 

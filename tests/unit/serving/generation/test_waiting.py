@@ -1,6 +1,19 @@
 from __future__ import annotations
 
+import itertools
+
+import pytest
+
 from nemotron_serving.generation.waiting import WaitingRequests
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def popped(queue: WaitingRequests[str], *, long_allowed: bool = True) -> list[str]:
@@ -10,11 +23,52 @@ def popped(queue: WaitingRequests[str], *, long_allowed: bool = True) -> list[st
     return found
 
 
-def test_priority_comes_first_then_arrival() -> None:
-    queue = WaitingRequests[str]()
+def test_a_priority_counts_as_seconds_of_arrival_and_equals_keep_their_order() -> None:
+    clock = Clock()
+    queue = WaitingRequests[str](clock)
     for name, priority in (("a", 0), ("b", 5), ("c", -1), ("d", 0), ("e", -1)):
         queue.push(name, priority, long=False)
     assert popped(queue) == ["c", "e", "a", "d", "b"]
+    for name, at_s, priority in (("a", 0, 4), ("b", 3, 0), ("c", 5, 0), ("d", 7, -1), ("e", 8, -9)):
+        clock.now = at_s
+        queue.push(name, priority, long=False)
+    assert popped(queue) == ["e", "b", "a", "c", "d"]
+
+
+@pytest.mark.parametrize(("wait_s", "first"), [(9.9, ["greedy", "normal"]), (10.1, ["normal", "greedy"])])
+def test_no_priority_moves_a_request_by_more_than_ten_seconds(wait_s: float, first: list[str]) -> None:
+    clock = Clock()
+    queue = WaitingRequests[str](clock)
+    queue.push("normal", 0, long=False)
+    clock.now += wait_s
+    queue.push("greedy", -(2**31), long=False)
+    queue.push("late", 2**31 - 1, long=False)
+    clock.now += 9.9
+    queue.push("normal too", 0, long=False)
+    assert popped(queue) == [*first, "normal too", "late"]
+
+
+@pytest.mark.parametrize("priority", [-1, -1000, 0])
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("others_long", [(False,), (True,), (False, True), (True, False, False, False)])
+def test_nobody_starves(priority: int, long: bool, others_long: tuple[bool, ...]) -> None:
+    """Twenty others send their next request as soon as one has started; a long prompt's prefill takes a second."""
+    clock = Clock()
+    queue = WaitingRequests[str](clock)
+    kinds = itertools.cycle(others_long)
+    for _ in range(20):
+        queue.push("long" if (kind := next(kinds)) else "short", priority, long=kind)
+    queue.push("normal", 0, long=long)
+    prefill_ends = 0.0
+    started: str | None = None
+    while started != "normal":
+        clock.now += 0.1
+        assert clock.now < 10 + 20 * 1.1 + 1  # what a priority may do, those in front of it, and its own turn
+        started = queue.pop(long_allowed=clock.now >= prefill_ends)
+        if started == "long":
+            prefill_ends = clock.now + 1
+        if started:
+            queue.push("long" if (kind := next(kinds)) else "short", priority, long=kind)
 
 
 def test_long_and_short_ones_are_one_queue_while_long_ones_may_start() -> None:
