@@ -37,7 +37,7 @@ PYTHON := $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FI
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-quantize demo-package demo serve test test-fast setup-image test-image test-isa images lint bench loadtest docs lock clean
+.PHONY: help setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image test-isa images lint bench loadtest docs lock clean
 
 help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
@@ -45,6 +45,7 @@ help:
 	@echo "make loadtest        the rate that the demo package takes, in less than five minutes, with a report"
 	@echo "make test            lint, types and all tests, with a real Triton"
 	@echo "make test-fast       lint, types, unit and contract tests"
+	@echo "make test-robustness attack real servers: floods, kills, odd requests (three minutes)"
 	@echo "make test-image      build and grammar tests with the serving image's versions; needs setup-image"
 	@echo "make test-isa        the suites with the real engine as on older CPUs (half an hour)"
 	@echo "make lint            ruff and mypy only"
@@ -113,6 +114,10 @@ test: setup setup-quantize
 
 test-fast: setup setup-quantize
 	$(call TEST,tests/unit tests/contract)
+
+# In one process, for what is attacked is also measured.
+test-robustness: setup
+	$(BIN)/pytest tests/robustness
 
 # The serving image's own transformers, ModelOpt, xgrammar and numpy. It has Python 3.12; torch decides: 3.12 where pip
 # finds a CPU build for it, else 3.11 where it finds one for that, else what there is with the CUDA build of 3 GB.

@@ -1,4 +1,4 @@
-"""That no test file is left out: what pytest collects by its own rules is what lies below tests/."""
+"""That no test file is left out: what `make test` and `make test-robustness` collect is what lies below tests/."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TESTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py"))
+OF_A_COMMAND_OF_ITS_OWN = "tests/robustness"
 
 # Names each module that pytest would read, and reads none of them.
 LISTING = """
@@ -39,12 +40,15 @@ def collected(directory: Path, *options: str) -> list[str]:
 
 
 def test_every_test_file_is_collected(tmp_path: Path) -> None:
-    assert collected(tmp_path) == TESTS
+    """By one of the two commands, and by one alone."""
+    by_default, apart = collected(tmp_path), collected(tmp_path, OF_A_COMMAND_OF_ITS_OWN)
+    assert apart
+    assert sorted([*by_default, *apart]) == TESTS
 
 
 def test_a_rule_that_leaves_files_out_is_seen(tmp_path: Path) -> None:
     """Most of pytest's own list of directories to leave out, with one of ours in it."""
-    left_out = set(TESTS) - set(collected(tmp_path, "-o", "norecursedirs=.* build"))
+    left_out = set(collected(tmp_path)) - set(collected(tmp_path, "-o", "norecursedirs=.* build"))
     assert left_out
     assert all("/build/" in path for path in left_out)
 

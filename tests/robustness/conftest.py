@@ -1,0 +1,36 @@
+"""Servers to attack. Each test here starts its own, for it kills, stops, floods or weighs it.
+
+`make test-robustness` runs this directory and `make test` does not, for it takes minutes. What helps to attack and to
+watch a server is in the modules beside, which the benchmarks use as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Server, serving, simulated_package
+
+__all__ = ["simulated_package"]  # a fixture
+
+PACKAGE = (
+    "--ttft-ms",
+    "5",
+    "--token-ms",
+    "1",
+    "--max-batch-size",
+    "32",
+    "--max-waiting",
+    "32",
+    "--max-seq-len",
+    "4096",
+)
+
+
+@pytest.fixture
+def server(simulated_package: Callable[..., Path], tmp_path: Path) -> Iterator[Server]:
+    """A simulated engine with 1 ms a token and room for 64 requests, for one test."""
+    with serving(simulated_package(*PACKAGE), tmp_path) as served:
+        yield served
