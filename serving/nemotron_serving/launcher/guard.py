@@ -19,6 +19,8 @@ while read -r line; do group=$line; done
 rm -rf -- "$1"
 rm -f -- "/dev/shm/$2"*
 """
+# What Triton and the models write is for nobody else on the machine.
+_UMASK = 0o077
 # The started process announces its group itself, and holds the pipe open until it has: no moment is left unguarded.
 _ANNOUNCE = 'echo "$$" >&0; exec "$@" </dev/null'
 
@@ -40,6 +42,8 @@ class Guard:
     def popen(self, command: list[str], *, environment: dict[str, str], output: int) -> subprocess.Popen[bytes]:
         """Start a command as the leader of a session, and guard that session's process group.
 
+        The files that it and its descendants make are for this user alone.
+
         Args:
             command: Program and arguments.
             environment: All its variables.
@@ -52,6 +56,7 @@ class Guard:
             stderr=output,
             env=environment,
             start_new_session=True,
+            umask=_UMASK,
         )
 
     def forget(self) -> None:

@@ -31,6 +31,8 @@ from nemotron_serving.launcher.prepare import (
 from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
 from nemotron_serving.launcher.triton_log import TritonLog
 
+_LOG_NAME = "triton.log"
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where shm_open() puts it
 _POLL_S = 0.05
 _TERM_S = 5.0
 _GONE_S = 10.0
@@ -75,8 +77,8 @@ class TritonServer:
         self.endpoints = choose_endpoints(options)
         log_dir = _log_directory(options.log_dir)
         self.runtime_dir = runtime_directory()
-        shm_prefix = f"{self.runtime_dir.name}-"
-        self._guard = Guard(self.runtime_dir, shm_prefix)
+        self._shm_prefix = f"{self.runtime_dir.name}-"
+        self._guard = Guard(self.runtime_dir, self._shm_prefix)
         self.ready_after_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._stubs: dict[psutil.Process, str] = {}  # the Python processes, and the models that they run
@@ -90,7 +92,7 @@ class TritonServer:
         except BaseException:
             self._guard.close()
             raise
-        self.log = TritonLog((log_dir or self.runtime_dir) / "triton.log")
+        self.log = TritonLog((log_dir or self.runtime_dir) / _LOG_NAME)
         self._command = tritonserver_arguments(
             triton,
             self.endpoints,
@@ -98,7 +100,7 @@ class TritonServer:
             backends=backends,
             # Unless the operator chose a key, nobody knows it.
             admin_key=options.admin_key or secrets.token_urlsafe(32),
-            shm_prefix=shm_prefix,
+            shm_prefix=self._shm_prefix,
             tls=options.tls,
             gpu=gpu,
             max_in_flight=max_in_flight,
@@ -122,7 +124,7 @@ class TritonServer:
         """
         began = time.monotonic()
         self.log.mark()
-        with self.log.path.open("ab") as log:
+        with self.log.append() as log:
             self._process = self._guard.popen(self._command, environment=self._environment, output=log.fileno())
         try:
             self._wait_ready(began + self._options.start_seconds)
@@ -218,6 +220,7 @@ class TritonServer:
     def _wait_ready(self, deadline: float) -> None:
         def wait() -> None:
             self.sleep(_POLL_S)
+            self._close_shared_memory()
             if (death := self.death()) is not None:
                 reason = self.log.reason() or f"{death}. Triton's log, which --verbose shows, says no more."
                 raise StartError(f"The server did not start: {reason}")
@@ -227,12 +230,27 @@ class TritonServer:
 
         while not probe.all_ready(self.endpoints, self.models):
             wait()
+        self._close_shared_memory()
         self._stubs = _stubs(self.pid)
         probe.answer_one_request(self.endpoints, wait)
         # Not earlier: until then a model may run a program that ends by itself.
         self._workers = {
             worker: model for stub, model in self._stubs.items() for worker in _children(stub.pid, recursive=True)
         }
+
+    def _close_shared_memory(self) -> None:
+        """Let this user alone read what requests pass through.
+
+        Triton opens it to all whatever the umask is. It is made a moment before its model's process is started, so
+        this comes before the first request.
+        """
+        for path in _SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
+            with suppress(OSError):  # it is gone, or another user's of the same name
+                region = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    os.fchmod(region, 0o600)
+                finally:
+                    os.close(region)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -250,10 +268,10 @@ def _log_directory(given: Path | None) -> Path | None:
         return None
     try:
         given.mkdir(parents=True, exist_ok=True)
-        (given / "triton.log").touch()
+        TritonLog(given / _LOG_NAME).append().close()
     except OSError as error:
         raise SetupError(
-            f"--log-dir {given}: {error.strerror}. Expected a directory to write triton.log in."
+            f"--log-dir {given}: {error.strerror}. Expected a directory to write {_LOG_NAME} in."
         ) from error
     return given.resolve()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 _ERROR = re.compile(r"^(?:E\d{4} [^\]]*\] ?|\[libprotobuf ERROR [^\]]*\] |error: (?:creating server: )?)(?P<text>.*)$")
 _LOAD = re.compile(r"^failed to load '(?P<model>[^']+)' version \d+: (?:[A-Z][\w ]*: )??(?P<text>.*)$")
@@ -27,6 +28,11 @@ class TritonLog:
         self.path = path
         self._mark = self._size()
         self._read = self._mark
+
+    def append(self) -> BinaryIO:
+        """Open the file for writing at its end; one that is new is for this user alone."""
+        self.path.touch(mode=0o600)
+        return self.path.open("ab")
 
     def mark(self) -> None:
         """What follows belongs to a new start."""

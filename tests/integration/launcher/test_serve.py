@@ -157,10 +157,16 @@ def test_an_altered_package_is_refused(start: Start, package: Path) -> None:
 
 
 def test_command(start: Start) -> None:
-    script = "import os, sys; print(sorted(n for n in os.environ if n.startswith('NEMOTRON_'))); sys.exit(7)"
+    script = (
+        "import os, sys; print(sorted(n for n in os.environ if n.startswith('NEMOTRON_'))); "
+        "print('umask', os.umask(0)); sys.exit(7)"
+    )
     server = start("--", sys.executable, "-c", script)
     assert server.process.wait(20) == 7
     assert "['NEMOTRON_HTTP_URL', 'NEMOTRON_METRICS_URL', 'NEMOTRON_URL']" in server.output.read_text()
+    ours = os.umask(0)
+    os.umask(ours)
+    assert f"umask {ours}" in server.output.read_text(), "the server's files are private, not the command's"
 
 
 def test_sigterm_ends_the_command_too(start: Start) -> None:

@@ -9,6 +9,7 @@ import subprocess
 from http.client import HTTPConnection
 from pathlib import Path
 
+import psutil
 import pytest
 import tritonclient.grpc as triton
 
@@ -16,6 +17,7 @@ from nemotron_serving.launcher.errors import StartError
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.server import TritonServer
 from nemotron_serving.launcher.triton_command import ADMIN_HEADER, RESTRICTED
+from tests.integration.conftest import Server
 from tests.waiting import wait_until
 
 from .conftest import left_behind
@@ -51,6 +53,19 @@ def test_it_answers_and_leaves_nothing(options: ServeOptions, tmp_path: Path) ->
     assert not server.runtime_dir.exists()
     assert not list(Path("/dev/shm").glob(f"{server.runtime_dir.name}*"))  # noqa: S108
     assert not left_behind(tmp_path)
+
+
+def test_what_it_writes_is_for_this_user_alone(roomy_server: Server) -> None:
+    """Prompts and answers pass through the shared memory, and stay there until others take their place."""
+    roomy_server.generate(text_input="Hi", max_tokens=2)
+    runtime_dir = Path(roomy_server.info["runtime_dir"])
+    shared_memory = list(Path("/dev/shm").glob(f"{runtime_dir.name}*"))  # noqa: S108
+    assert shared_memory
+    for path in (runtime_dir, Path(roomy_server.info["log"]), *shared_memory):
+        assert path.stat().st_mode & 0o077 == 0, path
+    triton = psutil.Process(roomy_server.info["triton_pid"])
+    for process in (triton, *triton.children(recursive=True)):
+        assert "Umask:\t0077" in Path(f"/proc/{process.pid}/status").read_text(), process
 
 
 def test_endpoints_for_administrators_want_the_key(options: ServeOptions) -> None:

@@ -58,6 +58,16 @@ def test_only_what_follows_the_mark_is_a_reason(tmp_path: Path) -> None:
     assert "already in use" in log.reason()
 
 
+def test_a_new_file_is_for_this_user_alone_and_one_that_was_there_stays_as_it_is(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.log", tmp_path / "old.log"
+    old.write_text("yesterday\n")
+    old.chmod(0o640)
+    for path in (new, old):
+        TritonLog(path).append().close()
+    assert [path.stat().st_mode & 0o777 for path in (new, old)] == [0o600, 0o640]
+    assert old.read_text() == "yesterday\n"
+
+
 def test_new_text_comes_once_and_not_from_an_earlier_run(tmp_path: Path) -> None:
     path = tmp_path / "triton.log"
     path.write_text("yesterday\n")
