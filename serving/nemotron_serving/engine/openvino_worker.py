@@ -23,9 +23,9 @@ import msgspec
 import numpy as np
 import openvino
 import openvino_genai
-import psutil
 from openvino_genai import py_openvino_genai
 
+from nemotron_serving.cgroups import available_memory
 from nemotron_serving.engine.base import LOWEST_LOGPROB, Delta, EngineFinish, EngineRequest, Sampling, TokenLogprob
 from nemotron_serving.engine.openvino_cpu import isa_properties
 from nemotron_serving.engine.openvino_frames import ORDERS, Ready, Refused, Start, StepResult, Submit
@@ -275,7 +275,7 @@ def _generation_config(request: EngineRequest) -> Any:
 
 
 def _default_kv_cache_gib() -> int:
-    free_gib = psutil.virtual_memory().available / 2**30
+    free_gib = available_memory() / 2**30
     return max(1, min(int(free_gib * _DEFAULT_KV_CACHE_SHARE), _DEFAULT_KV_CACHE_MAX_GIB))
 
 

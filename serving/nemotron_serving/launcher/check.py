@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from nemotron_serving.cgroups import available_memory, memory_limit
 from nemotron_serving.engine.tensorrt_llm_files import read_engine_files
 from nemotron_serving.errors import ServingError
 from nemotron_serving.launcher.engine_library import check_engine_library
@@ -108,7 +109,7 @@ def check_memory(package: Package, kv_cache_gib: int | None) -> str:
     found = f"the engine's files take {size / _GIB:.2f} GiB"
     if package.manifest.engine.kind != "openvino":  # the memory is the GPU's, or nobody's
         return found
-    available = psutil.virtual_memory().available
+    available = available_memory()
     if size > available:
         raise SetupError(
             f"The engine's files take {size / _GIB:.1f} GiB, {available / _GIB:.1f} GiB of memory are available. "
@@ -198,8 +199,10 @@ def _shared_memory() -> str:
 
 
 def _memory() -> str:
-    memory = psutil.virtual_memory()
-    return f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB available"
+    machine, limit = psutil.virtual_memory().total, memory_limit()
+    total = machine if limit is None else min(limit, machine)
+    allowed = f", the most that this container or unit allows of the machine's {machine / _GIB:.1f}" if total < machine else ""
+    return f"{available_memory() / _GIB:.1f} of {total / _GIB:.1f} GiB available{allowed}"
 
 
 def _package(path: Path) -> str:
