@@ -201,7 +201,11 @@ def _shared_memory() -> str:
 def _memory() -> str:
     machine, limit = psutil.virtual_memory().total, memory_limit()
     total = machine if limit is None else min(limit, machine)
-    allowed = f", the most that this container or unit allows of the machine's {machine / _GIB:.1f}" if total < machine else ""
+    allowed = (
+        f", the most that this container or unit allows of the machine's {machine / _GIB:.1f}"
+        if total < machine
+        else ""
+    )
     return f"{available_memory() / _GIB:.1f} of {total / _GIB:.1f} GiB available{allowed}"
 
 

@@ -44,7 +44,7 @@ stopping:
 
 exit status:
   0         stopped on request, after draining
-  1         Triton did not start, or crashed again and again; the reason is printed
+  1         Triton did not start, or could not be started again after a crash; the reason is printed
   2         the command line, the package or this machine is at fault; nothing was started
   130, 143  ended at once by ctrl-C or SIGTERM: before the server was ready, or while it drained
   With COMMAND: the command's own status, once the server was ready.

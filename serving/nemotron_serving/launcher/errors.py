@@ -4,7 +4,7 @@ ServingError
 └── LauncherError
     ├── SetupError      the command line or this machine: fix it and try again
     ├── StartError      Triton did not get ready
-    └── CrashLoopError  the server crashed too often
+    └── RestartError    the server crashed, and could not be started again
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ class StartError(LauncherError):
     """Triton was started and ended, or did not get ready in time. The message holds its own reason."""
 
 
-class CrashLoopError(LauncherError):
-    """The server was restarted and crashed again, too often to go on."""
+class RestartError(LauncherError):
+    """The server crashed, and several starts in a row failed. The message holds the reason of the last."""

@@ -1,4 +1,4 @@
-"""When a crashed server is started again, and when no more."""
+"""How long to wait before a server is started again, and when that has no use any more."""
 
 from __future__ import annotations
 
@@ -7,27 +7,52 @@ from collections.abc import Callable
 
 
 class RestartPolicy:
-    """At once after the first crash, then after 1, 2, 4 … seconds; never after too many in the window.
+    """After the first crash at once, then after 1, 2, 4 … seconds, for as long as a start succeeds.
+
+    One request may be enough to crash a server, so crashes alone are no reason to end the service for everybody. Starts
+    that fail one after another are: nothing that a caller sends can mend them.
 
     Args:
-        most_crashes: The crash with this number, within the window, is the last.
-        window_s: Crashes longer ago are forgotten, and with them the delay they caused.
+        most_failed_starts: The failed start with this number, without one in between that succeeded, is the last.
+        longest_s: No wait is longer.
+        quiet_s: A server that was up for so long has its earlier crashes forgotten.
         clock: Gives seconds.
     """
 
     def __init__(
-        self, *, most_crashes: int = 5, window_s: float = 300.0, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        most_failed_starts: int = 5,
+        longest_s: float = 30.0,
+        quiet_s: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.most_crashes = most_crashes
-        self.window_s = window_s
+        self.most_failed_starts = most_failed_starts
+        self._longest_s = longest_s
+        self._quiet_s = quiet_s
         self._clock = clock
-        self._crashes: list[float] = []
+        self._failures = 0  # crashes and failed starts that are not forgotten
+        self._failed_starts = 0  # one after another
+        self._started = clock()
 
-    def delay_after_crash(self) -> float | None:
-        """Note a crash now. Returns the seconds to wait before the next start, or None to give up."""
-        now = self._clock()
-        self._crashes = [crash for crash in self._crashes if now - crash < self.window_s] + [now]
-        number = len(self._crashes)
-        if number >= self.most_crashes:
-            return None
-        return 0.0 if number == 1 else 2.0 ** (number - 2)
+    def started(self) -> None:
+        """Note that a start succeeded."""
+        self._failed_starts = 0
+        self._started = self._clock()
+
+    def crashed(self) -> float:
+        """Note that a server which had started is gone. Returns the seconds to wait before the next start."""
+        if self._clock() - self._started >= self._quiet_s:
+            self._failures = 0
+        return self._next_wait()
+
+    def start_failed(self) -> float | None:
+        """Note a failed start. Returns the seconds to wait before the next one, or None to give up."""
+        self._failed_starts += 1
+        return None if self._failed_starts >= self.most_failed_starts else self._next_wait()
+
+    def _next_wait(self) -> float:
+        wait_s = 2.0 ** (self._failures - 1) if self._failures else 0.0
+        if wait_s < self._longest_s:
+            self._failures += 1
+        return min(wait_s, self._longest_s)

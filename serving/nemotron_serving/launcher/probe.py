@@ -22,6 +22,13 @@ def all_ready(endpoints: Endpoints, models: tuple[str, ...]) -> bool:
     return all(_get(endpoints.host, endpoints.http_port, path) is not None for path in paths)
 
 
+def server_version(endpoints: Endpoints) -> tuple[int, ...]:
+    """Triton's version as numbers, such as (2, 51, 0); empty if the server does not say."""
+    metadata = _get(endpoints.host, endpoints.http_port, "/v2")
+    numbers = json.loads(metadata)["version"].split(".") if metadata else []
+    return tuple(int(number) for number in numbers if number.isdecimal())
+
+
 def answer_one_request(endpoints: Endpoints, wait: Callable[[], None]) -> None:
     """Send a one-token request: readiness alone says nothing about the Python processes.
 

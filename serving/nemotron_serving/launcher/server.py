@@ -112,6 +112,11 @@ class TritonServer:
         return self._running().pid
 
     @property
+    def version(self) -> tuple[int, ...]:
+        """Triton's version, such as (2, 51, 0)."""
+        return probe.server_version(self.endpoints)
+
+    @property
     def model_pids(self) -> dict[str, int]:
         """Process ids of the Python models."""
         return {model: process.pid for process, model in self._stubs.items()}

@@ -10,7 +10,7 @@ from typing import TextIO
 from nemotron_serving.launcher.child import ChildCommand
 from nemotron_serving.launcher.console import say
 from nemotron_serving.launcher.drain import drain
-from nemotron_serving.launcher.errors import CrashLoopError, StartError
+from nemotron_serving.launcher.errors import RestartError, StartError
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
 from nemotron_serving.launcher.prepare import about
@@ -20,6 +20,7 @@ from nemotron_serving.launcher.stop_signals import StopRequested, StopSignals
 from nemotron_serving.package import Package
 
 _WATCH_S = 0.25
+_SAFE_TRITON = (2, 68)  # Triton 26.04: the first without a request that is known to crash it
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Supervisor:
         Raises:
             SetupError: the server cannot be started here.
             StartError: the first start failed.
-            CrashLoopError: the server crashed too often.
+            RestartError: the server crashed, and could not be started again.
         """
         ready_file = ReadyFile(self.ready_file)
         with StopSignals() as signals:
@@ -109,29 +110,41 @@ class Supervisor:
                 return status
             if (death := server.death()) is not None:
                 ready_file.remove()
-                self._restart(server, death)
-                restarts += 1
-                ready_file.write(server, restarts)
+                if self._restart(server, death, child):
+                    restarts += 1
+                    ready_file.write(server, restarts)
 
-    def _restart(self, server: TritonServer, death: str) -> None:
-        while True:
-            server.kill()  # at once: its callers wait for a process that is no more
-            delay = self.policy.delay_after_crash()
-            if delay is None:
-                most, minutes = self.policy.most_crashes, self.policy.window_s / 60
-                raise CrashLoopError(
-                    f"The server crashed {most} times within {minutes:g} minutes. The last time: {death}.\n"
-                    f"{server.log.reason()}"
-                )
-            say(f"Restarting {f'in {delay:g} s' if delay else 'now'}: {death}.")
-            server.sleep(delay)
+    def _restart(self, server: TritonServer, reason: str, child: ChildCommand | None) -> bool:
+        """Kill what is left of the server and start it again; returns False if the command ended first."""
+        server.kill()  # at once: its callers wait for a process that is no more
+        delay: float | None = self.policy.crashed()
+        while delay is not None:
+            say(f"Restarting {f'in {delay:g} s' if delay else 'now'}: {reason}.")
+            if self._command_ended(server, child, delay):
+                return False
             try:
                 server.start()
             except StartError as error:
-                death = str(error)
+                reason = str(error).rstrip(".")
+                delay = self.policy.start_failed()
             else:
+                self.policy.started()
                 say(f"Serving again, ready in {server.ready_after_s:.1f} s.")
-                return
+                return True
+        raise RestartError(
+            f"The server could not be started again, {self.policy.most_failed_starts} times in a row. The last time:\n"
+            f"{reason}."
+        )
+
+    def _command_ended(self, server: TritonServer, child: ChildCommand | None, seconds: float) -> bool:
+        """Wait, for the command's end at the longest."""
+        until = time.monotonic() + seconds
+        while child is None or child.status() is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            server.sleep(min(left, _WATCH_S))
+        return True
 
     def _announce(self, server: TritonServer, command: list[str]) -> None:
         engine, urls = self.package.manifest.engine, server.endpoints
@@ -146,6 +159,11 @@ class Supervisor:
                 f"{'HTTP and metrics' if urls.tls else 'gRPC, HTTP and metrics'} are open to all of them, "
                 "and not encrypted: put a gateway in front."
             )
+            if () < server.version < _SAFE_TRITON:
+                say(
+                    f"One request can end Triton {'.'.join(map(str, server.version))}, and every stream with it "
+                    "(docs/known-issues.md): serve only callers whom you trust."
+                )
         if not command:
             say(
                 f"Try:\n  curl -s {urls.http_url}/v2/models/ensemble/generate "

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nemotron_serving.launcher.errors import CrashLoopError
+from nemotron_serving.launcher.errors import RestartError
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
 from nemotron_serving.launcher.supervise import Supervisor
@@ -66,11 +66,18 @@ def test_a_killed_triton_comes_back(start: Start) -> None:
 
 
 def test_it_gives_up_with_the_reason(options: ServeOptions, repository: Path, package: Path, tmp_path: Path) -> None:
-    model = repository / "ensemble" / "1" / "model.py"
-    crash = "        import os; threading.Timer(0.5, os._exit, [3]).start()\n\n    def finalize"
+    """A model that dies once, and does not start any more."""
+    model, marker = repository / "ensemble" / "1" / "model.py", tmp_path / "started"
+    crash = f"""        import os, pathlib
+        if (marker := pathlib.Path({str(marker)!r})).exists():
+            raise RuntimeError("the device is gone")
+        marker.touch()
+        threading.Timer(0.5, os._exit, [3]).start()
+
+    def finalize"""
     model.write_text(model.read_text().replace("    def finalize", crash, 1))
-    supervisor = Supervisor(Package.load(package), options, policy=RestartPolicy(most_crashes=2))
-    with pytest.raises(CrashLoopError, match=r"crashed 2 times within 5 minutes.*model 'ensemble'"):
+    supervisor = Supervisor(Package.load(package), options, policy=RestartPolicy(most_failed_starts=2))
+    with pytest.raises(RestartError, match=r"2 times in a row.*\n.*model 'ensemble': RuntimeError: the device is gone"):
         supervisor.run([])
     assert not left_behind(tmp_path)
 

@@ -10,24 +10,45 @@ class Clock:
         return self.now
 
 
-def test_the_wait_doubles_and_ends() -> None:
+def crash_and_start(policy: RestartPolicy) -> float:
+    wait = policy.crashed()
+    policy.started()
+    return wait
+
+
+def test_the_wait_grows_to_a_longest_one_and_never_ends() -> None:
     policy = RestartPolicy(clock=Clock())
-    assert [policy.delay_after_crash() for _ in range(5)] == [0.0, 1.0, 2.0, 4.0, None]
+    assert [crash_and_start(policy) for _ in range(9)] == [0, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert {crash_and_start(policy) for _ in range(1000)} == {30}
 
 
-def test_old_crashes_are_forgotten() -> None:
+def test_crashes_are_forgotten_when_the_server_was_up_for_long() -> None:
     clock = Clock()
-    policy = RestartPolicy(most_crashes=3, window_s=300, clock=clock)
-    assert [policy.delay_after_crash() for _ in range(2)] == [0.0, 1.0]
-    clock.now += 299
-    assert policy.delay_after_crash() is None
-    clock.now += 2
-    assert policy.delay_after_crash() == 1.0, "only the crash of two seconds ago counts"
+    policy = RestartPolicy(quiet_s=300, clock=clock)
+    for expected in (0, 1, 2):
+        assert crash_and_start(policy) == expected
+        clock.now += 299
+    clock.now += 1
+    assert crash_and_start(policy) == 0
 
 
-def test_a_server_that_crashes_now_and_then_is_restarted_for_ever() -> None:
+def test_a_start_that_takes_long_is_no_quiet_time() -> None:
     clock = Clock()
-    policy = RestartPolicy(clock=clock)
-    for _ in range(20):
-        assert policy.delay_after_crash() == 0.0
-        clock.now += 301
+    policy = RestartPolicy(quiet_s=300, clock=clock)
+    for expected in (0, 1, 2):
+        assert policy.crashed() == expected
+        clock.now += 600
+        policy.started()
+
+
+def test_starts_that_fail_one_after_another_end_it() -> None:
+    policy = RestartPolicy(most_failed_starts=3, clock=Clock())
+    assert policy.crashed() == 0
+    assert [policy.start_failed() for _ in range(3)] == [1, 2, None]
+
+
+def test_a_start_that_succeeds_makes_up_for_those_that_failed() -> None:
+    policy = RestartPolicy(most_failed_starts=3, clock=Clock())
+    for _ in range(10):
+        assert None not in (policy.crashed(), policy.start_failed(), policy.start_failed())
+        policy.started()
