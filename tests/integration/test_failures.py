@@ -121,22 +121,6 @@ def test_a_name_that_is_no_input_is_refused_over_http(simulated_server: Server) 
     assert "temprature: this model has no such input; did you mean temperature?" in body
 
 
-def test_nobody_else_can_touch_a_stream(simulated_server: Server) -> None:
-    """Postprocessing is callable, but only the models know how a stream's key begins."""
-    begins: dict[str, Any] = {"start": "detect", "stop_words": [], "tools": None}
-    with grpcclient.InferenceServerClient(simulated_server.grpc_address) as client:
-        for key in range(1, 20):
-            ids = grpcclient.InferInput("output_ids", [1, 1, 1], "INT32")
-            ids.set_data_from_numpy(np.array([[[5]]], np.int32))
-            event = tensor("stream_event", json.dumps({"stream_key": str(key), "begins": begins}))
-            with pytest.raises(grpcclient.InferenceServerException, match="written by the generating model"):
-                client.infer("postprocessing", [ids, event])
-            event = tensor("stream_event", json.dumps({"stream_key": str(key), "finish_reason": "stop"}))
-            with pytest.raises(grpcclient.InferenceServerException, match="not known"):
-                client.infer("postprocessing", [ids, event])
-    wait_until(lambda: nothing_left(simulated_server))
-
-
 def test_status_code_of_a_unary_call(simulated_server: Server) -> None:
     with grpcclient.InferenceServerClient(simulated_server.grpc_address) as client:
         with pytest.raises(grpcclient.InferenceServerException) as caught:

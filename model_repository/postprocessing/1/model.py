@@ -5,7 +5,8 @@ import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.postprocessor import Postprocessor
-from nemotron_serving.triton import error_response, open_package, report_gauges
+from nemotron_serving.seal import Seal
+from nemotron_serving.triton import answer, open_package, report_gauges
 
 STREAMS = "nemotron_postprocessing_streams"
 
@@ -13,28 +14,26 @@ STREAMS = "nemotron_postprocessing_streams"
 class TritonPythonModel:
     def initialize(self, _args):
         package, options = open_package()
-        self._postprocessor = Postprocessor(
-            Vocabulary.load(package.tokenizer_path), package.serving.limits.max_in_flight, options.secret
-        )
+        vocabulary = Vocabulary.load(package.tokenizer_path)
+        self._postprocessor = Postprocessor(vocabulary, package.serving.limits.max_in_flight)
+        self._seal = Seal("stream_event", options.secret, "tensorrt_llm")
         self._gauges = report_gauges(
             "postprocessing",
             {STREAMS: "Streams that postprocessing keeps state for"},
-            lambda: {STREAMS: len(self._postprocessor)},
+            lambda: {STREAMS: self._postprocessor.count_streams()},
         )
 
     def execute(self, requests):
-        return [self._respond(request) for request in requests]
+        return answer(requests, self._respond)
 
     def finalize(self):
         self._gauges.close()
 
     def _respond(self, request):
-        event = pb_utils.get_input_tensor_by_name(request, "stream_event").as_numpy()
+        sealed = pb_utils.get_input_tensor_by_name(request, "stream_event").as_numpy()
         ids = pb_utils.get_input_tensor_by_name(request, "output_ids").as_numpy()
-        try:
-            delta = self._postprocessor.accept(event.item(), ids.ravel().tolist())
-        except Exception as error:
-            return error_response(request, error)
+        event = self._seal.open(sealed.item(), ids.tobytes())
+        delta = self._postprocessor.accept(event, ids.ravel().tolist())
         return pb_utils.InferenceResponse(
             [
                 # NVIDIA's postprocessing gives one dimension, and its clients read the element as the bytes.

@@ -6,23 +6,22 @@ import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.chat.preprocessor import Preprocessor
 from nemotron_serving.contract import ENSEMBLE_INPUTS
-from nemotron_serving.triton import error_response, open_package, request_fields
+from nemotron_serving.seal import Seal
+from nemotron_serving.triton import answer, open_package, request_fields
 
 
 class TritonPythonModel:
     def initialize(self, _args):
-        package, _ = open_package()
+        package, options = open_package()
         self._preprocessor = Preprocessor(package)
+        self._seal = Seal("request_settings", options.secret, "preprocessing")
 
     def execute(self, requests):
-        return [self._respond(request) for request in requests]
+        return answer(requests, self._respond)
 
     def _respond(self, request):
-        try:
-            ids, settings = self._preprocessor.prepare(request_fields(request, ENSEMBLE_INPUTS))
-        except Exception as error:
-            return error_response(request, error)
-        settings_json = np.array([[msgspec.json.encode(settings)]], dtype=np.object_)
+        ids, settings = self._preprocessor.prepare(request_fields(request, ENSEMBLE_INPUTS))
+        settings_json = np.array([[self._seal.close(msgspec.json.encode(settings))]], dtype=np.object_)
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor("input_ids", ids[np.newaxis]), pb_utils.Tensor("request_settings", settings_json)]
         )

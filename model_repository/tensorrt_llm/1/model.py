@@ -6,7 +6,8 @@ from nemotron_serving.generation.request import read_generation_request
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.host import IN_FLIGHT_METRIC, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
-from nemotron_serving.triton import open_package, report_gauges, request_fields
+from nemotron_serving.seal import Seal
+from nemotron_serving.triton import answer_later, open_package, report_gauges, request_fields, request_id
 from nemotron_serving.triton.generation import ResponseSink
 
 GAUGES = {
@@ -29,31 +30,30 @@ class TritonPythonModel:
             package.serving.limits,
             RuntimeDir(options.runtime_dir),
             options.stream_interval_ms,
-            secret=options.secret,
         )
+        self._settings_seal = Seal("request_settings", options.secret, "preprocessing")
+        self._event_seal = Seal("stream_event", options.secret, "tensorrt_llm")
         self._gauges = report_gauges("tensorrt_llm", GAUGES, self._read_gauges)
 
     def execute(self, requests):
-        for request in requests:
-            sink = ResponseSink(request)
-            try:
-                self._accept(request, sink)
-            except Exception as error:
-                sink.fail(error)
+        answer_later(requests, self._begin)
 
     def finalize(self):
         self._gauges.close()
         self._service.close()
         self._engine.close()
 
-    def _accept(self, request, sink):
+    def _begin(self, request):
         fields = request_fields(request, TOKEN_INPUTS)
+        sink = ResponseSink(request, self._event_seal)
         if fields.get("stop", False):
-            sink.confirm_stop(self._service.stop(request.request_id()))
+            sink.confirm_stop(self._service.stop(request_id(request)))
             return
+        if "request_settings" in fields:
+            fields["request_settings"] = self._settings_seal.open(fields["request_settings"].encode()).decode()
         features = self._engine.features
         prompt_ids, settings = read_generation_request(fields, self._config, self._vocabulary, features)
-        self._service.submit(request.request_id(), prompt_ids, settings, sink)
+        self._service.submit(request_id(request), prompt_ids, settings, sink)
 
     def _read_gauges(self):
         stats = self._service.stats()

@@ -1,6 +1,6 @@
 """The ensemble for clients that only know infer: one request, one response."""
 
-from nemotron_serving.triton import open_package
+from nemotron_serving.triton import answer_later, open_package
 from nemotron_serving.triton.unary import EndedResponses, EnsembleCall
 from nemotron_serving.unary import UnaryFront
 
@@ -12,13 +12,8 @@ class TritonPythonModel:
         self._front = UnaryFront(package.serving.limits.max_in_flight)
 
     def execute(self, requests):
-        # Each is answered later, from another thread: so the next one does not wait for it.
-        for request in requests:
-            call = EnsembleCall(request, self._ended)
-            try:
-                self._front.submit(call)
-            except Exception as error:
-                call.fail(error)
+        # From other threads: so the next one does not wait for it.
+        answer_later(requests, lambda request: self._front.submit(EnsembleCall(request, self._ended)))
 
     def finalize(self):
         self._front.close()

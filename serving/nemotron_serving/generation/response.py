@@ -16,7 +16,10 @@ class Response:
     """What the caller gets at one time.
 
     Attributes:
-        stream_key: Names the stream to postprocessing; nobody else can guess it.
+        slot: See `Stream`, and so are the next two.
+        number: Tells apart the streams that have the slot one after the other.
+        expires: When postprocessing need not expect anything more of the stream.
+        sequence: How many responses of the stream went before.
         token_ids: New output tokens.
         prompt_ids: The prompt's, for a token-level caller that wants them in front of the output; else empty.
         logprobs: One for each of them where the request asked for it, else empty.
@@ -32,7 +35,10 @@ class Response:
         error: Set in the last response of a request that failed.
     """
 
-    stream_key: str
+    slot: int
+    number: int
+    expires: float
+    sequence: int
     token_ids: list[int]
     prompt_ids: list[int]
     logprobs: list[TokenLogprob]

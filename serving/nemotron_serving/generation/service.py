@@ -7,6 +7,7 @@ and share the next response.
 
 from __future__ import annotations
 
+import collections
 import functools
 import heapq
 import itertools
@@ -57,11 +58,8 @@ class GenerationService:
         limits: Limits,
         runtime_dir: RuntimeDir,
         stream_interval_ms: float | None = None,
-        *,
-        secret: str = "",
     ) -> None:
         self._engine = engine
-        self._secret = secret
         self._vocabulary = vocabulary
         self._capacity = limits.max_in_flight
         self._batch_size = limits.max_batch_size
@@ -69,8 +67,10 @@ class GenerationService:
         self._fixed_interval_s = None if stream_interval_ms is None else stream_interval_ms / 1000
         self._ids = itertools.count(1)
         self._streams: dict[int, Stream] = {}
+        # The one that is free for the longest time is taken next: so nothing of its last stream is still on its way.
+        self._free_slots = collections.deque(range(limits.max_in_flight))
         self._stops = EarlyStops()
-        self._lock = threading.Lock()  # guards both against the other threads
+        self._lock = threading.Lock()  # guards all three against the other threads
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._due: list[tuple[float, int, Stream]] = []
         self._waiting: WaitingRequests[Stream] = WaitingRequests()
@@ -104,10 +104,10 @@ class GenerationService:
             vocabulary=self._vocabulary,
             new_id=lambda: next(self._ids),
             deliver=self._deliver,
-            key_prefix=self._secret,
         )
         with self._lock:
             self._check_capacity(client_id)
+            stream.slot, stream.number = self._free_slots.popleft(), time.monotonic_ns()
             self._streams[stream.stream_id] = stream
             stopped = self._stops.take(client_id)
         self._events.put(functools.partial(self._end, stream, "cancelled") if stopped else lambda: self._queue(stream))
@@ -281,5 +281,6 @@ class GenerationService:
                 _log.error("request %r (stream %d) failed: %s", stream.client_id, stream.stream_id, stream.error)
             with self._lock:
                 del self._streams[stream.stream_id]
+                self._free_slots.append(stream.slot)
                 self._stops.finished(stream.client_id)
             self._leave(stream)

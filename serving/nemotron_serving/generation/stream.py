@@ -7,7 +7,6 @@ and its closing tag. All of this runs on the service's one thread.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +21,7 @@ from nemotron_serving.output.detokenizer import Vocabulary
 
 _MAX_CHARACTER_TOKENS = 3  # that a UTF-8 character may still need once it has begun
 _AFTER_CLOSE_TAG = b"\n\n"
+_EXPIRY_GRACE_S = 60.0  # from the deadline until the last response has reached postprocessing at the latest
 _FORCED = TokenLogprob(0.0)  # of a token that was not chosen by the model: its probability is 1
 
 
@@ -34,10 +34,10 @@ class Stream:
         client_id: The caller's request id, for cancelling; may be empty.
         guide: Grammar of the answer in xgrammar's EBNF; None leaves it free.
         deadline: On the clock of time.monotonic.
+        slot: Of those that the service has for streams in flight, the one that this stream has until its end.
+        number: Nanoseconds on that clock when it took the slot: more than every earlier stream's there.
         last_sent: The same clock; when the last response was sent.
         queued: Whether the service has a time set for the next response.
-        begun: Whether a response was sent.
-        key_prefix: Begins the key that names the stream to postprocessing.
     """
 
     stream_id: int
@@ -51,13 +51,12 @@ class Stream:
     vocabulary: Vocabulary
     new_id: Callable[[], int]
     deliver: Callable[[Stream, int, Delta], None]
+    slot: int = 0
+    number: int = 0
     finish_reason: FinishReason | None = None
     error: str | None = None
     last_sent: float = 0.0
     queued: bool = False
-    begun: bool = False
-    key_prefix: str = ""
-    _key: str = ""
     _engine_id: int = 0
     _output_ids: list[int] = field(default_factory=list)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -65,16 +64,19 @@ class Stream:
     _cached_tokens: int | None = None
     _budget_reached: bool = False
     _sent: int = 0
+    _num_responses: int = 0
     _text: Assembler | None = None
     _guard: RepetitionGuard | None = None
-
-    def __post_init__(self) -> None:
-        self._key = self.key_prefix + secrets.token_hex(8)
 
     @property
     def started(self) -> bool:
         """Whether the engine has or had this request."""
         return self._engine_id != 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether a response was sent."""
+        return self._num_responses > 0
 
     @property
     def has_output(self) -> bool:
@@ -153,12 +155,15 @@ class Stream:
         return [self._response(begin, self.finish_reason, self.error)]
 
     def _response(self, begin: int, finish_reason: FinishReason | None, error: str | None) -> Response:
-        begins = None if self.begun else self.settings.output
-        self.begun = True
+        sequence = self._num_responses
+        self._num_responses += 1
         logprobs = self._logprobs[begin:]
         self._cum_log_prob += sum(one.logprob for one in logprobs)
         return Response(
-            stream_key=self._key,
+            slot=self.slot,
+            number=self.number,
+            expires=self.deadline + _EXPIRY_GRACE_S,
+            sequence=sequence,
             token_ids=self._output_ids[begin:],
             prompt_ids=self.prompt_ids if self.settings.include_prompt else [],
             logprobs=logprobs,
@@ -168,7 +173,7 @@ class Stream:
             num_cached_tokens=self._cached_tokens,
             thinking_budget_reached=self._budget_reached,
             for_text=self.settings.output is not None,
-            begins=begins,
+            begins=None if sequence else self.settings.output,
             finish_reason=finish_reason,
             error=error,
         )

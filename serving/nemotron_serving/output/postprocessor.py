@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,16 +19,22 @@ class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the generating model says with the token ids of a response: the JSON of `stream_event`.
 
     Attributes:
-        stream_key: Names the stream; only the generating model and postprocessing know it.
-        begins: In the first response of a stream, how to read it.
+        slot: Streams in flight have different ones, and a later stream takes the slot of one that has ended.
+        number: Higher than that of every earlier stream in the slot.
+        sequence: 0 in the first response of a stream, one more in each that follows.
+        begins: In the first response, how to read the stream.
+        expires: In the first response, when the stream has certainly ended, in seconds on CLOCK_MONOTONIC.
         finish_reason: In the last response.
         error: In the last response of a stream that failed.
         thinking_budget_reached: Whether the thinking was closed for the model.
         logprobs: One entry a token of the response; none where they were not asked for.
     """
 
-    stream_key: str
+    slot: int
+    number: int
+    sequence: int = 0
     begins: OutputRules | None = None
+    expires: float | None = None
     finish_reason: str = ""
     error: str = ""
     thinking_budget_reached: bool = False
@@ -57,35 +64,50 @@ class TextDelta(NamedTuple):
     logprobs: str
 
 
-class Postprocessor:
-    """Keeps one assembler a stream, from its first response to its last."""
+@dataclass
+class _State:
+    """What is known of the latest stream in a slot; `assembler` is None once it has ended."""
 
-    def __init__(self, vocabulary: Vocabulary, max_streams: int, secret: str = "") -> None:
+    number: int
+    expires: float
+    assembler: Assembler | None
+    next_sequence: int = 1
+
+
+class Postprocessor:
+    """Keeps one assembler a stream, from its first response to its last.
+
+    Its model can be called by anyone with what the generating model once wrote, in any order and at any time. A stream
+    that is in flight keeps its state all the same: only a later stream of the generating model takes its slot, so there
+    is always room for as many as are in flight, and nothing else is kept for longer than that or its own deadline.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, max_streams: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._vocabulary = vocabulary
         self._max_streams = max_streams
-        self._secret = secret
-        self._streams: dict[str, Assembler] = {}
+        self._clock = clock
+        self._slots: dict[int, _State] = {}
 
-    def __len__(self) -> int:
-        """Streams with state: 0 when nothing is in flight."""
-        return len(self._streams)
+    def count_streams(self) -> int:
+        """Drop what has expired, and count the streams with state: 0 when nothing is in flight."""
+        now, states = self._clock(), list(self._slots.values())
+        for state in states:
+            if state.expires <= now:
+                state.assembler = None
+        return sum(state.assembler is not None for state in states)
 
     def accept(self, event_json: bytes, token_ids: Sequence[int]) -> TextDelta:
         """Read one response.
 
         Raises:
-            InvalidRequestError: an event that the generating model would not send.
+            InvalidRequestError: an event that the generating model would not send, or not now.
             EngineError: the stream has failed in the generating model, or its beginning is not known.
         """
         event = self._read(event_json)
-        assembler = self._streams.get(event.stream_key)
         last = bool(event.finish_reason or event.error)
-        if last:
-            self._streams.pop(event.stream_key, None)
+        assembler = self._assembler(event, last)
         if event.error:
             raise EngineError(event.error)
-        if assembler is None:
-            raise EngineError("the stream is not known; it began before postprocessing was restarted")
         delta = assembler.feed(token_ids)
         if last:
             delta = delta.joined(assembler.flush())
@@ -104,16 +126,30 @@ class Postprocessor:
     def _read(self, event_json: bytes) -> StreamEvent:
         try:
             event = msgspec.json.decode(event_json, type=StreamEvent)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidRequestError("stream_event", f"{error}; it is written by the generating model") from error
-        if event.begins is not None:
-            # The model can be called by anyone, and streams that never end would leave no room for others.
-            if not hmac.compare_digest(event.stream_key[: len(self._secret)], self._secret):
-                raise InvalidRequestError("stream_event", "it is written by the generating model")
-            if event.stream_key in self._streams or len(self._streams) >= self._max_streams:
-                raise InvalidRequestError("stream_event", "a stream that has begun, or one too many")
-            self._streams[event.stream_key] = Assembler(self._vocabulary, event.begins)
+        if not 0 <= event.slot < self._max_streams or (event.begins is None) != (event.sequence > 0):
+            raise InvalidRequestError("stream_event", "it is written by the generating model")
         return event
+
+    def _assembler(self, event: StreamEvent, last: bool) -> Assembler:
+        """The event's own; it is let go of with the last one."""
+        state = self._slots.get(event.slot)
+        if event.begins is not None:
+            if (event.expires or 0.0) <= self._clock() or (state is not None and state.number >= event.number):
+                raise _out_of_turn()
+            assembler = Assembler(self._vocabulary, event.begins)
+            self._slots[event.slot] = _State(event.number, event.expires or 0.0, None if last else assembler)
+            return assembler
+        if state is None or state.number < event.number:
+            raise EngineError("the stream is not known; it began before postprocessing was restarted")
+        if state.assembler is None or (state.number, state.next_sequence) != (event.number, event.sequence):
+            raise _out_of_turn()
+        assembler = state.assembler
+        state.next_sequence += 1
+        if last:
+            state.assembler = None
+        return assembler
 
     def _logprobs_json(self, token_ids: Sequence[int], logprobs: tuple[TokenLogprob, ...]) -> str:
         if len(logprobs) != len(token_ids):
@@ -127,3 +163,7 @@ class Postprocessor:
     def _logprob(self, index: int, logprob: float) -> dict[str, Any]:
         text = self._vocabulary.bytes_of(index)
         return {"token": text.decode(errors="replace"), "logprob": logprob, "bytes": list(text)}
+
+
+def _out_of_turn() -> InvalidRequestError:
+    return InvalidRequestError("stream_event", "its turn is over or has not come; each is read once, in their order")

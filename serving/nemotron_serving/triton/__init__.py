@@ -1,4 +1,4 @@
-"""What the models share: requests to fields, errors and gauges to Triton's own.
+"""What the models share: requests to fields and answers, errors and gauges to Triton's own.
 
 Only Triton's Python processes can import this module: `triton_python_backend_utils` exists nowhere else.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import Tensor, read_inputs
-from nemotron_serving.errors import EngineError, ServingError
+from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError
 from nemotron_serving.host import HostOptions, plain_path
 from nemotron_serving.metrics import GaugeReporter
 from nemotron_serving.package import Package
@@ -33,6 +33,64 @@ def open_package() -> tuple[Package, HostOptions]:
     return Package.load(plain_path(options.package)), options
 
 
+def answer(requests: Iterable[Any], respond: Callable[[Any], Any]) -> list[Any]:
+    """Responses to requests that are answered at once; where `respond` raises, that is what the caller is told.
+
+    What a model raises itself would reach the callers of all requests, with the paths of the installed files.
+    """
+    return [_answer_to(request, respond) for request in requests]
+
+
+def _answer_to(request: Any, respond: Callable[[Any], Any]) -> Any:
+    try:
+        return respond(request)
+    except Exception as error:
+        return error_response(request, error)
+
+
+def answer_later(requests: Iterable[Any], begin: Callable[[Any], None]) -> None:
+    """Begin requests that are answered through their response senders; see `answer`.
+
+    Args:
+        requests: Of Triton.
+        begin: Raises only for a request that it has not answered.
+    """
+    for request in requests:
+        try:
+            begin(request)
+        except Exception as error:
+            send_error(request, error)
+
+
+def send_error(request: Any, error: Exception) -> None:
+    """Answer with an error and nothing else."""
+    try:
+        request.get_response_sender().send(
+            error_response(request, error), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        )
+    except Exception:
+        _log.exception("request %s: error not delivered", _shown_id(request))
+
+
+def request_id(request: Any) -> str:
+    """The id that a caller gave its request; may be empty.
+
+    Raises:
+        InvalidRequestError: it is not UTF-8.
+    """
+    try:
+        return str(request.request_id())
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError("id", "not valid UTF-8") from error
+
+
+def _shown_id(request: Any) -> str:
+    try:
+        return repr(request_id(request))
+    except InvalidRequestError:
+        return "with an id that is not UTF-8"
+
+
 def request_fields(request: Any, contract: tuple[Tensor, ...], wanted: tuple[Tensor, ...] = ()) -> dict[str, Any]:
     """Values of the inputs that a request holds, and of the parameters that say the same as an input.
 
@@ -45,15 +103,19 @@ def request_fields(request: Any, contract: tuple[Tensor, ...], wanted: tuple[Ten
         InvalidRequestError: a value that cannot be read or is not supported, a name that is no input, an id that is
             too long.
     """
-    check_id(request.request_id())
+    client_id = request_id(request)
+    check_id(client_id)
     fields = read_inputs({tensor.name(): tensor.as_numpy() for tensor in request.inputs()}, wanted or contract)
-    apply_parameters(fields, _parameters(request), request.request_id(), [tensor.name for tensor in contract])
+    apply_parameters(fields, _parameters(request), client_id, [tensor.name for tensor in contract])
     return fields
 
 
 def _parameters(request: Any) -> dict[str, Any]:
     """All parameters: Triton takes some out of them, unless they come as keys of a body for /generate."""
-    parameters: dict[str, Any] = json.loads(request.parameters() or "{}")
+    try:
+        parameters: dict[str, Any] = json.loads(request.parameters() or "{}")
+    except ValueError as error:  # also of bytes that are not UTF-8
+        raise InvalidRequestError("parameters", "not valid JSON in UTF-8") from error
     taken_out = {
         "timeout": request.timeout(),
         "sequence_id": request.correlation_id(),
@@ -66,11 +128,11 @@ def _parameters(request: Any) -> dict[str, Any]:
 def error_response(request: Any, error: Exception) -> Any:
     """The response that tells a caller what went wrong; an unexpected error is logged and kept from the caller."""
     if not isinstance(error, ServingError):
-        _log.error("request %r failed", request.request_id(), exc_info=error)
+        _log.error("request %s failed", _shown_id(request), exc_info=error)
         error = EngineError("unexpected error, see the server's log")
     message = f"{error} ({error.status})"
     if error.status == "INTERNAL":
-        message = f"request {request.request_id()!r}: {message}"
+        message = f"request {_shown_id(request)}: {message}"
     code = getattr(pb_utils.TritonError, error.triton_code)
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 

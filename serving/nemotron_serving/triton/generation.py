@@ -15,7 +15,8 @@ import triton_python_backend_utils as pb_utils
 from nemotron_serving.errors import EngineError
 from nemotron_serving.generation.response import Response
 from nemotron_serving.output.postprocessor import StreamEvent
-from nemotron_serving.triton import error_response
+from nemotron_serving.seal import Seal
+from nemotron_serving.triton import send_error
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 _UNKNOWN = -1
@@ -24,17 +25,18 @@ _UNKNOWN = -1
 class ResponseSink:
     """Sends a stream's responses to the caller of one Triton request."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, seal: Seal) -> None:
         self._request = request
+        self._seal = seal
         self._sender = request.get_response_sender()
 
     def send(self, response: Response) -> None:
         """See `Sink.send`."""
         flags = _FINAL if response.final else 0
         if response.error is not None and not response.for_text:
-            self.fail(EngineError(response.error))
+            send_error(self._request, EngineError(response.error))
             return
-        values = _for_postprocessing(response) if response.for_text else _for_token_callers(response)
+        values = _for_postprocessing(response, self._seal) if response.for_text else _for_token_callers(response)
         cached = _UNKNOWN if response.num_cached_tokens is None else response.num_cached_tokens
         values |= {
             "num_input_tokens": np.array([[response.num_input_tokens]], np.int32),
@@ -44,15 +46,16 @@ class ResponseSink:
         if response.cum_log_prob is not None:
             values["output_log_probs"] = np.array([[[one.logprob for one in response.logprobs]]], np.float32)
             values["cum_log_probs"] = np.array([[response.cum_log_prob]], np.float32)
-        self._sender.send(_response(values), flags=flags)
+        try:
+            self._sender.send(_response(values), flags=flags)
+        except Exception:
+            # Nothing more will be sent, and a caller must not wait for it.
+            send_error(self._request, EngineError("a response could not be delivered"))
+            raise
 
     def is_cancelled(self) -> bool:
         """See `Sink.is_cancelled`."""
         return bool(self._sender.is_cancelled())
-
-    def fail(self, error: Exception) -> None:
-        """Answer with an error and nothing else."""
-        self._sender.send(error_response(self._request, error), flags=_FINAL)
 
     def confirm_stop(self, stopped: bool) -> None:
         """Answer a stop request: finish_reason `cancelled` if there was something to stop, else empty."""
@@ -62,18 +65,22 @@ class ResponseSink:
 _Values = dict[str, npt.NDArray[Any]]
 
 
-def _for_postprocessing(response: Response) -> _Values:
+def _for_postprocessing(response: Response, seal: Seal) -> _Values:
     event = StreamEvent(
-        stream_key=response.stream_key,
+        slot=response.slot,
+        number=response.number,
+        sequence=response.sequence,
         begins=response.begins,
+        expires=response.expires if response.begins is not None else None,
         finish_reason=response.finish_reason or "",
         error=response.error or "",
         thinking_budget_reached=response.thinking_budget_reached,
         logprobs=tuple(response.logprobs),
     )
+    output_ids = np.array([[response.token_ids]], np.int32)
     return {
-        "output_ids": np.array([[response.token_ids]], np.int32),
-        "stream_event": _text(msgspec.json.encode(event)),
+        "output_ids": output_ids,
+        "stream_event": _text(seal.close(msgspec.json.encode(event), output_ids.tobytes())),
     }
 
 

@@ -12,7 +12,7 @@ import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import ENSEMBLE_INPUTS
 from nemotron_serving.errors import EngineError, InvalidRequestError
-from nemotron_serving.triton import error_response, request_fields
+from nemotron_serving.triton import request_fields, request_id, send_error
 from nemotron_serving.unary import triton_code
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
@@ -58,7 +58,7 @@ class EnsembleCall:
         self._request = request
         self._sender = request.get_response_sender()
         # Without an id there is nothing that a stop request could name.
-        self._id = request.request_id() or uuid.uuid4().hex
+        self._id = request_id(request) or uuid.uuid4().hex
 
     def ask(self) -> Any:
         """See `Call.ask`.
@@ -100,7 +100,7 @@ class EnsembleCall:
 
     def fail(self, error: Exception) -> None:
         """See `Call.fail`."""
-        self.answer(error_response(self._request, error))
+        send_error(self._request, error)
 
     def _send(self, model: str, inputs: list[Any], outputs: Iterable[str], timeout_ms: int = 0) -> list[Any]:
         request = pb_utils.InferenceRequest(

@@ -96,7 +96,8 @@ def test_a_stream_in_order_with_running_totals(start: Start) -> None:
     totals = [response.num_output_tokens for response in sink.responses]
     assert totals == sorted(totals) and totals[-1] == 5
     assert {response.num_input_tokens for response in sink.responses} == {2}
-    assert len({response.stream_key for response in sink.responses}) == 1
+    assert len({(response.slot, response.number) for response in sink.responses}) == 1
+    assert [response.sequence for response in sink.responses] == list(range(len(totals)))
     assert [response.final for response in sink.responses] == [False] * (len(totals) - 1) + [True]
     assert len(sink.responses) > 2
 

@@ -8,21 +8,46 @@ import pytest
 
 from nemotron_serving.errors import EngineError, InvalidRequestError
 from nemotron_serving.output.assembler import OutputDelta, OutputRules
+from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.postprocessor import Postprocessor, StreamEvent, TextDelta
 from nemotron_serving.output.reasoning import Start
 from tests.unit.serving.output.reading import TOOLS
 from tests.unit.serving.support import byte_tokenizer, ids_of, vocabulary_of
 
 
+class Streams:
+    """Streams by a letter each, whose responses a postprocessor reads, and the clock that it looks at."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.now = 0.0
+        self.postprocessor = Postprocessor(vocabulary, max_streams=3, clock=lambda: self.now)
+        self._number = 0
+        self._latest: dict[str, StreamEvent] = {}
+
+    def __len__(self) -> int:
+        return self.postprocessor.count_streams()
+
+    def event(self, key: str = "a", begins: OutputRules | None = None, **more: Any) -> StreamEvent:
+        """The next of the letter's streams: of a new one if it begins."""
+        if begins is not None or key not in self._latest:
+            self._number += 1
+        before = self._latest.get(key, StreamEvent(ord(key) - ord("a"), self._number))
+        made = StreamEvent(before.slot, before.number, before.sequence + 1, **more)
+        if begins is not None:
+            made = StreamEvent(before.slot, self._number, 0, begins, self.now + 600, **more)
+        self._latest[key] = made
+        return made
+
+    def read(self, event: StreamEvent, ids: list[int]) -> TextDelta:
+        return self.postprocessor.accept(msgspec.json.encode(event), ids)
+
+    def accept(self, ids: list[int], key: str = "a", begins: OutputRules | None = None, **more: Any) -> TextDelta:
+        return self.read(self.event(key, begins, **more), ids)
+
+
 @pytest.fixture
-def postprocessor(tmp_path: Path) -> Postprocessor:
-    return Postprocessor(vocabulary_of(byte_tokenizer(), tmp_path), max_streams=3)
-
-
-def event(
-    key: str = "a", begins: OutputRules | None = None, finish_reason: str = "", error: str = "", **more: Any
-) -> bytes:
-    return msgspec.json.encode(StreamEvent(key, begins, finish_reason, error, **more))
+def streams(tmp_path: Path) -> Streams:
+    return Streams(vocabulary_of(byte_tokenizer(), tmp_path))
 
 
 def text_delta(
@@ -31,80 +56,134 @@ def text_delta(
     return TextDelta(OutputDelta(text, reasoning, content), "", "", num_reasoning_tokens, finish_reason, False, "")
 
 
-def test_a_stream_from_first_to_last_response(postprocessor: Postprocessor) -> None:
-    first = postprocessor.accept(event(begins=OutputRules("thinking")), ids_of("A"))
+def test_a_stream_from_first_to_last_response(streams: Streams) -> None:
+    first = streams.accept(ids_of("A"), begins=OutputRules("thinking"))
     assert first == text_delta("A", "A", "", 1)
-    assert len(postprocessor) == 1
-    second = postprocessor.accept(event(), ids_of("B\n</think>\n\nC <th"))
+    assert len(streams) == 1
+    second = streams.accept(ids_of("B\n</think>\n\nC <th"))
     assert second == text_delta("B\n</think>\n\nC <th", "B", "C <th", 2)
-    last = postprocessor.accept(event(finish_reason="length"), ids_of("D"))
+    last = streams.accept(ids_of("D"), finish_reason="length")
     assert last == text_delta("D", "", "D", 2, "length")
-    assert len(postprocessor) == 0
+    assert len(streams) == 0
 
 
-def test_the_last_response_gives_out_what_was_held_back(postprocessor: Postprocessor) -> None:
+def test_the_last_response_gives_out_what_was_held_back(streams: Streams) -> None:
     rules = OutputRules("detect", ("STOP",))
-    assert postprocessor.accept(event(begins=rules), ids_of("A ST")).text.content == "A "
-    assert postprocessor.accept(event(finish_reason="stop"), ids_of("O")).text == OutputDelta("STO", "", "STO")
+    assert streams.accept(ids_of("A ST"), begins=rules).text.content == "A "
+    assert streams.accept(ids_of("O"), finish_reason="stop").text == OutputDelta("STO", "", "STO")
 
 
-def test_one_response_is_first_and_last(postprocessor: Postprocessor) -> None:
-    delta = postprocessor.accept(event(begins=OutputRules("thinking"), finish_reason="stop"), ids_of("A</think>B"))
+def test_one_response_is_first_and_last(streams: Streams) -> None:
+    delta = streams.accept(ids_of("A</think>B"), begins=OutputRules("thinking"), finish_reason="stop")
     assert delta == text_delta("A</think>B", "A", "B", 1, "stop")
-    assert len(postprocessor) == 0
+    assert len(streams) == 0
 
 
-def test_a_prompt_that_is_to_be_returned_begins_the_raw_text_and_no_other_field(postprocessor: Postprocessor) -> None:
+def test_a_prompt_that_is_to_be_returned_begins_the_raw_text_and_no_other_field(streams: Streams) -> None:
     rules = OutputRules("thinking", prompt="Why? ")
-    delta = postprocessor.accept(event(begins=rules, finish_reason="stop"), ids_of("A</think>B"))
+    delta = streams.accept(ids_of("A</think>B"), begins=rules, finish_reason="stop")
     assert delta == text_delta("Why? A</think>B", "A", "B", 1, "stop")
 
 
-def test_streams_do_not_mix(postprocessor: Postprocessor) -> None:
+def test_streams_do_not_mix(streams: Streams) -> None:
     half, rest = ids_of("ก")[:2], ids_of("ก")[2:]
     for key in ("a", "b"):
-        assert postprocessor.accept(event(key, OutputRules()), half).text.text == ""
-    assert postprocessor.accept(event("a"), ids_of("A")).text.text == "\ufffdA"
-    assert postprocessor.accept(event("b"), rest).text.text == "ก"
-    assert len(postprocessor) == 2
+        assert streams.accept(half, key, OutputRules()).text.text == ""
+    assert streams.accept(ids_of("A"), "a").text.text == "\ufffdA"
+    assert streams.accept(rest, "b").text.text == "ก"
+    assert len(streams) == 2
 
 
 @pytest.mark.parametrize("begins", [None, OutputRules()], ids=["later", "in the first response"])
-def test_an_error_ends_the_stream_and_drops_its_state(postprocessor: Postprocessor, begins: OutputRules | None) -> None:
-    postprocessor.accept(event("b", OutputRules()), [])
+def test_an_error_ends_the_stream_and_drops_its_state(streams: Streams, begins: OutputRules | None) -> None:
+    streams.accept([], "b", OutputRules())
     if begins is None:
-        postprocessor.accept(event("a", OutputRules()), ids_of("A"))
+        streams.accept(ids_of("A"), "a", OutputRules())
     with pytest.raises(EngineError, match=r"^the engine burnt down$"):
-        postprocessor.accept(event("a", begins, error="the engine burnt down"), [])
-    assert len(postprocessor) == 1
+        streams.accept([], begins=begins, error="the engine burnt down")
+    assert len(streams) == 1
 
 
 @pytest.mark.parametrize("finish_reason", ["", "stop"])
-def test_an_unknown_stream_is_reported_and_gets_no_state(postprocessor: Postprocessor, finish_reason: str) -> None:
+def test_an_unknown_stream_is_reported_and_gets_no_state(streams: Streams, finish_reason: str) -> None:
     with pytest.raises(EngineError, match="the stream is not known"):
-        postprocessor.accept(event("g", finish_reason=finish_reason), ids_of("A"))
-    assert len(postprocessor) == 0
+        streams.accept(ids_of("A"), "c", finish_reason=finish_reason)
+    assert len(streams) == 0
 
 
-def test_a_stream_that_has_begun_cannot_be_begun_again(postprocessor: Postprocessor) -> None:
-    postprocessor.accept(event(begins=OutputRules("thinking")), ids_of("A"))
-    with pytest.raises(InvalidRequestError, match=r"^stream_event: "):
-        postprocessor.accept(event(begins=OutputRules("detect")), ids_of("B"))
-    assert postprocessor.accept(event(), ids_of("C")).text.reasoning_content == "C"
-
-
-def test_no_more_streams_than_the_server_admits(postprocessor: Postprocessor) -> None:
-    for key in "abc":
-        postprocessor.accept(event(key, OutputRules()), [])
-    with pytest.raises(InvalidRequestError, match=r"^stream_event: "):
-        postprocessor.accept(event("d", OutputRules()), [])
-    assert len(postprocessor) == 3
-
-
-@pytest.mark.parametrize("value", [b"", b"{", b"{}", b'{"stream_key": 1}'])
-def test_what_the_generating_model_would_not_send_is_refused(postprocessor: Postprocessor, value: bytes) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{",
+        b"{}",
+        b"[]",
+        b'{"slot": "a", "number": 1}',
+        b'{"slot": -1, "number": 1, "begins": {}, "expires": 9}',
+        b'{"slot": 3, "number": 1, "begins": {}, "expires": 9}',
+        b'{"slot": 1, "number": 1, "expires": 9}',
+        b'{"slot": 1, "number": 1, "sequence": 1, "begins": {}, "expires": 9}',
+        b'{"slot": 1, "number": 1, "begins": {}, "finish_reason": "\xff"}',
+    ],
+)
+def test_what_the_generating_model_would_not_send_is_refused(streams: Streams, value: bytes) -> None:
     with pytest.raises(InvalidRequestError, match=r"^stream_event: .*written by the generating model"):
-        postprocessor.accept(value, [])
+        streams.postprocessor.accept(value, [])
+    assert len(streams) == 0
+
+
+# What callers may do with events that the generating model has written
+
+
+def test_an_event_is_read_once_and_in_its_turn(streams: Streams) -> None:
+    events = [streams.event(begins=OutputRules("thinking")), *(streams.event() for _ in "BCDE")]
+    refused = pytest.raises(InvalidRequestError, match=r"^stream_event: .*turn")
+    assert streams.read(events[0], ids_of("A")).text.text == "A"
+    for turn, char in enumerate("BCD", start=1):
+        for wrong in (*events[:turn], *events[turn + 1 :]):
+            with refused:
+                streams.read(wrong, ids_of("X"))
+        assert streams.read(events[turn], ids_of(char)).text.reasoning_content == char
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_stream_that_has_ended_cannot_be_begun_again(streams: Streams, at_once: bool) -> None:
+    first = streams.event(begins=OutputRules(), finish_reason="stop" if at_once else "")
+    events = [first] if at_once else [first, streams.event(), streams.event(finish_reason="stop")]
+    for event in events:
+        streams.read(event, ids_of("A"))
+    for event in events:
+        with pytest.raises(InvalidRequestError, match=r"^stream_event: .*turn"):
+            streams.read(event, ids_of("A"))
+    assert len(streams) == 0
+
+
+def test_a_stream_takes_the_slot_of_an_earlier_one_that_was_left_open(streams: Streams) -> None:
+    """So whatever callers keep back of streams of their own, there is room for all that are in flight."""
+    kept = [streams.event("b", OutputRules()) for _ in range(1000)]
+    for event in kept[:-1]:
+        streams.read(event, ids_of("A"))
+    assert len(streams) == 1
+    assert streams.accept(ids_of("M"), "b", OutputRules()).text.text == "M"
+    for event in kept:
+        with pytest.raises(InvalidRequestError, match=r"^stream_event: .*turn"):
+            streams.read(event, ids_of("A"))
+    assert streams.accept(ids_of("N"), "b", finish_reason="stop").text.text == "N"
+    assert len(streams) == 0
+
+
+def test_a_stream_has_no_state_past_its_expiry(streams: Streams) -> None:
+    early, late = streams.event("a", OutputRules()), streams.event("b", OutputRules())
+    streams.read(early, ids_of("A"))
+    streams.now = 599
+    assert len(streams) == 1
+    streams.now = 600
+    assert len(streams) == 0
+    with pytest.raises(InvalidRequestError, match=r"^stream_event: .*turn"):
+        streams.accept(ids_of("B"))
+    with pytest.raises(InvalidRequestError, match=r"^stream_event: .*turn"):
+        streams.read(late, ids_of("B"))
+    assert len(streams) == 0
 
 
 class Row(NamedTuple):
@@ -223,11 +302,11 @@ TABLE = [
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.situation)
-def test_reading_the_output(postprocessor: Postprocessor, row: Row, size: int) -> None:
+def test_reading_the_output(streams: Streams, row: Row, size: int) -> None:
     ids = ids_of(row.output)
-    deltas = [postprocessor.accept(event(begins=OutputRules(row.start, (), TOOLS)), [])]
-    deltas += [postprocessor.accept(event(), ids[at : at + size]) for at in range(0, len(ids), size)]
-    deltas.append(postprocessor.accept(event(finish_reason=row.ended), []))
+    deltas = [streams.accept([], begins=OutputRules(row.start, (), TOOLS))]
+    deltas += [streams.accept(ids[at : at + size]) for at in range(0, len(ids), size)]
+    deltas.append(streams.accept([], finish_reason=row.ended))
     calls = [call["function"] for delta in deltas if delta.tool_calls for call in msgspec.json.decode(delta.tool_calls)]
     assert "".join(delta.text.text for delta in deltas) == row.output
     assert "".join(delta.text.reasoning_content for delta in deltas) == row.reasoning
@@ -239,23 +318,23 @@ def test_reading_the_output(postprocessor: Postprocessor, row: Row, size: int) -
     assert [delta.finish_reason for delta in deltas] == [""] * (len(deltas) - 1) + [row.finish_reason]
 
 
-def test_a_call_is_in_the_response_that_completes_it(postprocessor: Postprocessor) -> None:
-    begun = postprocessor.accept(event(begins=OutputRules("answer", (), TOOLS)), ids_of(f"<TOOLCALL>{F}</TOOLCALL"))
+def test_a_call_is_in_the_response_that_completes_it(streams: Streams) -> None:
+    begun = streams.accept(ids_of(f"<TOOLCALL>{F}</TOOLCALL"), begins=OutputRules("answer", (), TOOLS))
     assert (begun.text.text, begun.tool_calls) == (f"<TOOLCALL>{F}</TOOLCALL", "")
-    (call,) = msgspec.json.decode(postprocessor.accept(event(), ids_of(">")).tool_calls)
+    (call,) = msgspec.json.decode(streams.accept(ids_of(">")).tool_calls)
     assert call == {"id": call["id"], "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
-    assert postprocessor.accept(event(finish_reason="stop"), []).tool_calls == ""
+    assert streams.accept([], finish_reason="stop").tool_calls == ""
 
 
-def test_the_budget_is_passed_on(postprocessor: Postprocessor) -> None:
-    assert not postprocessor.accept(event(begins=OutputRules("thinking")), []).thinking_budget_reached
-    assert postprocessor.accept(event(thinking_budget_reached=True), []).thinking_budget_reached
+def test_the_budget_is_passed_on(streams: Streams) -> None:
+    assert not streams.accept([], begins=OutputRules("thinking")).thinking_budget_reached
+    assert streams.accept([], thinking_budget_reached=True).thinking_budget_reached
 
 
-def test_log_probabilities_have_openais_shape(postprocessor: Postprocessor) -> None:
+def test_log_probabilities_have_openais_shape(streams: Streams) -> None:
     a, b, part = *ids_of("AB"), ids_of("ก")[0]
     logprobs = ((-0.5, ((a, -0.5), (b, -1.5))), (-2.0, ()))
-    delta = postprocessor.accept(event(begins=OutputRules(), logprobs=logprobs), [a, part])
+    delta = streams.accept([a, part], begins=OutputRules(), logprobs=logprobs)
     assert msgspec.json.decode(delta.logprobs) == [
         {
             "token": "A",
@@ -268,18 +347,9 @@ def test_log_probabilities_have_openais_shape(postprocessor: Postprocessor) -> N
         },
         {"token": "\ufffd", "logprob": -2.0, "bytes": [0xE0], "top_logprobs": []},
     ]
-    assert postprocessor.accept(event(), [a]).logprobs == ""
+    assert streams.accept([a]).logprobs == ""
 
 
-def test_log_probabilities_of_other_tokens_are_refused(postprocessor: Postprocessor) -> None:
+def test_log_probabilities_of_other_tokens_are_refused(streams: Streams) -> None:
     with pytest.raises(InvalidRequestError, match=r"^stream_event: 1 logprobs for 2 tokens$"):
-        postprocessor.accept(event(begins=OutputRules(), logprobs=((-0.5, ()),)), ids_of("AB"))
-
-
-def test_only_who_knows_the_prefix_begins_a_stream(tmp_path: Path) -> None:
-    guarded = Postprocessor(vocabulary_of(byte_tokenizer(), tmp_path), max_streams=3, secret="ab" * 4)
-    for key in ("", "a", "abab", "Abababab-a"):
-        with pytest.raises(InvalidRequestError, match="written by the generating model"):
-            guarded.accept(event(key, OutputRules()), [])
-    assert len(guarded) == 0
-    assert guarded.accept(event("abababab-a", OutputRules()), ids_of("A")).text.text == "A"
+        streams.accept(ids_of("AB"), begins=OutputRules(), logprobs=((-0.5, ()),))

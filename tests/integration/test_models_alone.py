@@ -1,0 +1,114 @@
+"""The models behind the ensemble, called by themselves: for callers with a pipeline of their own, and by attackers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+import tritonclient.grpc.aio as aioclient
+
+from tests.integration.conftest import Server
+from tests.integration.test_failures import RANDOM, nothing_left, run_with
+from tests.integration.triton_calls import Answer, ask, stream, tensor, tensors
+from tests.waiting import wait_until
+
+
+def text_of(client: grpcclient.InferenceServerClient, response: dict[str, Any]) -> str:
+    """What postprocessing makes of a response of the generating model."""
+    ids = grpcclient.InferInput("output_ids", list(response["output_ids"].shape), "INT32")
+    ids.set_data_from_numpy(response["output_ids"])
+    result = client.infer("postprocessing", [ids, tensor("stream_event", response["stream_event"].item())])
+    return str(result.as_numpy("text_output").item().decode())
+
+
+async def own_pipeline(address: str, **inputs: Any) -> list[dict[str, Any]]:
+    """What the generating model answers to a caller that has called preprocessing itself."""
+    async with aioclient.InferenceServerClient(address) as client:
+        result = await client.infer("preprocessing", tensors(**inputs))
+        ids = grpcclient.InferInput("input_ids", list(result.as_numpy("input_ids").shape), "INT32")
+        ids.set_data_from_numpy(result.as_numpy("input_ids"))
+
+        async def requests() -> Any:
+            settings = tensor("request_settings", result.as_numpy("request_settings").item())
+            yield {"model_name": "tensorrt_llm", "inputs": [ids, settings]}
+
+        responses = []
+        async for response, error in client.stream_infer(requests()):
+            assert error is None, error
+            names = [output.name for output in response.get_response().outputs]
+            responses.append({name: response.as_numpy(name) for name in names})
+        return responses
+
+
+def test_the_models_can_be_called_one_after_the_other(simulated_server: Server) -> None:
+    inputs: dict[str, Any] = {"text_input": "Hi", "stream": True, "max_tokens": 6}
+    responses = asyncio.run(own_pipeline(simulated_server.grpc_address, **inputs))
+    with grpcclient.InferenceServerClient(simulated_server.grpc_address) as client:
+        text = "".join(text_of(client, response) for response in responses)
+    assert text == asyncio.run(ask(simulated_server.grpc_address, **inputs)).text()
+    wait_until(lambda: nothing_left(simulated_server))
+
+
+def test_token_level_callers_get_no_stream_event(simulated_server: Server) -> None:
+    inputs: dict[str, Any] = {"input_ids": [20, 21], "request_output_len": 2}
+
+    async def use(client: aioclient.InferenceServerClient) -> list[dict[str, Any]]:
+        return [response async for response in stream(client, model="tensorrt_llm", **inputs)]
+
+    assert all("stream_event" not in response for response in run_with(simulated_server.grpc_address, use))
+
+
+def test_nobody_else_can_touch_a_stream(simulated_server: Server) -> None:
+    """Postprocessing is callable, but takes only what the generating model has written, once and in its turn."""
+    address = simulated_server.grpc_address
+    inputs: dict[str, Any] = {"text_input": RANDOM, "stream": True, "max_tokens": 4}
+    own = asyncio.run(own_pipeline(address, **inputs))
+    others = [asyncio.run(own_pipeline(address, **inputs)) for _ in range(20)]  # more than there is room for
+
+    async def use(client: aioclient.InferenceServerClient) -> Answer:
+        return Answer([one async for one in stream(client, text_input="[sim:think]", stream=True, max_tokens=200)])
+
+    with grpcclient.InferenceServerClient(address) as client, ThreadPoolExecutor() as pool:
+        victim = pool.submit(run_with, address, use)
+        for response in own:
+            text_of(client, response)
+        for responses in others:
+            with contextlib.suppress(grpcclient.InferenceServerException):  # whose slot has a later stream
+                text_of(client, responses[0])
+        forged = b'{"slot":0,"number":4611686018427387904,"begins":{},"expires":1e15}'
+        for event in (forged, b"0" * 32 + forged, others[0][1]["stream_event"].item()[:32] + forged, b"\xff" * 40):
+            with pytest.raises(grpcclient.InferenceServerException, match=r"stream_event: .*INVALID_ARGUMENT"):
+                text_of(client, own[0] | {"stream_event": np.array([[event]], np.object_)})
+        for response in own:
+            with pytest.raises(grpcclient.InferenceServerException, match=r"stream_event: .*INVALID_ARGUMENT"):
+                text_of(client, response)
+        with pytest.raises(grpcclient.InferenceServerException, match=r"stream_event: .*INVALID_ARGUMENT"):
+            text_of(client, others[-1][1] | {"output_ids": own[0]["output_ids"] + 1})
+        assert victim.result().text("content") == "The answer is 4."
+    assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
+    with grpcclient.InferenceServerClient(address) as client:
+        for responses in others:  # those that have kept their place end now
+            for response in responses[1:]:
+                with contextlib.suppress(grpcclient.InferenceServerException):
+                    text_of(client, response)
+    wait_until(lambda: nothing_left(simulated_server))
+
+
+def test_settings_are_taken_from_preprocessing_alone(simulated_server: Server) -> None:
+    with grpcclient.InferenceServerClient(simulated_server.grpc_address) as client:
+        result = client.infer("preprocessing", tensors(text_input="Hi", max_tokens=2))
+    written = result.as_numpy("request_settings").item().decode()
+
+    async def use(client: aioclient.InferenceServerClient, settings: str) -> list[dict[str, Any]]:
+        inputs: dict[str, Any] = {"input_ids": [20, 21], "request_settings": settings}
+        return [response async for response in stream(client, model="tensorrt_llm", **inputs)]
+
+    for settings in (written[written.index("{") :], written.replace('"stream":false', '"stream":true'), "{}", ""):
+        with pytest.raises(grpcclient.InferenceServerException, match="request_settings: it can only be passed on"):
+            run_with(simulated_server.grpc_address, functools.partial(use, settings=settings))
