@@ -185,7 +185,7 @@ def _repository(options: ServeOptions) -> str:
 
 def _ports(options: ServeOptions) -> str:
     free = choose_endpoints(options)
-    return f"{free.http_port}, {free.grpc_port}, {free.metrics_port} free on {free.bind}"
+    return f"{free.http_port}, {free.grpc_port}, {free.metrics_port}, {free.health_port} free on {free.bind}"
 
 
 def _shared_memory() -> str:

@@ -16,8 +16,9 @@ from nemotron_serving.launcher.child import check_command
 from nemotron_serving.launcher.console import complain
 from nemotron_serving.launcher.engine_library import check_engine_library
 from nemotron_serving.launcher.errors import LauncherError, SetupError
+from nemotron_serving.launcher.health import HealthServer, ServerState
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
-from nemotron_serving.launcher.ports import resolve_bind
+from nemotron_serving.launcher.ports import choose_endpoints, resolve_bind
 from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
 
@@ -29,8 +30,8 @@ examples:
   nemotron-serve packages/demo
       serve on this machine only, until ctrl-C
   nemotron-serve packages/demo -- pytest tests/client
-      serve while a command runs; it finds NEMOTRON_URL, NEMOTRON_HTTP_URL and NEMOTRON_METRICS_URL
-      in its environment
+      serve while a command runs; it finds NEMOTRON_URL, NEMOTRON_HTTP_URL, NEMOTRON_METRICS_URL and
+      NEMOTRON_HEALTH_URL in its environment
   nemotron-serve packages/demo --http-port 0 --grpc-port 0 --metrics-port 0 --ready-file server.json
       serve on free ports; server.json appears when the server is ready, and holds the URLs
   nemotron-serve packages/nano --bind 0.0.0.0 --tls-cert server.crt --tls-key server.key --tls-ca clients.crt
@@ -39,8 +40,8 @@ examples:
       say what is wrong with this machine or package before starting (nemotron-serve check --help)
 
 stopping:
-  The first ctrl-C or SIGTERM drains: new requests are refused, running ones get --drain-seconds, then they
-  are cancelled. A second one stops at once.
+  The first ctrl-C or SIGTERM drains: /ready of the health port answers 503, the ready file goes, new requests
+  are refused, running ones get --drain-seconds, then they are cancelled. A second one stops at once.
 
 exit status:
   0         stopped on request, after draining
@@ -101,14 +102,18 @@ def _serve(arguments: list[str]) -> int:
     package = Package.load(given.package)
     check_engine_library(package.manifest.engine, package.engine_path)
     check_memory(package, given.kv_cache_gib)
-    package.verify_files()
-    return Supervisor(
-        package,
-        options,
-        drain_seconds=given.drain_seconds,
-        ready_file=given.ready_file,
-        log_stream=sys.stderr if given.verbose else None,
-    ).run(command)
+    endpoints, state = choose_endpoints(options), ServerState()
+    with HealthServer(endpoints, state):  # before the files are verified: that takes a while with a large package
+        package.verify_files()
+        return Supervisor(
+            package,
+            options,
+            endpoints,
+            state,
+            drain_seconds=given.drain_seconds,
+            ready_file=given.ready_file,
+            log_stream=sys.stderr if given.verbose else None,
+        ).run(command)
 
 
 def _check(arguments: list[str]) -> int:
@@ -230,6 +235,13 @@ def _add_machine_options(parser: argparse.ArgumentParser) -> None:
             default=getattr(ServeOptions, f"{name}_port"),
             help="0 picks a free one (default: %(default)s)",
         )
+    where.add_argument(
+        "--health-port",
+        metavar="PORT",
+        type=whole(0, 65535),
+        help="port of /live and /ready, which tell whether to restart this program and whether to send requests "
+        "(default: the one after the metrics port, or a free one where that is 0)",
+    )
     triton = parser.add_argument_group("Triton")
     triton.add_argument(
         "--tritonserver",
@@ -252,6 +264,7 @@ def _machine_options(given: argparse.Namespace) -> ServeOptions:
         http_port=given.http_port,
         grpc_port=given.grpc_port,
         metrics_port=given.metrics_port,
+        health_port=given.health_port,
     )
 
 

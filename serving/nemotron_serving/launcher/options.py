@@ -30,9 +30,10 @@ class ServeOptions:
         tritonserver: The program, or the directory that holds bin/tritonserver; None looks for it.
         model_repository: What Triton loads; None takes the repository that belongs to this installation.
         bind: IPv4 address to listen on.
-        http_port: 0 picks a free port, also for the other two.
+        http_port: 0 picks a free port, also for the others.
         grpc_port: Port of the gRPC service.
         metrics_port: Port of /metrics.
+        health_port: Port of /live and /ready; None takes the one after the metrics port, or a free one where that is 0.
         tls: Files for gRPC over TLS; None serves gRPC in the clear. HTTP is always in the clear.
         admin_key: Opens the restricted endpoints to requests that carry it; None locks them for everybody.
         engine_threads: CPU threads of the engine; None takes them from the machine.
@@ -49,6 +50,7 @@ class ServeOptions:
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
+    health_port: int | None = None
     tls: TlsFiles | None = None
     admin_key: str | None = None
     engine_threads: int | None = None

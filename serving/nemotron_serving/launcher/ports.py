@@ -13,6 +13,7 @@ from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.options import ServeOptions
 
 _ANY = "0.0.0.0"  # noqa: S104 - compared with, never bound by default
+_HIGHEST = 65535
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Endpoints:
     http_port: int
     grpc_port: int
     metrics_port: int
+    health_port: int
     tls: bool
 
     @property
@@ -46,12 +48,18 @@ class Endpoints:
         return f"http://{self.host}:{self.metrics_port}/metrics"
 
     @property
+    def health_url(self) -> str:
+        """The health port of nemotron-serve; its paths are /live and /ready."""
+        return f"http://{self.host}:{self.health_port}"
+
+    @property
     def environment(self) -> dict[str, str]:
         """The URLs as the variables that our client and load test read."""
         return {
             "NEMOTRON_URL": self.grpc_url,
             "NEMOTRON_HTTP_URL": self.http_url,
             "NEMOTRON_METRICS_URL": self.metrics_url,
+            "NEMOTRON_HEALTH_URL": self.health_url,
         }
 
 
@@ -65,16 +73,20 @@ def choose_endpoints(options: ServeOptions) -> Endpoints:
         "--http-port": options.http_port,
         "--grpc-port": options.grpc_port,
         "--metrics-port": options.metrics_port,
+        "--health-port": _health_port(options),
     }
     given = [port for port in wanted.values() if port]
     if len(given) != len(set(given)):
-        raise SetupError("--http-port, --grpc-port and --metrics-port must differ. Or give 0 for any free port.")
+        raise SetupError(
+            f"{', '.join(f'{option} {port}' for option, port in wanted.items())}: the ports must differ. "
+            "Or give 0 for any free port."
+        )
     with ExitStack() as held:
         # All are held until all are chosen: the same free port must not be found twice.
-        http, grpc, metrics = (
-            held.enter_context(_bind(options.bind, *item)).getsockname()[1] for item in wanted.items()
+        http, grpc, metrics, health = (
+            held.enter_context(bind(options.bind, *item)).getsockname()[1] for item in wanted.items()
         )
-    return Endpoints(options.bind, http, grpc, metrics, options.tls is not None)
+    return Endpoints(options.bind, http, grpc, metrics, health, options.tls is not None)
 
 
 def resolve_bind(given: str) -> str:
@@ -92,7 +104,17 @@ def resolve_bind(given: str) -> str:
         ) from error
 
 
-def _bind(address: str, option: str, port: int) -> socket.socket:
+def bind(address: str, option: str, port: int) -> socket.socket:
+    """A socket bound to a port.
+
+    Args:
+        address: IPv4 address.
+        option: Where the port was given.
+        port: 0 takes a free one.
+
+    Raises:
+        SetupError: naming the port and, where it can be seen, the process that holds it.
+    """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     # Connections of an earlier server that linger are no obstacle, for Triton neither.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -108,6 +130,13 @@ def _bind(address: str, option: str, port: int) -> socket.socket:
             raise SetupError(f"--bind {address}: this machine does not have that address.") from error
         raise SetupError(f"{option} {port}: {error.strerror}. Choose another port.") from error
     return listener
+
+
+def _health_port(options: ServeOptions) -> int:
+    """The port that was given, else the one after the metrics port, or a free one where that is a free one too."""
+    if options.health_port is not None:
+        return options.health_port
+    return options.metrics_port + 1 if 0 < options.metrics_port < _HIGHEST else 0
 
 
 def _holder(port: int) -> str:

@@ -37,6 +37,7 @@ class ReadyFile:
             "grpc_url": server.endpoints.grpc_url,
             "http_url": server.endpoints.http_url,
             "metrics_url": server.endpoints.metrics_url,
+            "health_url": server.endpoints.health_url,
             "pid": os.getpid(),
             "triton_pid": server.pid,
             "model_pids": server.model_pids,

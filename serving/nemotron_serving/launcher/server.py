@@ -21,7 +21,7 @@ from nemotron_serving.launcher.errors import SetupError, StartError
 from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
 from nemotron_serving.launcher.guard import Guard
 from nemotron_serving.launcher.options import ServeOptions
-from nemotron_serving.launcher.ports import choose_endpoints
+from nemotron_serving.launcher.ports import Endpoints, choose_endpoints
 from nemotron_serving.launcher.prepare import (
     default_repository,
     prepare_backends,
@@ -46,6 +46,7 @@ class TritonServer:
 
     Args:
         options: What to serve and how.
+        endpoints: Where to listen, as `choose_endpoints` made them of the options; None chooses now.
         gpu: Whether the engine runs on a GPU.
         max_in_flight: Requests that may wait for an answer of `unary` at once: what the package admits.
         about: What callers may know of what is served: see `prepare.about`.
@@ -64,6 +65,7 @@ class TritonServer:
         self,
         options: ServeOptions,
         *,
+        endpoints: Endpoints | None = None,
         gpu: bool = False,
         max_in_flight: int = 0,
         about: Mapping[str, str] = {},
@@ -74,7 +76,7 @@ class TritonServer:
         self._sleep = sleep
         self._log_stream = log_stream
         triton = find_triton(options.tritonserver)
-        self.endpoints = choose_endpoints(options)
+        self.endpoints = endpoints or choose_endpoints(options)
         log_dir = _log_directory(options.log_dir)
         self.runtime_dir = runtime_directory()
         self._shm_prefix = f"{self.runtime_dir.name}-"

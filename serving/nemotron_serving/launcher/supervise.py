@@ -11,8 +11,10 @@ from nemotron_serving.launcher.child import ChildCommand
 from nemotron_serving.launcher.console import say
 from nemotron_serving.launcher.drain import drain
 from nemotron_serving.launcher.errors import RestartError, StartError
+from nemotron_serving.launcher.health import Phase, ServerState
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
+from nemotron_serving.launcher.ports import Endpoints
 from nemotron_serving.launcher.prepare import about
 from nemotron_serving.launcher.ready_file import ReadyFile
 from nemotron_serving.launcher.server import TritonServer
@@ -30,6 +32,8 @@ class Supervisor:
     Attributes:
         package: The package, loaded and checked.
         options: How to serve it.
+        endpoints: Where to listen, as `choose_endpoints` made them of the options; None chooses at the start.
+        state: Told where the server is in its life, for the health port.
         drain_seconds: Time that running requests get when the server stops.
         ready_file: Where to tell that the server is ready; None tells nobody.
         log_stream: Gets Triton's log as it is written.
@@ -38,6 +42,8 @@ class Supervisor:
 
     package: Package
     options: ServeOptions
+    endpoints: Endpoints | None = None
+    state: ServerState = field(default_factory=ServerState)
     drain_seconds: float = 30.0
     ready_file: Path | None = None
     log_stream: TextIO | None = None
@@ -62,6 +68,7 @@ class Supervisor:
             try:
                 with TritonServer(
                     self.options,
+                    endpoints=self.endpoints,
                     gpu=self.package.manifest.engine.device != "cpu",
                     max_in_flight=self.package.serving.limits.max_in_flight,
                     about=about(self.package),
@@ -76,6 +83,7 @@ class Supervisor:
                 ready_file.remove()
 
     def _serve(self, server: TritonServer, ready_file: ReadyFile, command: list[str]) -> int:
+        self.state.enter(Phase.SERVING)
         ready_file.write(server, restarts=0)
         self._announce(server, command)
         child = ChildCommand(command, server.endpoints.environment) if command else None
@@ -89,6 +97,9 @@ class Supervisor:
                 child.kill()
             raise
         began = time.monotonic()
+        # Before the first request is refused: whoever is told here sends none.
+        self.state.enter(Phase.DRAINING)
+        ready_file.remove()
         drained = drain(server, self.drain_seconds)
         server.stop()
         if not child:
@@ -109,9 +120,11 @@ class Supervisor:
             if child and (status := child.status()) is not None:
                 return status
             if (death := server.death()) is not None:
+                self.state.enter(Phase.RESTARTING)
                 ready_file.remove()
                 if self._restart(server, death, child):
                     restarts += 1
+                    self.state.enter(Phase.SERVING)
                     ready_file.write(server, restarts)
 
     def _restart(self, server: TritonServer, reason: str, child: ChildCommand | None) -> bool:
@@ -131,6 +144,7 @@ class Supervisor:
                 self.policy.started()
                 say(f"Serving again, ready in {server.ready_after_s:.1f} s.")
                 return True
+        self.state.enter(Phase.GIVING_UP)
         raise RestartError(
             f"The server could not be started again, {self.policy.most_failed_starts} times in a row. The last time:\n"
             f"{reason}."
@@ -151,7 +165,8 @@ class Supervisor:
         say(
             f"Serving {self.package.manifest.name} on {engine.kind}, {engine.precision} — "
             f"ready in {server.ready_after_s:.1f} s\n"
-            f"  gRPC     {urls.grpc_url}\n  HTTP     {urls.http_url}\n  metrics  {urls.metrics_url}"
+            f"  gRPC     {urls.grpc_url}\n  HTTP     {urls.http_url}\n  metrics  {urls.metrics_url}\n"
+            f"  health   {urls.health_url}/ready"
         )
         if not urls.bind.startswith("127."):
             say(

@@ -170,7 +170,8 @@ def test_command(start: Start) -> None:
     )
     server = start("--", sys.executable, "-c", script)
     assert server.process.wait(20) == 7
-    assert "['NEMOTRON_HTTP_URL', 'NEMOTRON_METRICS_URL', 'NEMOTRON_URL']" in server.output.read_text()
+    names = ["NEMOTRON_HEALTH_URL", "NEMOTRON_HTTP_URL", "NEMOTRON_METRICS_URL", "NEMOTRON_URL"]
+    assert str(names) in server.output.read_text()
     ours = os.umask(0)
     os.umask(ours)
     assert f"umask {ours}" in server.output.read_text(), "the server's files are private, not the command's"

@@ -14,10 +14,23 @@ from nemotron_serving.launcher.ports import Endpoints, choose_endpoints, resolve
 FREE = ServeOptions(package=Path("package"), http_port=0, grpc_port=0, metrics_port=0)
 
 
-def test_zero_picks_three_free_ports() -> None:
+def test_zero_picks_free_ports() -> None:
     chosen = choose_endpoints(FREE)
-    assert 0 not in (ports := {chosen.http_port, chosen.grpc_port, chosen.metrics_port})
-    assert len(ports) == 3
+    assert 0 not in (ports := {chosen.http_port, chosen.grpc_port, chosen.metrics_port, chosen.health_port})
+    assert len(ports) == 4
+
+
+def test_the_health_port_is_the_one_after_the_metrics_port_unless_another_is_given() -> None:
+    port = next(port for port in range(20_000, 60_000, 97) if free(port) and free(port + 1))
+    assert choose_endpoints(dataclasses.replace(FREE, metrics_port=port)).health_port == port + 1
+    assert choose_endpoints(dataclasses.replace(FREE, metrics_port=port, health_port=0)).health_port != port + 1
+    assert choose_endpoints(dataclasses.replace(FREE, health_port=port)).health_port == port
+    assert choose_endpoints(dataclasses.replace(FREE, metrics_port=65535)).health_port < 65535
+
+
+def free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_a_taken_port_names_its_holder() -> None:
@@ -30,8 +43,10 @@ def test_a_taken_port_names_its_holder() -> None:
 
 
 def test_equal_ports() -> None:
-    with pytest.raises(SetupError, match="must differ"):
+    with pytest.raises(SetupError, match=r"--http-port 7007, --grpc-port 7007, .* must differ"):
         choose_endpoints(dataclasses.replace(FREE, http_port=7007, grpc_port=7007))
+    with pytest.raises(SetupError, match=r"--http-port 7007, .*, --metrics-port 7006, --health-port 7007: .*differ"):
+        choose_endpoints(dataclasses.replace(FREE, http_port=7007, metrics_port=7006))
 
 
 def test_an_address_of_another_machine() -> None:
@@ -46,16 +61,17 @@ def test_names_are_resolved() -> None:
 
 
 def test_urls() -> None:
-    endpoints = Endpoints("127.0.0.1", 8000, 8001, 8002, tls=False)
+    endpoints = Endpoints("127.0.0.1", 8000, 8001, 8002, 8003, tls=False)
     assert endpoints.environment == {
         "NEMOTRON_URL": "grpc://127.0.0.1:8001",
         "NEMOTRON_HTTP_URL": "http://127.0.0.1:8000",
         "NEMOTRON_METRICS_URL": "http://127.0.0.1:8002/metrics",
+        "NEMOTRON_HEALTH_URL": "http://127.0.0.1:8003",
     }
 
 
 def test_urls_on_all_interfaces_reach_the_server_from_here() -> None:
-    assert Endpoints("0.0.0.0", 8000, 8001, 8002, tls=False).http_url == "http://127.0.0.1:8000"  # noqa: S104
+    assert Endpoints("0.0.0.0", 8000, 8001, 8002, 8003, tls=False).http_url == "http://127.0.0.1:8000"  # noqa: S104
 
 
 def test_tls_is_for_grpc_alone() -> None:

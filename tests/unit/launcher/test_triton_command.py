@@ -14,7 +14,7 @@ from nemotron_serving.launcher.ports import Endpoints
 from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
 
 TRITON = Triton(Path("/triton/bin/tritonserver"), Path("/backend"), Path("/stub"), (Path("/libs"), Path("/python/lib")))
-ENDPOINTS = Endpoints("127.0.0.1", 1, 2, 3, tls=False)
+ENDPOINTS = Endpoints("127.0.0.1", 1, 2, 3, 4, tls=False)
 
 
 def arguments(tls: TlsFiles | None = None, *, gpu: bool = False) -> list[str]:
