@@ -3,6 +3,7 @@
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.postprocessor import Postprocessor
 from nemotron_serving.seal import Seal
@@ -22,11 +23,14 @@ class TritonPythonModel:
             {STREAMS: "Streams that postprocessing keeps state for"},
             lambda: {STREAMS: self._postprocessor.count_streams()},
         )
+        self._heartbeat = Heartbeat(options.runtime_dir, "postprocessing")
 
     def execute(self, requests):
-        return answer(requests, self._respond)
+        with self._heartbeat.work:
+            return answer(requests, self._respond)
 
     def finalize(self):
+        self._heartbeat.close()
         self._gauges.close()
 
     def _respond(self, request):

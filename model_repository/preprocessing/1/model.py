@@ -6,6 +6,7 @@ import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.chat.preprocessor import Preprocessor
 from nemotron_serving.contract import ENSEMBLE_INPUTS
+from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.seal import Seal
 from nemotron_serving.triton import answer, open_package, request_fields
 
@@ -15,9 +16,14 @@ class TritonPythonModel:
         package, options = open_package()
         self._preprocessor = Preprocessor(package)
         self._seal = Seal("request_settings", options.secret, "preprocessing")
+        self._heartbeat = Heartbeat(options.runtime_dir, "preprocessing")
 
     def execute(self, requests):
-        return answer(requests, self._respond)
+        with self._heartbeat.work:
+            return answer(requests, self._respond)
+
+    def finalize(self):
+        self._heartbeat.close()
 
     def _respond(self, request):
         ids, settings = self._preprocessor.prepare(request_fields(request, ENSEMBLE_INPUTS))

@@ -4,6 +4,7 @@ from nemotron_serving.contract import TOKEN_INPUTS
 from nemotron_serving.engine import open_engine
 from nemotron_serving.generation.request import read_generation_request
 from nemotron_serving.generation.service import GenerationService
+from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import IN_FLIGHT_METRIC, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.seal import Seal
@@ -34,11 +35,14 @@ class TritonPythonModel:
         self._settings_seal = Seal("request_settings", options.secret, "preprocessing")
         self._event_seal = Seal("stream_event", options.secret, "tensorrt_llm")
         self._gauges = report_gauges("tensorrt_llm", GAUGES, self._read_gauges)
+        self._heartbeat = Heartbeat(options.runtime_dir, "tensorrt_llm", self._service.pulses)
 
     def execute(self, requests):
-        answer_later(requests, self._begin)
+        with self._heartbeat.work:
+            answer_later(requests, self._begin)
 
     def finalize(self):
+        self._heartbeat.close()
         self._gauges.close()
         self._service.close()
         self._engine.close()

@@ -143,21 +143,32 @@ class EngineLimits:
         kv_cache_tokens: Tokens in the KV cache.
         max_num_tokens: Tokens that one step processes. A longer prompt takes several steps, and the prefill of two
             such prompts side by side takes as long as one after the other.
+        step_s: Seconds that a full step may take, by what was measured at start; 0 where a step is always short.
     """
 
     max_batch_size: int
     max_seq_len: int
     kv_cache_tokens: int
     max_num_tokens: int = 2**31 - 1
+    step_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class EngineStats:
-    """Requests that generate, requests that wait in the engine, share of the KV cache in use (0 to 1)."""
+    """What an engine does at one moment.
+
+    Attributes:
+        running: Requests that generate.
+        waiting: Requests that wait in the engine.
+        kv_cache_used: Share of the KV cache in use, 0 to 1.
+        steps: Grows while the engine works on requests, with each step or at least once a second, also where a step
+            gives no token: one that has requests and whose number stays hangs.
+    """
 
     running: int
     waiting: int
     kv_cache_used: float
+    steps: int = 0
 
 
 OnDelta = Callable[[Delta], None]

@@ -41,7 +41,7 @@ class OpenVINOEngine:
         self._lock = threading.Lock()  # guards the callbacks, and that an abort is queued after its submit
         self._orders: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._closed = False
-        self._scheduled, self._kv_cache_used = 0, 0.0
+        self._scheduled, self._kv_cache_used, self._steps = 0, 0.0, 0
         self._worker, self._connection = _start_worker()
         try:
             start = Start(str(package.path), options.kv_cache_gib, options.engine_threads)
@@ -55,7 +55,7 @@ class OpenVINOEngine:
             raise PackageError(answer.reason)
         limits = package.serving.limits
         self.limits = EngineLimits(
-            limits.max_batch_size, limits.max_seq_len, answer.kv_cache_tokens, answer.max_num_tokens
+            limits.max_batch_size, limits.max_seq_len, answer.kv_cache_tokens, answer.max_num_tokens, answer.step_s
         )
         self.features = _features(package)
         # Writing may block for as long as the worker takes; no caller of submit or abort waits for it.
@@ -86,7 +86,8 @@ class OpenVINOEngine:
         submitted = len(self._callbacks)
         running = min(self._scheduled, submitted)
         # Without requests there are no steps to tell; what the prefix cache keeps then is free to be overwritten.
-        return EngineStats(running, submitted - running, self._kv_cache_used if submitted else 0.0)
+        used = self._kv_cache_used if submitted else 0.0
+        return EngineStats(running, submitted - running, used, self._steps)
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -118,6 +119,7 @@ class OpenVINOEngine:
 
     def _hand_out(self, result: StepResult) -> None:
         self._scheduled, self._kv_cache_used = result.scheduled, result.kv_cache_used
+        self._steps += 1
         for request_id, delta in result.deltas:
             with self._lock:
                 last = delta.finish_reason is not None or delta.error is not None

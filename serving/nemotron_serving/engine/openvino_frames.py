@@ -16,10 +16,11 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The model is loaded; so many tokens fit in the KV cache, and one step processes so many."""
+    """The model is loaded; so many tokens fit in the KV cache, and one step processes so many, in so many seconds."""
 
     kv_cache_tokens: int
     max_num_tokens: int
+    step_s: float
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
@@ -41,7 +42,10 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
 
 
 class StepResult(msgspec.Struct, frozen=True):
-    """Deltas by request id, requests in the batch, share of the KV cache in use (0 to 1)."""
+    """Deltas by request id, requests in the batch, share of the KV cache in use (0 to 1).
+
+    Without deltas it says that the worker lives, see `EngineStats.steps`.
+    """
 
     deltas: list[tuple[int, Delta]]
     scheduled: int

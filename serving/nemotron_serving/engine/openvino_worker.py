@@ -5,7 +5,8 @@ length (tens of milliseconds): in the generating model's process it would hold u
 
 Started as `python -m nemotron_serving.engine.openvino_worker FD`, where FD is a connected socket. Frames are
 MessagePack: a `Start` comes in first and `Ready` or `Refused` goes out; then `Submit` and `Abort` come in and a
-`StepResult` goes out after every step that gave something. The end of the socket ends the process.
+`StepResult` goes out after every step that gave something, and twice a second while steps give nothing. The end of the
+socket ends the process.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import logging
 import secrets
 import sys
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,6 +40,7 @@ _FAILED = "The engine failed; the server's log says why."
 _REFUSED = "The engine refused the request; the server's log says why."
 _KV_BLOCK_TOKENS = 32  # block size of the CPU plugin's paged attention
 _MAX_BATCHED_TOKENS = 512  # a long prompt is processed in parts of this size, between the steps of others
+_QUIET_S = 0.5  # a long prompt gives nothing for many steps
 _WATCHED_PAUSE_S = 0.002  # ends with the first order; a step takes 10 ms and more
 _DEFAULT_KV_CACHE_SHARE = 0.25  # of the memory that is free at start
 _DEFAULT_KV_CACHE_MAX_GIB = 4
@@ -56,11 +59,11 @@ def main() -> None:
             package = Package.load(Path(start.package))
             kv_cache_gib = start.kv_cache_gib or _default_kv_cache_gib()
             pipeline = open_pipeline(package, kv_cache_gib, start.threads)
-            kv_cache_tokens = _warm_up(pipeline, package, kv_cache_gib)
+            kv_cache_tokens, step_s = _warm_up(pipeline, package, kv_cache_gib)
         except PackageError as error:
             connection.send_bytes(msgspec.msgpack.encode(Refused(str(error))))
             return
-        connection.send_bytes(msgspec.msgpack.encode(Ready(kv_cache_tokens, _MAX_BATCHED_TOKENS)))
+        connection.send_bytes(msgspec.msgpack.encode(Ready(kv_cache_tokens, _MAX_BATCHED_TOKENS, step_s)))
         _Loop(pipeline, connection).run()
     except (EOFError, ConnectionError, KeyboardInterrupt):
         return
@@ -139,6 +142,7 @@ class _Loop:
         self._running: dict[int, _Running] = {}
         self._deltas: list[tuple[int, Delta]] = []
         self._cancelled = False  # a cancelled request keeps its KV cache until the next step
+        self._told = time.monotonic()
 
     def run(self) -> None:
         alive = True
@@ -146,7 +150,7 @@ class _Loop:
             self._take_orders()
             if self._running or self._cancelled:
                 alive = self._step()
-            if self._deltas:
+            if self._deltas or (self._running and time.monotonic() - self._told >= _QUIET_S):
                 self._hand_out()
 
     def _take_orders(self) -> None:
@@ -217,25 +221,31 @@ class _Loop:
         result = StepResult(self._deltas, metrics.scheduled_requests, metrics.cache_usage / 100)
         self._connection.send_bytes(msgspec.msgpack.encode(result))
         self._deltas = []
+        self._told = time.monotonic()
         if any(running.watched for running in self._running.values()):
             self._connection.poll(_WATCHED_PAUSE_S)
 
 
-def _warm_up(pipeline: Any, package: Package, kv_cache_gib: int) -> int:
+def _warm_up(pipeline: Any, package: Package, kv_cache_gib: int) -> tuple[int, float]:
     """Run one block of tokens, which compiles the kernels, and see what share of the KV cache it took.
 
     Returns:
-        Tokens that the KV cache holds.
+        Tokens that the KV cache holds, and seconds that a full step may take: the same block again, whose time is that
+        of reading the weights at least, times the blocks of a step.
 
     Raises:
         PackageError: it cannot hold one sequence of the package's max_seq_len.
     """
     stop_token_ids = package.serving.stop_token_ids
     prompt_ids = [stop_token_ids[0]] * (_KV_BLOCK_TOKENS - 1)
-    handle = add_request(pipeline, EngineRequest(0, prompt_ids, 1, Sampling(), frozenset(stop_token_ids)))
-    while pipeline.has_non_finished_requests():
-        pipeline.step()
-    handle.read()
+    began = 0.0
+    for _ in range(2):
+        began = time.monotonic()
+        handle = add_request(pipeline, EngineRequest(0, prompt_ids, 1, Sampling(), frozenset(stop_token_ids)))
+        while pipeline.has_non_finished_requests():
+            pipeline.step()
+        handle.read()
+    step_s = (time.monotonic() - began) * _MAX_BATCHED_TOKENS / _KV_BLOCK_TOKENS
     kv_cache_tokens = int(_KV_BLOCK_TOKENS * 100 / pipeline.get_metrics().max_cache_usage)
     max_seq_len = package.serving.limits.max_seq_len
     if kv_cache_tokens < max_seq_len:
@@ -243,7 +253,7 @@ def _warm_up(pipeline: Any, package: Package, kv_cache_gib: int) -> int:
             f"A KV cache of {kv_cache_gib} GiB holds {kv_cache_tokens} tokens, the package promises {max_seq_len} "
             "a request. Give it more with --kv-cache-gib, or lower limits.max_seq_len."
         )
-    return kv_cache_tokens
+    return kv_cache_tokens, step_s
 
 
 def _generation_config(request: EngineRequest) -> Any:

@@ -36,6 +36,7 @@ from nemotron_serving.output.tags import CLOSE_TAG, OPEN_TAG
 from nemotron_serving.package import Package
 
 _NO_SCRIPT = Script(match="")
+_STEP_S = 0.25  # a model that works on a long prompt does so in steps
 _ASSISTANT = "assistant\n"  # the end of the header of the assistant's turn, in every chat format here
 
 
@@ -80,6 +81,7 @@ class SimulatedEngine:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting: collections.OrderedDict[int, tuple[EngineRequest, OnDelta]] = collections.OrderedDict()
         self._running: dict[int, _Running] = {}
+        self._steps = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="nemotron-simulated", daemon=True)
         self._thread.start()
@@ -97,7 +99,7 @@ class SimulatedEngine:
     def stats(self) -> EngineStats:
         """See `Engine.stats`."""
         used = self._kv_tokens() / self._config.kv_cache_tokens
-        return EngineStats(len(self._running), len(self._waiting), used)
+        return EngineStats(len(self._running), len(self._waiting), used, self._steps)
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -110,6 +112,7 @@ class SimulatedEngine:
             # Before waiting for orders: with nothing running, nothing but an order would end the wait.
             self._admit()
             self._take_orders()
+            self._steps += 1
             now = time.monotonic()
             for running in list(self._running.values()):
                 if running.next_at <= now:
@@ -119,7 +122,8 @@ class SimulatedEngine:
     def _take_orders(self) -> None:
         pause = None
         if self._running:
-            pause = max(0.0, min(running.next_at for running in self._running.values()) - time.monotonic())
+            until_next = min(running.next_at for running in self._running.values()) - time.monotonic()
+            pause = min(max(0.0, until_next), _STEP_S)
         try:
             self._inbox.get(timeout=pause)()
             while True:

@@ -80,6 +80,7 @@ class TensorRTLLMEngine:
         self._closed = False
         self._failure: str | None = None
         self._gauge: dict[str, Any] = {}
+        self._steps = 0
         self._request_faults = 0  # in a row
         self._last_sign = time.monotonic()
         self._ending = threading.Event()
@@ -126,7 +127,7 @@ class TensorRTLLMEngine:
         held = list(self._held)
         # The gauge is a moment old: not below what has begun, not above what is there.
         running = max(sum(run.started for run in held), min(scheduled(self._gauge), len(held)))
-        return EngineStats(running, len(held) - running, kv_cache_used(self._gauge) if held else 0.0)
+        return EngineStats(running, len(held) - running, kv_cache_used(self._gauge) if held else 0.0, self._steps)
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -174,6 +175,7 @@ class TensorRTLLMEngine:
         try:
             async for output in run.result:
                 self._last_sign = time.monotonic()
+                self._steps += 1
                 self._request_faults = 0
                 self._read(run, output)
         except self._library.request_error as error:
@@ -303,6 +305,7 @@ class TensorRTLLMEngine:
     def _take_stats(self, timeout_s: float) -> None:
         if entries := self._llm.get_stats(timeout=timeout_s):
             self._gauge = entries[-1]
+            self._steps += 1  # also those of a long prompt, which give no response
 
     def _report_death(self, reason: str) -> None:
         with self._lock:

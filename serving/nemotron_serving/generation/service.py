@@ -26,6 +26,7 @@ from nemotron_serving.generation.response import FinishReason, Sink
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Stream
 from nemotron_serving.generation.waiting import WaitingRequests
+from nemotron_serving.heartbeat import Pulse
 from nemotron_serving.host import RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import Limits
@@ -77,6 +78,7 @@ class GenerationService:
         self._generating = 0  # streams that the engine has
         self._long_prefill: Stream | None = None
         self._next_tick = 0.0
+        self._turns = 0
         self._closed = False
         self._pump = threading.Thread(target=self._run, name="nemotron-pump", daemon=True)
         self._pump.start()
@@ -138,6 +140,15 @@ class GenerationService:
         running = min(engine.running, in_flight)
         return ServiceStats(in_flight, running, in_flight - running, engine.kv_cache_used)
 
+    def pulses(self) -> dict[str, Pulse]:
+        """How the pump and the engine get on. The engine is busy while it has requests, also if it starts none."""
+        self._events.put(lambda: None)  # the pump waits for events without end, and each is a turn
+        engine = self._engine.stats()
+        return {
+            "delivery": Pulse(True, self._turns),
+            "engine": Pulse(engine.running + engine.waiting > 0, engine.steps, self._engine.limits.step_s),
+        }
+
     def close(self) -> None:
         """Cancel what runs, deliver the last responses, and end the pump. The engine is the caller's to close."""
         self._closed = True
@@ -154,6 +165,7 @@ class GenerationService:
     def _run(self) -> None:
         while True:
             self._handle_events()
+            self._turns += 1
             now = time.monotonic()
             if now >= self._next_tick:
                 self._tick(now)

@@ -15,6 +15,7 @@ from typing import TextIO
 
 import psutil
 
+from nemotron_serving.heartbeat import Heartbeats
 from nemotron_serving.host import CANCEL_FILE, DRAIN_FILE
 from nemotron_serving.launcher import probe
 from nemotron_serving.launcher.errors import SetupError, StartError
@@ -57,6 +58,7 @@ class TritonServer:
         endpoints: Where the server listens; the same after a restart.
         runtime_dir: Shared with the models; see `nemotron_serving.host.RuntimeDir`.
         models: Names of the models.
+        heartbeats: What the models' processes say of their progress.
         log: Triton's log.
         ready_after_s: What the latest start took.
     """
@@ -81,6 +83,7 @@ class TritonServer:
         self.runtime_dir = runtime_directory()
         self._shm_prefix = f"{self.runtime_dir.name}-"
         self._guard = Guard(self.runtime_dir, self._shm_prefix)
+        self.heartbeats = Heartbeats(self.runtime_dir)
         self.ready_after_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._stubs: dict[psutil.Process, str] = {}  # the Python processes, and the models that they run
@@ -92,7 +95,7 @@ class TritonServer:
             prepare_backends(triton, backends)
             self.models = prepare_repository(options.model_repository or default_repository(), repository, about)
         except BaseException:
-            self._guard.close()
+            self._end_guard()
             raise
         self.log = TritonLog((log_dir or self.runtime_dir) / _LOG_NAME)
         self._command = tritonserver_arguments(
@@ -204,7 +207,7 @@ class TritonServer:
     def close(self) -> None:
         """Kill what runs and remove every file but a log in a directory of the caller's."""
         self.kill()
-        self._guard.close()
+        self._end_guard()
 
     def sleep(self, seconds: float) -> None:
         """Wait, and pass on what Triton logged meanwhile."""
@@ -258,6 +261,10 @@ class TritonServer:
                     os.fchmod(region, 0o600)
                 finally:
                     os.close(region)
+
+    def _end_guard(self) -> None:
+        self.heartbeats.close()
+        self._guard.close()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:

@@ -117,6 +117,13 @@ class EngineSuite:
         assert len(deltas.all) == so_far
         assert not deltas.ended
 
+    def test_steps_grow_while_there_is_something_to_do(self, engine: Engine, prompt: list[int]) -> None:
+        engine.submit(self.request(7, prompt, self.endless), Deltas())
+        for _ in range(3):
+            before = engine.stats().steps
+            assert eventually(lambda before=before: engine.stats().steps > before, 30)  # type: ignore[misc]
+        engine.abort(7)
+
     def test_an_id_can_be_used_again(self, engine: Engine, prompt: list[int]) -> None:
         first = self.run(engine, self.request(1, prompt, 3))
         again = self.run(engine, self.request(1, prompt, 4))

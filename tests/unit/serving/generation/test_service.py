@@ -621,3 +621,41 @@ def test_an_engine_that_takes_no_more_requests_fails_all_that_wait(start: Start)
     service.stop("first")
     assert all(sink.wait().error is not None for sink in waiting)
     assert service.idle()
+
+
+def test_the_delivery_has_a_pulse_with_nothing_to_do(start: Start) -> None:
+    service = start()
+    for _ in range(3):
+        before = service.pulses()
+        assert not before["engine"].busy
+        assert before["delivery"].busy
+        assert eventually(lambda before=before: service.pulses()["delivery"].count != before["delivery"].count)  # type: ignore[misc]
+
+
+def test_the_engine_has_a_pulse_before_its_first_token(start: Start) -> None:
+    service = start(Script(match="", answer="0", ttft_ms=600_000))
+    service.ask("slow")
+    assert eventually(lambda: service.pulses()["engine"].busy)
+    for _ in range(2):
+        count = service.pulses()["engine"].count
+        assert eventually(lambda count=count: service.pulses()["engine"].count != count)  # type: ignore[misc]
+    service.stop("slow")
+    assert eventually(lambda: not service.pulses()["engine"].busy)
+
+
+def test_a_receiver_that_blocks_stops_the_pulse_of_the_delivery(start: Start) -> None:
+    service, released = start(SHORT), threading.Event()
+    sink = Collector()
+    sink.send = lambda _: released.wait()  # type: ignore[method-assign,assignment]
+    service.submit("", PROMPT, settings(), sink)
+
+    def stands() -> bool:
+        count = service.pulses()["delivery"].count
+        time.sleep(0.2)
+        return service.pulses()["delivery"].count == count
+
+    try:
+        assert eventually(stands)
+    finally:
+        released.set()
+    assert service.idle()
