@@ -5,6 +5,7 @@ A thread of a pool waits for each answer. One more thread asks, for all of them,
 
 from __future__ import annotations
 
+import enum
 import functools
 import logging
 import threading
@@ -15,6 +16,9 @@ from typing import Any, Protocol
 from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
 
 _log = logging.getLogger(__name__)
+
+# Each waits in a thread of this process, and holds one of Triton's too. Containers often allow 1,024 or 2,048 for all.
+MOST_CALLS = 320
 
 # Each question is a round trip to Triton (45 µs of CPU on both sides), and a place has to be free within 200 ms.
 _POLL_S = 0.1
@@ -43,12 +47,23 @@ class Call(Protocol):
         """Answer with an error."""
 
 
+class _State(enum.Enum):
+    NEW = enum.auto()  # no thread has taken it
+    ASKED = enum.auto()
+    LEFT = enum.auto()  # its caller has gone
+
+
 class UnaryFront:
     """Serves calls at the same time, up to a limit."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._calls: dict[Call, bool] = {}  # that wait for their answers; whether their callers have gone
+    def __init__(self, admitted: int) -> None:
+        """Start without a call.
+
+        Args:
+            admitted: Requests that the package admits; what is taken here is bounded by MOST_CALLS too.
+        """
+        self._limit = limit = min(admitted, MOST_CALLS)
+        self._calls: dict[Call, _State] = {}  # that wait for their answers
         self._lock = threading.Lock()  # guards that, and keeps questions about a call apart from its end
         self._workers = ThreadPoolExecutor(limit, "nemotron-unary")
         self._closing = threading.Event()
@@ -59,15 +74,25 @@ class UnaryFront:
         """Take a call and return at once.
 
         Raises:
-            UnavailableError: too many wait for their answers.
+            UnavailableError: too many wait for their answers, or the machine has no thread for one more.
         """
         with self._lock:
             if len(self._calls) >= self._limit:
                 raise UnavailableError(
-                    f"This server has {len(self._calls)} unary requests in flight, which is its limit; try again later."
+                    f"This server has {len(self._calls)} unary requests in flight, which is its limit; try again later"
+                    f"{', or use the model ensemble' if self._limit == MOST_CALLS else ''}."
                 )
-            self._calls[call] = False
-        self._workers.submit(self._serve, call)
+            self._calls[call] = _State.NEW
+        try:
+            self._workers.submit(self._serve, call)
+        except RuntimeError as error:  # no thread more is to be had; what the pool has kept of the call finds it gone
+            with self._lock:
+                if self._calls.get(call) is not _State.NEW:  # one of the threads that there are took it
+                    return
+                del self._calls[call]
+            raise UnavailableError(
+                "This server gets no more threads from its machine (pids.max or ulimit -u); try again later."
+            ) from error
 
     def close(self) -> None:
         """Wait for the calls that are left and end the threads."""
@@ -76,13 +101,18 @@ class UnaryFront:
         self._workers.shutdown()
 
     def _serve(self, call: Call) -> None:
+        with self._lock:
+            if call not in self._calls:
+                return
+            if self._calls[call] is _State.NEW:
+                self._calls[call] = _State.ASKED
         send: Callable[[], None]
         try:
             send = functools.partial(call.answer, call.ask())
         except Exception as error:
             send = functools.partial(call.fail, error)
         with self._lock:
-            cancelled = self._calls.pop(call)
+            cancelled = self._calls.pop(call) is _State.LEFT
         try:
             (call.confirm_cancel if cancelled else send)()
         except Exception:
@@ -91,7 +121,7 @@ class UnaryFront:
     def _watch(self) -> None:
         while not self._closing.wait(_POLL_S):
             with self._lock:
-                calls = [call for call, cancelled in self._calls.items() if not cancelled]
+                calls = [call for call, state in self._calls.items() if state is not _State.LEFT]
             for call in calls:
                 try:
                     if self._has_left(call):
@@ -102,7 +132,7 @@ class UnaryFront:
     def _has_left(self, call: Call) -> bool:
         with self._lock:
             if call in self._calls and call.is_cancelled():
-                self._calls[call] = True
+                self._calls[call] = _State.LEFT
                 return True
         return False
 

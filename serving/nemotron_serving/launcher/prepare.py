@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import nemotron_serving
@@ -15,20 +15,35 @@ from nemotron_serving.launcher.find import STUB_NAME, Triton
 from nemotron_serving.package import Package
 
 PUBLIC_MODEL = "ensemble"
+PYTHON_BACKEND = "python"
+# The Python backend under a second name, for the one model that needs many of its threads: the number is an option of a
+# backend, and each model of it gets as many.
+WAITING_BACKEND = "python_waiting"
+_WAITING_MODEL = "unary"
+_MODEL_FILE = "model.py"
 _ESCAPED = {"\\": "\\\\", '"': '\\"'}
 
 _PLAIN = re.compile(r"[A-Za-z0-9/._+@=-]+")
 _OTHER_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - mkdtemp makes a directory of its own there
 
 
-def prepare_backends(triton: Triton, directory: Path) -> None:
-    """Fill `directory` with the Python backend and the stub that fits this interpreter, as links."""
-    python = directory / "python"
-    python.mkdir(parents=True)
-    for file in triton.python_backend.iterdir():
-        if file.is_file() and file.name != STUB_NAME:
-            (python / file.name).symlink_to(file)
-    (python / STUB_NAME).symlink_to(triton.stub)
+def prepare_backends(triton: Triton, directory: Path, repository: Path) -> None:
+    """Fill `directory` with the Python backend and the stub that fits this interpreter, as links.
+
+    Args:
+        triton: The installation.
+        directory: Where to lay them out; it must not exist.
+        repository: The model repository. Of a Python backend that is not named 'python', Triton wants the model's file
+            beside it.
+    """
+    for name in (PYTHON_BACKEND, WAITING_BACKEND):
+        backend = directory / name
+        backend.mkdir(parents=True)
+        for file in triton.python_backend.iterdir():
+            if file.is_file() and file.name != STUB_NAME:
+                (backend / file.name.replace(_library(PYTHON_BACKEND), _library(name))).symlink_to(file)
+        (backend / STUB_NAME).symlink_to(triton.stub)
+    (directory / WAITING_BACKEND / _MODEL_FILE).symlink_to(repository.resolve() / _WAITING_MODEL / "1" / _MODEL_FILE)
 
 
 def prepare_repository(source: Path, directory: Path, about: Mapping[str, str] = {}) -> tuple[str, ...]:
@@ -57,10 +72,10 @@ def prepare_repository(source: Path, directory: Path, about: Mapping[str, str] =
         if not any(path.name.isdigit() for path in (directory / name).iterdir()):
             (directory / name / "1").mkdir()
     if about:
-        config = directory / PUBLIC_MODEL / "config.pbtxt"
-        content = config.read_text("utf-8") + "".join(_parameter(name, value) for name, value in about.items())
-        config.unlink()  # a link to the one for all packages
-        config.write_text(content, "utf-8")
+        _rewrite(directory / PUBLIC_MODEL, lambda text: text + "".join(map(_parameter, about.keys(), about.values())))
+    if _WAITING_MODEL in names:
+        used = f'backend: "{PYTHON_BACKEND}"'
+        _rewrite(directory / _WAITING_MODEL, lambda text: text.replace(used, f'backend: "{WAITING_BACKEND}"'))
     return names
 
 
@@ -80,6 +95,17 @@ def about(package: Package) -> dict[str, str]:
         "max_batch_size": str(limits.max_batch_size),
         "max_waiting": str(limits.max_waiting),
     }
+
+
+def _rewrite(model: Path, change: Callable[[str], str]) -> None:
+    config = model / "config.pbtxt"
+    content = config.read_text("utf-8")
+    config.unlink()  # a link to the one for all packages
+    config.write_text(change(content), "utf-8")
+
+
+def _library(backend: str) -> str:
+    return f"libtriton_{backend}.so"
 
 
 def _parameter(name: str, value: str) -> str:

@@ -92,8 +92,9 @@ class TritonServer:
             self._environment = tritonserver_environment(triton, options, self.runtime_dir)
             check_stub(triton, self._environment)
             backends, repository = self.runtime_dir / "backends", self.runtime_dir / "models"
-            prepare_backends(triton, backends)
-            self.models = prepare_repository(options.model_repository or default_repository(), repository, about)
+            source = options.model_repository or default_repository()
+            self.models = prepare_repository(source, repository, about)
+            prepare_backends(triton, backends, source)
         except BaseException:
             self._end_guard()
             raise

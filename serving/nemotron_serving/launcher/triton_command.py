@@ -13,12 +13,15 @@ from nemotron_serving.host import HostOptions
 from nemotron_serving.launcher.find import Triton
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import Endpoints
+from nemotron_serving.launcher.prepare import PYTHON_BACKEND, WAITING_BACKEND
+from nemotron_serving.unary import MOST_CALLS
 
 ADMIN_HEADER = "nemotron-admin-key"
 # Health, metadata, configuration and inference stay open. The rest changes the server or tells about other people's
 # requests.
 RESTRICTED = ("shared-memory", "model-repository", "statistics", "trace", "logging")
-_BACKEND_THREADS = 32  # of each Python model, for all that does not wait; Triton's own default
+_MOST_TOKENIZER_THREADS = 16  # that encode one long prompt
+_SENDING_THREADS = 8  # of each Python model: they pass on what one or two of its own threads send
 
 
 def tritonserver_arguments(
@@ -74,9 +77,9 @@ def tritonserver_arguments(
         "--pinned-memory-pool-byte-size=0",
         "--cuda-memory-pool-byte-size=0:0",
         f"--allow-gpu-metrics={'true' if gpu else 'false'}",
-        f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+        *_backend_arguments(PYTHON_BACKEND, shm_prefix, _SENDING_THREADS),
         # A request from one model to another keeps one of these threads until its first response.
-        f"--backend-config=python,thread-pool-size={_BACKEND_THREADS + max_in_flight}",
+        *_backend_arguments(WAITING_BACKEND, shm_prefix, _SENDING_THREADS + min(max_in_flight, MOST_CALLS)),
     ]
 
 
@@ -93,6 +96,7 @@ def tritonserver_environment(
         secret=secrets.token_hex(16),
     )
     return {
+        **_thread_counts(),
         # A variable left from another server would be taken for a setting of this one.
         **{name: value for name, value in inherited.items() if not name.startswith("NEMOTRON_")},
         **host.to_environment(),
@@ -103,6 +107,14 @@ def tritonserver_environment(
     }
 
 
+def _thread_counts() -> dict[str, str]:
+    """Threads of the models' libraries, which take one for each core if nobody tells them; the operator may."""
+    return {
+        "OPENBLAS_NUM_THREADS": "1",  # numpy's, in every process; none of them multiplies matrices
+        "RAYON_NUM_THREADS": str(min(len(os.sched_getaffinity(0)), _MOST_TOKENIZER_THREADS)),
+    }
+
+
 def importable_paths() -> list[str]:
     """Where this interpreter finds installed modules, including editable installs; not its standard library."""
     own = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "scripts")}
@@ -110,6 +122,13 @@ def importable_paths() -> list[str]:
         entry
         for entry in sys.path
         if entry and entry not in own and not entry.endswith("lib-dynload") and Path(entry).is_dir()
+    ]
+
+
+def _backend_arguments(name: str, shm_prefix: str, threads: int) -> list[str]:
+    return [
+        f"--backend-config={name},shm-region-prefix-name={shm_prefix}",
+        f"--backend-config={name},thread-pool-size={threads}",
     ]
 
 

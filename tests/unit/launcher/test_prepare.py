@@ -10,6 +10,7 @@ from tritonclient.grpc import model_config_pb2
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.find import STUB_NAME, Triton
 from nemotron_serving.launcher.prepare import (
+    WAITING_BACKEND,
     default_repository,
     model_names,
     prepare_backends,
@@ -81,6 +82,22 @@ def test_the_backend_gets_the_stub_of_this_python(tmp_path: Path) -> None:
     (shipped / STUB_NAME).write_text("of another Python")
     ours = tmp_path / "ours"
     ours.write_text("ours")
-    prepare_backends(Triton(Path("tritonserver"), shipped, ours, ()), tmp_path / "backends")
+    prepare_backends(Triton(Path("tritonserver"), shipped, ours, ()), tmp_path / "backends", default_repository())
     assert (tmp_path / "backends" / "python" / STUB_NAME).read_text() == "ours"
     assert (tmp_path / "backends" / "python" / "libtriton_python.so").read_text() == "library"
+    waiting = tmp_path / "backends" / WAITING_BACKEND
+    assert (waiting / STUB_NAME).read_text() == "ours"
+    assert (waiting / f"libtriton_{WAITING_BACKEND}.so").read_text() == "library"
+    assert (waiting / "model.py").read_text() == (default_repository() / "unary" / "1" / "model.py").read_text()
+
+
+def test_the_model_that_waits_for_others_has_the_backend_with_the_threads(tmp_path: Path) -> None:
+    prepare_repository(default_repository(), tmp_path / "laid out")
+    configs = {
+        name: text_format.Parse((tmp_path / "laid out" / name / "config.pbtxt").read_text(),
+                                model_config_pb2.ModelConfig())
+        for name in model_names(default_repository())
+    }  # fmt: skip
+    assert {name for name, config in configs.items() if config.backend == WAITING_BACKEND} == {"unary"}
+    original = (default_repository() / "unary" / "config.pbtxt").read_text()
+    assert 'backend: "python"' in original, "the source is not ours to change"

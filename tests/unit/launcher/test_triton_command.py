@@ -11,13 +11,15 @@ from nemotron_serving.host import HostOptions
 from nemotron_serving.launcher.find import Triton
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import Endpoints
+from nemotron_serving.launcher.prepare import WAITING_BACKEND
 from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
+from nemotron_serving.unary import MOST_CALLS
 
 TRITON = Triton(Path("/triton/bin/tritonserver"), Path("/backend"), Path("/stub"), (Path("/libs"), Path("/python/lib")))
 ENDPOINTS = Endpoints("127.0.0.1", 1, 2, 3, 4, tls=False)
 
 
-def arguments(tls: TlsFiles | None = None, *, gpu: bool = False) -> list[str]:
+def arguments(tls: TlsFiles | None = None, *, gpu: bool = False, max_in_flight: int = 80) -> list[str]:
     return tritonserver_arguments(
         TRITON,
         ENDPOINTS,
@@ -27,7 +29,7 @@ def arguments(tls: TlsFiles | None = None, *, gpu: bool = False) -> list[str]:
         shm_prefix="prefix-",
         tls=tls,
         gpu=gpu,
-        max_in_flight=80,
+        max_in_flight=max_in_flight,
     )
 
 
@@ -58,8 +60,33 @@ def test_tls_and_mutual_tls() -> None:
     assert "--grpc-use-ssl=true" not in mutual
 
 
-def test_requests_that_wait_leave_threads_for_the_rest() -> None:
-    assert "--backend-config=python,thread-pool-size=112" in arguments()
+def threads(given: list[str]) -> dict[str, int]:
+    """Threads that each model of a backend gets."""
+    options = [argument.removeprefix("--backend-config=").split(",") for argument in given if "-pool-size=" in argument]
+    return {option[0]: int(option[1].rpartition("=")[2]) for option in options if len(option) > 1}
+
+
+def test_calls_that_wait_leave_threads_for_the_rest() -> None:
+    assert threads(arguments(max_in_flight=80))[WAITING_BACKEND] > 80
+
+
+@pytest.mark.parametrize("max_in_flight", [1, 80, 704, 5000])
+def test_few_threads_whatever_the_package_admits(max_in_flight: int) -> None:
+    """Of the four Python models together; Triton has some forty more."""
+    each = threads(arguments(max_in_flight=max_in_flight))
+    assert 3 * each["python"] + each[WAITING_BACKEND] < 400
+    assert each[WAITING_BACKEND] > min(max_in_flight, MOST_CALLS)
+
+
+def test_both_backends_name_their_shared_memory_so_that_it_can_be_removed() -> None:
+    named = {argument for argument in arguments() if argument.endswith(",shm-region-prefix-name=prefix-")}
+    assert named == {f"--backend-config={name},shm-region-prefix-name=prefix-" for name in ("python", WAITING_BACKEND)}
+
+
+def test_libraries_take_no_thread_for_each_core_unless_the_operator_wants_it(tmp_path: Path) -> None:
+    assert environment(tmp_path)["OPENBLAS_NUM_THREADS"] == "1"
+    assert 1 <= int(environment(tmp_path)["RAYON_NUM_THREADS"]) <= 16
+    assert environment(tmp_path, RAYON_NUM_THREADS="40")["RAYON_NUM_THREADS"] == "40"
 
 
 @pytest.mark.parametrize("gpu", [True, False])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
-from nemotron_serving.unary import UnaryFront, triton_code
+from nemotron_serving.unary import MOST_CALLS, UnaryFront, triton_code
 from tests.unit.serving.support import eventually
 
 
@@ -54,7 +54,7 @@ def ends(call: Call, *expected: str) -> bool:
 
 @pytest.fixture
 def front() -> Iterator[UnaryFront]:
-    front = UnaryFront(limit=3)
+    front = UnaryFront(admitted=3)
     yield front
     front.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("nemotron-unary")]
@@ -126,7 +126,7 @@ def test_an_answer_that_cannot_be_delivered_frees_its_place() -> None:
             super().answer(answer)
             raise RuntimeError("the receiver is gone")
 
-    front = UnaryFront(limit=1)
+    front = UnaryFront(admitted=1)
     for call in (Undeliverable(), Call()):
         call.answerable.set()
         front.submit(call)
@@ -135,13 +135,44 @@ def test_an_answer_that_cannot_be_delivered_frees_its_place() -> None:
 
 
 def test_closing_waits_for_the_answers() -> None:
-    front, call = UnaryFront(limit=1), Call()
+    front, call = UnaryFront(admitted=1), Call()
     front.submit(call)
     timer = threading.Timer(0.2, call.answerable.set)
     timer.start()
     front.close()
     assert call.ends == ["yes"]
     timer.join()
+
+
+def test_a_machine_without_threads_costs_no_place(front: UnaryFront, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    refused = Call()
+    with monkeypatch.context() as without:
+        without.setattr("threading.Thread.start", start)
+        for _ in range(4):
+            with pytest.raises(UnavailableError, match="no more threads"):
+                front.submit(refused)
+    calls = [Call() for _ in range(3)]
+    for call in calls:
+        front.submit(call)
+        call.answerable.set()
+        assert ends(call, "yes")
+    assert not refused.asked.is_set() and not refused.ends
+
+
+def test_a_package_may_admit_more_than_can_wait_here() -> None:
+    front = UnaryFront(admitted=10 * MOST_CALLS)
+    calls = [Call() for _ in range(MOST_CALLS)]
+    for call in calls:
+        front.submit(call)
+    with pytest.raises(UnavailableError, match="use the model ensemble"):
+        front.submit(Call())
+    for call in calls:
+        call.answerable.set()
+    front.close()
+    assert all(call.ends == ["yes"] for call in calls)
 
 
 @pytest.mark.parametrize(
