@@ -60,6 +60,11 @@ def shortened(value: Any) -> str:
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
 
 
+def shortened_name(name: str) -> str:
+    """A name that a caller has made up, as a message shows it: quoted and shortened where it is none at all."""
+    return name if name.isprintable() and 0 < len(name) <= _SHOWN_CHARACTERS else shortened(name)
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The end of a message about a name that is not there: `; did you mean X?`, or nothing where no name is near."""
     close = difflib.get_close_matches(given, list(known), 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from nemotron_serving.errors import InvalidRequestError, did_you_mean, shortened
+from nemotron_serving.errors import InvalidRequestError, did_you_mean, shortened, shortened_name
 from nemotron_serving.generation.checks import RANGES
 
 _MAX_ID_CHARACTERS = 256  # ids of ended and stopped requests are remembered, and are written into the log
@@ -73,7 +73,7 @@ def apply_parameters(
         elif name == "Streaming":
             _check_streaming(fields, value)
         elif name != _ONLY_FOR_TRITON and not name.startswith("triton_"):
-            raise InvalidRequestError(name, f"this model has no such input{_remedy(name, inputs)}")
+            raise InvalidRequestError(shortened_name(name), f"this model has no such input{_remedy(name, inputs)}")
 
 
 def _shorten_deadline(fields: dict[str, Any], timeout_us: Any) -> None:

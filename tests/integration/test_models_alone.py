@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -112,3 +113,49 @@ def test_settings_are_taken_from_preprocessing_alone(simulated_server: Server) -
     for settings in (written[written.index("{") :], written.replace('"stream":false', '"stream":true'), "{}", ""):
         with pytest.raises(grpcclient.InferenceServerException, match="request_settings: it can only be passed on"):
             run_with(simulated_server.grpc_address, functools.partial(use, settings=settings))
+
+
+MODELS: dict[str, dict[str, Any]] = {
+    "ensemble": {"text_input": "Hi", "max_tokens": 2},
+    "unary": {"text_input": "Hi", "max_tokens": 2},
+    "preprocessing": {"text_input": "Hi", "max_tokens": 2},
+    "tensorrt_llm": {"input_ids": [20, 21], "request_output_len": 2},
+    "tensorrt_llm (stop)": {"stop": True},
+    "postprocessing": {"output_ids": [[20]], "stream_event": "{}"},
+}
+ODD_MEMBERS = [
+    (b'"id": "\xed\xa0\x80"', "id: not valid UTF-8 (INVALID_ARGUMENT)"),
+    (b'"id": "\xff"', "id: not valid UTF-8 (INVALID_ARGUMENT)"),
+    (b'"id": "' + b"1" * 300 + b'"', "id: 300 characters were given, expected at most 256 (INVALID_ARGUMENT)"),
+    (b'"\xff": 1', "parameters: not valid JSON in UTF-8 (INVALID_ARGUMENT)"),
+    (b'"colour": "\xff"', "parameters: not valid JSON in UTF-8 (INVALID_ARGUMENT)"),
+    (b'"a\\nb": 1', r"'a\nb': this model has no such input"),
+    (b'"' + b"k" * 5000 + b'": 1', "k…: this model has no such input"),
+]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_odd_request_makes_a_model_raise(simulated_server: Server, model: str) -> None:
+    """What a model raises, Triton sends with the paths of the installed files."""
+    logged = len(simulated_server.log.read_bytes())
+    members = json.dumps(MODELS[model]).encode()[1:-1]
+    for odd, expected in ODD_MEMBERS:
+        path = f"/v2/models/{model.partition(' ')[0]}/generate"
+        status, body = simulated_server.post(path, b"{" + members + b", " + odd + b"}")
+        assert status == 400
+        error = json.loads(body)["error"]
+        assert len(error) < 1000
+        if model != "postprocessing":  # which reads neither
+            assert expected in error
+    lines = simulated_server.log.read_bytes()[logged:].decode().splitlines()
+    assert not [line for line in lines if "Traceback" in line]
+
+
+def test_an_error_shows_of_a_long_value_only_the_beginning(simulated_server: Server) -> None:
+    inputs = {"text_input": "Hi", "tools": [{"type": "function", "function": {"name": "f"}}]}
+    choice = {"type": "function", "function": {"name": "g" * 50_000}}
+    body = {**inputs, "tools": json.dumps(inputs["tools"]), "tool_choice": json.dumps(choice)}
+    status, answer = simulated_server.post("/v2/models/ensemble/generate", body)
+    assert status == 400
+    error = json.loads(answer)["error"]
+    assert "tool_choice: 'ggg" in error and error.endswith("ggg… (INVALID_ARGUMENT)") and len(error) < 3000

@@ -31,7 +31,7 @@ from nemotron_serving.cgroups import available_memory
 from nemotron_serving.engine.base import LOWEST_LOGPROB, Delta, EngineFinish, EngineRequest, Sampling, TokenLogprob
 from nemotron_serving.engine.openvino_cpu import isa_properties
 from nemotron_serving.engine.openvino_frames import ORDERS, Ready, Refused, Start, StepResult, Submit
-from nemotron_serving.errors import PackageError
+from nemotron_serving.errors import PackageError, shortened
 from nemotron_serving.package import Package, check_engine_version
 
 _log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class _Loop:
             running.handle = add_request(self._pipeline, running.next_part())
         except (RuntimeError, TypeError, ValueError, OverflowError) as error:
             del self._running[request_id]
-            _log.error("request refused: %s", error)
+            _log.error("request refused: %s", shortened(str(error)))
             self._deltas.append((request_id, Delta([], error=_REFUSED)))
 
     def _step(self) -> bool:

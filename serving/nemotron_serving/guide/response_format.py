@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.errors import InvalidRequestError, shortened
 from nemotron_serving.guide import json_text
 from nemotron_serving.guide.characters import ALPHABET, minus, of
 from nemotron_serving.guide.ebnf import render
@@ -78,7 +78,9 @@ def stock_guide(guide_type: str, guide: str) -> str | None:
             f"it for everyone; use one of {', '.join(_STOCK_TYPES)}",
         )
     if guide_type not in _STOCK_TYPES:
-        raise InvalidRequestError(_STOCK_TYPE, f"{guide_type!r} was given, expected one of {', '.join(_STOCK_TYPES)}")
+        raise InvalidRequestError(
+            _STOCK_TYPE, f"{shortened(guide_type)} was given, expected one of {', '.join(_STOCK_TYPES)}"
+        )
     try:
         if guide_type == "json":
             if guide:

@@ -21,6 +21,8 @@ from nemotron_serving.parameters import apply_parameters, check_id
 
 _log = logging.getLogger(__name__)
 
+_LONGEST_TEXT = 2000  # characters of an error or a log line; parts of either may be a caller's
+
 
 def open_package() -> tuple[Package, HostOptions]:
     """The package to serve and the machine's options, from the environment.
@@ -28,9 +30,19 @@ def open_package() -> tuple[Package, HostOptions]:
     Raises:
         pb_utils.TritonModelException: with the reason; the model then fails to load.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     options = HostOptions.from_environment()
     return Package.load(plain_path(options.package)), options
+
+
+class _OneLine(logging.Formatter):
+    """Keeps a message on one line: a part of it may be a caller's, and must not look like a line of ours."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = super().formatMessage(record)
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line[:_LONGEST_TEXT])
 
 
 def answer(requests: Iterable[Any], respond: Callable[[Any], Any]) -> list[Any]:
@@ -130,7 +142,8 @@ def error_response(request: Any, error: Exception) -> Any:
     if not isinstance(error, ServingError):
         _log.error("request %s failed", _shown_id(request), exc_info=error)
         error = EngineError("unexpected error, see the server's log")
-    message = f"{error} ({error.status})"
+    text = str(error)
+    message = f"{text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + '…'} ({error.status})"
     if error.status == "INTERNAL":
         message = f"request {_shown_id(request)}: {message}"
     code = getattr(pb_utils.TritonError, error.triton_code)
