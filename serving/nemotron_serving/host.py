@@ -16,6 +16,8 @@ from nemotron_serving.errors import PackageError
 _PREFIX = "NEMOTRON_"
 DRAIN_FILE = "drain"
 CANCEL_FILE = "cancel"
+CLOSE_FILE = "close"
+ENGINE_FILE = "engine"
 IN_FLIGHT_METRIC = "nemotron_requests_in_flight"
 
 
@@ -82,16 +84,36 @@ def plain_path(directory: Path) -> Path:
 
 
 class RuntimeDir:
-    """The launcher's word to the running models, as files: `drain` (admit nothing new), `cancel` (end what runs)."""
+    """What the launcher and the running models tell each other, as files.
+
+    From the launcher: `drain` (admit nothing new), `cancel` (end what runs), `close` (close the engine). From the
+    generating model: `engine`, which exists while its engine is open.
+    """
 
     def __init__(self, path: Path | None) -> None:
-        self._drain = path / DRAIN_FILE if path else None
-        self._cancel = path / CANCEL_FILE if path else None
+        self._path = path
 
     def draining(self) -> bool:
         """Whether new requests are to be refused."""
-        return self._drain is not None and self._drain.exists()
+        return self._exists(DRAIN_FILE)
 
     def cancelling(self) -> bool:
         """Whether running requests are to be cancelled."""
-        return self._cancel is not None and self._cancel.exists()
+        return self._exists(CANCEL_FILE)
+
+    def closing(self) -> bool:
+        """Whether the engine is to be closed."""
+        return self._exists(CLOSE_FILE)
+
+    def engine_opened(self) -> None:
+        """Have the launcher wait for the engine's end when it stops the server."""
+        if self._path is not None:
+            (self._path / ENGINE_FILE).touch()
+
+    def engine_closed(self) -> None:
+        """Nothing of the engine is left to be waited for."""
+        if self._path is not None:
+            (self._path / ENGINE_FILE).unlink(missing_ok=True)
+
+    def _exists(self, name: str) -> bool:
+        return self._path is not None and (self._path / name).exists()

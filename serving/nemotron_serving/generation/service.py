@@ -34,6 +34,7 @@ from nemotron_serving.package import Limits
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.05  # deadlines, drain and departed receivers are looked at this often
+_IDLE_TICK_S = 0.25  # without any request: whether the engine is to be closed
 
 
 _Event = Callable[[], None]
@@ -82,6 +83,7 @@ class GenerationService:
         self._closed = False
         self._pump = threading.Thread(target=self._run, name="nemotron-pump", daemon=True)
         self._pump.start()
+        runtime_dir.engine_opened()
 
     def submit(self, client_id: str, prompt_ids: Sequence[int], settings: GenerationSettings, sink: Sink) -> None:
         """Admit a request and return at once; its responses go to the sink.
@@ -150,7 +152,10 @@ class GenerationService:
         }
 
     def close(self) -> None:
-        """Cancel what runs, deliver the last responses, and end the pump. The engine is the caller's to close."""
+        """Cancel what runs, deliver the last responses, and end the pump. The engine is the caller's to close.
+
+        A launcher that stops the server has the service close the engine itself, when nothing runs any more.
+        """
         self._closed = True
         self._events.put(self._end_all)
         self._pump.join()
@@ -185,9 +190,9 @@ class GenerationService:
         for _ in range(waiting):
             self._events.get()()
 
-    def _patience(self) -> float | None:
+    def _patience(self) -> float:
         if not self._streams:
-            return None
+            return _IDLE_TICK_S
         until = min(self._next_tick, self._due[0][0]) if self._due else self._next_tick
         return max(0.0, until - time.monotonic())
 
@@ -195,6 +200,8 @@ class GenerationService:
         self._next_tick = now + _TICK_S
         if self._runtime_dir.cancelling():
             self._end_all()
+        if not self._streams and self._runtime_dir.closing():
+            self._close_engine()
         for stream in list(self._streams.values()):
             if now >= stream.deadline:
                 self._end(stream, "timeout")
@@ -250,6 +257,15 @@ class GenerationService:
     def _end(self, stream: Stream, reason: FinishReason) -> None:
         stream.end(reason)
         self._schedule(stream)
+
+    def _close_engine(self) -> None:
+        """The launcher stops the server. Triton tells the models so too late, or never when a connection is open."""
+        self._closed = True
+        try:
+            self._engine.close()
+        except Exception:
+            _log.exception("engine not closed")
+        self._runtime_dir.engine_closed()
 
     def _end_all(self) -> None:
         for stream in list(self._streams.values()):

@@ -16,7 +16,7 @@ from typing import TextIO
 import psutil
 
 from nemotron_serving.heartbeat import Heartbeats
-from nemotron_serving.host import CANCEL_FILE, DRAIN_FILE
+from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE
 from nemotron_serving.launcher import probe
 from nemotron_serving.launcher.errors import SetupError, StartError
 from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
@@ -35,7 +35,8 @@ from nemotron_serving.launcher.triton_log import TritonLog
 _LOG_NAME = "triton.log"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where shm_open() puts it
 _POLL_S = 0.05
-_TERM_S = 5.0
+_CLOSE_S = 5.0
+_TERM_S = 1.0
 _GONE_S = 10.0
 
 
@@ -134,6 +135,8 @@ class TritonServer:
             StartError: it ended, or did not answer in time. Nothing of it is left running.
         """
         began = time.monotonic()
+        for word in (DRAIN_FILE, CANCEL_FILE, CLOSE_FILE, ENGINE_FILE):
+            (self.runtime_dir / word).unlink(missing_ok=True)  # said to an earlier one, or by it
         self.log.mark()
         with self.log.append() as log:
             self._process = self._guard.popen(self._command, environment=self._environment, output=log.fileno())
@@ -174,16 +177,19 @@ class TritonServer:
         (self.runtime_dir / CANCEL_FILE).touch()
 
     def stop(self) -> None:
-        """End the models in good order, or after 5 seconds in any; then Triton. Without effect when nothing runs."""
+        """Close the engine, let the models end, then Triton. Without effect when nothing runs.
+
+        The engine gets 5 seconds and the models one. Triton cannot be left to it: with an open connection it ends no
+        model before 5 seconds are over, after some cancelled streams none at all.
+        """
         process = self._process
         if process is None:
             return
+        (self.runtime_dir / CLOSE_FILE).touch()
+        self._wait_while(lambda: (self.runtime_dir / ENGINE_FILE).exists() and all(map(_alive, self._stubs)), _CLOSE_S)
         process.terminate()
-        deadline = time.monotonic() + _TERM_S
-        # Not for Triton's own end: after a stream through an ensemble, 2.51 waits for a request that it forgot. After
-        # some cancelled ones it does not even tell the models to end.
-        while process.poll() is None and any(map(_alive, self._stubs)) and time.monotonic() < deadline:
-            self.sleep(_POLL_S)
+        # Not for Triton's own end: after a stream through an ensemble, 2.51 waits for a request that it forgot.
+        self._wait_while(lambda: process.poll() is None and any(map(_alive, self._stubs)), _TERM_S)
         self.kill()
 
     def kill(self) -> None:
@@ -248,6 +254,11 @@ class TritonServer:
         self._workers = {
             worker: model for stub, model in self._stubs.items() for worker in _children(stub.pid, recursive=True)
         }
+
+    def _wait_while(self, condition: Callable[[], bool], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while condition() and time.monotonic() < until:
+            self.sleep(_POLL_S)
 
     def _close_shared_memory(self) -> None:
         """Let this user alone read what requests pass through.

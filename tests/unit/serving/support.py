@@ -253,6 +253,7 @@ class RecordingEngine:
         self._max_num_tokens = max_num_tokens
         self.requests: list[EngineRequest] = []
         self.aborted: list[int] = []
+        self.closed = False
         self.fail_from: int | None = None
         """Index of the first submit that raises."""
 
@@ -279,6 +280,7 @@ class RecordingEngine:
         return self._engine.stats()
 
     def close(self) -> None:
+        self.closed = True
         self._engine.close()
 
 

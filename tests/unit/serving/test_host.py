@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemotron_serving.errors import PackageError
-from nemotron_serving.host import CANCEL_FILE, DRAIN_FILE, HostOptions, RuntimeDir, plain_path
+from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE, HostOptions, RuntimeDir, plain_path
 
 paths = st.sampled_from([Path("/packages/demo"), Path("relative"), Path("/with space/ä")])
 
@@ -71,13 +71,26 @@ def test_other_paths_stay(tmp_path: Path) -> None:
 
 def test_runtime_dir_follows_its_files(tmp_path: Path) -> None:
     runtime_dir = RuntimeDir(tmp_path)
-    assert (runtime_dir.draining(), runtime_dir.cancelling()) == (False, False)
-    (tmp_path / DRAIN_FILE).touch()
-    assert (runtime_dir.draining(), runtime_dir.cancelling()) == (True, False)
-    (tmp_path / CANCEL_FILE).touch()
-    assert (runtime_dir.draining(), runtime_dir.cancelling()) == (True, True)
+
+    def said() -> list[bool]:
+        return [runtime_dir.draining(), runtime_dir.cancelling(), runtime_dir.closing()]
+
+    for number, name in enumerate((DRAIN_FILE, CANCEL_FILE, CLOSE_FILE)):
+        assert said().count(True) == number
+        (tmp_path / name).touch()
+        assert said()[number]
+
+
+def test_the_launcher_sees_whether_the_engine_is_open(tmp_path: Path) -> None:
+    runtime_dir = RuntimeDir(tmp_path)
+    runtime_dir.engine_opened()
+    assert (tmp_path / ENGINE_FILE).exists()
+    for _ in range(2):
+        runtime_dir.engine_closed()
+        assert not (tmp_path / ENGINE_FILE).exists()
 
 
 def test_without_a_launcher_nothing_drains() -> None:
     runtime_dir = RuntimeDir(None)
-    assert (runtime_dir.draining(), runtime_dir.cancelling()) == (False, False)
+    runtime_dir.engine_opened()
+    assert not any((runtime_dir.draining(), runtime_dir.cancelling(), runtime_dir.closing()))

@@ -329,6 +329,31 @@ def test_draining_refuses_new_requests_and_finishes_the_others(start: Start, tmp
     assert len(sink.ids) == 40
 
 
+def test_a_launcher_that_stops_the_server_has_the_engine_closed(start: Start, tmp_path: Path) -> None:
+    service = start(LONG)
+    sink = service.ask(max_tokens=40)
+    assert (tmp_path / "engine").exists()
+    (tmp_path / "close").touch()
+    assert sink.wait().finish_reason == "length", "what runs has its time"
+    assert eventually(lambda: not (tmp_path / "engine").exists())
+    assert service.engine.closed
+    with pytest.raises(UnavailableError):
+        service.ask()
+
+
+def test_an_engine_that_fails_to_close_is_not_waited_for(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("no")
+
+    service = start(LONG)
+    with monkeypatch.context() as patch:
+        patch.setattr(service.engine, "close", fail)
+        (tmp_path / "close").touch()
+        assert eventually(lambda: not (tmp_path / "engine").exists())
+
+
 def test_the_cancel_file_ends_what_runs(start: Start, tmp_path: Path) -> None:
     service = start(LONG, engine={"max_batch_size": 2})
     sinks = [service.ask(max_tokens=400, stream=number != 0) for number in range(3)]
