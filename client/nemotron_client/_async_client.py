@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,9 @@ from nemotron_client._batch import BatchResult, Conversation, batch_async
 from nemotron_client._errors import NemotronError
 from nemotron_client._messages import Message
 from nemotron_client._openai_words import stands_for_completions
-from nemotron_client._readiness import Answer, ReadyWait
+from nemotron_client._readiness import Answer, ReadyWait, may_take_requests
 from nemotron_client._replicas import Replicas
-from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call
+from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call, ready_call
 from nemotron_client._settings import NOT_GIVEN, AsyncHeaders, NotGiven, Settings
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports import async_transport_for
@@ -117,13 +117,13 @@ class AsyncClient:
         return True in await asyncio.gather(*map(_answer, live))
 
     async def is_ready(self) -> bool:
-        """Whether a server takes requests."""
-        return True in await self._readiness(_defaults.PROBE_TIMEOUT_S)
+        """Whether a server takes requests: its model is loaded, and it is neither shutting down nor hanging."""
+        return True in await self._readiness(lambda: _defaults.PROBE_TIMEOUT_S)
 
     async def wait_ready(self, timeout_s: float = _defaults.READY_TIMEOUT_S) -> None:
         """Wait until a server takes requests. Raises what `Client.wait_ready` raises."""
         wait = ReadyWait(self.urls, timeout_s)
-        while (pause := wait.pause_after(await self._readiness(wait.probe_timeout_s()))) is not None:  # noqa: ASYNC110
+        while (pause := wait.pause_after(await self._readiness(wait.probe_timeout_s))) is not None:  # noqa: ASYNC110
             await asyncio.sleep(pause)
 
     async def server_info(self) -> ServerInfo:
@@ -176,10 +176,20 @@ class AsyncClient:
         self._shared.check()
         return await self._settings.awaited_headers()
 
-    async def _readiness(self, timeout_s: float) -> list[Answer]:
+    async def _readiness(self, timeout_s: Callable[[], float]) -> list[Answer]:
         headers = await self._headers()
-        ready = (one.is_ready(ENSEMBLE, headers, timeout_s) for one in self._shared.transports)
-        return await asyncio.gather(*map(_answer, ready))
+
+        async def takes_requests(transport: AsyncTransport) -> bool:
+            if not await transport.is_ready(ENSEMBLE, headers, timeout_s()):
+                return False
+            try:
+                await transport.ask(ready_call(headers), timeout_s())
+            except NemotronError as error:
+                if not may_take_requests(error):
+                    raise
+            return True
+
+        return await asyncio.gather(*(_answer(takes_requests(one)) for one in self._shared.transports))
 
     def _stream(self, call: Call, options: Options) -> AsyncChatStream:
         return AsyncChatStream(AsyncExchange(self._shared, self._settings, call, options.get("response_format")))

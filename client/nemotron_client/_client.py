@@ -13,9 +13,9 @@ from nemotron_client._batch import BatchResult, Conversation, batch
 from nemotron_client._errors import NemotronError
 from nemotron_client._messages import Message
 from nemotron_client._openai_words import stands_for_completions
-from nemotron_client._readiness import Answer, ReadyWait
+from nemotron_client._readiness import Answer, ReadyWait, may_take_requests
 from nemotron_client._replicas import Replicas
-from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call
+from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call, ready_call
 from nemotron_client._settings import NOT_GIVEN, Headers, NotGiven, Settings
 from nemotron_client._streams import ChatStream, Exchange, Shared
 from nemotron_client._timeouts import Timeouts
@@ -165,7 +165,7 @@ class Client:
         return True in self._asked(lambda one: one.is_live(headers, _defaults.PROBE_TIMEOUT_S))
 
     def is_ready(self) -> bool:
-        """Whether a server takes requests."""
+        """Whether a server takes requests: its model is loaded, and it is neither shutting down nor hanging."""
         return True in self._readiness(lambda: _defaults.PROBE_TIMEOUT_S)
 
     def wait_ready(self, timeout_s: float = _defaults.READY_TIMEOUT_S) -> None:
@@ -249,7 +249,18 @@ class Client:
 
     def _readiness(self, timeout_s: Callable[[], float]) -> list[Answer]:
         headers = self._headers()
-        return self._asked(lambda one: one.is_ready(ENSEMBLE, headers, timeout_s()))
+
+        def takes_requests(transport: Transport) -> bool:
+            if not transport.is_ready(ENSEMBLE, headers, timeout_s()):
+                return False
+            try:
+                transport.ask(ready_call(headers), timeout_s())
+            except NemotronError as error:
+                if not may_take_requests(error):
+                    raise
+            return True
+
+        return self._asked(takes_requests)
 
     def _asked(self, question: Callable[[Transport], bool]) -> list[Answer]:
         """What the servers answer, up to the first yes."""

@@ -6,10 +6,19 @@ import time
 from collections.abc import Sequence
 
 from nemotron_client import _defaults
-from nemotron_client._errors import AuthenticationError, NemotronError, TlsError, not_ready_in_time
+from nemotron_client._errors import AuthenticationError, NemotronError, TlsError, TransportError, not_ready_in_time
 
 Answer = bool | NemotronError
 """Of one server: whether it is ready, or why it has not answered."""
+
+
+def may_take_requests(error: NemotronError) -> bool:
+    """Whether a server may take requests although `ready_call` failed.
+
+    One that drains refuses the question as it refuses requests, and one that hangs does not answer it. Any other error
+    says no more than that this cannot be asked there: a gateway, say, lets nothing but the ensemble through.
+    """
+    return not isinstance(error, TransportError)
 
 
 class ReadyWait:

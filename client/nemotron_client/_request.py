@@ -15,6 +15,8 @@ from nemotron_client._transports.base import Call
 
 ENSEMBLE = "ensemble"
 GENERATING_MODEL = "tensorrt_llm"
+READY_ID = "nemotron-client-is-ready"
+"""The id in `ready_call`. It is always the same, so that servers have one to remember and not thousands."""
 OUTPUTS = (
     "reasoning_content",
     "content",
@@ -155,6 +157,14 @@ def generate_call(prompt: str, options: Mapping[str, Any]) -> Call:
 def cancel_call(request_id: str, headers: Mapping[str, str]) -> Call:
     """TensorRT-LLM's own stop request: an ensemble does not pass the end of a connection on to its steps."""
     return Call(GENERATING_MODEL, request_id, {"stop": True}, ("finish_reason",), headers)
+
+
+def ready_call(headers: Mapping[str, str]) -> Call:
+    """The question whether a server takes requests, which Triton's own readiness does not tell while it drains.
+
+    It is a stop for a request that nobody makes: a server that is shutting down refuses it.
+    """
+    return cancel_call(READY_ID, headers)
 
 
 def unknown_option(name: str) -> str:

@@ -115,11 +115,18 @@ class Transport(Protocol):
             done: Called once, from any thread, when the server has answered or the call has failed.
         """
 
+    def ask(self, call: Call, timeout_s: float) -> None:
+        """Send a call and wait for its end.
+
+        Raises:
+            NemotronError: what the call ends with; RequestTimeoutError if that takes longer than it may.
+        """
+
     def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """Whether the server's process answers. Raises NemotronError where it cannot be reached."""
 
     def is_ready(self, model: str, headers: Mapping[str, str], timeout_s: float) -> bool:
-        """Whether this model, or for "" the server, takes requests. Raises NemotronError like `is_live`."""
+        """Whether Triton says that this model, or for "" the server, is ready. Raises NemotronError like `is_live`."""
 
     def metadata(self, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
         """What the server says of itself: `name`, `version`, `extensions`, and the `parameters` of its ensemble.
@@ -152,6 +159,9 @@ class AsyncTransport(Protocol):
 
     async def post(self, call: Call, timeout_s: float) -> None:
         """Send a call whose answer nobody reads (a cancel), and return once it is answered. Raises nothing."""
+
+    async def ask(self, call: Call, timeout_s: float) -> None:
+        """See `Transport.ask`."""
 
     async def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `Transport.is_live`."""

@@ -56,6 +56,12 @@ class AsyncGrpcTransport:
             while await rpc.read() is not grpc.aio.EOF:
                 pass
 
+    async def ask(self, call: Call, timeout_s: float) -> None:
+        """See `AsyncTransport.ask`."""
+        rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=codec.metadata(call.headers))
+        async for _ in AsyncGrpcResponseStream(rpc, call, self.url):
+            pass
+
     async def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `AsyncTransport.is_live`."""
         return bool((await self._ask("ServerLive", service_pb2.ServerLiveRequest(), headers, timeout_s)).live)

@@ -62,6 +62,12 @@ class GrpcTransport:
                 list(self._stream(request, **options))
             done()
 
+    def ask(self, call: Call, timeout_s: float) -> None:
+        """See `Transport.ask`."""
+        rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=codec.metadata(call.headers))
+        for _ in GrpcResponseStream(rpc, call, self.url):
+            pass
+
     def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `Transport.is_live`."""
         return bool(self._ask("ServerLive", service_pb2.ServerLiveRequest(), headers, timeout_s).live)

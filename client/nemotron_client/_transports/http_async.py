@@ -49,6 +49,10 @@ class AsyncHttpTransport:
         with contextlib.suppress(NemotronError, ValueError):
             await self._ask(self._generate(call, timeout_s))
 
+    async def ask(self, call: Call, timeout_s: float) -> None:
+        """See `AsyncTransport.ask`."""
+        codec.check_answer(call, *await self._ask(self._generate(call, timeout_s)), url=self.url)
+
     async def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `AsyncTransport.is_live`."""
         return codec.says_yes(*await self._get("/v2/health/live", headers, timeout_s), url=self.url)
@@ -101,19 +105,18 @@ class AsyncHttpTransport:
         return connecting.request("POST", url, headers, self._connection, body=body, timeout_s=timeout_s)
 
     async def _get(self, path: str, headers: Mapping[str, str], timeout_s: float) -> tuple[int, str, bytes]:
-        response = await self._ask(
-            connecting.request("GET", self._base + path, headers, self._connection, timeout_s=timeout_s)
-        )
-        return response.status_code, response.headers.get("content-type", ""), response.content
+        request = connecting.request("GET", self._base + path, headers, self._connection, timeout_s=timeout_s)
+        return await self._ask(request)
 
-    async def _ask(self, request: httpx2.Request) -> httpx2.Response:
+    async def _ask(self, request: httpx2.Request) -> tuple[int, str, bytes]:
+        """The status, the content type and the body of the response."""
         try:
             response = await self._transport.handle_async_request(request)
             async with contextlib.aclosing(response):
                 await response.aread()
         except connecting.FAILURES as error:
             raise connecting.connection_error(error, request_id="", url=self.url) from error
-        return response
+        return response.status_code, response.headers.get("content-type", ""), response.content
 
 
 class AsyncHttpResponseStream:

@@ -157,6 +157,20 @@ def refusal(status: int, content_type: str, body: bytes, *, request_id: str, url
     return ServerError(f"{text}. Is this the URL of a Triton server?", **where)
 
 
+def check_answer(call: Call, status: int, content_type: str, body: bytes, *, url: str) -> None:
+    """Look for an error in the whole answer to a call.
+
+    Raises:
+        NemotronError: the call has failed, or this is not the answer of a generate endpoint.
+    """
+    if not is_event_stream(content_type):
+        raise refusal(status, content_type, body, request_id=call.request_id, url=url)
+    reader = ResponseReader(call, url)
+    for _ in reader.feed(body):
+        pass
+    reader.end()
+
+
 def says_yes(status: int, content_type: str, body: bytes, *, url: str) -> bool:
     """Whether the answer to a question about health is yes.
 

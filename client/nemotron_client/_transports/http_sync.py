@@ -59,6 +59,10 @@ class HttpTransport:
         except RuntimeError:  # there are no more threads, or no new ones because the interpreter ends
             send()
 
+    def ask(self, call: Call, timeout_s: float) -> None:
+        """See `Transport.ask`."""
+        codec.check_answer(call, *self._ask(self._generate(call, timeout_s)), url=self.url)
+
     def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `Transport.is_live`."""
         return codec.says_yes(*self._get("/v2/health/live", headers, timeout_s), url=self.url)
@@ -116,12 +120,10 @@ class HttpTransport:
         return connecting.request("POST", url, headers, self._connection, body=body, timeout_s=timeout_s)
 
     def _get(self, path: str, headers: Mapping[str, str], timeout_s: float) -> tuple[int, str, bytes]:
-        response = self._ask(
-            connecting.request("GET", self._base + path, headers, self._connection, timeout_s=timeout_s)
-        )
-        return response.status_code, response.headers.get("content-type", ""), response.content
+        return self._ask(connecting.request("GET", self._base + path, headers, self._connection, timeout_s=timeout_s))
 
-    def _ask(self, request: httpx2.Request) -> httpx2.Response:
+    def _ask(self, request: httpx2.Request) -> tuple[int, str, bytes]:
+        """The status, the content type and the body of the response."""
         link, clean = self.take(), False
         try:
             response = link.send(request)
@@ -130,7 +132,7 @@ class HttpTransport:
             finally:
                 response.close()
             clean = True
-            return response
+            return response.status_code, response.headers.get("content-type", ""), response.content
         except connecting.FAILURES as error:
             raise connecting.connection_error(error, request_id="", url=self.url) from error
         finally:

@@ -38,6 +38,9 @@ class MockTransport(Scripted):
         self._stop(call.request_id)
         done()
 
+    def ask(self, call: Call, timeout_s: float) -> None:
+        """See `Transport.ask`: only the client itself asks, whether the server is ready."""
+
     def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
         """See `Transport.is_live`."""
         return True
@@ -90,6 +93,9 @@ class AsyncMockTransport(Scripted):
     async def post(self, call: Call, timeout_s: float) -> None:  # noqa: ARG002 - the seam's name
         """See `AsyncTransport.post`."""
         self._stop(call.request_id)
+
+    async def ask(self, call: Call, timeout_s: float) -> None:
+        """See `AsyncTransport.ask`."""
 
     async def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
         """See `AsyncTransport.is_live`."""

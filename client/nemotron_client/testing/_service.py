@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nemotron_client._request import ENSEMBLE, GENERATING_MODEL
+from nemotron_client._request import ENSEMBLE, GENERATING_MODEL, READY_ID
 from nemotron_client.testing._performance import Faulted, Values
 from nemotron_client.testing._player import LeftError, Player
 from nemotron_client.testing._replies import Fault
@@ -54,6 +54,8 @@ class Service:
         Raises:
             Faulted: it is refused.
         """
+        if arrival.request_id == READY_ID:
+            return Running(iter([{"finish_reason": ""}]))
         if arrival.model == GENERATING_MODEL:
             stopped = self.script._stop(arrival.request_id)
             return Running(iter([{"finish_reason": "cancelled" if stopped else ""}]))

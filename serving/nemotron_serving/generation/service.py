@@ -92,8 +92,7 @@ class GenerationService:
             UnavailableError: too many in flight, or shutting down.
             InvalidRequestError: a guide that no grammar can be made of.
         """
-        if self._closed or self._runtime_dir.draining():
-            raise UnavailableError("This server is shutting down and takes no new requests; try another one.")
+        self._check_open()
         with self._lock:  # before any work is done for a request that has no place
             self._check_capacity(client_id)
         stream = Stream(
@@ -119,16 +118,19 @@ class GenerationService:
     def stop(self, client_id: str) -> bool:
         """Cancel the requests with this id. Returns whether there was one.
 
-        A stop that comes before its request is remembered for a short time.
+        A stop that comes before its request is remembered for a short time. While the server shuts down none can come
+        any more; clients ask by a stop for nothing whether it does, which Triton's own readiness does not tell.
 
         Raises:
             InvalidRequestError: no id, which names no request.
+            UnavailableError: there was none, and the server is shutting down.
         """
         if not client_id:
             raise InvalidRequestError("id", "missing, expected that of the request to stop, which needs one as well")
         with self._lock:
             found = [stream for stream in self._streams.values() if stream.client_id == client_id]
             if not found:
+                self._check_open()
                 self._stops.add(client_id)
         for stream in found:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
@@ -159,6 +161,10 @@ class GenerationService:
         self._closed = True
         self._events.put(self._end_all)
         self._pump.join()
+
+    def _check_open(self) -> None:
+        if self._closed or self._runtime_dir.draining():
+            raise UnavailableError("This server is shutting down and takes no new requests; try another one.")
 
     def _check_capacity(self, client_id: str) -> None:
         if len(self._streams) >= self._capacity:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nemotron_client import NemotronError, RequestTimeoutError, ServerUnavailableError, Timeouts
+from nemotron_client import AsyncClient, NemotronError, RequestTimeoutError, ServerUnavailableError, Timeouts
 from tests.integration.client.conftest import ENDLESS, HI, RANDOM, STALL, Connect, url_of
 from tests.integration.conftest import Server, serving
 from tests.integration.test_failures import IN_FLIGHT, nothing_left
@@ -257,11 +260,39 @@ def test_a_server_that_speaks_another_language(server: Server, connect: Connect)
 
 def test_a_shutdown_lets_a_stream_end(simulated_package: Callable[..., Path], tmp_path: Path, connect: Connect) -> None:
     with serving(simulated_package("--token-ms", "10"), tmp_path) as server:
-        client = connect(server.grpc_url, max_retries=0)
-        with client.stream_chat(RANDOM, max_tokens=100) as stream:
+        urls, health_url = [server.grpc_url, server.http_url], server.info["health_url"]
+        clients = [connect(url, max_retries=0) for url in urls]
+        with clients[0].stream_chat(RANDOM, max_tokens=300) as stream:
             next(stream)
+            assert [client.is_ready() for client in clients] == asyncio.run(are_ready(urls)) == [True, True]
+            assert (status(f"{health_url}/live"), status(f"{health_url}/ready")) == (200, 200)
             server.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: b"drain" in server.log.read_bytes().lower(), 5)
-            with pytest.raises(ServerUnavailableError, match="shutting down"):
-                client.chat(HI)
+            wait_until(lambda: not server.ready_file.exists(), 5)
+            assert (status(f"{health_url}/live"), status(f"{health_url}/ready")) == (200, 503)
+            wait_until(lambda: not clients[0].is_ready(), 5)
+            assert [client.is_ready() for client in clients] == asyncio.run(are_ready(urls)) == [False, False]
+            for client in clients:
+                with pytest.raises(ServerUnavailableError, match="shutting down"):
+                    client.wait_ready(0.1)
+                with pytest.raises(ServerUnavailableError, match="shutting down"):
+                    client.chat(HI)
+            assert connect([*urls]).is_live()
             assert stream.get_final().finish_reason == "length"
+
+
+async def are_ready(urls: list[str]) -> list[bool]:
+    found = []
+    for url in urls:
+        async with AsyncClient(url) as client:
+            found.append(await client.is_ready())
+    return found
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            found: int = answer.status
+            return found
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code

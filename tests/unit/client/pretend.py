@@ -83,6 +83,8 @@ class Pretend:
         self.posts.append(call.request_id)
         done()
 
+    def ask(self, call: Call, timeout_s: float) -> None: ...
+
     def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
         return True
 
@@ -148,6 +150,8 @@ class AsyncPretend:
 
     async def post(self, call: Call, timeout_s: float) -> None:  # noqa: ARG002
         self.posts.append(call.request_id)
+
+    async def ask(self, call: Call, timeout_s: float) -> None: ...
 
     async def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
         return True

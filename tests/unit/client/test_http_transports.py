@@ -13,6 +13,7 @@ import pytest
 
 from nemotron_client import (
     AuthenticationError,
+    ModelNotReadyError,
     NemotronError,
     RequestTimeoutError,
     ServerError,
@@ -233,9 +234,13 @@ def test_a_proxy_of_the_environment_is_not_used(caller: Caller, monkeypatch: pyt
 
 
 def answers(status: str, body: bytes) -> Any:
+    return answers_with(status, "text/plain", body)
+
+
+def answers_with(status: str, content_type: str, body: bytes) -> Any:
     def handle(connection: PeerConnection) -> None:
         while connection.request():
-            connection.send(answer(status, "text/plain", body))
+            connection.send(answer(status, content_type, body))
 
     return handle
 
@@ -273,6 +278,19 @@ def test_questions_take_no_longer_than_they_may(caller: Caller, method: str, fir
         caller.ask(url, method, *first, {}, 5.0)
     with deaf_address() as url, pytest.raises(RequestTimeoutError):
         caller.ask(url, method, *first, {}, 0.2)
+
+
+def test_what_a_call_ends_with(caller: Caller) -> None:
+    def events(body: str) -> Any:
+        return answers_with("200 OK", "text/event-stream", body.encode())
+
+    with peer(events('data: {"finish_reason": ""}\n\n')) as there:
+        caller.ask(there.url, "ask", STOP, 5.0)
+    closing = events('data: {"error": "The server is shutting down. (UNAVAILABLE)"}\n\n')
+    with peer(closing) as there, pytest.raises(ServerUnavailableError, match="shutting down"):
+        caller.ask(there.url, "ask", STOP, 5.0)
+    with peer(answers("404 Not Found", b'{"error": "unknown model"}')) as there, pytest.raises(ModelNotReadyError):
+        caller.ask(there.url, "ask", STOP, 5.0)
 
 
 STOP = Call("tensorrt_llm", "request-1", {"stop": True}, ("finish_reason",))

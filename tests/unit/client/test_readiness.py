@@ -13,10 +13,15 @@ from nemotron_client import (
     AsyncClient,
     AuthenticationError,
     Client,
+    InvalidRequestError,
     ModelNotReadyError,
+    NemotronError,
+    RequestTimeoutError,
+    ServerError,
     ServerUnavailableError,
     TlsError,
 )
+from nemotron_client._transports.base import Call
 from tests.unit.client.http_peer import deaf_address
 from tests.unit.client.pretend import URL, AsyncPretend, Pretend
 
@@ -51,11 +56,17 @@ def test_a_server_that_says_nothing_does_not_stretch_the_time(kind: Any, scheme:
         assert time.perf_counter() - begin < 5
 
 
-def answering(kind: Any, answer: bool | Exception) -> Any:
+def answering(kind: Any, answer: bool | Exception, asked: Exception | None = None) -> Any:
+    """A transport to a server that Triton calls ready or not, and that fails the question after that."""
+
     def answered() -> bool:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def refuse() -> None:
+        if asked:
+            raise asked
 
     if kind is Pretend:
 
@@ -63,11 +74,17 @@ def answering(kind: Any, answer: bool | Exception) -> Any:
             def is_ready(self, model: str, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
                 return answered()
 
+            def ask(self, call: Call, timeout_s: float) -> None:  # noqa: ARG002
+                refuse()
+
         return Answering()
 
     class AsyncAnswering(AsyncPretend):
         async def is_ready(self, model: str, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
             return answered()
+
+        async def ask(self, call: Call, timeout_s: float) -> None:  # noqa: ARG002
+            refuse()
 
     return AsyncAnswering()
 
@@ -94,3 +111,32 @@ def test_the_last_reason_is_told_as_a_sentence_of_its_own(kind: Any, reason: str
     with pytest.raises(ServerUnavailableError) as caught:
         wait(client(transport=answering(transport, ServerUnavailableError(reason, **WHERE))), 0.1)
     assert str(caught.value) == f"{reason}{'' if reason.endswith('?') else '.'} Tried for 0.1 s."
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        ServerUnavailableError("the server is shutting down", **WHERE),
+        RequestTimeoutError("no answer: it hangs", phase="total", **WHERE),
+    ],
+    ids=repr,
+)
+def test_a_server_that_drains_or_hangs_is_not_ready_whatever_triton_says(kind: Any, refused: NemotronError) -> None:
+    client, transport, wait = kind
+    with pytest.raises(ServerUnavailableError, match=str(refused)):
+        wait(client(transport=answering(transport, True, asked=refused)), 0.1)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        AuthenticationError("a gateway lets the ensemble through, and nothing else", **WHERE),
+        ModelNotReadyError("no such model", **WHERE),
+        InvalidRequestError("input_ids: missing", **WHERE),
+        ServerError("another stack", **WHERE),
+    ],
+    ids=repr,
+)
+def test_where_that_cannot_be_asked_triton_is_believed(kind: Any, refused: NemotronError) -> None:
+    client, transport, wait = kind
+    wait(client(transport=answering(transport, True, asked=refused)), 0.1)

@@ -70,6 +70,8 @@ def test_a_program_finds_it_in_the_environment(server: FakeServer, monkeypatch: 
 def test_health(server: FakeServer, scheme: str) -> None:
     with Client(url(server, scheme)) as client:
         client.wait_ready(5)
+        assert client.is_ready()
+        assert not server.cancels and not server.requests, "the client's question is none of the program's"
         assert client.server_info().name == "triton"
         server.ready = False
         assert client.is_live()

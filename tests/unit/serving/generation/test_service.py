@@ -325,6 +325,8 @@ def test_draining_refuses_new_requests_and_finishes_the_others(start: Start, tmp
     (tmp_path / "drain").touch()
     with pytest.raises(UnavailableError, match=r"shutting down and takes no new requests; try another one\.$"):
         service.ask()
+    with pytest.raises(UnavailableError, match="shutting down"):  # the question of clients whether it is
+        service.stop("of a request that nobody makes")
     assert sink.wait().finish_reason == "length"
     assert len(sink.ids) == 40
 
@@ -352,6 +354,15 @@ def test_an_engine_that_fails_to_close_is_not_waited_for(
         patch.setattr(service.engine, "close", fail)
         (tmp_path / "close").touch()
         assert eventually(lambda: not (tmp_path / "engine").exists())
+
+
+def test_a_stop_is_heard_while_draining(start: Start, tmp_path: Path) -> None:
+    service = start(LONG)
+    sink = service.ask(client_id="mine", max_tokens=400)
+    assert eventually(lambda: len(sink.ids) > 5)
+    (tmp_path / "drain").touch()
+    assert service.stop("mine")
+    assert sink.wait().finish_reason == "cancelled"
 
 
 def test_the_cancel_file_ends_what_runs(start: Start, tmp_path: Path) -> None:
