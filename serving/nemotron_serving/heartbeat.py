@@ -106,7 +106,7 @@ class Heartbeat:
             os.close(pipe)
 
     def _send(self, pipe: int) -> None:
-        beat = Beat(self._model, {"request": self.work.pulse(), **self._read()})
+        beat = Beat(self._model, {"work": self.work.pulse(), **self._read()})
         with contextlib.suppress(BlockingIOError):  # full: the launcher has not read for a while
             os.write(pipe, msgspec.json.encode(beat) + b"\n")
 

@@ -5,6 +5,7 @@ A Triton started by hand needs NEMOTRON_PACKAGE alone.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ CANCEL_FILE = "cancel"
 CLOSE_FILE = "close"
 ENGINE_FILE = "engine"
 IN_FLIGHT_METRIC = "nemotron_requests_in_flight"
+PROBE_PLACES = 1  # beside those of callers, for the launcher's own requests
 
 
 class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +42,13 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     kv_cache_gib: int | None = None
     stream_interval_ms: float | None = None
     secret: str = ""
+
+    @property
+    def probe_id(self) -> str | None:
+        """The request id of the launcher's own requests, which no caller knows; None without a secret."""
+        return (
+            hashlib.blake2b(self.secret.encode(), person=b"probe", digest_size=16).hexdigest() if self.secret else None
+        )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> HostOptions:

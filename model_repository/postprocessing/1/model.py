@@ -4,6 +4,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.heartbeat import Heartbeat
+from nemotron_serving.host import PROBE_PLACES
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.postprocessor import Postprocessor
 from nemotron_serving.seal import Seal
@@ -16,7 +17,7 @@ class TritonPythonModel:
     def initialize(self, _args):
         package, options = open_package()
         vocabulary = Vocabulary.load(package.tokenizer_path)
-        self._postprocessor = Postprocessor(vocabulary, package.serving.limits.max_in_flight)
+        self._postprocessor = Postprocessor(vocabulary, package.serving.limits.max_in_flight + PROBE_PLACES)
         self._seal = Seal("stream_event", options.secret, "tensorrt_llm")
         self._gauges = report_gauges(
             "postprocessing",

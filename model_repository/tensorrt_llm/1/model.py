@@ -31,6 +31,7 @@ class TritonPythonModel:
             package.serving.limits,
             RuntimeDir(options.runtime_dir),
             options.stream_interval_ms,
+            probe_id=options.probe_id,
         )
         self._settings_seal = Seal("request_settings", options.secret, "preprocessing")
         self._event_seal = Seal("stream_event", options.secret, "tensorrt_llm")

@@ -27,7 +27,7 @@ from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Stream
 from nemotron_serving.generation.waiting import WaitingRequests
 from nemotron_serving.heartbeat import Pulse
-from nemotron_serving.host import RuntimeDir
+from nemotron_serving.host import PROBE_PLACES, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import Limits
 
@@ -60,9 +60,13 @@ class GenerationService:
         limits: Limits,
         runtime_dir: RuntimeDir,
         stream_interval_ms: float | None = None,
+        *,
+        probe_id: str | None = None,
     ) -> None:
         self._engine = engine
         self._vocabulary = vocabulary
+        self._probe_id = probe_id
+        self._probing = 0  # of the streams
         self._capacity = limits.max_in_flight
         self._batch_size = limits.max_batch_size
         self._runtime_dir = runtime_dir
@@ -70,9 +74,9 @@ class GenerationService:
         self._ids = itertools.count(1)
         self._streams: dict[int, Stream] = {}
         # The one that is free for the longest time is taken next: so nothing of its last stream is still on its way.
-        self._free_slots = collections.deque(range(limits.max_in_flight))
+        self._free_slots = collections.deque(range(limits.max_in_flight + PROBE_PLACES))
         self._stops = EarlyStops()
-        self._lock = threading.Lock()  # guards all three against the other threads
+        self._lock = threading.Lock()  # guards these against the other threads
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._due: list[tuple[float, int, Stream]] = []
         self._waiting: WaitingRequests[Stream] = WaitingRequests()
@@ -87,6 +91,10 @@ class GenerationService:
 
     def submit(self, client_id: str, prompt_ids: Sequence[int], settings: GenerationSettings, sink: Sink) -> None:
         """Admit a request and return at once; its responses go to the sink.
+
+        The launcher's own request, known by its id, has a place of its own and counts as none. It goes through the
+        engine when nothing else is in flight; else it waits for nobody and gets no token: whether the engine works is
+        seen by what it does for the others.
 
         Raises:
             UnavailableError: too many in flight, or shutting down.
@@ -111,9 +119,16 @@ class GenerationService:
         with self._lock:
             self._check_capacity(client_id)
             stream.slot, stream.number = self._free_slots.popleft(), time.monotonic_ns()
+            alone = not self._streams
             self._streams[stream.stream_id] = stream
+            self._probing += self._is_probe(client_id)
             stopped = self._stops.take(client_id)
-        self._events.put(functools.partial(self._end, stream, "cancelled") if stopped else lambda: self._queue(stream))
+        if stopped:
+            self._events.put(functools.partial(self._end, stream, "cancelled"))
+        elif alone or not self._is_probe(client_id):
+            self._events.put(lambda: self._queue(stream))
+        else:
+            self._events.put(functools.partial(self._end, stream, "length"))
 
     def stop(self, client_id: str) -> bool:
         """Cancel the requests with this id. Returns whether there was one.
@@ -140,7 +155,7 @@ class GenerationService:
         """What goes on at this moment."""
         engine = self._engine.stats()
         with self._lock:
-            in_flight = len(self._streams)
+            in_flight = self._in_flight()
         running = min(engine.running, in_flight)
         return ServiceStats(in_flight, running, in_flight - running, engine.kv_cache_used)
 
@@ -167,11 +182,19 @@ class GenerationService:
             raise UnavailableError("This server is shutting down and takes no new requests; try another one.")
 
     def _check_capacity(self, client_id: str) -> None:
-        if len(self._streams) >= self._capacity:
+        probe = self._is_probe(client_id)
+        in_flight, places = (self._probing, PROBE_PLACES) if probe else (self._in_flight(), self._capacity)
+        if in_flight >= places:
             self._stops.finished(client_id)
             raise UnavailableError(
-                f"This server has {len(self._streams)} requests in flight, which is its limit; try again later."
+                f"This server has {in_flight} requests in flight, which is its limit; try again later."
             )
+
+    def _in_flight(self) -> int:
+        return len(self._streams) - self._probing
+
+    def _is_probe(self, client_id: str) -> bool:
+        return self._probe_id is not None and client_id == self._probe_id
 
     def _run(self) -> None:
         while True:
@@ -315,6 +338,7 @@ class GenerationService:
                 _log.error("request %r (stream %d) failed: %s", stream.client_id, stream.stream_id, stream.error)
             with self._lock:
                 del self._streams[stream.stream_id]
+                self._probing -= self._is_probe(stream.client_id)
                 self._free_slots.append(stream.slot)
                 self._stops.finished(stream.client_id)
             self._leave(stream)

@@ -23,6 +23,7 @@ from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
 
 _DRAIN_SECONDS = 30.0
+_LEAST_HANG_SECONDS = 1.0  # twice the time between two signs of life
 _MOST_THREADS = 4096
 _MOST_GIB = 1 << 20
 _EPILOG = """\
@@ -45,7 +46,7 @@ stopping:
 
 exit status:
   0         stopped on request, after draining
-  1         Triton did not start, or could not be started again after a crash; the reason is printed
+  1         Triton did not start, or could not be started again after a crash or a hang; the reason is printed
   2         the command line, the package or this machine is at fault; nothing was started
   130, 143  ended at once by ctrl-C or SIGTERM: before the server was ready, or while it drained
   With COMMAND: the command's own status, once the server was ready.
@@ -96,6 +97,7 @@ def _serve(arguments: list[str]) -> int:
         stream_interval_ms=given.stream_interval_ms,
         log_dir=given.log_dir,
         start_seconds=given.start_seconds,
+        hang_seconds=given.hang_seconds,
     )
     if command:
         check_command(command)
@@ -136,7 +138,7 @@ def _serve_parser() -> argparse.ArgumentParser:
         prog="nemotron-serve",
         usage="nemotron-serve PACKAGE [options] [-- COMMAND ...]\n       nemotron-serve check [PACKAGE] [options]",
         description="Serve a package with Triton, and keep serving it: "
-        "start, wait until a request was answered, restart after a crash, drain on ctrl-C.",
+        "start, wait until a request was answered, restart after a crash or a hang, drain on ctrl-C.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -176,6 +178,14 @@ def _serve_parser() -> argparse.ArgumentParser:
         type=number(above=0),
         default=ServeOptions.start_seconds,
         help="time for the server to answer its first request (default: %(default)g)",
+    )
+    running.add_argument(
+        "--hang-seconds",
+        metavar="S",
+        type=_hang_seconds,
+        default=ServeOptions.hang_seconds,
+        help="restart when a process, the engine or the way through Triton makes no progress for so long, or for three "
+        "times its longest step so far if that is more; 0 does not look for that (default: %(default)g)",
     )
     running.add_argument(
         "--drain-seconds",
@@ -305,6 +315,13 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return error.reason.lower().replace("_", " ") if error.reason else "not PEM"
     return str(error)
+
+
+def _hang_seconds(text: str) -> float:
+    seconds = number(least=0)(text)
+    if 0 < seconds < _LEAST_HANG_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} given, expected 0 or at least {_LEAST_HANG_SECONDS:g}")
+    return seconds
 
 
 def _admin_key(text: str) -> str:

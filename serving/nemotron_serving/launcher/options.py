@@ -41,6 +41,7 @@ class ServeOptions:
         stream_interval_ms: Least time between two responses of a stream; None adapts it to the load.
         log_dir: Where triton.log is kept; None keeps it in the runtime directory, which goes at the end.
         start_seconds: Time for the server to answer its first request.
+        hang_seconds: Without progress for so long the server hangs; 0 never finds that.
     """
 
     package: Path
@@ -58,3 +59,4 @@ class ServeOptions:
     stream_interval_ms: float | None = None
     log_dir: Path | None = None
     start_seconds: float = 600.0
+    hang_seconds: float = 20.0

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import select
+import threading
+import time
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 
+from nemotron_serving.heartbeat import Pulse
 from nemotron_serving.host import IN_FLIGHT_METRIC
 from nemotron_serving.launcher.errors import StartError
 from nemotron_serving.launcher.ports import Endpoints
 from nemotron_serving.launcher.prepare import PUBLIC_MODEL
 
 _TIMEOUT_S = 2.0
+_FIRST_PATH = f"/v2/models/{PUBLIC_MODEL}/generate"
 _FIRST_REQUEST = {"text_input": "Hi", "max_tokens": 1}
+_POLL_S = 0.1
+_RETRY_S = 0.5
+_IDLE_SHARE = 20  # times the time that an answer took, but for
+_MOST_PAUSES = 10  # usual pauses at the longest
+# Too many open files here, or no port free for one more connection to the server: it may well be fine.
+_OWN_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 
 
 def all_ready(endpoints: Endpoints, models: tuple[str, ...]) -> bool:
@@ -41,7 +52,7 @@ def answer_one_request(endpoints: Endpoints, wait: Callable[[], None]) -> None:
     """
     connection = HTTPConnection(endpoints.host, endpoints.http_port, timeout=_TIMEOUT_S)
     try:
-        connection.request("POST", f"/v2/models/{PUBLIC_MODEL}/generate", json.dumps(_FIRST_REQUEST))
+        connection.request("POST", _FIRST_PATH, json.dumps(_FIRST_REQUEST))
         while not select.select([connection.sock], [], [], 0)[0]:
             wait()
         response = connection.getresponse()
@@ -52,6 +63,68 @@ def answer_one_request(endpoints: Endpoints, wait: Callable[[], None]) -> None:
         connection.close()
     if response.status != 200:
         raise StartError(f"The first request was answered with HTTP {response.status}: {body}")
+
+
+class Probe:
+    """Asks the server for one token again and again, from a thread of its own and over a connection that it keeps.
+
+    It never gives up on an answer: whether there is one is what `pulse` tells.
+
+    Args:
+        endpoints: The server.
+        request_id: Known to the server, see `HostOptions.probe_id`.
+        pause_s: Seconds between an answer and the next request. After a slow answer it is longer, so that an engine
+            with nothing else to do is idle for most of the time.
+    """
+
+    def __init__(self, endpoints: Endpoints, request_id: str | None, pause_s: float) -> None:
+        self._endpoints = endpoints
+        self._body = json.dumps(_FIRST_REQUEST | ({"id": request_id} if request_id else {}))
+        self._pause_s = pause_s
+        self._asking = False
+        self._answers = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
+        self._thread.start()
+
+    def pulse(self) -> Pulse:
+        """Busy while an answer is due; each is progress."""
+        return Pulse(self._asking, self._answers)
+
+    def close(self) -> None:
+        """Ask no more, and wait for no answer."""
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause_s = self._pause_s
+        connection = HTTPConnection(self._endpoints.host, self._endpoints.http_port, timeout=_TIMEOUT_S)
+        while not self._closing.wait(pause_s):
+            began = time.monotonic()
+            self._asking = True
+            while not self._ask(connection):
+                connection.close()  # the server has closed it, or takes none
+                if self._closing.wait(_RETRY_S):
+                    break
+            self._answers += 1
+            self._asking = False
+            idle_s = _IDLE_SHARE * (time.monotonic() - began)
+            pause_s = min(max(self._pause_s, idle_s), _MOST_PAUSES * self._pause_s)
+        connection.close()
+
+    def _ask(self, connection: HTTPConnection) -> bool:
+        """Whether there was an answer, of any kind, or none to be had through a fault of this side."""
+        try:
+            connection.request("POST", _FIRST_PATH, self._body)
+            while not select.select([connection.sock], [], [], _POLL_S)[0]:
+                if self._closing.is_set():
+                    return True
+            connection.getresponse().read()
+        except OSError as error:
+            return error.errno in _OWN_FAULTS
+        except HTTPException:
+            return False
+        return True
 
 
 def requests_in_flight(endpoints: Endpoints) -> int | None:

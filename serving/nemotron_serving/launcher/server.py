@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import TextIO
 import psutil
 
 from nemotron_serving.heartbeat import Heartbeats
-from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE
+from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE, HostOptions
 from nemotron_serving.launcher import probe
 from nemotron_serving.launcher.errors import SetupError, StartError
 from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
@@ -31,6 +31,7 @@ from nemotron_serving.launcher.prepare import (
 )
 from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
 from nemotron_serving.launcher.triton_log import TritonLog
+from nemotron_serving.launcher.watchdog import HangWatch
 
 _LOG_NAME = "triton.log"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where shm_open() puts it
@@ -38,6 +39,7 @@ _POLL_S = 0.05
 _CLOSE_S = 5.0
 _TERM_S = 1.0
 _GONE_S = 10.0
+_PROBES = 4  # in the time after which something hangs
 
 
 class TritonServer:
@@ -89,6 +91,7 @@ class TritonServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._stubs: dict[psutil.Process, str] = {}  # the Python processes, and the models that they run
         self._workers: dict[psutil.Process, str] = {}  # what those started, such as an engine's own process
+        self._hang_watch: HangWatch | None = None
         try:
             self._environment = tritonserver_environment(triton, options, self.runtime_dir)
             check_stub(triton, self._environment)
@@ -146,6 +149,10 @@ class TritonServer:
             self.kill()
             raise
         self.ready_after_s = time.monotonic() - began
+        if hang_seconds := self._options.hang_seconds:
+            probe_id = HostOptions.from_environment(self._environment).probe_id
+            asking = probe.Probe(self.endpoints, probe_id, hang_seconds / _PROBES)
+            self._hang_watch = HangWatch(self.heartbeats.read, asking, hang_seconds)
 
     def death(self) -> str | None:
         """What died of tritonserver, its model processes and theirs; None while all live.
@@ -156,13 +163,22 @@ class TritonServer:
         status = self._running().poll()
         if status is not None:
             return f"tritonserver {_how_it_ended(status)}"
-        for process, model in self._stubs.items():
+        for process, name in self._model_processes():
             if not _alive(process):
-                return f"the process of model '{model}' died"
-        for process, model in self._workers.items():
-            if not _alive(process):
-                return f"a process that model '{model}' had started died"
+                return f"{name} died"
         return None
+
+    def hang(self) -> str | None:
+        """What makes no progress though all live; None while nothing hangs, or where nobody looks for that.
+
+        To be asked a few times a second. Each start begins anew, and from the first refused request on nobody looks.
+        """
+        if self._hang_watch is None or (hang := self._hang_watch.look()) is None:
+            return None
+        # Who is stopped makes others wait, that may have been found first.
+        models = {process.pid: name for process, name in self._model_processes()}
+        stopped = [name for pid, name in {self.pid: "tritonserver", **models}.items() if _stopped(pid)]
+        return f"{hang} (stopped by a signal: {', '.join(stopped)})" if stopped else hang
 
     def in_flight(self) -> int | None:
         """Requests the models work on; None if the server does not answer."""
@@ -170,6 +186,7 @@ class TritonServer:
 
     def refuse_new(self) -> None:
         """Have the models refuse new requests, from now on."""
+        self._end_hang_watch()
         (self.runtime_dir / DRAIN_FILE).touch()
 
     def cancel_running(self) -> None:
@@ -207,6 +224,7 @@ class TritonServer:
         process.wait()
         psutil.wait_procs(family, timeout=_GONE_S)
         self._guard.forget()
+        self._end_hang_watch()
         self._process = None
         self._stubs, self._workers = {}, {}
         self._copy_log()
@@ -274,6 +292,17 @@ class TritonServer:
                 finally:
                     os.close(region)
 
+    def _model_processes(self) -> Iterator[tuple[psutil.Process, str]]:
+        for process, model in self._stubs.items():
+            yield process, f"the process of model '{model}'"
+        for process, model in self._workers.items():
+            yield process, f"a process that model '{model}' had started"
+
+    def _end_hang_watch(self) -> None:
+        if self._hang_watch is not None:
+            self._hang_watch.close()
+            self._hang_watch = None
+
     def _end_guard(self) -> None:
         self.heartbeats.close()
         self._guard.close()
@@ -323,6 +352,13 @@ def _stubs(triton: int) -> dict[psutil.Process, str]:
 def _alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _stopped(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
     except psutil.NoSuchProcess:
         return False
 

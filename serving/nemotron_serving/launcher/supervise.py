@@ -119,10 +119,12 @@ class Supervisor:
             server.sleep(_WATCH_S)
             if child and (status := child.status()) is not None:
                 return status
-            if (death := server.death()) is not None:
-                self.state.enter(Phase.RESTARTING)
+            death = server.death()
+            hang = server.hang() if death is None else None
+            if reason := death or hang:
+                self.state.enter(Phase.HUNG if hang else Phase.RESTARTING)
                 ready_file.remove()
-                if self._restart(server, death, child):
+                if self._restart(server, reason, child):
                     restarts += 1
                     self.state.enter(Phase.SERVING)
                     ready_file.write(server, restarts)

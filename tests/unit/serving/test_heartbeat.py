@@ -60,7 +60,7 @@ def test_the_launcher_hears_all_models(launcher: Heartbeats, start: Start) -> No
 
         assert eventually(both_twice)
     pulses = {beat.model: beat.pulses for beat in heard}
-    assert pulses == {"one": {"request": Pulse(False, 0)}, "two": {"request": Pulse(True, 0), **engine}}
+    assert pulses == {"one": {"work": Pulse(False, 0)}, "two": {"work": Pulse(True, 0), **engine}}
     assert launcher.read() == []
 
 

@@ -29,6 +29,7 @@ from tests.unit.serving.support import (
 )
 
 PROMPT = ids_of("Hi")
+PROBE = "known to the launcher alone"
 OPEN_PROMPT = ids_of("Hi<think>\n")
 
 
@@ -74,7 +75,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         package = make_package(tmp_path / f"package-{len(services)}", *scripts, engine=engine, **changes)
         recording = RecordingEngine(SimulatedEngine(package), max_num_tokens)
         vocabulary = Vocabulary.load(package.tokenizer_path)
-        service = Service(recording, vocabulary, package.serving.limits, RuntimeDir(tmp_path), interval_ms)
+        limits, runtime_dir = package.serving.limits, RuntimeDir(tmp_path)
+        service = Service(recording, vocabulary, limits, runtime_dir, interval_ms, probe_id=PROBE)
         service.engine = recording
         services.append(service)
         return service
@@ -694,4 +696,42 @@ def test_a_receiver_that_blocks_stops_the_pulse_of_the_delivery(start: Start) ->
         assert eventually(stands)
     finally:
         released.set()
+    assert service.idle()
+
+
+# The launcher's own request
+
+
+def test_a_probe_of_an_idle_server_goes_through_the_engine_and_counts_as_no_request(start: Start) -> None:
+    service = start(HELD)
+    sink = service.ask(PROBE, max_tokens=400)
+    assert eventually(lambda: service.engine.stats().running == 1)
+    assert (service.stats().in_flight, service.stats().running, service.stats().waiting) == (0, 0, 0)
+    service.stop(PROBE)
+    assert sink.wait().num_output_tokens > 0
+
+
+def test_a_probe_of_a_full_server_is_answered_at_once_and_takes_nobodys_place(start: Start) -> None:
+    service = start(HELD, max_batch_size=1, max_waiting=1)
+    callers = [service.ask("caller", max_tokens=400) for _ in range(2)]
+    answer = service.ask(PROBE, max_tokens=400).wait()
+    assert (answer.finish_reason, answer.error, answer.num_output_tokens) == ("length", None, 0)
+    assert len(service.engine.requests) == 1
+    assert service.stats().in_flight == 2
+    with pytest.raises(UnavailableError, match="2 requests in flight"):
+        service.ask()
+    service.stop("caller")
+    assert [caller.wait().finish_reason for caller in callers] == ["cancelled"] * 2
+
+
+def test_callers_have_all_their_places_beside_a_probe_and_there_is_one_probe_at_a_time(start: Start) -> None:
+    service = start(HELD, max_batch_size=1, max_waiting=1)
+    sinks = [service.ask(client_id, max_tokens=400) for client_id in (PROBE, "caller", "caller")]
+    slots = [sink.wait for sink in sinks]
+    for client_id in (PROBE, "caller"):
+        with pytest.raises(UnavailableError):
+            service.ask(client_id)
+    service.stop(PROBE)
+    service.stop("caller")
+    assert len({wait().slot for wait in slots}) == 3
     assert service.idle()
