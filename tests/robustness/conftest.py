@@ -34,3 +34,13 @@ def server(simulated_package: Callable[..., Path], tmp_path: Path) -> Iterator[S
     """A simulated engine with 1 ms a token and room for 64 requests, for one test."""
     with serving(simulated_package(*PACKAGE), tmp_path) as served:
         yield served
+
+
+@pytest.fixture(scope="module")
+def patient_server(
+    simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """20 ms a token, without end, and room for 160 requests, for the tests of a file."""
+    package = simulated_package("--token-ms", "20", "--max-batch-size", "128", "--max-waiting", "32")
+    with serving(package, tmp_path_factory.mktemp("patient")) as server:
+        yield server

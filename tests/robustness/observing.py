@@ -54,6 +54,14 @@ def processes(server: Server) -> dict[str, psutil.Process]:
     return found
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether this very process runs."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def shared_memory(server: Server) -> dict[str, int]:
     """Files of the server in shared memory, and the bytes of each that are there."""
     prefix = Path(server.info["runtime_dir"]).name
