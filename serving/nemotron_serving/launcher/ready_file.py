@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from nemotron_serving.launcher.console import complain
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.server import TritonServer
 
@@ -17,20 +19,29 @@ class ReadyFile:
         path: The file; None writes none. One left from an earlier server is removed.
 
     Raises:
-        SetupError: its directory is missing or closed to us.
+        SetupError: no file can be made there.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        if path is None:
+            return
+        self._unfinished = path.with_name(f"{path.name}.{os.getpid()}")
         try:
-            self.remove()
-            if path is not None and not os.access(path.parent, os.W_OK):
-                raise PermissionError(0, "its directory is missing or not writable")
+            path.unlink(missing_ok=True)
+            self._unfinished.touch()
+            self._unfinished.unlink()
         except OSError as error:
-            raise SetupError(f"--ready-file {path}: {error.strerror}.") from error
+            raise SetupError(
+                f"--ready-file {path}: {error.strerror}. Expected a file in a directory that can be written to."
+            ) from error
 
     def write(self, server: TritonServer, restarts: int) -> None:
-        """Say where `server` listens and which processes it is made of. Readers never see half a file."""
+        """Say where `server` listens and which processes it is made of. Readers never see half a file.
+
+        Raises:
+            SetupError: it cannot be written, for want of space or of its directory. There is no file then.
+        """
         if self._path is None:
             return
         content = {
@@ -45,11 +56,19 @@ class ReadyFile:
             "runtime_dir": str(server.runtime_dir),
             "log": str(server.log.path),
         }
-        unfinished = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps(content, indent=2) + "\n")
-        unfinished.replace(self._path)
+        try:
+            self._unfinished.write_text(json.dumps(content, indent=2) + "\n")
+            self._unfinished.replace(self._path)
+        except OSError as error:
+            with suppress(OSError):
+                self._unfinished.unlink()
+            raise SetupError(f"--ready-file {self._path} cannot be written: {error.strerror}.") from error
 
     def remove(self) -> None:
-        """Nothing is served any more."""
+        """Nothing is served any more. Where the file cannot be removed, that is said, and no reason to fail."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            try:
+                self._path.unlink(missing_ok=True)
+            except OSError as error:
+                complain(f"--ready-file {self._path} cannot be removed: {error.strerror}. Nothing is ready there.")
+                self._path = None  # nor written again

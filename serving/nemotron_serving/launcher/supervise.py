@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TextIO
 
 from nemotron_serving.launcher.child import ChildCommand
-from nemotron_serving.launcher.console import say
+from nemotron_serving.launcher.console import complain, say
 from nemotron_serving.launcher.drain import drain
-from nemotron_serving.launcher.errors import RestartError, StartError
+from nemotron_serving.launcher.errors import RestartError, SetupError, StartError
 from nemotron_serving.launcher.health import Phase, ServerState
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
@@ -59,7 +59,7 @@ class Supervisor:
             The exit status: the command's; 0 after a drain; 128 + n when signal n ended the server at once.
 
         Raises:
-            SetupError: the server cannot be started here.
+            SetupError: the server cannot be started here, or its ready file not be written.
             StartError: the first start failed.
             RestartError: the server crashed, and could not be started again.
         """
@@ -127,7 +127,10 @@ class Supervisor:
                 if self._restart(server, reason, child):
                     restarts += 1
                     self.state.enter(Phase.SERVING)
-                    ready_file.write(server, restarts)
+                    try:
+                        ready_file.write(server, restarts)
+                    except SetupError as error:
+                        complain(f"{error} The server goes on without it.")
 
     def _restart(self, server: TritonServer, reason: str, child: ChildCommand | None) -> bool:
         """Kill what is left of the server and start it again; returns False if the command ended first."""
