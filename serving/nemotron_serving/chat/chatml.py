@@ -3,7 +3,7 @@ r"""ChatML, as SmolLM2's own chat template writes it, with tools in the way Herm
     <|im_start|>system\nYou are helpful<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n
 
 Functions are listed in a `<tools>` block of the system turn, each as OpenAI wraps it. Each call and each result stands
-in tags of its own; results are a user's turn, with their content as it is.
+in tags of its own; results are a user's turn, with their content as it is, but for a closing tag in it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from nemotron_serving.chat.base import ChatRequest
 from nemotron_serving.chat.controls import Control, PromptPart, compact, in_tags, spaced, tagged
 from nemotron_serving.chat.conversation import Turn, arrange
-from nemotron_serving.chat.json_values import dump
+from nemotron_serving.chat.json_values import dump, quoted
 from nemotron_serving.chat.messages import ToolCall
 from nemotron_serving.chat.tools import Tool
 from nemotron_serving.output.tags import CHATML_CALL_TAGS
@@ -23,6 +23,7 @@ _HOW_TO_CALL = """
 
 To call a function, write its name and arguments as a JSON object between tags, once for each call:
 """
+_RESULT = "tool_response"
 _CALL = '{"name": <function name>, "arguments": <arguments object>}'
 
 
@@ -58,7 +59,7 @@ def _available(tools: tuple[Tool, ...]) -> list[PromptPart]:
 def _content(turn: Turn) -> list[PromptPart]:
     if turn.side == "assistant":
         return _lines([turn.text] if turn.text else [], *map(_called, turn.calls))
-    results = _lines(*(_in_lines("tool_response", message.text) for message in turn.results))
+    results = _lines(*(_in_lines(_RESULT, quoted(message.text, f"</{_RESULT}>")) for message in turn.results))
     return spaced([turn.preface], results, [turn.text])
 
 

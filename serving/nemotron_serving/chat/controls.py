@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from nemotron_serving.output.tags import READ_TAGS
 
+ESCAPED_LESS = r"\u003c"
+"""What `<` is in a JSON string as well."""
+
 _READ_TAG = re.compile(f"({'|'.join(map(re.escape, READ_TAGS))})")
 
 
@@ -29,8 +32,15 @@ PromptPart = Control | str
 
 
 def in_tags(name: str, text: str) -> list[PromptPart]:
-    """A text between the tags of this name."""
-    return [Tag(f"<{name}>"), text, Tag(f"</{name}>")]
+    """A text between the tags of this name.
+
+    Args:
+        name: Of the tags.
+        text: JSON wherever the closing tag may occur in it: there it stands in a string, and is written with an escape,
+            so that it does not end the block. (Any other text is as it was: what models were trained with.)
+    """
+    closing = f"</{name}>"
+    return [Tag(f"<{name}>"), text.replace(closing, ESCAPED_LESS + closing[1:]), Tag(closing)]
 
 
 def tagged(text: str) -> list[PromptPart]:

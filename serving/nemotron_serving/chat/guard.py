@@ -8,6 +8,9 @@ token that is found in the result has all of these characters from the template.
 Its other characters may still be the caller's: a template that writes `<{{ key }}>` makes a token of the key `think`.
 So names that could be a part of a token that was found are masked, and the template has to write the same tokens
 without them.
+
+A stand-in also takes the place of the `<` of tags that would end a block of tools or results. It becomes the escape of
+JSON, for that is what templates write most of this as.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from nemotron_serving.chat.controls import ESCAPED_LESS
 from nemotron_serving.chat.json_values import dump
 from nemotron_serving.errors import InvalidRequestError, PackageError
 
@@ -68,9 +72,20 @@ class Guard:
         """
         used = set(dump(values))
         free = [character for character in _PRIVATE_USE if character not in used]
-        if len(free) < len(guarded):
+        if len(free) <= len(guarded):
             raise InvalidRequestError("messages", "nearly all private-use characters are used, expected some left")
-        self._stand_ins = dict(zip(guarded, _random.sample(free, len(guarded)), strict=True))
+        self._escape, *stand_ins = _random.sample(free, 1 + len(guarded))
+        self._stand_ins = dict(zip(guarded, stand_ins, strict=True))
+
+    def escape(self, value: Any, tags: Collection[str]) -> Any:
+        """JSON values whose strings, keys included, hold none of these tags: each begins with the stand-in."""
+        if isinstance(value, str):
+            for tag in tags:
+                value = value.replace(tag, self._escape + tag[1:])
+            return value
+        if isinstance(value, dict):
+            return {self.escape(key, tags): self.escape(inner, tags) for key, inner in value.items()}
+        return [self.escape(inner, tags) for inner in value] if isinstance(value, list) else value
 
     def protect(self, value: Any) -> Any:
         """JSON values with the stand-ins in all strings, keys included."""
@@ -95,7 +110,8 @@ class Guard:
         return [self.mask(inner, names) for inner in value] if isinstance(value, list) else value
 
     def restore(self, text: str) -> str:
-        """The text as it was before `protect`."""
+        """The text as it was before `protect`, with an escape in each place that `escape` found."""
+        text = text.replace(self._escape, ESCAPED_LESS)
         for character, stand_in in self._stand_ins.items():
             text = text.replace(stand_in, character)
         return text

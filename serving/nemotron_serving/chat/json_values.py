@@ -17,6 +17,11 @@ def dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def quoted(text: str, tag: str) -> str:
+    """A text in which the tag occurs as JSON, where it can be escaped: as a JSON string if it is none; others as is."""
+    return dump(text) if tag in text and not is_json(text) else text
+
+
 def is_json(text: str) -> bool:
     """Whether a text is one complete JSON value."""
     try:

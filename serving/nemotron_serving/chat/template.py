@@ -6,6 +6,7 @@ wrote never becomes a control token (see `guard`); what the template writes does
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,7 @@ from nemotron_serving.package import CHAT_TEMPLATE, Package
 
 # tokenizer.json does not say which token begins a text; these are the names that Llama-shaped models use.
 _BEGIN_NAMES = ("<|begin_of_text|>", "<s>", "<bos>", "<|startoftext|>")
+_CLOSING_TAG = re.compile(r"</\w[\w.:-]*>")
 _UNREADABLE = "unreadable_arguments"
 
 
@@ -44,6 +46,7 @@ class TemplateFormat:
         self._config = package.serving
         self._template = compile_template(source, package.path / CHAT_TEMPLATE)
         self.tool_tags = _tool_tags(source)
+        self._closing_tags = frozenset(_CLOSING_TAG.findall(source)) - {CLOSE_TAG}
         controls = _control_tokens(package)
         self._controls = ControlTokens(controls.values())
         self._guarded = guarded_characters(controls.values())
@@ -61,8 +64,10 @@ class TemplateFormat:
                 control token of a caller's name.
         """
         messages = list(_messages(arrange(request, self._config)))
-        tools = [{"type": "function", "function": tool.function} for tool in request.tools]
+        tools: list[Any] = [{"type": "function", "function": tool.function} for tool in request.tools]
         guard = Guard(self._guarded, [messages, tools])
+        messages = [self._without_closing_tags(guard, message) for message in messages]
+        tools = guard.escape(tools, self._closing_tags)
         written = self._written(guard, messages, tools, request.thinking)
         tokens = [part.token for part in written if isinstance(part, Control)]
         if names := names_within([messages, tools], frozenset(tokens)):
@@ -74,6 +79,13 @@ class TemplateFormat:
                 )
         parts = [guard.restore(part) if isinstance(part, str) else part for part in written]
         return [*parts, *tagged(_rest_of_prefill(parts, request.prefill))]
+
+    def _without_closing_tags(self, guard: Guard, message: dict[str, Any]) -> dict[str, Any]:
+        """A message in which neither calls nor a result hold a tag that the template may end their block with."""
+        kept = ("role",) if message["role"] == "tool" else ("role", "content")
+        return {
+            key: value if key in kept else guard.escape(value, self._closing_tags) for key, value in message.items()
+        }
 
     def _written(self, guard: Guard, messages: list[Any], tools: list[Any], thinking: bool) -> list[PromptPart]:
         """What the template writes, with the stand-ins of the guard."""
