@@ -7,11 +7,13 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import Server
-from tests.waiting import allowed
+from tests.robustness.observing import answers, processes
+from tests.waiting import allowed, wait_until
 
 HALF_A_REQUEST = b"POST /v2/models/ensemble/generate HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{"
 
@@ -34,3 +36,26 @@ def test_open_connections_do_not_keep_a_server(server: Server, connections: list
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(30) == 0
     assert time.monotonic() - began < allowed(3)
+
+
+def test_a_guard_that_is_killed_is_replaced_and_leaves_nothing(server: Server) -> None:
+    guard, runtime_dir = processes(server)["guard"], Path(server.info["runtime_dir"])
+    guard.kill()
+    wait_until(lambda: "another one took its place" in server.log.read_text())
+    assert answers(server)
+    processes(server)["guard"].kill()
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert "Traceback" not in server.log.read_text()
+    assert not runtime_dir.exists()
+    assert not list(Path("/dev/shm").glob(f"{runtime_dir.name}*"))  # noqa: S108
+
+
+def test_a_launcher_that_is_killed_takes_everything_along(server: Server) -> None:
+    all_of_it, runtime_dir = processes(server), Path(server.info["runtime_dir"])
+    server.process.kill()
+    began = time.monotonic()
+    wait_until(lambda: not any(process.is_running() for name, process in all_of_it.items() if name != "nemotron-serve"))
+    wait_until(lambda: not runtime_dir.exists() and not server.ready_file.exists())
+    assert time.monotonic() - began < allowed(1)
+    assert not list(Path("/dev/shm").glob(f"{runtime_dir.name}*"))  # noqa: S108

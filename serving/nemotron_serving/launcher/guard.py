@@ -2,13 +2,15 @@
 
 Without it Triton would go on unsupervised, and after Triton's own death some of its Python processes stay for
 ever. The guard is a shell of a megabyte that reads a pipe. It learns Triton's process group from the pipe; when the
-pipe closes, because nemotron-serve closed it or is gone, it kills that group and removes the files.
+pipe closes, because nemotron-serve closed it or is gone, it kills that group and removes the files. When the guard
+itself is killed, another takes its place.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -16,8 +18,9 @@ _GUARD = """
 group=
 while read -r line; do group=$line; done
 [ -z "$group" ] || kill -s KILL -- "-$group"
-rm -rf -- "$1"
-rm -f -- "/dev/shm/$2"*
+rm -f -- "/dev/shm/$1"*
+shift
+rm -rf -- "$@"
 """
 # What Triton and the models write is for nobody else on the machine.
 _UMASK = 0o077
@@ -26,18 +29,25 @@ _ANNOUNCE = 'echo "$$" >&0; exec "$@" </dev/null'
 
 
 class Guard:
-    """Keeps a process group and a directory from outliving this process."""
+    """Keeps a process group and files from outliving this process.
 
-    def __init__(self, directory: Path, shm_prefix: str) -> None:
-        read_end, self._pipe = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, "nemotron-serve-guard", directory, shm_prefix],
-                stdin=read_end,
-                start_new_session=True,  # a ctrl-C in the terminal is not for the guard
-            )
-        finally:
-            os.close(read_end)
+    Args:
+        shm_prefix: How the names of the files in /dev/shm begin.
+        paths: Directories and files, which need not exist.
+    """
+
+    def __init__(self, shm_prefix: str, *paths: Path) -> None:
+        self._arguments = [shm_prefix, *(str(path.absolute()) for path in paths)]
+        self._group: int | None = None
+        self._start()
+
+    def renew(self) -> bool:
+        """Put another guard in the place of one that was killed. Returns whether it was."""
+        if self._process.poll() is None:
+            return False
+        os.close(self._pipe)
+        self._start()
+        return True
 
     def popen(self, command: list[str], *, environment: dict[str, str], output: int) -> subprocess.Popen[bytes]:
         """Start a command as the leader of a session, and guard that session's process group.
@@ -49,7 +59,8 @@ class Guard:
             environment: All its variables.
             output: File descriptor for its stdout and stderr.
         """
-        return subprocess.Popen(
+        self.renew()
+        process = subprocess.Popen(
             ["/bin/sh", "-c", _ANNOUNCE, "sh", *command],
             stdin=self._pipe,
             stdout=output,
@@ -58,15 +69,37 @@ class Guard:
             start_new_session=True,
             umask=_UMASK,
         )
+        self._group = process.pid
+        return process
 
     def forget(self) -> None:
         """The group is gone: its number may soon be somebody else's."""
-        os.write(self._pipe, b"\n")
+        self._group = None
+        self._tell("")
 
     def close(self) -> None:
         """Kill what is guarded, remove the files, and wait until that is done."""
         os.close(self._pipe)
-        self._process.wait()
+        while self._process.wait() < 0:  # killed, now or before: another one does it
+            self._start()
+            os.close(self._pipe)
+
+    def _start(self) -> None:
+        read_end, self._pipe = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARD, "nemotron-serve-guard", *self._arguments],
+                stdin=read_end,
+                start_new_session=True,  # a ctrl-C in the terminal is not for the guard
+            )
+        finally:
+            os.close(read_end)
+        if self._group is not None:
+            self._tell(str(self._group))
+
+    def _tell(self, line: str) -> None:
+        with suppress(BrokenPipeError):  # the next one will know
+            os.write(self._pipe, f"{line}\n".encode())
 
     def __enter__(self) -> Guard:
         return self

@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ import psutil
 from nemotron_serving.heartbeat import Heartbeats
 from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE, HostOptions
 from nemotron_serving.launcher import probe
+from nemotron_serving.launcher.console import say
 from nemotron_serving.launcher.errors import SetupError, StartError
 from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
 from nemotron_serving.launcher.guard import Guard
@@ -56,6 +57,7 @@ class TritonServer:
         about: What callers may know of what is served: see `prepare.about`.
         sleep: Waits some seconds. An exception from it ends any wait in here.
         log_stream: Gets Triton's log as it is written.
+        remove: Files that go with the server, also if this process is killed.
 
     Attributes:
         endpoints: Where the server listens; the same after a restart.
@@ -76,6 +78,7 @@ class TritonServer:
         about: Mapping[str, str] = {},
         sleep: Callable[[float], None] = time.sleep,
         log_stream: TextIO | None = None,
+        remove: Iterable[Path] = (),
     ) -> None:
         self._options = options
         self._sleep = sleep
@@ -85,7 +88,7 @@ class TritonServer:
         log_dir = _log_directory(options.log_dir)
         self.runtime_dir = runtime_directory()
         self._shm_prefix = f"{self.runtime_dir.name}-"
-        self._guard = Guard(self.runtime_dir, self._shm_prefix)
+        self._guard = Guard(self._shm_prefix, self.runtime_dir, *remove)
         self.heartbeats = Heartbeats(self.runtime_dir)
         self.ready_after_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -235,9 +238,11 @@ class TritonServer:
         self._end_guard()
 
     def sleep(self, seconds: float) -> None:
-        """Wait, and pass on what Triton logged meanwhile."""
+        """Wait, pass on what Triton logged meanwhile, and see that there is a guard."""
         self._sleep(seconds)
         self._copy_log()
+        if self._guard.renew():
+            say("The process that cleans up after a killed nemotron-serve was killed: another one took its place.")
 
     def __enter__(self) -> TritonServer:
         try:

@@ -74,6 +74,7 @@ class Supervisor:
                     about=about(self.package),
                     sleep=signals.sleep,
                     log_stream=self.log_stream,
+                    remove=[self.ready_file] if self.ready_file else [],
                 ) as server:
                     return self._serve(server, ready_file, command)
             except StopRequested as stop:

@@ -139,7 +139,7 @@ def test_a_killed_launcher_leaves_nothing_behind(start: Start, tmp_path: Path) -
     runtime_dir = Path(server.info["runtime_dir"])
     assert left_behind(tmp_path)
     server.process.kill()
-    wait_until(lambda: not left_behind(tmp_path) and not runtime_dir.exists(), 5)
+    wait_until(lambda: not left_behind(tmp_path) and not runtime_dir.exists() and not server.ready_file.exists(), 5)
     assert not list(Path("/dev/shm").glob(f"{runtime_dir.name}*"))  # noqa: S108
 
 

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nemotron_serving.launcher.guard import Guard
+from tests.waiting import wait_until
+
+NO_SHM = "nemotron-test-of-the-guard-"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "run" / "models").mkdir(parents=True)
+    return tmp_path / "run"
+
+
+def popen(guard: Guard, *command: str) -> subprocess.Popen[bytes]:
+    """Start a command under the guard, and wait until it has announced itself."""
+    process = guard.popen([*command] or ["sleep", "60"], environment=dict(os.environ), output=2)
+    wait_until(lambda: process.poll() is not None or psutil.Process(process.pid).name() != "sh")
+    return process
+
+
+def kill_guard() -> None:
+    """Kill the one guard that this process has, before it can do anything."""
+    (guard,) = (one for one in psutil.Process().children() if "nemotron-serve-guard" in one.cmdline())
+    guard.kill()
+    wait_until(lambda: guard.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_closing_ends_the_group_and_removes_the_files(directory: Path, tmp_path: Path) -> None:
+    file, shared = tmp_path / "ready.json", Path("/dev/shm", f"{NO_SHM}{os.getpid()}")  # noqa: S108
+    file.touch()
+    shared.touch()
+    with Guard(shared.name, directory, file, tmp_path / "never made") as guard:
+        process = popen(guard)
+    assert process.wait(5) == -signal.SIGKILL
+    assert not any(path.exists() for path in (directory, file, shared))
+
+
+def test_what_is_forgotten_is_left_alone(directory: Path) -> None:
+    with Guard(NO_SHM, directory) as guard:
+        process = popen(guard)
+        guard.forget()
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+
+
+def test_what_it_starts_makes_files_for_this_user_alone(directory: Path) -> None:
+    with Guard(NO_SHM, directory) as guard:
+        popen(guard, "touch", str(directory / "file")).wait()
+        assert (directory / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_end_of_this_process_is_enough(directory: Path) -> None:
+    script = f"""
+import os, signal
+from pathlib import Path
+from nemotron_serving.launcher.guard import Guard
+guard = Guard({NO_SHM!r}, Path({str(directory)!r}))
+process = guard.popen(["sleep", "60"], environment=dict(os.environ), output=2)
+print(process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    pid = int(subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).stdout)
+    wait_until(lambda: not psutil.pid_exists(pid) and not directory.exists())
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [lambda _: None, Guard.renew, Guard.forget],
+    ids=["nothing", "it was noticed", "the group was forgotten"],
+)
+def test_a_guard_that_was_killed_leaves_nothing(directory: Path, meanwhile: Callable[[Guard], object]) -> None:
+    guard = Guard(NO_SHM, directory)
+    process = popen(guard)
+    kill_guard()
+    assert directory.exists()
+    meanwhile(guard)
+    guard.close()
+    assert not directory.exists()
+    if meanwhile is Guard.forget:
+        process.kill()
+    assert process.wait(5) == -signal.SIGKILL
+
+
+def test_its_death_is_told_once(directory: Path) -> None:
+    with Guard(NO_SHM, directory) as guard:
+        assert not guard.renew()
+        kill_guard()
+        assert guard.renew()
+        assert not guard.renew()
+
+
+def test_a_command_is_started_under_a_new_guard(directory: Path) -> None:
+    with Guard(NO_SHM, directory) as guard:
+        kill_guard()
+        process = popen(guard)
+    assert process.wait(5) == -signal.SIGKILL
