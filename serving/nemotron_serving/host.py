@@ -19,6 +19,7 @@ DRAIN_FILE = "drain"
 CANCEL_FILE = "cancel"
 CLOSE_FILE = "close"
 ENGINE_FILE = "engine"
+_DEPARTED_DIR = "departed"
 IN_FLIGHT_METRIC = "nemotron_requests_in_flight"
 PROBE_PLACES = 1  # beside those of callers, for the launcher's own requests
 
@@ -93,10 +94,11 @@ def plain_path(directory: Path) -> Path:
 
 
 class RuntimeDir:
-    """What the launcher and the running models tell each other, as files.
+    """What the launcher and the running models tell each other, as files; without a directory nobody hears it.
 
     From the launcher: `drain` (admit nothing new), `cancel` (end what runs), `close` (close the engine). From the
-    generating model: `engine`, which exists while its engine is open.
+    generating model: `engine`, which exists while its engine is open. From postprocessing to the generating model:
+    in `departed`, a file for each stream whose caller has left.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -123,6 +125,31 @@ class RuntimeDir:
         """Nothing of the engine is left to be waited for."""
         if self._path is not None:
             (self._path / ENGINE_FILE).unlink(missing_ok=True)
+
+    def report_departure(self, stream_number: int) -> bool:
+        """Tell the generating model that the caller of a stream has left. Returns whether it can hear it."""
+        if self._path is None:
+            return False
+        directory = self._path / _DEPARTED_DIR
+        try:
+            directory.mkdir(exist_ok=True)
+            (directory / str(stream_number)).touch()
+        except OSError:  # a full disk
+            return False
+        return True
+
+    def take_departures(self) -> frozenset[int]:
+        """Numbers of the streams whose callers have left since the last call."""
+        if self._path is None:
+            return frozenset()
+        directory = self._path / _DEPARTED_DIR
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return frozenset()
+        for name in names:
+            (directory / name).unlink()
+        return frozenset(map(int, names))
 
     def _exists(self, name: str) -> bool:
         return self._path is not None and (self._path / name).exists()

@@ -8,7 +8,7 @@ import json
 import random
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import httpx2
@@ -198,6 +198,35 @@ def test_a_request_over_http_is_cancelled_by_its_id(simulated_server: Server, mo
     took = asyncio.run(run())
     assert statistics.median(took) < allowed(FREED_S) + 0.02, took
     wait_until(lambda: nothing_left(simulated_server))
+
+
+@pytest.mark.parametrize("way", ["gRPC cancel", "gRPC channel closed", "HTTP connection closed"])
+def test_a_caller_of_the_ensemble_that_leaves_its_stream_frees_its_place(simulated_server: Server, way: str) -> None:
+    """Without an id that a stop could name, and with a deadline far away."""
+    inputs: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 1500, "stream": True}
+
+    async def leave_grpc() -> None:
+        async with aioclient.InferenceServerClient(simulated_server.grpc_address) as client:
+            call = stream(client, "", **inputs)
+            await anext(call)
+            if way == "gRPC cancel":
+                assert isinstance(call, AsyncGenerator)
+                await call.aclose()
+
+    async def leave_http() -> None:
+        async with (
+            httpx2.AsyncClient(base_url=simulated_server.http_url, timeout=30) as client,
+            client.stream("POST", "/v2/models/ensemble/generate_stream", json=inputs) as response,
+        ):
+            await anext(response.aiter_lines())
+
+    async def run() -> None:
+        await asyncio.gather(*(leave_http() if "HTTP" in way else leave_grpc() for _ in range(4)))
+
+    asyncio.run(run())
+    # Else they would run for 15 s.
+    wait_until(lambda: nothing_left(simulated_server), allowed(1.0))
+    assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
 
 
 def test_a_stop_may_overtake_its_request_and_come_another_way(simulated_server: Server) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.heartbeat import Heartbeat
-from nemotron_serving.host import PROBE_PLACES
+from nemotron_serving.host import PROBE_PLACES, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.postprocessor import Postprocessor
 from nemotron_serving.seal import Seal
@@ -17,7 +17,9 @@ class TritonPythonModel:
     def initialize(self, _args):
         package, options = open_package()
         vocabulary = Vocabulary.load(package.tokenizer_path)
-        self._postprocessor = Postprocessor(vocabulary, package.serving.limits.max_in_flight + PROBE_PLACES)
+        report_departure = RuntimeDir(options.runtime_dir).report_departure
+        places = package.serving.limits.max_in_flight + PROBE_PLACES
+        self._postprocessor = Postprocessor(vocabulary, places, report_departure)
         self._seal = Seal("stream_event", options.secret, "tensorrt_llm")
         self._gauges = report_gauges(
             "postprocessing",
@@ -38,7 +40,7 @@ class TritonPythonModel:
         sealed = pb_utils.get_input_tensor_by_name(request, "stream_event").as_numpy()
         ids = pb_utils.get_input_tensor_by_name(request, "output_ids").as_numpy()
         event = self._seal.open(sealed.item(), ids.tobytes())
-        delta = self._postprocessor.accept(event, ids.ravel().tolist())
+        delta = self._postprocessor.accept(event, ids.ravel().tolist(), request.is_cancelled)
         return pb_utils.InferenceResponse(
             [
                 # NVIDIA's postprocessing gives one dimension, and its clients read the element as the bytes.

@@ -231,11 +231,12 @@ class GenerationService:
             self._end_all()
         if not self._streams and self._runtime_dir.closing():
             self._close_engine()
+        departed = self._runtime_dir.take_departures()
         for stream in list(self._streams.values()):
             if now >= stream.deadline:
                 self._end(stream, "timeout")
-            elif stream.settings.output is None and stream.sink.is_cancelled():
-                # Only seen for callers of this model itself: an ensemble does not pass a cancel on.
+            elif stream.number in departed or (stream.settings.output is None and stream.sink.is_cancelled()):
+                # The sink only knows of callers of this model itself: an ensemble does not pass a cancel on.
                 self._end(stream, "cancelled")
 
     def _deliver(self, stream: Stream, engine_id: int, delta: Delta) -> None:

@@ -94,3 +94,19 @@ def test_without_a_launcher_nothing_drains() -> None:
     runtime_dir = RuntimeDir(None)
     runtime_dir.engine_opened()
     assert not any((runtime_dir.draining(), runtime_dir.cancelling(), runtime_dir.closing()))
+
+    assert (runtime_dir.draining(), runtime_dir.cancelling()) == (False, False)
+
+
+def test_departures_are_told_once(tmp_path: Path) -> None:
+    here, there = RuntimeDir(tmp_path), RuntimeDir(tmp_path)
+    assert there.take_departures() == frozenset()
+    assert here.report_departure(7) and here.report_departure(8) and here.report_departure(7)
+    assert there.take_departures() == {7, 8}
+    assert there.take_departures() == frozenset()
+
+
+def test_a_departure_that_nobody_can_hear(tmp_path: Path) -> None:
+    assert not RuntimeDir(None).report_departure(7)
+    assert not RuntimeDir(tmp_path / "gone").report_departure(7)
+    assert RuntimeDir(None).take_departures() == frozenset()

@@ -20,12 +20,18 @@ class Streams:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.now = 0.0
-        self.postprocessor = Postprocessor(vocabulary, max_streams=3, clock=lambda: self.now)
+        self.departed: list[int] = []
+        self.heard = True
+        self.postprocessor = Postprocessor(vocabulary, 3, self._report, clock=lambda: self.now)
         self._number = 0
         self._latest: dict[str, StreamEvent] = {}
 
     def __len__(self) -> int:
         return self.postprocessor.count_streams()
+
+    def _report(self, number: int) -> bool:
+        self.departed.append(number)
+        return self.heard
 
     def event(self, key: str = "a", begins: OutputRules | None = None, **more: Any) -> StreamEvent:
         """The next of the letter's streams: of a new one if it begins."""
@@ -353,3 +359,46 @@ def test_log_probabilities_have_openais_shape(streams: Streams) -> None:
 def test_log_probabilities_of_other_tokens_are_refused(streams: Streams) -> None:
     with pytest.raises(InvalidRequestError, match=r"^stream_event: 1 logprobs for 2 tokens$"):
         streams.accept(ids_of("AB"), begins=OutputRules(), logprobs=((-0.5, ()),))
+
+
+def test_a_caller_that_has_left_is_reported_once_and_its_stream_read_to_the_end(streams: Streams) -> None:
+    begun = streams.event(begins=OutputRules("detect"))
+    streams.postprocessor.accept(msgspec.json.encode(begun), ids_of("A"), lambda: True)
+    assert streams.departed == []  # its first response is not held up
+    for text in "BCD":
+        event = msgspec.json.encode(streams.event())
+        assert streams.postprocessor.accept(event, ids_of(text), lambda: True).text.content == text
+        streams.now += 60
+    assert streams.departed == [begun.number]
+    assert streams.accept(ids_of("E"), finish_reason="cancelled").finish_reason == "cancelled"
+    assert len(streams) == 0
+
+
+def test_a_caller_is_looked_at_now_and_then(streams: Streams) -> None:
+    looks: list[float] = []
+
+    def has_left() -> bool:
+        looks.append(streams.now)
+        return False
+
+    streams.accept(ids_of("A"), begins=OutputRules("detect"))
+    for _ in range(100):
+        streams.postprocessor.accept(msgspec.json.encode(streams.event()), ids_of("B"), has_left)
+        streams.now += 0.04
+    assert 4 <= len(looks) <= 10
+    assert streams.departed == []
+
+
+def test_a_departure_that_was_not_heard_is_reported_again(streams: Streams) -> None:
+    streams.heard = False
+    streams.accept(ids_of("A"), begins=OutputRules("detect"))
+    for _ in range(3):
+        streams.postprocessor.accept(msgspec.json.encode(streams.event()), ids_of("B"), lambda: True)
+        streams.now += 60
+    assert len(streams.departed) == 3
+
+
+def test_a_caller_is_not_asked_for_where_the_stream_ends(streams: Streams) -> None:
+    streams.accept(ids_of("A"), begins=OutputRules("detect"))
+    last = msgspec.json.encode(streams.event(finish_reason="stop"))
+    streams.postprocessor.accept(last, ids_of("B"), lambda: pytest.fail("asked"))
