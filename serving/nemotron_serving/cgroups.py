@@ -18,6 +18,7 @@ _MEMORY_FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     2: ("memory.max", "memory.current", "inactive_file"),
 }
+_MEMORY_EVENTS = {1: "memory.oom_control", 2: "memory.events"}
 _FILESYSTEMS = {1: "cgroup", 2: "cgroup2"}
 _NO_LIMIT = 1 << 60  # version 1 writes the largest number of pages instead of "max"
 _ESCAPED = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))  # how mountinfo writes paths
@@ -43,6 +44,19 @@ class Limit:
         return max(0, self.most - self.used)
 
 
+@dataclass(frozen=True)
+class Events:
+    """How often a limit has struck since the control groups were made.
+
+    Attributes:
+        tasks_refused: Threads or processes that were not made.
+        killed: Processes that were killed for memory.
+    """
+
+    tasks_refused: int
+    killed: int
+
+
 def memory_limit(process: Path = _PROCESS) -> int | None:
     """The least number of bytes that a control group of a process allows; None where none has a limit.
 
@@ -60,6 +74,15 @@ def memory_left(process: Path = _PROCESS) -> Limit | None:
 def tasks_left(process: Path = _PROCESS) -> Limit | None:
     """The limit of tasks, pids.max, that leaves the least; None where there is none. See `memory_limit`."""
     return min(_tasks(process), key=lambda limit: limit.left, default=None)
+
+
+def events(process: Path = _PROCESS) -> Events:
+    """What the groups of a process have counted; kernels before 4.13 count less. See `memory_limit`."""
+    refused = sum(_statistic(group / "pids.events", "max") for _, group in _groups(process, "pids"))
+    killed = sum(
+        _statistic(group / _MEMORY_EVENTS[version], "oom_kill") for version, group in _groups(process, "memory")
+    )
+    return Events(refused, killed)
 
 
 def available_memory(process: Path = _PROCESS) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from nemotron_serving.errors import ServingError
 from nemotron_serving.launcher.engine_library import check_engine_library
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.find import PYTHON_VERSION, check_stub, find_triton, libpython_directories
+from nemotron_serving.launcher.limits import Look, Need, check_files, check_shared_memory, check_threads
 from nemotron_serving.launcher.llm_api import differences, installed_release, recorded_api
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.ports import choose_endpoints
@@ -27,8 +27,6 @@ from nemotron_serving.launcher.prepare import default_repository, model_names
 from nemotron_serving.launcher.triton_command import tritonserver_environment
 from nemotron_serving.package import ENGINE_DIR, Package
 
-_SHM = Path("/dev/shm")  # noqa: S108 - where Triton puts it
-_SHM_LEAST = 32 << 20  # a few MiB for each Python model, and room to grow with long prompts
 _VERSION_S = 20.0
 _GIB = 1 << 30
 _LARGEST_SHARE = 0.8  # of the memory that the model leaves, the most to advise as KV cache: the server needs some too
@@ -50,7 +48,8 @@ def report(options: ServeOptions, package: Path | None) -> int:
     faults = 0
     for name, check in _checks(options, package):
         try:
-            _row("ok", name, check())
+            found = check()
+            _row("look" if isinstance(found, Look) else "ok", name, found)
         except ServingError as error:
             _row("FAIL", name, str(error))
             faults += 1
@@ -136,13 +135,18 @@ def _checks(options: ServeOptions, package: Path | None) -> Iterator[tuple[str, 
     yield "Python models", lambda: _stub(options)
     yield "model repository", lambda: _repository(options)
     yield "ports", lambda: _ports(options)
-    yield "shared memory", _shared_memory
+    loaded: Package | None = None
+    with suppress(ServingError):  # told below
+        loaded = Package.load(package) if package else None
+    need = Need.of(loaded, options.engine_threads)
+    yield "threads", lambda: check_threads(need)
+    yield "open files", lambda: check_files(need)
+    yield "shared memory", lambda: check_shared_memory(need)
     yield "memory", _memory
     if package is None:
         return
     yield "package", lambda: _package(package)
-    with suppress(ServingError):  # a package that does not load was already reported
-        loaded = Package.load(package)
+    if loaded is not None:
         yield "package files", lambda: _package_files(loaded)
         if loaded.manifest.engine.device == "cpu":
             yield "package memory", lambda: check_memory(loaded, options.kv_cache_gib)
@@ -186,16 +190,6 @@ def _repository(options: ServeOptions) -> str:
 def _ports(options: ServeOptions) -> str:
     free = choose_endpoints(options)
     return f"{free.http_port}, {free.grpc_port}, {free.metrics_port}, {free.health_port} free on {free.bind}"
-
-
-def _shared_memory() -> str:
-    free = shutil.disk_usage(_SHM).free
-    if free < _SHM_LEAST:
-        raise SetupError(
-            f"{_SHM} has {free >> 20} MiB free, expected {_SHM_LEAST >> 20} or more. "
-            "Give a container more with --shm-size=256m."
-        )
-    return f"{free / _GIB:.1f} GiB free in {_SHM}"
 
 
 def _memory() -> str:

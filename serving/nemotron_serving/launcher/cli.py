@@ -17,6 +17,7 @@ from nemotron_serving.launcher.console import complain
 from nemotron_serving.launcher.engine_library import check_engine_library
 from nemotron_serving.launcher.errors import LauncherError, SetupError
 from nemotron_serving.launcher.health import HealthServer, ServerState
+from nemotron_serving.launcher.limits import Need, require
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import choose_endpoints, resolve_bind
 from nemotron_serving.launcher.supervise import Supervisor
@@ -104,6 +105,7 @@ def _serve(arguments: list[str]) -> int:
     package = Package.load(given.package)
     check_engine_library(package.manifest.engine, package.engine_path)
     check_memory(package, given.kv_cache_gib)
+    require(Need.of(package, given.engine_threads))
     endpoints, state = choose_endpoints(options), ServerState()
     with HealthServer(endpoints, state):  # before the files are verified: that takes a while with a large package
         package.verify_files()

@@ -15,9 +15,10 @@ from typing import TextIO
 
 import psutil
 
+from nemotron_serving import cgroups
 from nemotron_serving.heartbeat import Heartbeats
 from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE, HostOptions
-from nemotron_serving.launcher import probe
+from nemotron_serving.launcher import limits, probe
 from nemotron_serving.launcher.console import say
 from nemotron_serving.launcher.errors import SetupError, StartError
 from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
@@ -102,6 +103,12 @@ class TritonServer:
             source = options.model_repository or default_repository()
             self.models = prepare_repository(source, repository, about)
             prepare_backends(triton, backends, source)
+        except OSError as error:
+            self._end_guard()
+            raise SetupError(
+                f"The files that Triton needs cannot be written to {self.runtime_dir}: {error.strerror}. Free some "
+                "space there, or set TMPDIR to a directory that has some."
+            ) from error
         except BaseException:
             self._end_guard()
             raise
@@ -144,10 +151,18 @@ class TritonServer:
         for word in (DRAIN_FILE, CANCEL_FILE, CLOSE_FILE, ENGINE_FILE):
             (self.runtime_dir / word).unlink(missing_ok=True)  # said to an earlier one, or by it
         self.log.mark()
+        events = cgroups.events()
         with self.log.append() as log:
             self._process = self._guard.popen(self._command, environment=self._environment, output=log.fileno())
+        limits.raise_open_files(self._process.pid)
         try:
             self._wait_ready(began + self._options.start_seconds)
+        except StartError as error:
+            cause = limits.cause_of_failure(self.log.since_mark(), events)  # while it still has what it got
+            self.kill()
+            if not cause:
+                raise
+            raise StartError(f"{error}\n{cause}") from error
         except BaseException:
             self.kill()
             raise

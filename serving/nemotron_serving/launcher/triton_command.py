@@ -21,6 +21,7 @@ ADMIN_HEADER = "nemotron-admin-key"
 # requests.
 RESTRICTED = ("shared-memory", "model-repository", "statistics", "trace", "logging")
 _MOST_TOKENIZER_THREADS = 16  # that encode one long prompt
+_OWN_THREADS = 39  # of tritonserver, measured with 2.51: what its servers, models and gRPC start
 _SENDING_THREADS = 8  # of each Python model: they pass on what one or two of its own threads send
 
 
@@ -81,6 +82,11 @@ def tritonserver_arguments(
         # A request from one model to another keeps one of these threads until its first response.
         *_backend_arguments(WAITING_BACKEND, shm_prefix, _SENDING_THREADS + min(max_in_flight, MOST_CALLS)),
     ]
+
+
+def tritonserver_threads(max_in_flight: int) -> int:
+    """Threads of tritonserver alone with four Python models, on a machine of two cores; with 128 it is 30 more."""
+    return _OWN_THREADS + 4 * _SENDING_THREADS + min(max_in_flight, MOST_CALLS)
 
 
 def tritonserver_environment(

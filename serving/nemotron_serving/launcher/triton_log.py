@@ -18,6 +18,7 @@ _NOISE = (
     "failed to load all models",
     "ERROR: Failed to create instance",
 )
+_STUB_GONE = re.compile(r"Stub process '[^']+' is not healthy\.?")
 _MOST_LINES = 2
 
 
@@ -46,7 +47,11 @@ class TritonLog:
 
     def reason(self) -> str:
         """The lines since the mark that say why Triton ended, at most two; empty if none does."""
-        return "\n".join(failure_lines(self._from(self._mark).decode(errors="replace")))
+        return "\n".join(failure_lines(self.since_mark()))
+
+    def since_mark(self) -> str:
+        """All that was written since the mark."""
+        return self._from(self._mark).decode(errors="replace")
 
     def _size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
@@ -79,4 +84,6 @@ def _model_failure(match: re.Match[str]) -> str:
     text = match["text"].partition("\\n\\nAt:")[0].replace("\\n", " ")
     while _PYTHON_ERROR.match(text):
         text = _PYTHON_ERROR.sub("", text)
+    if _STUB_GONE.fullmatch(text):
+        text = "its Python process ended while it loaded the model, or was killed; the log may say more (--verbose)"
     return f"model '{match['model']}': {text}"

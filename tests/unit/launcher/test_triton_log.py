@@ -25,6 +25,11 @@ E1123 08:09:42.108172 6393 main.cc:245] "failed to start GRPC service: Unavailab
 """
 
 
+KILLED = """E1128 22:54:40.704045 23911 backend_model.cc:692] "ERROR: Failed to create instance: Stub process 'tensorrt_llm_0_0' is not healthy."
+E1128 22:54:40.704197 23911 model_lifecycle.cc:642] "failed to load 'tensorrt_llm' version 1: Internal: Stub process 'tensorrt_llm_0_0' is not healthy."
+"""
+
+
 @pytest.mark.parametrize(
     ("log", "expected"),
     [
@@ -36,6 +41,13 @@ E1123 08:09:42.108172 6393 main.cc:245] "failed to start GRPC service: Unavailab
                 "Error parsing text-format inference.ModelConfig: 5:48: Unknown value.",
                 "Poll failed for model directory 'ensemble': "
                 "failed to read text proto from /models/ensemble/config.pbtxt",
+            ],
+        ),
+        (
+            KILLED,
+            [
+                "model 'tensorrt_llm': its Python process ended while it loaded the model, or was killed; the log may "
+                "say more (--verbose)"
             ],
         ),
         (PORT, ["failed to start GRPC service: Unavailable - Socket '127.0.0.1:9101' already in use"]),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nemotron_serving.cgroups import available_memory, memory_left, memory_limit, tasks_left
+from nemotron_serving.cgroups import Events, available_memory, events, memory_left, memory_limit, tasks_left
 
 MIB = 1 << 20
 
@@ -88,3 +88,16 @@ def test_more_used_than_allowed_leaves_nothing(tmp_path: Path) -> None:
 
 def test_this_process_has_memory() -> None:
     assert available_memory() > 0
+
+
+def test_what_the_groups_have_counted(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup" / "box"
+    group(own, pids_events="max 3", memory_events="low 0\noom 2\noom_kill 1")
+    group(own.parent, pids_events="max 4")
+    assert events(process(tmp_path, "0::/box\n", [V2])) == Events(tasks_refused=7, killed=1)
+
+
+def test_version_1_counts_kills_elsewhere(tmp_path: Path) -> None:
+    group(tmp_path / "memory", memory_oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 6")
+    mount = "35 31 0:32 / {root}/memory rw - cgroup cgroup rw,memory"
+    assert events(process(tmp_path, "4:memory:/\n", [mount])) == Events(tasks_refused=0, killed=6)
