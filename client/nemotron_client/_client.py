@@ -53,6 +53,7 @@ class Client:
             timeouts: How long a request may take, by part; a number limits the total alone, None nothing.
             max_retries: How often a request that found no server, or a full one, is tried again.
             headers: Sent with each call, or a function that makes them anew for each: a token that expires.
+                `nemotron-caller`, a secret, says whose requests and stops they are; see docs/client/cancel.md.
             tls: Certificates, for `grpcs://` and `https://`.
             compression: `gzip`, for what is sent over gRPC; Triton takes none over HTTP, where a gateway may answer so.
             keepalive_time_s: A connection that is silent this long in the middle of a request is asked for a sign of

@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -23,6 +24,9 @@ _DEPARTED_DIR = "departed"
 IN_FLIGHT_METRIC = "nemotron_requests_in_flight"
 PROBE_PLACES = 1  # beside those of callers, for the launcher's own requests
 
+StopRule = Literal["any", "bound"]
+"""`any`: whoever knows the request's id. `bound`: only the caller that sent it, see `parameters.CALLER`."""
+
 
 class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What depends on the machine that serves, not on the package. Each is the variable NEMOTRON_<NAME>.
@@ -35,6 +39,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
         stream_interval_ms: Least time between two responses of a stream; None adapts it to the load.
         secret: Hex text that the launcher and the models know and no caller; the launcher makes one for each start.
             Empty with a Triton started by hand, and then what derives from it protects nothing.
+        stops: Whose stop requests end a request.
     """
 
     package: Path
@@ -43,6 +48,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     kv_cache_gib: int | None = None
     stream_interval_ms: float | None = None
     secret: str = ""
+    stops: StopRule = "any"
 
     @property
     def probe_id(self) -> str | None:

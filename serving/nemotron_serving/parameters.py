@@ -6,8 +6,9 @@ of a body for /generate that are no inputs: this is where a misspelt input arriv
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 from nemotron_serving.errors import InvalidRequestError, did_you_mean, shortened, shortened_name
 from nemotron_serving.generation.checks import RANGES
@@ -15,6 +16,10 @@ from nemotron_serving.generation.checks import RANGES
 _MAX_ID_CHARACTERS = 256  # ids of ended and stopped requests are remembered, and are written into the log
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 _ONLY_FOR_TRITON = "binary_data_output"  # how its HTTP front writes the answer
+CALLER = "nemotron-caller"
+"""A secret of the caller's, by which its stops are known to be its own. Triton hands it on from a header where
+nemotron-serve asks it to, except for /generate, where it is a key of the body (server issue 8790)."""
+_CALLER_CHARACTERS = (16, 256)
 
 # Inputs that other servers' clients would send, and what to send here.
 _REMEDIES = {
@@ -51,7 +56,7 @@ def apply_parameters(
 
     Args:
         fields: Values by input name. `timeout_ms` becomes the shorter one of itself and the parameter `timeout`, which
-            counts microseconds.
+            counts microseconds. `CALLER` is added where it was given.
         parameters: Of the request. The `id` of a JSON body is one of them, and has become the request's id as well.
         request_id: The request's id.
         inputs: Names of the model's inputs, one of which may have been meant.
@@ -72,8 +77,36 @@ def apply_parameters(
                 )
         elif name == "Streaming":
             _check_streaming(fields, value)
+        elif name.lower() == CALLER:  # a header keeps its capitals
+            fields[CALLER] = _checked_caller(value)
         elif name != _ONLY_FOR_TRITON and not name.startswith("triton_"):
             raise InvalidRequestError(shortened_name(name), f"this model has no such input{_remedy(name, inputs)}")
+
+
+def read_parameters(text: str) -> dict[str, Any]:
+    """Parameters as Triton writes them: JSON, in which a header comes again after a parameter of its name.
+
+    Raises:
+        InvalidRequestError: `CALLER` was given twice.
+    """
+    return cast(dict[str, Any], json.loads(text, object_pairs_hook=_without_second_caller)) if text else {}
+
+
+def _without_second_caller(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Or a caller could be another one than the gateway in front of it says in the header.
+    if sum(name.lower() == CALLER for name, _ in pairs) > 1:
+        raise InvalidRequestError(CALLER, "given twice, expected once; leave it to the header")
+    return dict(pairs)
+
+
+def _checked_caller(value: Any) -> str:
+    least, most = _CALLER_CHARACTERS
+    if not isinstance(value, str) or not least <= len(value) <= most:
+        # Without the value: it is a secret.
+        raise InvalidRequestError(
+            CALLER, f"expected a secret of {least} to {most} characters that nobody else knows or can guess"
+        )
+    return value
 
 
 def _shorten_deadline(fields: dict[str, Any], timeout_us: Any) -> None:

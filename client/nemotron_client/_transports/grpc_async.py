@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -23,6 +24,7 @@ class AsyncGrpcTransport:
 
     def __init__(self, url: str, connection: Connection) -> None:
         self.url = url
+        self._caller = uuid.uuid4().hex
         self._options = codec.channel_options(connection)
         # Read at once: a file that is missing is an error of the constructor, as in `GrpcTransport`.
         self._credentials = codec.credentials(connection.tls) if codec.is_secure(url) else None
@@ -45,20 +47,22 @@ class AsyncGrpcTransport:
     def open(self, call: Call) -> AsyncGrpcResponseStream:
         """See `AsyncTransport.open`."""
         rpc = self._stream(
-            codec.infer_request(call), metadata=codec.metadata(call.headers), compression=codec.compression(call)
+            codec.infer_request(call),
+            metadata=self._metadata(call),
+            compression=codec.compression(call),
         )
         return AsyncGrpcResponseStream(rpc, call, self.url)
 
     async def post(self, call: Call, timeout_s: float) -> None:
         """See `AsyncTransport.post`."""
         with contextlib.suppress(grpc.RpcError, grpc.aio.UsageError):  # the latter: the channel is closed
-            rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=codec.metadata(call.headers))
+            rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=self._metadata(call))
             while await rpc.read() is not grpc.aio.EOF:
                 pass
 
     async def ask(self, call: Call, timeout_s: float) -> None:
         """See `AsyncTransport.ask`."""
-        rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=codec.metadata(call.headers))
+        rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=self._metadata(call))
         async for _ in AsyncGrpcResponseStream(rpc, call, self.url):
             pass
 
@@ -85,6 +89,9 @@ class AsyncGrpcTransport:
         """See `AsyncTransport.close`."""
         if "_channel" in self.__dict__:
             await self._channel.close()
+
+    def _metadata(self, call: Call) -> tuple[tuple[str, str], ...]:
+        return codec.metadata(call.headers, self._caller)
 
     async def _ask(self, method: str, request: Any, headers: Mapping[str, str], timeout_s: float) -> Any:
         call = self._channel.unary_unary(

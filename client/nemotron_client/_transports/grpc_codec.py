@@ -78,9 +78,15 @@ def is_secure(url: str) -> bool:
     return urlsplit(url).scheme == "grpcs"
 
 
-def metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Headers as gRPC takes them."""
-    return tuple(headers.items())
+def metadata(headers: Mapping[str, str], caller: str = "") -> tuple[tuple[str, str], ...]:
+    """Headers as gRPC takes them.
+
+    Args:
+        headers: Of the call.
+        caller: Whose the call is, where the headers say nothing else.
+    """
+    own = {_defaults.CALLER_HEADER: caller} if caller else {}
+    return tuple((own | dict(headers)).items())
 
 
 def compression(call: Call) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ class GrpcTransport:
 
     def __init__(self, url: str, connection: Connection) -> None:
         self.url = url
+        self._caller = uuid.uuid4().hex
         _fit_gevent()
         # The thread that reads a stream then does so itself, which takes 40 % less of the processor than waiting for
         # the channel's thread to do it.
@@ -46,13 +48,18 @@ class GrpcTransport:
     def open(self, call: Call) -> GrpcResponseStream:
         """See `Transport.open`."""
         rpc = self._stream(
-            codec.infer_request(call), metadata=codec.metadata(call.headers), compression=codec.compression(call)
+            codec.infer_request(call),
+            metadata=self._metadata(call),
+            compression=codec.compression(call),
         )
         return GrpcResponseStream(rpc, call, self.url)
 
     def post(self, call: Call, timeout_s: float, done: Callable[[], None]) -> None:
         """See `Transport.post`. The channel's own thread waits for the answer, so no other has to."""
-        request, options = codec.infer_request(call), {"timeout": timeout_s, "metadata": codec.metadata(call.headers)}
+        request, options = (
+            codec.infer_request(call),
+            {"timeout": timeout_s, "metadata": self._metadata(call)},
+        )
         try:
             self._answered.future(request, **options).add_done_callback(lambda _: done())
         except ValueError:  # the channel is closed
@@ -64,7 +71,7 @@ class GrpcTransport:
 
     def ask(self, call: Call, timeout_s: float) -> None:
         """See `Transport.ask`."""
-        rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=codec.metadata(call.headers))
+        rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=self._metadata(call))
         for _ in GrpcResponseStream(rpc, call, self.url):
             pass
 
@@ -89,6 +96,9 @@ class GrpcTransport:
     def close(self) -> None:
         """See `Transport.close`."""
         self._channel.close()
+
+    def _metadata(self, call: Call) -> tuple[tuple[str, str], ...]:
+        return codec.metadata(call.headers, self._caller)
 
     def _ask(self, method: str, request: Any, headers: Mapping[str, str], timeout_s: float) -> Any:
         if method not in self._methods:

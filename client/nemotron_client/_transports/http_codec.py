@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 from urllib.parse import quote
 
+from nemotron_client._defaults import CALLER_HEADER
 from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_status, from_stream_error
 from nemotron_client._request import OCCASIONAL_OUTPUTS
 from nemotron_client._transports.base import Call
@@ -51,14 +52,20 @@ def config_path(model: str) -> str:
 
 
 def generate_body(call: Call) -> bytes:
-    """A call as JSON. Triton takes the key `id` as the request's id, by which it can be cancelled."""
-    return json.dumps({"id": call.request_id, **call.inputs}, ensure_ascii=False).encode()
+    """A call as JSON. Triton takes the key `id` as the request's id, by which it can be cancelled.
+
+    Whose it is stands beside it, if a header says so: Triton hands no header of this endpoint on to its models. It is
+    not sent unasked, for servers before 0.2 refuse the key.
+    """
+    caller = {name: value for name, value in call.headers.items() if name == CALLER_HEADER}
+    return json.dumps({"id": call.request_id, **caller, **call.inputs}, ensure_ascii=False).encode()
 
 
 def generate_headers(call: Call) -> dict[str, str]:
     """The headers of a call. Triton compresses no events, but a gateway may."""
     encoding = call.compression or "identity"
-    return {"content-type": "application/json", "accept": EVENT_STREAM, "accept-encoding": encoding, **call.headers}
+    headers = {name: value for name, value in call.headers.items() if name != CALLER_HEADER}
+    return {"content-type": "application/json", "accept": EVENT_STREAM, "accept-encoding": encoding, **headers}
 
 
 def is_event_stream(content_type: str) -> bool:

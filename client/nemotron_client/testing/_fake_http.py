@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+from nemotron_client._defaults import CALLER_HEADER
 from nemotron_client.testing._contract import MODELS, Tensor
 from nemotron_client.testing._performance import Faulted, Values
 from nemotron_client.testing._replies import Fault
@@ -177,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             Faulted: what is no input.
         """
         known, _ = MODELS[model]
-        fields = {name: value for name, value in given.items() if name != "id"}
+        fields = {name: value for name, value in given.items() if name not in ("id", CALLER_HEADER)}
         inputs = {name: _input(known[name], value) for name, value in fields.items() if name in known}
         for name, value in fields.items():
             if name not in known:

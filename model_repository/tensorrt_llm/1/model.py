@@ -7,6 +7,7 @@ from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import IN_FLIGHT_METRIC, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.parameters import CALLER
 from nemotron_serving.seal import Seal
 from nemotron_serving.triton import answer_later, open_package, report_gauges, request_fields, request_id
 from nemotron_serving.triton.generation import ResponseSink
@@ -32,6 +33,7 @@ class TritonPythonModel:
             RuntimeDir(options.runtime_dir),
             options.stream_interval_ms,
             probe_id=options.probe_id,
+            stops=options.stops,
         )
         self._settings_seal = Seal("request_settings", options.secret, "preprocessing")
         self._event_seal = Seal("stream_event", options.secret, "tensorrt_llm")
@@ -51,14 +53,15 @@ class TritonPythonModel:
     def _begin(self, request):
         fields = request_fields(request, TOKEN_INPUTS)
         sink = ResponseSink(request, self._event_seal)
+        caller = fields.get(CALLER, "")
         if fields.get("stop", False):
-            sink.confirm_stop(self._service.stop(request_id(request)))
+            sink.confirm_stop(self._service.stop(request_id(request), caller))
             return
         if "request_settings" in fields:
             fields["request_settings"] = self._settings_seal.open(fields["request_settings"].encode()).decode()
         features = self._engine.features
         prompt_ids, settings = read_generation_request(fields, self._config, self._vocabulary, features)
-        self._service.submit(request_id(request), prompt_ids, settings, sink)
+        self._service.submit(request_id(request), prompt_ids, settings, sink, caller)
 
     def _read_gauges(self):
         stats = self._service.stats()

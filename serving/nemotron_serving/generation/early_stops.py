@@ -1,44 +1,94 @@
 """Stops whose request has not come yet, told apart from stops that come after its end.
 
 A client that cancels at once sends its stop while the request is still in preprocessing.
+
+Anybody may send stops for ids that no request will have. They are forgotten after seconds, and never push out those of
+others: where there are too many, the newest is not remembered. That takes more stops than the server's front can
+receive in the seconds for which they are kept.
 """
 
 from __future__ import annotations
 
-import collections
 import time
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
 
 _VALID_S = 5.0
-_REMEMBERED_IDS = 4096
+_LATE_S = 30.0  # how long after the end of a request a stop for it may still come
+_MOST = 65_536  # of each kind: up to 50 MB if all ids are as long as they may be
+_MOST_OF_A_CALLER = 4096
 
-_T = TypeVar("_T")
+
+class RequestName(NamedTuple):
+    """What a stop names: the id that a caller gave its request, and the caller, where stops are bound to it."""
+
+    caller: str
+    id: str
 
 
 class EarlyStops:
-    """Remembers stops by the caller's request id, for a short time and a bounded number."""
+    """Remembers stops by the request's name, for a short time and a bounded number."""
 
-    def __init__(self) -> None:
-        self._until: collections.OrderedDict[str, float] = collections.OrderedDict()
-        self._finished: collections.OrderedDict[str, None] = collections.OrderedDict()
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        most: int = _MOST,
+        most_of_a_caller: int = _MOST_OF_A_CALLER,
+    ) -> None:
+        self._clock = clock
+        self._most = most
+        self._most_of_a_caller = most_of_a_caller
+        # By the time at which they are forgotten, which is the order in which they came.
+        self._stopped: dict[RequestName, float] = {}
+        self._finished: dict[RequestName, float] = {}
+        self._of_caller: Counter[str] = Counter()
 
-    def add(self, client_id: str) -> None:
-        """A stop came for a request that is not in flight."""
-        if client_id and client_id not in self._finished:
-            _remember(self._until, client_id, time.monotonic() + _VALID_S)
+    def add(self, name: RequestName) -> bool:
+        """A stop came for a request that is not in flight.
 
-    def take(self, client_id: str) -> bool:
+        Returns:
+            False if there are too many to remember this one as well.
+        """
+        self._forget()
+        if not name.id or name in self._finished:
+            return True
+        self._drop(name)
+        of_caller = self._of_caller[name.caller] if name.caller else 0
+        if len(self._stopped) >= self._most or of_caller >= self._most_of_a_caller:
+            return False
+        self._stopped[name] = self._clock() + _VALID_S
+        self._of_caller[name.caller] += 1
+        return True
+
+    def take(self, name: RequestName) -> bool:
         """A request came: whether it was stopped already."""
-        self._finished.pop(client_id, None)
-        return time.monotonic() < self._until.pop(client_id, 0.0)
+        self._forget()
+        self._finished.pop(name, None)
+        return self._drop(name)
 
-    def finished(self, client_id: str) -> None:
+    def finished(self, name: RequestName) -> None:
         """A request has ended; a stop for it is late, not early."""
-        _remember(self._finished, client_id, None)
+        if not name.id:
+            return
+        self._forget()
+        self._finished.pop(name, None)
+        if len(self._finished) >= self._most:
+            del self._finished[next(iter(self._finished))]  # the stop of the oldest is the least likely to come
+        self._finished[name] = self._clock() + _LATE_S
 
+    def _forget(self) -> None:
+        now = self._clock()
+        while self._stopped and self._stopped[first := next(iter(self._stopped))] <= now:
+            self._drop(first)
+        while self._finished and self._finished[first := next(iter(self._finished))] <= now:
+            del self._finished[first]
 
-def _remember(known: collections.OrderedDict[str, _T], key: str, value: _T) -> None:
-    known[key] = value
-    known.move_to_end(key)
-    if len(known) > _REMEMBERED_IDS:
-        known.popitem(last=False)
+    def _drop(self, name: RequestName) -> bool:
+        if self._stopped.pop(name, None) is None:
+            return False
+        self._of_caller[name.caller] -= 1
+        if not self._of_caller[name.caller]:
+            del self._of_caller[name.caller]
+        return True

@@ -20,16 +20,17 @@ from dataclasses import dataclass
 
 from nemotron_serving.engine.base import Delta, Engine
 from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
-from nemotron_serving.generation.early_stops import EarlyStops
+from nemotron_serving.generation.early_stops import EarlyStops, RequestName
 from nemotron_serving.generation.pacing import adaptive_interval_s
 from nemotron_serving.generation.response import FinishReason, Sink
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Stream
 from nemotron_serving.generation.waiting import WaitingRequests
 from nemotron_serving.heartbeat import Pulse
-from nemotron_serving.host import PROBE_PLACES, RuntimeDir
+from nemotron_serving.host import PROBE_PLACES, RuntimeDir, StopRule
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import Limits
+from nemotron_serving.parameters import CALLER
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +63,10 @@ class GenerationService:
         stream_interval_ms: float | None = None,
         *,
         probe_id: str | None = None,
+        stops: StopRule = "any",
     ) -> None:
         self._engine = engine
+        self._stop_rule = stops
         self._vocabulary = vocabulary
         self._probe_id = probe_id
         self._probing = 0  # of the streams
@@ -89,23 +92,33 @@ class GenerationService:
         self._pump.start()
         runtime_dir.engine_opened()
 
-    def submit(self, client_id: str, prompt_ids: Sequence[int], settings: GenerationSettings, sink: Sink) -> None:
+    def submit(
+        self, client_id: str, prompt_ids: Sequence[int], settings: GenerationSettings, sink: Sink, caller: str = ""
+    ) -> None:
         """Admit a request and return at once; its responses go to the sink.
 
         The launcher's own request, known by its id, has a place of its own and counts as none. It goes through the
         engine when nothing else is in flight; else it waits for nobody and gets no token: whether the engine works is
         seen by what it does for the others.
 
+        Args:
+            client_id: The caller's id of the request, for stops and the log; may be empty.
+            prompt_ids: Token ids.
+            settings: What is asked.
+            sink: Where responses go.
+            caller: Whose stops end it, where stops are bound; empty for nobody's.
+
         Raises:
             UnavailableError: too many in flight, or shutting down.
             InvalidRequestError: a guide that no grammar can be made of.
         """
         self._check_open()
+        name = self._name(client_id, caller)
         with self._lock:  # before any work is done for a request that has no place
-            self._check_capacity(client_id)
+            self._check_capacity(name)
         stream = Stream(
             stream_id=next(self._ids),
-            client_id=client_id,
+            name=name,
             prompt_ids=list(prompt_ids),
             settings=settings,
             guide=settings.guide.grammar() if settings.guide else None,
@@ -117,12 +130,12 @@ class GenerationService:
             deliver=self._deliver,
         )
         with self._lock:
-            self._check_capacity(client_id)
+            self._check_capacity(name)
             stream.slot, stream.number = self._free_slots.popleft(), time.monotonic_ns()
             alone = not self._streams
             self._streams[stream.stream_id] = stream
             self._probing += self._is_probe(client_id)
-            stopped = self._stops.take(client_id)
+            stopped = self._stops.take(name)
         if stopped:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
         elif alone or not self._is_probe(client_id):
@@ -130,23 +143,32 @@ class GenerationService:
         else:
             self._events.put(functools.partial(self._end, stream, "length"))
 
-    def stop(self, client_id: str) -> bool:
-        """Cancel the requests with this id. Returns whether there was one.
+    def stop(self, client_id: str, caller: str = "") -> bool:
+        """Cancel the requests with this id; where stops are bound, those of this caller. Returns whether there was one.
 
         A stop that comes before its request is remembered for a short time. While the server shuts down none can come
         any more; clients ask by a stop for nothing whether it does, which Triton's own readiness does not tell.
 
         Raises:
-            InvalidRequestError: no id, which names no request.
-            UnavailableError: there was none, and the server is shutting down.
+            InvalidRequestError: no id, which names no request, or no caller where stops are bound.
+            UnavailableError: there was none, and the server is shutting down, or too many such stops came.
         """
         if not client_id:
             raise InvalidRequestError("id", "missing, expected that of the request to stop, which needs one as well")
+        name = self._name(client_id, caller)
+        if self._stop_rule == "bound" and not caller:
+            self._check_open()
+            raise InvalidRequestError(
+                CALLER,
+                "missing; this server ends a request only for the caller that sent it, so send the same value as a "
+                "header with the request and its stop (over /generate as a key of the body)",
+            )
         with self._lock:
-            found = [stream for stream in self._streams.values() if stream.client_id == client_id]
+            found = [stream for stream in self._streams.values() if stream.name == name]
             if not found:
                 self._check_open()
-                self._stops.add(client_id)
+                if not self._stops.add(name):
+                    raise UnavailableError("Too many stops came whose requests were not here; try again later.")
         for stream in found:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
         return bool(found)
@@ -181,11 +203,14 @@ class GenerationService:
         if self._closed or self._runtime_dir.draining():
             raise UnavailableError("This server is shutting down and takes no new requests; try another one.")
 
-    def _check_capacity(self, client_id: str) -> None:
-        probe = self._is_probe(client_id)
+    def _name(self, client_id: str, caller: str) -> RequestName:
+        return RequestName(caller if self._stop_rule == "bound" else "", client_id)
+
+    def _check_capacity(self, name: RequestName) -> None:
+        probe = self._is_probe(name.id)
         in_flight, places = (self._probing, PROBE_PLACES) if probe else (self._in_flight(), self._capacity)
         if in_flight >= places:
-            self._stops.finished(client_id)
+            self._stops.finished(name)
             raise UnavailableError(
                 f"This server has {in_flight} requests in flight, which is its limit; try again later."
             )
@@ -280,7 +305,7 @@ class GenerationService:
         except EngineError as error:
             stream.fail(str(error))
         except Exception:
-            _log.exception("request %r (stream %d)", stream.client_id, stream.stream_id)
+            _log.exception("request %r (stream %d)", stream.name.id, stream.stream_id)
             stream.fail("unexpected error, see the server's log")
         self._schedule(stream)
 
@@ -332,14 +357,14 @@ class GenerationService:
                 stream.sink.send(response)
         except Exception:
             # The receiver is gone in a way that Triton did not tell before.
-            _log.exception("request %r (stream %d): response not delivered", stream.client_id, stream.stream_id)
+            _log.exception("request %r (stream %d): response not delivered", stream.name.id, stream.stream_id)
             stream.end("cancelled")
         if stream.finished:
             if stream.error is not None:
-                _log.error("request %r (stream %d) failed: %s", stream.client_id, stream.stream_id, stream.error)
+                _log.error("request %r (stream %d) failed: %s", stream.name.id, stream.stream_id, stream.error)
             with self._lock:
                 del self._streams[stream.stream_id]
-                self._probing -= self._is_probe(stream.client_id)
+                self._probing -= self._is_probe(stream.name.id)
                 self._free_slots.append(stream.slot)
-                self._stops.finished(stream.client_id)
+                self._stops.finished(stream.name)
             self._leave(stream)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from nemotron_serving.engine.base import Delta, Engine, EngineRequest, TokenLogprob
+from nemotron_serving.generation.early_stops import RequestName
 from nemotron_serving.generation.repetition import RepetitionGuard
 from nemotron_serving.generation.response import FinishReason, Response, Sink
 from nemotron_serving.generation.settings import GenerationSettings
@@ -31,7 +32,7 @@ class Stream:
 
     Attributes:
         stream_id: Also the engine's id of the first phase; later phases take new ids from `new_id`.
-        client_id: The caller's request id, for cancelling; may be empty.
+        name: What a stop has to say; its id is for the log as well, and may be empty.
         guide: Grammar of the answer in xgrammar's EBNF; None leaves it free.
         deadline: On the clock of time.monotonic.
         slot: Of those that the service has for streams in flight, the one that this stream has until its end.
@@ -41,7 +42,7 @@ class Stream:
     """
 
     stream_id: int
-    client_id: str
+    name: RequestName
     prompt_ids: list[int]
     settings: GenerationSettings
     guide: str | None

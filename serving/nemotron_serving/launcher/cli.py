@@ -8,9 +8,11 @@ import re
 import ssl
 import sys
 from pathlib import Path
+from typing import get_args
 
 from nemotron_serving.command_line import Parser, number, path, whole
 from nemotron_serving.errors import PackageError
+from nemotron_serving.host import StopRule
 from nemotron_serving.launcher.check import check_memory, report, report_engine
 from nemotron_serving.launcher.child import check_command
 from nemotron_serving.launcher.console import complain
@@ -22,6 +24,7 @@ from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import choose_endpoints, resolve_bind
 from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
+from nemotron_serving.parameters import CALLER
 
 _DRAIN_SECONDS = 30.0
 _LEAST_HANG_SECONDS = 1.0  # twice the time between two signs of life
@@ -96,6 +99,7 @@ def _serve(arguments: list[str]) -> int:
         engine_threads=given.engine_threads,
         kv_cache_gib=given.kv_cache_gib,
         stream_interval_ms=given.stream_interval_ms,
+        stops=given.stops,
         log_dir=given.log_dir,
         start_seconds=given.start_seconds,
         hang_seconds=given.hang_seconds,
@@ -159,6 +163,13 @@ def _serve_parser() -> argparse.ArgumentParser:
         type=_admin_key,
         help="open the restricted endpoints (shared memory, model configuration and repository, statistics, trace, "
         "logging) to requests with the header 'nemotron-admin-key: KEY'; without it they are closed",
+    )
+    security.add_argument(
+        "--stops",
+        choices=get_args(StopRule),
+        default=ServeOptions.stops,
+        help="who may stop a request before its end: any, whoever knows its id; bound, only who sends the same secret "
+        f"with the stop as with the request, in the header '{CALLER}' (default: %(default)s)",
     )
 
     engine = parser.add_argument_group("engine")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nemotron_serving.host import StopRule
+
 
 @dataclass(frozen=True)
 class TlsFiles:
@@ -39,6 +41,7 @@ class ServeOptions:
         engine_threads: CPU threads of the engine; None takes them from the machine.
         kv_cache_gib: Size of the KV cache in GiB; None takes it from the machine.
         stream_interval_ms: Least time between two responses of a stream; None adapts it to the load.
+        stops: Whose stop requests end a request.
         log_dir: Where triton.log is kept; None keeps it in the runtime directory, which goes at the end.
         start_seconds: Time for the server to answer its first request.
         hang_seconds: Without progress for so long the server hangs; 0 never finds that.
@@ -57,6 +60,7 @@ class ServeOptions:
     engine_threads: int | None = None
     kv_cache_gib: int | None = None
     stream_interval_ms: float | None = None
+    stops: StopRule = "any"
     log_dir: Path | None = None
     start_seconds: float = 600.0
     hang_seconds: float = 20.0

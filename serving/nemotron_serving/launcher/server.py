@@ -123,6 +123,7 @@ class TritonServer:
             shm_prefix=self._shm_prefix,
             tls=options.tls,
             gpu=gpu,
+            stops=options.stops,
             max_in_flight=max_in_flight,
         )
 

@@ -9,11 +9,12 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-from nemotron_serving.host import HostOptions
+from nemotron_serving.host import HostOptions, StopRule
 from nemotron_serving.launcher.find import Triton
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import Endpoints
 from nemotron_serving.launcher.prepare import PYTHON_BACKEND, WAITING_BACKEND
+from nemotron_serving.parameters import CALLER
 from nemotron_serving.unary import MOST_CALLS
 
 ADMIN_HEADER = "nemotron-admin-key"
@@ -35,6 +36,7 @@ def tritonserver_arguments(
     shm_prefix: str,
     tls: TlsFiles | None,
     gpu: bool,
+    stops: StopRule,
     max_in_flight: int,
 ) -> list[str]:
     """The command that starts Triton.
@@ -48,6 +50,7 @@ def tritonserver_arguments(
         shm_prefix: How the names of the shared-memory regions in /dev/shm start.
         tls: Files for gRPC, if it is to use TLS.
         gpu: Whether the engine runs on a GPU, and the GPU's metrics are wanted.
+        stops: With `bound`, the header that tells whose a request is goes to the models.
         max_in_flight: Requests that may wait for their answers in the model `unary` at once.
     """
     restricted = f"{','.join(RESTRICTED)}:{ADMIN_HEADER}={admin_key}"
@@ -64,6 +67,7 @@ def tritonserver_arguments(
         f"--http-restricted-api={restricted}",
         f"--grpc-restricted-protocol={restricted}",
         *_tls_arguments(tls),
+        *_forwarding_arguments(stops),
         # A client that waits in the queue has no data, and may ask whether the connection lives: else Triton allows one
         # ping in five minutes, and ends the connections of those that ask more often.
         "--grpc-http2-min-recv-ping-interval-without-data=10000",
@@ -99,6 +103,7 @@ def tritonserver_environment(
         engine_threads=options.engine_threads,
         kv_cache_gib=options.kv_cache_gib,
         stream_interval_ms=options.stream_interval_ms,
+        stops=options.stops,
         secret=secrets.token_hex(16),
     )
     return {
@@ -145,6 +150,12 @@ def _tls_arguments(tls: TlsFiles | None) -> list[str]:
     if tls.client_ca is None:
         return ["--grpc-use-ssl=true", *files]
     return ["--grpc-use-ssl-mutual=true", *files, f"--grpc-root-cert={tls.client_ca}"]
+
+
+def _forwarding_arguments(stops: StopRule) -> list[str]:
+    if stops == "any":
+        return []
+    return [f"--{protocol}-header-forward-pattern=^{CALLER}$" for protocol in ("grpc", "http")]
 
 
 def _joined(*paths: str) -> str:

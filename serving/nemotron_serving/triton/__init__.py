@@ -5,7 +5,6 @@ Only Triton's Python processes can import this module: `triton_python_backend_ut
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -17,7 +16,7 @@ from nemotron_serving.errors import EngineError, InvalidRequestError, ServingErr
 from nemotron_serving.host import HostOptions, plain_path
 from nemotron_serving.metrics import GaugeReporter
 from nemotron_serving.package import Package
-from nemotron_serving.parameters import apply_parameters, check_id
+from nemotron_serving.parameters import apply_parameters, check_id, read_parameters
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +124,7 @@ def request_fields(request: Any, contract: tuple[Tensor, ...], wanted: tuple[Ten
 def _parameters(request: Any) -> dict[str, Any]:
     """All parameters: Triton takes some out of them, unless they come as keys of a body for /generate."""
     try:
-        parameters: dict[str, Any] = json.loads(request.parameters() or "{}")
+        parameters: dict[str, Any] = read_parameters(request.parameters())
     except ValueError as error:  # also of bytes that are not UTF-8
         raise InvalidRequestError("parameters", "not valid JSON in UTF-8") from error
     taken_out = {

@@ -12,6 +12,7 @@ import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import ENSEMBLE_INPUTS
 from nemotron_serving.errors import EngineError, InvalidRequestError
+from nemotron_serving.parameters import CALLER
 from nemotron_serving.triton import request_fields, request_id, send_error
 from nemotron_serving.unary import triton_code
 
@@ -59,6 +60,8 @@ class EnsembleCall:
         self._sender = request.get_response_sender()
         # Without an id there is nothing that a stop request could name.
         self._id = request_id(request) or uuid.uuid4().hex
+        # Nor, where stops are bound, anybody whose stop it could be.
+        self._caller = uuid.uuid4().hex
 
     def ask(self) -> Any:
         """See `Call.ask`.
@@ -67,6 +70,7 @@ class EnsembleCall:
             InvalidRequestError: a stream is asked for, or something that is no input.
         """
         fields = request_fields(self._request, ENSEMBLE_INPUTS, _STREAM)
+        self._caller = fields.get(CALLER, self._caller)
         if fields.get("stream", False):
             raise InvalidRequestError(
                 "stream", "True was given, but this model answers once; leave it out or call the model 'ensemble'"
@@ -108,6 +112,7 @@ class EnsembleCall:
             inputs=inputs,
             requested_output_names=list(outputs),
             request_id=self._id,
+            parameters={CALLER: self._caller},
             timeout=1000 * timeout_ms,
         )
         # Not async_exec: up to 2026 it can use freed memory.

@@ -10,7 +10,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, triton_to_np_dtype
 
 from nemotron_client._transports.base import Call
-from nemotron_client._transports.grpc_codec import OutputReader, infer_request
+from nemotron_client._transports.grpc_codec import OutputReader, infer_request, metadata
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,13 @@ def test_an_input_is_what_tritonclient_reads(name: str, value: Any, expected: li
         assert list(deserialize_bytes_tensor(raw)) == expected
     else:
         assert np.frombuffer(raw, triton_to_np_dtype(tensor.datatype)).tolist() == expected
+
+
+def test_the_caller_is_named_unless_a_header_does() -> None:
+    own, other = ("nemotron-caller", "own"), ("nemotron-caller", "other")
+    assert metadata({"a": "1"}) == (("a", "1"),)
+    assert metadata({"a": "1"}, "own") == (own, ("a", "1"))
+    assert metadata(dict([other]), "own") == (other,)
 
 
 def response(**values: tuple[str, Any]) -> Any:

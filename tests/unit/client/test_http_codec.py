@@ -57,6 +57,13 @@ def test_a_call_is_json_with_its_id_beside_the_inputs() -> None:
     assert "สวัสดี".encode() in body
 
 
+def test_the_caller_is_a_key_of_the_body_for_triton_hands_no_header_on() -> None:
+    named = Call("m", "1", {"stop": True}, (), {"nemotron-caller": "me", "x": "y"})
+    assert json.loads(codec.generate_body(named)) == {"id": "1", "nemotron-caller": "me", "stop": True}
+    assert "nemotron-caller" not in codec.generate_headers(named)
+    assert "nemotron-caller" not in json.loads(codec.generate_body(call()))
+
+
 def test_headers_of_the_call_have_the_last_word() -> None:
     given = Call("m", "1", {}, (), {"authorization": "Bearer x", "accept": "*/*"}, "gzip")
     assert codec.generate_headers(given) == {

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nemotron_serving.host import HostOptions
+from nemotron_serving.host import HostOptions, StopRule
 from nemotron_serving.launcher.find import Triton
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import Endpoints
@@ -19,7 +19,9 @@ TRITON = Triton(Path("/triton/bin/tritonserver"), Path("/backend"), Path("/stub"
 ENDPOINTS = Endpoints("127.0.0.1", 1, 2, 3, 4, tls=False)
 
 
-def arguments(tls: TlsFiles | None = None, *, gpu: bool = False, max_in_flight: int = 80) -> list[str]:
+def arguments(
+    tls: TlsFiles | None = None, *, gpu: bool = False, max_in_flight: int = 80, stops: StopRule = "any"
+) -> list[str]:
     return tritonserver_arguments(
         TRITON,
         ENDPOINTS,
@@ -30,6 +32,7 @@ def arguments(tls: TlsFiles | None = None, *, gpu: bool = False, max_in_flight: 
         tls=tls,
         gpu=gpu,
         max_in_flight=max_in_flight,
+        stops=stops,
     )
 
 
@@ -94,8 +97,14 @@ def test_gpu_metrics_only_with_a_gpu(gpu: bool) -> None:
     assert f"--allow-gpu-metrics={str(gpu).lower()}" in arguments(gpu=gpu)
 
 
+def test_only_bound_stops_have_a_header_handed_to_the_models() -> None:
+    assert not [argument for argument in arguments() if "forward" in argument]
+    expected = {f"--{protocol}-header-forward-pattern=^nemotron-caller$" for protocol in ("grpc", "http")}
+    assert expected < set(arguments(stops="bound"))
+
+
 def environment(tmp_path: Path, **inherited: str) -> dict[str, str]:
-    options = ServeOptions(package=tmp_path, engine_threads=3, kv_cache_gib=2, stream_interval_ms=1.5)
+    options = ServeOptions(package=tmp_path, engine_threads=3, kv_cache_gib=2, stream_interval_ms=1.5, stops="bound")
     return tritonserver_environment(TRITON, options, Path("/run"), inherited)
 
 
@@ -103,7 +112,12 @@ def test_the_models_read_back_what_was_given(tmp_path: Path) -> None:
     read = HostOptions.from_environment(environment(tmp_path))
     assert len(read.secret) == 32
     assert msgspec.structs.replace(read, secret="") == HostOptions(
-        package=tmp_path, runtime_dir=Path("/run"), engine_threads=3, kv_cache_gib=2, stream_interval_ms=1.5
+        package=tmp_path,
+        runtime_dir=Path("/run"),
+        engine_threads=3,
+        kv_cache_gib=2,
+        stream_interval_ms=1.5,
+        stops="bound",
     )
     assert HostOptions.from_environment(environment(tmp_path)).secret != read.secret
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.parameters import apply_parameters, check_id
+from nemotron_serving.parameters import CALLER, apply_parameters, check_id, read_parameters
 
 INPUTS = ("text_input", "max_tokens", "temperature", "timeout_ms", "stop_words")
 
@@ -92,6 +92,29 @@ def test_streaming_that_contradicts_the_input_is_refused(value: bool, fields: di
 
 def test_what_only_triton_reads_is_left_alone() -> None:
     assert apply({"binary_data_output": True, "triton_enable_empty_final_response": True}) == {}
+
+
+MINE = "0123456789abcdef"
+
+
+@pytest.mark.parametrize("name", ["nemotron-caller", "Nemotron-Caller"])
+def test_a_callers_secret_is_kept_whatever_the_capitals_of_its_header(name: str) -> None:
+    assert apply({name: MINE}) == {CALLER: MINE}
+
+
+@pytest.mark.parametrize("value", ["", "alice", MINE[1:], 17 * MINE, 1234567890123456, True])
+def test_a_secret_that_could_be_guessed_or_is_no_text_is_refused_and_not_shown(value: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^nemotron-caller: expected a secret of 16 to 256") as error:
+        apply({CALLER: value})
+    assert not str(value) or str(value) not in str(error.value)
+
+
+@pytest.mark.parametrize("second", ["nemotron-caller", "Nemotron-Caller"])
+def test_a_header_and_a_parameter_of_its_name_are_refused(second: str) -> None:
+    assert read_parameters("") == {}
+    assert read_parameters(f'{{"timeout": 5, "nemotron-caller": "{MINE}"}}') == {"timeout": 5, CALLER: MINE}
+    with pytest.raises(InvalidRequestError, match=r"^nemotron-caller: given twice"):
+        read_parameters(f'{{"{second}": "of somebody else", "nemotron-caller": "{MINE}"}}')
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from nemotron_serving.engine.simulated_config import Script
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.response import Response
 from nemotron_serving.generation.service import GenerationService
-from nemotron_serving.host import RuntimeDir
+from nemotron_serving.host import RuntimeDir, StopRule
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 from tests.unit.serving.support import (
@@ -39,11 +39,11 @@ class Service(GenerationService):
 
     engine: RecordingEngine
 
-    def ask(self, client_id: str = "", prompt: list[int] | None = None, **changes: Any) -> Collector:
+    def ask(self, client_id: str = "", prompt: list[int] | None = None, caller: str = "", **changes: Any) -> Collector:
         """Submit a request with these settings."""
         sink = Collector()
         default = OPEN_PROMPT if changes.get("thinking") else PROMPT
-        self.submit(client_id, default if prompt is None else prompt, settings(**changes), sink)
+        self.submit(client_id, default if prompt is None else prompt, settings(**changes), sink, caller)
         return sink
 
     def idle(self, timeout_s: float = 30) -> bool:
@@ -71,13 +71,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
         interval_ms: float | None = 1,
         engine: dict[str, Any] | None = None,
         max_num_tokens: int | None = None,
+        stops: StopRule = "any",
         **changes: Any,
     ) -> Service:
         package = make_package(tmp_path / f"package-{len(services)}", *scripts, engine=engine, **changes)
         recording = RecordingEngine(SimulatedEngine(package), max_num_tokens)
         vocabulary = Vocabulary.load(package.tokenizer_path)
         limits, runtime_dir = package.serving.limits, RuntimeDir(tmp_path)
-        service = Service(recording, vocabulary, limits, runtime_dir, interval_ms, probe_id=PROBE)
+        service = Service(recording, vocabulary, limits, runtime_dir, interval_ms, probe_id=PROBE, stops=stops)
         service.engine = recording
         services.append(service)
         return service
@@ -245,6 +246,34 @@ def test_cancelling_what_is_not_there_changes_nothing(start: Start) -> None:
         service.stop("")
     assert [sink.wait().finish_reason for sink in sinks] == ["length", "length"]
     assert service.stop("known") is False
+
+
+def test_whoever_knows_the_id_may_stop_a_request_unless_stops_are_bound(start: Start) -> None:
+    service = start(HELD)
+    sinks = [service.ask("id", caller=caller) for caller in ("", "one", "another")]
+    assert service.stop("id", "somebody else") is True
+    assert [sink.wait().finish_reason for sink in sinks] == ["cancelled"] * 3
+
+
+def test_a_bound_stop_ends_its_callers_requests_alone(start: Start) -> None:
+    service = start(HELD, stops="bound")
+    mine, others, nobodys = (service.ask("id", caller=caller) for caller in ("mine", "others", ""))
+    with pytest.raises(InvalidRequestError, match=r"^nemotron-caller: missing; .* as a header"):
+        service.stop("id")
+    assert service.stop("id", "stranger") is False
+    assert service.stop("id", "mine") is True
+    assert mine.wait().finish_reason == "cancelled"
+    assert not any(response.final for sink in (others, nobodys) for response in sink.responses)
+    assert service.stats().in_flight == 2
+    assert service.stop("id", "others") is True
+
+
+def test_a_bound_stop_that_comes_early_waits_for_its_callers_request(start: Start) -> None:
+    service = start(SHORT, stops="bound")
+    assert service.stop("id", "mine") is False
+    assert service.ask("id", caller="others").wait().finish_reason == "stop"
+    assert service.ask("id").wait().finish_reason == "stop"
+    assert service.ask("id", caller="mine").wait().finish_reason == "cancelled"
 
 
 def test_a_stop_that_overtakes_its_request_cancels_it(start: Start) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from nemotron_serving.engine import Delta, TokenLogprob
 from nemotron_serving.engine.simulated import SimulatedEngine
+from nemotron_serving.generation.early_stops import RequestName
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Stream
 from nemotron_serving.output.detokenizer import Vocabulary
@@ -201,7 +202,7 @@ def make_stream(
     engine = RecordingEngine(SimulatedEngine(package))
     stream = Stream(
         stream_id=1,
-        client_id="",
+        name=RequestName("", ""),
         prompt_ids=ids_of("Hi"),
         settings=given or settings(thinking=True, budget=(2, 1)),
         guide=guide,
