@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +15,7 @@ import psutil
 from nemotron_serving.cgroups import available_memory, memory_limit
 from nemotron_serving.engine.tensorrt_llm_files import read_engine_files
 from nemotron_serving.errors import ServingError
+from nemotron_serving.launcher.console import show
 from nemotron_serving.launcher.engine_library import check_engine_library
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.find import PYTHON_VERSION, check_stub, find_triton, libpython_directories
@@ -125,8 +125,7 @@ def check_memory(package: Package, kv_cache_gib: int | None) -> str:
 
 
 def _row(mark: str, name: str, text: str) -> None:
-    sys.stdout.write(f"{mark:<5}{name:<{_NAME_WIDTH}}{text}\n")
-    sys.stdout.flush()
+    show(f"{mark:<5}{name:<{_NAME_WIDTH}}{text}")
 
 
 def _checks(options: ServeOptions, package: Path | None) -> Iterator[tuple[str, Check]]:

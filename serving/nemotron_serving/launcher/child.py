@@ -19,10 +19,16 @@ class ChildCommand:
     Args:
         command: Program and arguments.
         environment: Variables added to ours.
+
+    Raises:
+        SetupError: it is no program for this machine, or there is not what it takes to start one.
     """
 
     def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
-        self._process = subprocess.Popen(command, env={**os.environ, **environment})
+        try:
+            self._process = subprocess.Popen(command, env={**os.environ, **environment})
+        except OSError as error:
+            raise SetupError(f"COMMAND {command[0]} cannot be run: {error.strerror}.") from error
 
     def status(self) -> int | None:
         """Exit status as a shell gives it, 128 + n after signal n; None while the command runs."""

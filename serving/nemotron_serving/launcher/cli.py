@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import signal
 import ssl
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from nemotron_serving.errors import PackageError
 from nemotron_serving.host import StopRule
 from nemotron_serving.launcher.check import check_memory, report, report_engine
 from nemotron_serving.launcher.child import check_command
-from nemotron_serving.launcher.console import complain
+from nemotron_serving.launcher.console import complain, open_missing_streams, say
 from nemotron_serving.launcher.engine_library import check_engine_library
 from nemotron_serving.launcher.errors import LauncherError, SetupError
 from nemotron_serving.launcher.health import HealthServer, ServerState
@@ -76,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         The exit status.
     """
     arguments = sys.argv[1:] if argv is None else argv
+    open_missing_streams()
     try:
         if arguments[:1] == ["check"]:
             return _check(arguments[1:])
@@ -86,6 +88,12 @@ def main(argv: list[str] | None = None) -> int:
     except LauncherError as error:
         complain(str(error))
         return error.exit_status
+    except OSError as error:  # of this machine: too many files open, no space, no memory for a process
+        complain(f"{error}. Nothing is left running.")
+        return LauncherError.exit_status
+    except KeyboardInterrupt:  # before it serves: see StopSignals
+        say("Stopped at once.")
+        return 128 + signal.SIGINT
 
 
 def _serve(arguments: list[str]) -> int:

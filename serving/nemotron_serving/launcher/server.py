@@ -19,7 +19,7 @@ from nemotron_serving import cgroups
 from nemotron_serving.heartbeat import Heartbeats
 from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE, HostOptions
 from nemotron_serving.launcher import limits, probe
-from nemotron_serving.launcher.console import say
+from nemotron_serving.launcher.console import say, write
 from nemotron_serving.launcher.errors import SetupError, StartError
 from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
 from nemotron_serving.launcher.guard import Guard
@@ -153,8 +153,11 @@ class TritonServer:
             (self.runtime_dir / word).unlink(missing_ok=True)  # said to an earlier one, or by it
         self.log.mark()
         events = cgroups.events()
-        with self.log.append() as log:
-            self._process = self._guard.popen(self._command, environment=self._environment, output=log.fileno())
+        try:
+            with self.log.append() as log:
+                self._process = self._guard.popen(self._command, environment=self._environment, output=log.fileno())
+        except OSError as error:  # the log's directory is gone, or there is not what it takes to start a process
+            raise StartError(f"Triton cannot be started: {error}.") from error
         limits.raise_open_files(self._process.pid)
         try:
             self._wait_ready(began + self._options.start_seconds)
@@ -206,11 +209,11 @@ class TritonServer:
     def refuse_new(self) -> None:
         """Have the models refuse new requests, from now on."""
         self._end_hang_watch()
-        (self.runtime_dir / DRAIN_FILE).touch()
+        self._tell(DRAIN_FILE)
 
     def cancel_running(self) -> None:
         """Have the models end what runs, with a reason."""
-        (self.runtime_dir / CANCEL_FILE).touch()
+        self._tell(CANCEL_FILE)
 
     def stop(self) -> None:
         """Close the engine, let the models end, then Triton. Without effect when nothing runs.
@@ -221,7 +224,7 @@ class TritonServer:
         process = self._process
         if process is None:
             return
-        (self.runtime_dir / CLOSE_FILE).touch()
+        self._tell(CLOSE_FILE)
         self._wait_while(lambda: (self.runtime_dir / ENGINE_FILE).exists() and all(map(_alive, self._stubs)), _CLOSE_S)
         process.terminate()
         # Not for Triton's own end: after a stream through an ensemble, 2.51 waits for a request that it forgot.
@@ -328,6 +331,10 @@ class TritonServer:
         self.heartbeats.close()
         self._guard.close()
 
+    def _tell(self, word: str) -> None:
+        self.runtime_dir.mkdir(mode=0o700, exist_ok=True)  # somebody may have cleaned up in there
+        (self.runtime_dir / word).touch()
+
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise RuntimeError("Triton is not running: start() comes first.")
@@ -335,8 +342,7 @@ class TritonServer:
 
     def _copy_log(self) -> None:
         if self._log_stream is not None:
-            self._log_stream.write(self.log.new_text())
-            self._log_stream.flush()
+            write(self._log_stream, self.log.new_text())
 
 
 def _log_directory(given: Path | None) -> Path | None:

@@ -32,6 +32,7 @@ class TritonLog:
 
     def append(self) -> BinaryIO:
         """Open the file for writing at its end; one that is new is for this user alone."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # if somebody removed it since the last start
         self.path.touch(mode=0o600)
         return self.path.open("ab")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +41,13 @@ def test_what_ignores_the_end_is_killed() -> None:
 def test_a_program_that_does_not_exist() -> None:
     with pytest.raises(SetupError, match="COMMAND no-such-program: there is no such program"):
         check_command(["no-such-program"])
+
+
+@pytest.mark.parametrize("content", ["no program of any kind", "#!/no/such/interpreter\n"])
+def test_a_program_that_no_machine_runs(content: str, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(content)
+    program.chmod(0o755)
+    check_command([str(program)])
+    with pytest.raises(SetupError, match=r"COMMAND .*/program cannot be run: "):
+        ChildCommand([str(program)], {})

@@ -109,3 +109,27 @@ def test_a_kv_cache_that_no_memory_holds_is_refused_before_the_start(
     failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
     assert len(failed) == 1
     assert "package memory" in failed[0] and "leave the option out" in failed[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (OSError(24, "Too many open files"), 1, "nemotron-serve: [Errno 24] Too many open files. Nothing is left"),
+        (KeyboardInterrupt(), 130, "Stopped at once."),
+    ],
+)
+def test_what_nobody_foresaw_is_one_line_too(
+    raised: BaseException,
+    status: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: Path) -> Package:
+        raise raised
+
+    monkeypatch.setattr(Package, "load", fail)
+    assert main(["package"]) == status
+    error = capsys.readouterr().err
+    assert error.startswith(said)
+    assert error.count("\n") == 1

@@ -88,3 +88,10 @@ def test_new_text_comes_once_and_not_from_an_earlier_run(tmp_path: Path) -> None
         file.write("today\n")
     assert log.new_text() == "today\n"
     assert log.new_text() == ""
+
+
+def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    log = TritonLog(tmp_path / "logs" / "triton.log")
+    with log.append() as file:
+        file.write(b"E1128 22:34:27.000000 1 main.cc:1] it failed\n")
+    assert log.reason() == "it failed"
