@@ -256,17 +256,26 @@ def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Tensor, 
             continue
         if tensor.dims == (1,) and array.size != 1:
             raise InvalidRequestError(tensor.name, f"{array.size} values were given, expected one")
-        values = [_text(tensor.name, value) if tensor.dtype == "STRING" else value for value in array.flat]
-        values = [value.item() if isinstance(value, np.generic) else value for value in values]
         if tensor.only is None:
+            values = [_text(tensor.name, value) if tensor.dtype == "STRING" else value.item() for value in array.flat]
             fields[name] = values[0] if tensor.dims == (1,) else values
-        elif refused := [value for value in values if value not in tensor.only]:
+        elif (refused := _refused(tensor, array)).size:
             accepted = f" or send {tensor.only[-1]!r}" if tensor.only else ""
             raise InvalidRequestError(
                 tensor.name,
-                f"{shortened(refused[0])} was given, which this server does not support; leave it out{accepted}",
+                f"{shortened(refused.item(0))} was given, which this server does not support; leave it out{accepted}",
             )
     return fields
+
+
+def _refused(tensor: Tensor, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The values that are not accepted. A caller may send millions: they are compared as an array."""
+    values = array.reshape(-1)
+    if tensor.dtype == "STRING":
+        values = np.array([_text(tensor.name, value) for value in values], np.object_)
+    for accepted in tensor.only or ():
+        values = values[values != accepted]
+    return values
 
 
 def _text(name: str, value: bytes | str) -> str:

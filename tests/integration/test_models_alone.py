@@ -159,3 +159,27 @@ def test_an_error_shows_of_a_long_value_only_the_beginning(simulated_server: Ser
     assert status == 400
     error = json.loads(answer)["error"]
     assert "tool_choice: 'ggg" in error and error.endswith("ggg… (INVALID_ARGUMENT)") and len(error) < 3000
+
+
+def test_a_million_values_are_refused_by_their_number(simulated_server: Server) -> None:
+    """Which no model may look at one by one: while it does, everybody waits."""
+    many = 1_000_000
+    address = simulated_server.grpc_address
+    words = grpcclient.InferInput("stop_words", [1, many], "BYTES")
+    words.set_data_from_numpy(np.full((1, many), b"", np.object_))
+    with grpcclient.InferenceServerClient(address) as client:
+        for model in ("preprocessing", "unary"):
+            with pytest.raises(grpcclient.InferenceServerException, match=rf"stop_words: {many} values were given"):
+                client.infer(model, [tensor("text_input", "Hi"), words])
+
+    async def use(client: aioclient.InferenceServerClient) -> None:
+        ids = grpcclient.InferInput("input_ids", [1, many], "INT32")
+        ids.set_data_from_numpy(np.full((1, many), 20, np.int32))
+
+        async def requests() -> Any:
+            yield {"model_name": "tensorrt_llm", "inputs": [ids, tensor("request_output_len", 1)]}
+
+        async for _, error in client.stream_infer(requests()):
+            assert f"input_ids: {many} were given" in str(error)
+
+    run_with(address, use)

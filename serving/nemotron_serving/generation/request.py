@@ -34,7 +34,7 @@ def read_generation_request(
     Raises:
         InvalidRequestError: naming the field, what was given and what was expected.
     """
-    prompt_ids = _prompt_ids(fields, len(vocabulary))
+    prompt_ids = _prompt_ids(fields, len(vocabulary), config.limits.max_seq_len)
     settings = (
         _from_json(fields["request_settings"], vocabulary)
         if "request_settings" in fields
@@ -50,13 +50,15 @@ def read_generation_request(
     return prompt_ids, settings
 
 
-def _prompt_ids(fields: Mapping[str, Any], vocabulary_size: int) -> list[int]:
+def _prompt_ids(fields: Mapping[str, Any], vocabulary_size: int, limit: int) -> list[int]:
     ids = fields.get("input_ids")
     if ids is None or not len(ids):
         raise InvalidRequestError("input_ids", "empty, expected the token ids of a prompt")
     length = fields.get("input_lengths", len(ids))
     if not 1 <= length <= len(ids):
         raise InvalidRequestError("input_lengths", f"{length} was given with {len(ids)} input_ids")
+    if length >= limit:  # before work is done that grows with it
+        raise InvalidRequestError("input_ids", f"{length} were given, this server takes at most {limit - 1}")
     ids = ids[:length]
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= vocabulary_size:

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import Tensor, read_inputs
@@ -20,7 +22,40 @@ from nemotron_serving.parameters import apply_parameters, check_id, read_paramet
 
 _log = logging.getLogger(__name__)
 
+_MOST_TEXTS = 4096  # in one tensor; the lists of texts that are supported are much shorter
 _LONGEST_TEXT = 2000  # characters of an error or a log line; parts of either may be a caller's
+
+
+def _read_texts(encoded: npt.NDArray[np.uint8]) -> Any:
+    """Texts of a tensor; in place of Triton's own function, which a model's process calls before it sees a request.
+
+    That one takes 2.5 µs an element: a message of 64 MB, all empty texts, held everybody for 40 s.
+
+    Args:
+        encoded: Each text behind its length, 4 bytes; Triton has checked that they are whole.
+    """
+    data, at = encoded.tobytes(), 0
+    texts: list[bytes] = []
+    while at < len(data):
+        if len(texts) > _MOST_TEXTS:
+            return _TooManyTexts()
+        begin = at + 4
+        at = begin + int.from_bytes(data[at:begin], "little")
+        texts.append(data[begin:at])
+    array = np.empty(len(texts), np.object_)
+    array[:] = texts
+    return array
+
+
+class _TooManyTexts:
+    """Stands for an array that nobody reads: only its size is looked at."""
+
+    def reshape(self, dims: list[int]) -> npt.NDArray[Any]:
+        """An array of this shape that takes no memory."""
+        return np.broadcast_to(np.array(b"", np.object_), dims)
+
+
+pb_utils.deserialize_bytes_tensor = _read_texts
 
 
 def open_package() -> tuple[Package, HostOptions]:
@@ -116,7 +151,11 @@ def request_fields(request: Any, contract: tuple[Tensor, ...], wanted: tuple[Ten
     """
     client_id = request_id(request)
     check_id(client_id)
-    fields = read_inputs({tensor.name(): tensor.as_numpy() for tensor in request.inputs()}, wanted or contract)
+    arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+    for name, array in arrays.items():
+        if array.dtype.hasobject and array.size > _MOST_TEXTS:
+            raise InvalidRequestError(name, f"{array.size} values were given, expected at most {_MOST_TEXTS}")
+    fields = read_inputs(arrays, wanted or contract)
     apply_parameters(fields, _parameters(request), client_id, [tensor.name for tensor in contract])
     return fields
 
