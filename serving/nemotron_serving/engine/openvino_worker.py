@@ -11,13 +11,13 @@ socket ends the process.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import secrets
 import sys
 import time
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ from openvino_genai import py_openvino_genai
 
 from nemotron_serving.cgroups import available_memory
 from nemotron_serving.engine.base import LOWEST_LOGPROB, Delta, EngineFinish, EngineRequest, Sampling, TokenLogprob
+from nemotron_serving.engine.openvino_compiler import TokenizerCompiler, output_config
 from nemotron_serving.engine.openvino_cpu import isa_properties
 from nemotron_serving.engine.openvino_frames import ORDERS, Ready, Refused, Start, StepResult, Submit
+from nemotron_serving.engine.openvino_grammars import Form, GrammarError, Grammars, form_of, share_the_interpreter
 from nemotron_serving.errors import PackageError, shortened
 from nemotron_serving.package import Package, check_engine_version
 
@@ -38,9 +40,11 @@ _log = logging.getLogger(__name__)
 
 _FAILED = "The engine failed; the server's log says why."
 _REFUSED = "The engine refused the request; the server's log says why."
+_TOO_LONG = "Preparing the grammar of the answer took more than {} s; use fewer alternatives and shorter counts."
 _KV_BLOCK_TOKENS = 32  # block size of the CPU plugin's paged attention
 _MAX_BATCHED_TOKENS = 512  # a long prompt is processed in parts of this size, between the steps of others
-_QUIET_S = 0.5  # a long prompt gives nothing for many steps
+_QUIET_S = 0.5  # a long prompt, or a grammar that is compiled, gives nothing for many steps
+_GRAMMAR_BYTES_A_STEP = 32 * 1024  # a step reads the texts of those that begin in it, at 1.5 ms a KiB
 _WATCHED_PAUSE_S = 0.002  # ends with the first order; a step takes 10 ms and more
 _DEFAULT_KV_CACHE_SHARE = 0.25  # of the memory that is free at start
 _DEFAULT_KV_CACHE_MAX_GIB = 4
@@ -63,8 +67,10 @@ def main() -> None:
         except PackageError as error:
             connection.send_bytes(msgspec.msgpack.encode(Refused(str(error))))
             return
+        grammars = Grammars(TokenizerCompiler(pipeline, package.engine_path))
         connection.send_bytes(msgspec.msgpack.encode(Ready(kv_cache_tokens, _MAX_BATCHED_TOKENS, step_s)))
-        _Loop(pipeline, connection).run()
+        share_the_interpreter()
+        Loop(pipeline, connection, grammars).run()
     except (EOFError, ConnectionError, KeyboardInterrupt):
         return
 
@@ -105,6 +111,11 @@ class _Running:
     handle: Any = None
     prefilled: int = 0
     emitted: int = 0
+    form: Form | None = field(init=False)
+    waits_since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.form = form_of(self.request)
 
     def next_part(self) -> EngineRequest:
         """What to add to the pipeline next.
@@ -132,48 +143,124 @@ class _Running:
         """Whether the handle is that of a part of the prompt, whose output is nobody's."""
         return self.prefilled < len(self.request.prompt_ids)
 
+    @property
+    def looks_for_grammar(self) -> bool:
+        """Whether the pipeline has yet to find the grammar, which it does in the step that gives the first token."""
+        return self.form is not None and not self.prefilling and not self.emitted
 
-class _Loop:
+
+class Loop:
     """Takes orders between two steps, and hands out what a step gave."""
 
-    def __init__(self, pipeline: Any, connection: Connection) -> None:
+    def __init__(
+        self, pipeline: Any, connection: Connection, grammars: Grammars, *, longest_compile_s: float = 60
+    ) -> None:
         self._pipeline = pipeline
         self._connection = connection
+        self._grammars = grammars
+        self._longest_compile_s = longest_compile_s
         self._running: dict[int, _Running] = {}
+        self._waiting: dict[int, _Running] = {}  # for their grammars; the pipeline does not know them
         self._deltas: list[tuple[int, Delta]] = []
         self._cancelled = False  # a cancelled request keeps its KV cache until the next step
         self._told = time.monotonic()
 
     def run(self) -> None:
+        """Work until the pipeline has failed.
+
+        Raises:
+            EOFError: the other end has closed the connection.
+        """
         alive = True
         while alive:
             self._take_orders()
+            self._begin_waiting()
             if self._running or self._cancelled:
                 alive = self._step()
-            if self._deltas or (self._running and time.monotonic() - self._told >= _QUIET_S):
+            quiet = time.monotonic() - self._told >= _QUIET_S
+            if self._deltas or (quiet and (self._running or self._waiting)):
                 self._hand_out()
 
     def _take_orders(self) -> None:
-        # With nothing to do, wait for an order; else take those that are there.
-        while not (self._running or self._cancelled or self._deltas) or self._connection.poll():
+        patience = self._patience()
+        while self._has_order(patience):
+            patience = 0
             order = msgspec.msgpack.decode(self._connection.recv_bytes(), type=ORDERS)
             if isinstance(order, Submit):
                 self._add(_Running(order.request))
             elif running := self._running.pop(order.request_id, None):
                 running.handle.cancel()
                 self._cancelled = True
+                self._forget_grammar(running)
                 if running.watched:  # its successor is on its way
                     self._connection.poll(_WATCHED_PAUSE_S)
+            elif running := self._waiting.pop(order.request_id, None):
+                self._forget_grammar(running)
+
+    def _patience(self) -> float | None:
+        """How long to wait for something to do; None is for ever."""
+        if self._running or self._cancelled or self._deltas:
+            return 0
+        return _QUIET_S if self._waiting else None
+
+    def _has_order(self, patience: float | None) -> bool:
+        """Whether there is an order, now or soon. A grammar that is done ends the wait too."""
+        came = wait([self._connection, self._grammars.news], patience)
+        if self._grammars.news in came:
+            self._grammars.take_news()
+        return self._connection in came
+
+    def _begin_waiting(self) -> None:
+        """Add the requests whose grammars are done, in the order they came."""
+        self._grammars.go_on(in_use=any(running.looks_for_grammar for running in self._running.values()))
+        room = _GRAMMAR_BYTES_A_STEP
+        for request_id, running in list(self._waiting.items()):
+            assert running.form is not None  # noqa: S101 - only those wait
+            try:
+                ready = room > 0 and self._grammars.ready(running.form)
+            except GrammarError:
+                self._refuse(running, _REFUSED)
+                continue
+            if ready:
+                room -= len(running.form.text)
+                del self._waiting[request_id]
+                self._hand_over(running, running.request)
+            elif time.monotonic() - running.waits_since > self._longest_compile_s:
+                self._refuse(running, _TOO_LONG.format(self._longest_compile_s))
+
+    def _refuse(self, running: _Running, reason: str) -> None:
+        del self._waiting[running.request.request_id]
+        self._deltas.append((running.request.request_id, Delta([], error=reason)))
+        self._forget_grammar(running)
+
+    def _forget_grammar(self, running: _Running) -> None:
+        """Do not compile it for a request that has left, unless another one needs it."""
+        others = (*self._waiting.values(), *self._running.values())
+        if running.form is not None and all(other.form != running.form for other in others):
+            self._grammars.forget(running.form)
 
     def _add(self, running: _Running) -> None:
-        request_id = running.request.request_id
-        self._running[request_id] = running
+        """Add the next part of a request, or let it wait for its grammar, which the last part needs."""
+        request = running.next_part()
+        if running.form is None:
+            self._hand_over(running, request)
+        elif running.prefilling:
+            with contextlib.suppress(GrammarError):  # is told when the last part comes
+                self._grammars.ready(running.form)
+            self._hand_over(running, request)
+        else:
+            self._running.pop(request.request_id, None)
+            running.waits_since = time.monotonic()
+            self._waiting[request.request_id] = running
+
+    def _hand_over(self, running: _Running, request: EngineRequest) -> None:
+        self._running[request.request_id] = running
         try:
-            running.handle = add_request(self._pipeline, running.next_part())
+            running.handle = add_request(self._pipeline, request)
         except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-            del self._running[request_id]
+            del self._running[request.request_id]
             _log.error("request refused: %s", shortened(str(error)))
-            self._deltas.append((request_id, Delta([], error=_REFUSED)))
+            self._deltas.append((request.request_id, Delta([], error=_REFUSED)))
 
     def _step(self) -> bool:
         """Run one step; False if the pipeline has failed, which it does not survive."""
@@ -182,7 +269,7 @@ class _Loop:
             self._pipeline.step()
         except RuntimeError:
             _log.exception("the pipeline failed")
-            self._deltas += [(number, Delta([], error=_FAILED)) for number in self._running]
+            self._deltas += [(number, Delta([], error=_FAILED)) for number in (*self._running, *self._waiting)]
             return False
         for running in list(self._running.values()):
             self._read(running)
@@ -275,12 +362,9 @@ def _generation_config(request: EngineRequest) -> Any:
         # Left alone, OpenVINO starts every request from the same seed.
         config.rng_seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
     config.logprobs = 0 if sampling.logprobs is None else 1
-    if request.guide is not None:
-        config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=request.guide)
-    elif sampling.bad_words:
-        free_text = {"type": "any_text", "excludes": sampling.bad_words}
-        tag = json.dumps({"type": "structural_tag", "format": free_text})
-        config.structured_output_config = openvino_genai.StructuredOutputConfig(structural_tags_config=tag)
+    form = form_of(request)
+    if form is not None:
+        config.structured_output_config = output_config(form)
     return config
 
 
