@@ -78,6 +78,7 @@ BAD_INPUTS = [
     ({"text_input": "a", "top_logprobs": 2}, "top_logprobs"),
     ({"text_input": "a", "priority": 5000}, "priority"),
     ({"text_input": "a", "tool_choice": "required"}, "tool_choice"),
+    ({"text_input": "a", "tool_choice": '{"\\u0000": 1}'}, "tool_choice"),
     ({"text_input": "a", "tools": '[{"type": "function"}]'}, "tools"),
     ({"text_input": "a", "response_format": '{"type": "json_object"}'}, "response_format"),
     ({"text_input": "a " * 5_000_000}, "text_input"),

@@ -39,7 +39,7 @@ _STATUS_AT_END = re.compile(r"\((INVALID_ARGUMENT|UNAVAILABLE|INTERNAL)\)$")
 _SCRIPTED = "The script fails after"  # what [sim:fail] asks for
 # How Triton's own refusals begin: they name no status, and no model has seen the request.
 _TRITONS_OWN = (
-    "Unable to (parse|find shared memory)", "contents field must not", "input '", "unexpected ",
+    "Unable to (parse|find shared memory)", "contents field must not", "input ", "unexpected ",
     "inference (input|request|header)", "(HTTP end point|ModelInfer RPC) doesn't support",
     "invalid (value|model version|datatype)", "Request for unknown model", "This (API|protocol) is restricted",
     "failed to (parse|get model version)", "parameter (key )?'", "expected ", "The schema can not",

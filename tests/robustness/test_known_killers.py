@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable
 
 import grpc
@@ -13,6 +15,9 @@ from tritonclient.grpc import service_pb2_grpc as services
 from tests.integration.conftest import Server
 from tests.robustness.observing import answers, nothing_left, wait_until_restarted
 from tests.waiting import wait_until
+
+SECONDS = 10
+_CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
 
 
 def classify(server: Server) -> None:
@@ -28,7 +33,8 @@ def ask_for_grpc_errors(server: Server) -> None:
     request = pb.ModelInferRequest(model_name="ensemble")
     with grpc.insecure_channel(server.grpc_address) as channel:
         stub = services.GRPCInferenceServiceStub(channel)
-        for _ in range(500):
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
             streams = [
                 stub.ModelStreamInfer(iter([request]), metadata=(("triton_grpc_error", "true"),)) for _ in "1234"
             ]
@@ -45,15 +51,41 @@ def send_a_huge_shape(server: Server) -> None:
     server.post("/v2/models/unary/infer", {"inputs": [one]})
 
 
+def ask_beside_an_unknown_model(server: Server) -> None:
+    """A model that is not there and one that is, on one stream, several times at once: a failed assertion, SIGABRT."""
+    until = time.monotonic() + SECONDS
+    requests = [pb.ModelInferRequest(model_name=name, inputs=[text_input()]) for name in ("ensemble", "nobody") * 3]
+
+    def ask() -> None:
+        with contextlib.suppress(grpc.RpcError), grpc.insecure_channel(server.grpc_address, _CHANNEL) as channel:
+            while time.monotonic() < until:
+                list(services.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(requests), timeout=30))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def text_input() -> pb.ModelInferRequest.InferInputTensor:
     return pb.ModelInferRequest.InferInputTensor(
         name="text_input", datatype="BYTES", shape=[1, 1], contents=pb.InferTensorContents(bytes_contents=[b"Hi"])
     )
 
 
-@pytest.mark.parametrize("kill", [classify, ask_for_grpc_errors, send_a_huge_shape])
+@pytest.mark.parametrize("kill", [classify, send_a_huge_shape])
 def test_the_server_comes_back(server: Server, kill: Callable[[Server], None]) -> None:
+    """One that ends nothing any more belongs into the fuzz."""
     with contextlib.suppress(grpc.RpcError, OSError):
         kill(server)
     wait_until_restarted(server, 1)
+    wait_until(lambda: nothing_left(server))
+
+
+@pytest.mark.parametrize("may_kill", [ask_for_grpc_errors, ask_beside_an_unknown_model])
+def test_the_server_comes_back_from_what_needs_luck(server: Server, may_kill: Callable[[Server], None]) -> None:
+    with contextlib.suppress(grpc.RpcError, OSError):
+        may_kill(server)
+    wait_until(lambda: answers(server), 60)
     wait_until(lambda: nothing_left(server))

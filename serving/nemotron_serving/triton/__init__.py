@@ -180,7 +180,7 @@ def error_response(request: Any, error: Exception) -> Any:
     if not isinstance(error, ServingError):
         _log.error("request %s failed", _shown_id(request), exc_info=error)
         error = EngineError("unexpected error, see the server's log")
-    text = str(error)
+    text = str(error).replace("\0", "\\0")  # at which Triton would cut the message, and with it the status
     message = f"{text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + '…'} ({error.status})"
     if error.status == "INTERNAL":
         message = f"request {_shown_id(request)}: {message}"
