@@ -10,7 +10,8 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -139,10 +140,9 @@ def slow_readers(server: Server, count: int, timeout_ms: int) -> Iterator[None]:
         yield
 
 
-def waiting_call(channel: grpc.Channel, model: str) -> Iterable[object]:
+def waiting_call(channel: grpc.Channel, model: str, text: str = "", timeout_ms: int = 600_000) -> Any:
     """The responses of a call for a long answer that nobody means to read to its end."""
-    call: Iterable[object] = _begin(channel, model, 600_000)
-    return call
+    return _begin(channel, model, timeout_ms, text)
 
 
 def _http_callers(
@@ -185,7 +185,7 @@ def _http_request(model: str, timeout_ms: int) -> bytes:
     )
 
 
-def _begin(channel: grpc.Channel, model: str, timeout_ms: int) -> grpc.Call:
+def _begin(channel: grpc.Channel, model: str, timeout_ms: int, text: str = "") -> grpc.Call:
     """A call for a long answer; of `unary` there is one response, of the others a stream."""
     request = pb.ModelInferRequest(model_name=model)
     if model == "tensorrt_llm":
@@ -193,7 +193,7 @@ def _begin(channel: grpc.Channel, model: str, timeout_ms: int) -> grpc.Call:
         _add(request, "request_output_len", "INT32", "int_contents", [ENDLESS])
         _add(request, "streaming", "BOOL", "bool_contents", [True])
     else:
-        _add(request, "text_input", "BYTES", "bytes_contents", [_QUESTION.encode()])
+        _add(request, "text_input", "BYTES", "bytes_contents", [f"{_QUESTION} {text}".encode()])
         _add(request, "max_tokens", "INT32", "int_contents", [ENDLESS])
         if model == "ensemble":
             _add(request, "stream", "BOOL", "bool_contents", [True])

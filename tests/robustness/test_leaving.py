@@ -16,7 +16,7 @@ CALLERS = 100
 DEADLINE_MS = 2000
 GRPC = {way for way in WAYS if way.startswith("grpc")}
 # Whose leaving Triton 2.51 tells the model. The others keep their places until their deadlines.
-SEEN = {"ensemble": set[str](), "unary": GRPC, "tensorrt_llm": set(WAYS)}
+SEEN = {"ensemble": set(WAYS), "unary": GRPC, "tensorrt_llm": set(WAYS)}
 
 
 @pytest.mark.parametrize("way", WAYS)
