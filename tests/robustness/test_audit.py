@@ -25,7 +25,7 @@ from tests.waiting import wait_until
 PLACES = 6
 MESSAGES = f'[{{"role": "user", "content": "{MARK}"}}]'
 TOOLS = f'[{{"type": "function", "function": {{"name": "f", "description": "{MARK}", "parameters": {{}}}}}}]'
-LONG: Mapping[str, Any] = {"text_input": f"[sim:random] {MARK}", "max_tokens": 4000}
+LONG: Mapping[str, Any] = {"text_input": f"[sim:random] {MARK}", "max_tokens": 100_000}
 
 ANSWERED: dict[str, Mapping[str, Any]] = {
     "text": {"text_input": MARK, "max_tokens": 3},
@@ -48,7 +48,7 @@ REFUSED: dict[str, Mapping[str, Any] | bytes] = {
     "bad schema": {"text_input": MARK, "response_format": f'{{"type": "json_schema", "json_schema": "{MARK}"}}'},
     "bad tool choice": {"text_input": MARK, "tools": TOOLS, "tool_choice": MARK},
     "both": {"text_input": MARK, "messages": MESSAGES},
-    "too long": {"text_input": f"{MARK} " * 50_000},
+    "too long": {"text_input": f"{MARK} " * 6_000},
     "an engine that fails": {"text_input": f"[sim:fail] {MARK}"},
     "no JSON": f'{{"text_input": "{MARK}", '.encode(),
     "no UTF-8": b'{"text_input": "%s\xff"}' % MARK.encode(),
@@ -61,7 +61,7 @@ REFUSED: dict[str, Mapping[str, Any] | bytes] = {
 def audited(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A small server with all that can be logged; everything that it gets holds the mark."""
     directory = tmp_path_factory.mktemp("audited")
-    package = simulated_package("--token-ms", "10", "--max-batch-size", "4", "--max-waiting", "2")
+    package = simulated_package("--token-ms", "2", "--max-batch-size", "4", "--max-waiting", "2")
     with serving(package, directory, "--log-dir", str(directory / "logs")) as server:
         ask_in_every_way(server)
         yield server
