@@ -132,7 +132,7 @@ class Postprocessor:
         event = self._read(event_json)
         last = bool(event.finish_reason or event.error)
         assembler = self._assembler(event, last)
-        if not last and event.begins is None:
+        if not last:
             self._look(self._slots[event.slot], has_left)
         if event.error:
             raise EngineError(event.error)

@@ -363,10 +363,8 @@ def test_log_probabilities_of_other_tokens_are_refused(streams: Streams) -> None
 
 def test_a_caller_that_has_left_is_reported_once_and_its_stream_read_to_the_end(streams: Streams) -> None:
     begun = streams.event(begins=OutputRules("detect"))
-    streams.postprocessor.accept(msgspec.json.encode(begun), ids_of("A"), lambda: True)
-    assert streams.departed == []  # its first response is not held up
-    for text in "BCD":
-        event = msgspec.json.encode(streams.event())
+    for text in "ABCD":
+        event = msgspec.json.encode(begun if text == "A" else streams.event())
         assert streams.postprocessor.accept(event, ids_of(text), lambda: True).text.content == text
         streams.now += 60
     assert streams.departed == [begun.number]
@@ -393,8 +391,8 @@ def test_a_departure_that_was_not_heard_is_reported_again(streams: Streams) -> N
     streams.heard = False
     streams.accept(ids_of("A"), begins=OutputRules("detect"))
     for _ in range(3):
-        streams.postprocessor.accept(msgspec.json.encode(streams.event()), ids_of("B"), lambda: True)
         streams.now += 60
+        streams.postprocessor.accept(msgspec.json.encode(streams.event()), ids_of("B"), lambda: True)
     assert len(streams.departed) == 3
 
 
