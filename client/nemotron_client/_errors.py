@@ -149,6 +149,9 @@ def from_status(status: str, details: str, *, request_id: str, url: str) -> Nemo
     if status == "CANCELLED":
         message = f"{url} ended the request ({details or 'no reason given'}); it is probably shutting down"
         return ServerUnavailableError(message, request_id=request_id, url=url)
+    if _LOST.search(details):
+        message = f"{url} lost a model's process ({details.rstrip('.')}); nemotron-serve starts it again"
+        return ServerUnavailableError(message, request_id=request_id, url=url)
     if status == "NOT_FOUND" or _NOT_READY.search(details):
         return ModelNotReadyError(_not_ready(url, details), request_id=request_id, url=url)
     kind = _BY_STATUS.get(status, ServerError)
@@ -239,6 +242,7 @@ _STATUS = re.compile(r" \((INVALID_ARGUMENT|UNAVAILABLE|INTERNAL)\)$")
 _ENSEMBLE = re.compile(r"^in ensemble '[^']*', ")
 _PARAM = re.compile(r"([a-z_][a-z0-9_.\[\]]*): ")
 _NOT_READY = re.compile(r"unknown model|not at ready state|is not ready|has no available versions", re.IGNORECASE)
+_LOST = re.compile(r"stub process .*is not healthy", re.IGNORECASE)
 _SHUTTING_DOWN = re.compile(r"shutting down|draining|server is stopping", re.IGNORECASE)
 _FULL = re.compile(r"maximum queue size|in flight", re.IGNORECASE)
 _TLS = re.compile(r"ssl|handshake|certificate", re.IGNORECASE)

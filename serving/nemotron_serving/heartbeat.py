@@ -96,12 +96,14 @@ class Heartbeat:
             return
         pipe = _open(runtime_dir)
         try:
-            while not self._closing.wait(_INTERVAL_S):
+            while True:
                 try:
                     self._send(pipe)
                 except Exception:
                     # Without beats the launcher restarts the server: one that failed must not be the last.
                     _log.exception("heartbeat not sent")
+                if self._closing.wait(_INTERVAL_S):
+                    return
         finally:
             os.close(pipe)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from nemotron_serving.engine.base import Delta, Engine
 from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
 from nemotron_serving.generation.early_stops import EarlyStops, RequestName
+from nemotron_serving.generation.engine_check import EngineCheck
 from nemotron_serving.generation.pacing import adaptive_interval_s
 from nemotron_serving.generation.response import FinishReason, Sink
 from nemotron_serving.generation.settings import GenerationSettings
@@ -70,6 +71,7 @@ class GenerationService:
         self._vocabulary = vocabulary
         self._probe_id = probe_id
         self._probing = 0  # of the streams
+        self._check = EngineCheck(engine)
         self._capacity = limits.max_in_flight
         self._batch_size = limits.max_batch_size
         self._runtime_dir = runtime_dir
@@ -97,9 +99,9 @@ class GenerationService:
     ) -> None:
         """Admit a request and return at once; its responses go to the sink.
 
-        The launcher's own request, known by its id, has a place of its own and counts as none. It goes through the
-        engine when nothing else is in flight; else it waits for nobody and gets no token: whether the engine works is
-        seen by what it does for the others.
+        The launcher's own request, known by its id, has a place of its own and counts as none. It waits for nobody and
+        gets no token. Whether the engine works is seen by its pulse, and when nothing is in flight it gets something
+        to do.
 
         Args:
             client_id: The caller's id of the request, for stops and the log; may be empty.
@@ -132,16 +134,14 @@ class GenerationService:
         with self._lock:
             self._check_capacity(name)
             stream.slot, stream.number = self._free_slots.popleft(), time.monotonic_ns()
-            alone = not self._streams
             self._streams[stream.stream_id] = stream
             self._probing += self._is_probe(client_id)
             stopped = self._stops.take(name)
         if stopped:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
-        elif alone or not self._is_probe(client_id):
-            self._events.put(lambda: self._queue(stream))
         else:
-            self._events.put(functools.partial(self._end, stream, "length"))
+            begin = self._answer_probe if self._is_probe(client_id) else self._queue
+            self._events.put(lambda: begin(stream))
 
     def stop(self, client_id: str, caller: str = "") -> bool:
         """Cancel the requests with this id; where stops are bound, those of this caller. Returns whether there was one.
@@ -270,6 +270,11 @@ class GenerationService:
     def _queue(self, stream: Stream) -> None:
         if not stream.finished:
             self._waiting.push(stream, stream.settings.priority, long=self._is_long(stream))
+
+    def _answer_probe(self, stream: Stream) -> None:
+        if len(self._streams) == self._probing:
+            self._check.begin(next(self._ids), stream.prompt_ids, stream.settings.stop_token_ids)
+        self._end(stream, "length")
 
     def _is_long(self, stream: Stream) -> bool:
         return len(stream.prompt_ids) > self._engine.limits.max_num_tokens

@@ -6,7 +6,6 @@ import errno
 import json
 import select
 import threading
-import time
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 
@@ -21,8 +20,6 @@ _FIRST_PATH = f"/v2/models/{PUBLIC_MODEL}/generate"
 _FIRST_REQUEST = {"text_input": "Hi", "max_tokens": 1}
 _POLL_S = 0.1
 _RETRY_S = 0.5
-_IDLE_SHARE = 20  # times the time that an answer took, but for
-_MOST_PAUSES = 10  # usual pauses at the longest
 # Too many open files here, or no port free for one more connection to the server: it may well be fine.
 _OWN_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 
@@ -73,8 +70,7 @@ class Probe:
     Args:
         endpoints: The server.
         request_id: Known to the server, see `HostOptions.probe_id`.
-        pause_s: Seconds between an answer and the next request. After a slow answer it is longer, so that an engine
-            with nothing else to do is idle for most of the time.
+        pause_s: Seconds between an answer and the next request.
     """
 
     def __init__(self, endpoints: Endpoints, request_id: str | None, pause_s: float) -> None:
@@ -97,10 +93,8 @@ class Probe:
         self._thread.join()
 
     def _run(self) -> None:
-        pause_s = self._pause_s
         connection = HTTPConnection(self._endpoints.host, self._endpoints.http_port, timeout=_TIMEOUT_S)
-        while not self._closing.wait(pause_s):
-            began = time.monotonic()
+        while not self._closing.wait(self._pause_s):
             self._asking = True
             while not self._ask(connection):
                 connection.close()  # the server has closed it, or takes none
@@ -108,8 +102,6 @@ class Probe:
                     break
             self._answers += 1
             self._asking = False
-            idle_s = _IDLE_SHARE * (time.monotonic() - began)
-            pause_s = min(max(self._pause_s, idle_s), _MOST_PAUSES * self._pause_s)
         connection.close()
 
     def _ask(self, connection: HTTPConnection) -> bool:

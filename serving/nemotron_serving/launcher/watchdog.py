@@ -71,7 +71,8 @@ class HangWatch:
     """Watches one start of a server, from when it is ready until it is closed.
 
     Args:
-        read_beats: Gives the beats of the models' processes since the last call.
+        read_beats: Gives the beats of the models' processes since the last call. Those from while the server started
+            tell which processes to expect more from.
         probe: Asks the server, all the way through.
         hang_seconds: See `Watchdog`.
         clock: Gives seconds.
@@ -89,7 +90,6 @@ class HangWatch:
         self._watchdog = Watchdog(hang_seconds, clock)
         self._pulses: dict[str, Pulse] = {}
         self._worked: dict[str, int] = {}
-        read_beats()  # those of a start before
 
     def look(self) -> str | None:
         """What hangs, as a clause; None while all is well."""

@@ -79,7 +79,7 @@ def test_a_model_that_is_not_there_may_be_waited_for(url: str, details: str) -> 
             "grpc://a is shutting",
         ),
         ("The engine failed (INTERNAL)", ServerError, "The engine failed"),
-        ("Stub process is not healthy.", ServerError, "Stub process"),
+        ("Stub process 'x' is not healthy.", ServerUnavailableError, "grpc://a lost a model's process (Stub process"),
         ("Request for unknown model: 'ensemble' has no available versions", ModelNotReadyError, "Request for unknown"),
     ],
 )

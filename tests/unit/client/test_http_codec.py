@@ -154,7 +154,7 @@ def test_what_came_before_an_error_is_not_lost() -> None:
         ("in ensemble 'e', max_tokens: -1 was given (INVALID_ARGUMENT)", InvalidRequestError),
         ("This server has 8 requests in flight, which is its limit; try again later. (UNAVAILABLE)", OverloadedError),
         ("This server is shutting down and takes no new requests (UNAVAILABLE)", ServerUnavailableError),
-        ("Stub process 'x' is not healthy.", ServerError),
+        ("Stub process 'x' is not healthy.", ServerUnavailableError),
     ],
 )
 def test_errors_of_events_are_typed_by_their_ending(error: str, kind: type[NemotronError]) -> None:

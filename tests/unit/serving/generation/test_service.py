@@ -741,19 +741,22 @@ def test_a_receiver_that_blocks_stops_the_pulse_of_the_delivery(start: Start) ->
 # The launcher's own request
 
 
-def test_a_probe_of_an_idle_server_goes_through_the_engine_and_counts_as_no_request(start: Start) -> None:
-    service = start(HELD)
-    sink = service.ask(PROBE, max_tokens=400)
-    assert eventually(lambda: service.engine.stats().running == 1)
-    assert (service.stats().in_flight, service.stats().running, service.stats().waiting) == (0, 0, 0)
-    service.stop(PROBE)
-    assert sink.wait().num_output_tokens > 0
+def test_a_probe_waits_for_no_engine_but_gives_an_idle_one_something_to_do(start: Start) -> None:
+    service = start(Script(match="", answer="0", ttft_ms=600_000))
+    answer = service.ask(PROBE, max_tokens=1).wait()
+    assert (answer.finish_reason, answer.error, answer.num_output_tokens) == ("length", None, 0)
+    assert eventually(lambda: service.pulses()["engine"].busy)
+    assert [request.max_tokens for request in service.engine.requests] == [1]
+    assert eventually(lambda: service.stats().in_flight == 0)
+    assert (service.stats().running, service.stats().waiting) == (0, 0)
+    service.ask(PROBE, max_tokens=1).wait()
+    assert len(service.engine.requests) == 1, "one at a time"
 
 
-def test_a_probe_of_a_full_server_is_answered_at_once_and_takes_nobodys_place(start: Start) -> None:
+def test_a_probe_of_a_full_server_is_answered_and_takes_nobodys_place(start: Start) -> None:
     service = start(HELD, max_batch_size=1, max_waiting=1)
     callers = [service.ask("caller", max_tokens=400) for _ in range(2)]
-    answer = service.ask(PROBE, max_tokens=400).wait()
+    answer = service.ask(PROBE, max_tokens=1).wait()
     assert (answer.finish_reason, answer.error, answer.num_output_tokens) == ("length", None, 0)
     assert eventually(lambda: len(service.engine.requests) == 1)  # the first caller's
     assert service.stats().in_flight == 2
@@ -764,13 +767,17 @@ def test_a_probe_of_a_full_server_is_answered_at_once_and_takes_nobodys_place(st
 
 
 def test_callers_have_all_their_places_beside_a_probe_and_there_is_one_probe_at_a_time(start: Start) -> None:
-    service = start(HELD, max_batch_size=1, max_waiting=1)
-    sinks = [service.ask(client_id, max_tokens=400) for client_id in (PROBE, "caller", "caller")]
-    slots = [sink.wait for sink in sinks]
-    for client_id in (PROBE, "caller"):
-        with pytest.raises(UnavailableError):
-            service.ask(client_id)
-    service.stop(PROBE)
+    service, blocked = start(HELD, max_batch_size=1, max_waiting=1), threading.Event()
+    sink = Collector()
+    sink.send = lambda _: blocked.wait()  # type: ignore[method-assign,assignment]
+    service.submit(PROBE, PROMPT, settings(), sink)
+    try:
+        callers = [service.ask("caller", max_tokens=400) for _ in range(2)]
+        for client_id in (PROBE, "caller"):
+            with pytest.raises(UnavailableError):
+                service.ask(client_id)
+    finally:
+        blocked.set()
     service.stop("caller")
-    assert len({wait().slot for wait in slots}) == 3
+    assert len({caller.wait().slot for caller in callers}) == 2
     assert service.idle()
