@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ class Server:
     process: subprocess.Popen[bytes]
     ready_file: Path
     log: Path
+    _known: dict[str, Any] = field(default_factory=dict)
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the ready file says: URLs and process ids."""
-        value: dict[str, Any] = json.loads(self.ready_file.read_text())
-        return value
+        """What the ready file says: URLs and process ids; what it said last, once the server drains and it is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            self._known.update(json.loads(self.ready_file.read_text()))
+        return self._known
 
     @property
     def grpc_url(self) -> str:
@@ -96,7 +98,9 @@ def serving(package: Path, directory: Path, *options: str) -> Iterator[Server]:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
-            yield Server(process, ready, log)
+            server = Server(process, ready, log)
+            assert server.info
+            yield server
         finally:
             process.send_signal(signal.SIGTERM)
             try:
