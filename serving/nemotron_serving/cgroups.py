@@ -1,4 +1,4 @@
-"""What the control groups of a container, a service unit or a batch job leave to this process: memory and tasks.
+"""What the control groups of a container, a service unit or a batch job leave to this process: memory, tasks, cores.
 
 The machine's own figures say nothing of them. Versions 1 and 2 are read, and beside the process's own groups all that
 they lie in, as far as they can be seen: a container sees its own alone, which is the one that was made for it.
@@ -6,6 +6,8 @@ they lie in, as far as they can be seen: a container sees its own alone, which i
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +78,12 @@ def tasks_left(process: Path = _PROCESS) -> Limit | None:
     return min(_tasks(process), key=lambda limit: limit.left, default=None)
 
 
+def cores(process: Path = _PROCESS) -> int:
+    """How many cores a process may keep busy, at least 1: those it may run on, or what a group's quota allows."""
+    quotas = (quota for version, group in _groups(process, "cpu") for quota in _quota(version, group))
+    return max(1, math.ceil(min(len(os.sched_getaffinity(0)), *quotas, math.inf)))
+
+
 def events(process: Path = _PROCESS) -> Events:
     """What the groups of a process have counted; kernels before 4.13 count less. See `memory_limit`."""
     refused = sum(_statistic(group / "pids.events", "max") for _, group in _groups(process, "pids"))
@@ -108,6 +116,14 @@ def _limit(group: Path, most: str, used: str) -> Iterator[Limit]:
     limit = _number(group / most)
     if limit is not None and limit < _NO_LIMIT:
         yield Limit(limit, _number(group / used) or 0, group / most)
+
+
+def _quota(version: int, group: Path) -> Iterator[float]:
+    names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    numbers = " ".join(line for name in names for line in _lines(group / name)).split()
+    if len(numbers) == 2 and all(map(str.isdigit, numbers)):
+        quota, period = map(int, numbers)
+        yield quota / period
 
 
 def _groups(process: Path, controller: str) -> Iterator[tuple[int, Path]]:

@@ -152,7 +152,7 @@ def simulated_server(
 
 @pytest.fixture(scope="session")
 def roomy_server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """5 ms a token, room for 300 requests at once: few may wait, for Triton starts a thread for each place."""
+    """5 ms a token, room for 300 requests at once."""
     package = simulated_package("--ttft-ms", "20", "--token-ms", "5", "--max-batch-size", "300", "--max-waiting", "64")
     with serving(package, tmp_path_factory.mktemp("roomy")) as server:
         yield server

@@ -29,6 +29,8 @@ from nemotron_serving.package import ENGINE_DIR, Package
 
 _VERSION_S = 20.0
 _GIB = 1 << 30
+_LEAST_KV_CACHE_GIB = 1  # of the engine on the CPU, when it chooses
+_PROCESSES = 340 << 20  # beside weights and cache: a group with the demo had 431 MB after its start, 95 of them files
 _LARGEST_SHARE = 0.8  # of the memory that the model leaves, the most to advise as KV cache: the server needs some too
 _NAME_WIDTH = 22
 
@@ -111,7 +113,7 @@ def check_memory(package: Package, kv_cache_gib: int | None) -> str:
     available = available_memory()
     if size > available:
         raise SetupError(
-            f"The engine's files take {size / _GIB:.1f} GiB, {available / _GIB:.1f} GiB of memory are available. "
+            f"The engine's files take {size / _GIB:.2f} GiB, {available / _GIB:.2f} GiB of memory are available. "
             "Free some, or build the package in a smaller precision."
         )
     if kv_cache_gib is not None and size + kv_cache_gib * _GIB > available:
@@ -121,7 +123,13 @@ def check_memory(package: Package, kv_cache_gib: int | None) -> str:
             f"--kv-cache-gib {kv_cache_gib}: with the engine's files of {size / _GIB:.1f} GiB that is more than the "
             f"{available / _GIB:.1f} GiB of memory that are available. {remedy}."
         )
-    return found + (f", the KV cache {kv_cache_gib} GiB" if kv_cache_gib else "")
+    found += f", the KV cache {kv_cache_gib or f'at least {_LEAST_KV_CACHE_GIB}'} GiB"
+    if size + (kv_cache_gib or _LEAST_KV_CACHE_GIB) * _GIB + _PROCESSES > available:
+        return Look(
+            f"{found}, the processes {_PROCESSES / _GIB:.2f} GiB: more than the {available / _GIB:.2f} GiB that are "
+            "available. Once the cache is full, the kernel may end the server."
+        )
+    return found
 
 
 def _row(mark: str, name: str, text: str) -> None:

@@ -285,7 +285,9 @@ class TritonServer:
                 raise StartError(f"The server did not start: {reason}")
             if time.monotonic() > deadline:
                 patience = f"{self._options.start_seconds:g} s (--start-seconds)"
-                raise StartError(f"The server was not ready after {patience}. {self.log.reason()}".rstrip())
+                loading = ", ".join(f"'{model}'" for model in self.log.loading())
+                still = f", and still loads {loading}" if loading else ""
+                raise StartError(f"The server was not ready after {patience}{still}. {self.log.reason()}".rstrip())
 
         while not probe.all_ready(self.endpoints, self.models):
             wait()

@@ -9,6 +9,7 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
+from nemotron_serving.cgroups import cores
 from nemotron_serving.host import HostOptions, StopRule
 from nemotron_serving.launcher.find import Triton
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
@@ -122,7 +123,7 @@ def _thread_counts() -> dict[str, str]:
     """Threads of the models' libraries, which take one for each core if nobody tells them; the operator may."""
     return {
         "OPENBLAS_NUM_THREADS": "1",  # numpy's, in every process; none of them multiplies matrices
-        "RAYON_NUM_THREADS": str(min(len(os.sched_getaffinity(0)), _MOST_TOKENIZER_THREADS)),
+        "RAYON_NUM_THREADS": str(min(cores(), _MOST_TOKENIZER_THREADS)),
     }
 
 

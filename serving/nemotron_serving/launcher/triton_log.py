@@ -18,6 +18,8 @@ _NOISE = (
     "failed to load all models",
     "ERROR: Failed to create instance",
 )
+_LOADING = re.compile(r"\] \"?loading: (?P<model>[^\s:\"]+):\d+")
+_LOADED = re.compile(r"(?:successfully loaded|failed to load) '(?P<model>[^']+)'")
 _STUB_GONE = re.compile(r"Stub process '[^']+' is not healthy\.?")
 _MOST_LINES = 2
 
@@ -54,6 +56,12 @@ class TritonLog:
         """All that was written since the mark."""
         return self._from(self._mark).decode(errors="replace")
 
+    def loading(self) -> tuple[str, ...]:
+        """The models that Triton began to load since the mark and has not loaded, nor failed to."""
+        log = self.since_mark()
+        ended = {match["model"] for match in _LOADED.finditer(log)}
+        return tuple(match["model"] for match in _LOADING.finditer(log) if match["model"] not in ended)
+
     def _size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
 
@@ -86,5 +94,8 @@ def _model_failure(match: re.Match[str]) -> str:
     while _PYTHON_ERROR.match(text):
         text = _PYTHON_ERROR.sub("", text)
     if _STUB_GONE.fullmatch(text):
-        text = "its Python process ended while it loaded the model, or was killed; the log may say more (--verbose)"
+        text = (
+            "its Python process ended or was killed while it loaded the model. "
+            "--verbose shows what it wrote last, dmesg what the kernel killed."
+        )
     return f"model '{match['model']}': {text}"

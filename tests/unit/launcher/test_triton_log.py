@@ -46,8 +46,8 @@ E1128 22:54:40.704197 23911 model_lifecycle.cc:642] "failed to load 'tensorrt_ll
         (
             KILLED,
             [
-                "model 'tensorrt_llm': its Python process ended while it loaded the model, or was killed; the log may "
-                "say more (--verbose)"
+                "model 'tensorrt_llm': its Python process ended or was killed while it loaded the model. "
+                "--verbose shows what it wrote last, dmesg what the kernel killed."
             ],
         ),
         (PORT, ["failed to start GRPC service: Unavailable - Socket '127.0.0.1:9101' already in use"]),
@@ -95,3 +95,19 @@ def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
     with log.append() as file:
         file.write(b"E1128 22:34:27.000000 1 main.cc:1] it failed\n")
     assert log.reason() == "it failed"
+
+
+def test_the_models_that_take_so_long(tmp_path: Path) -> None:
+    path = tmp_path / "triton.log"
+    log = TritonLog(path)
+    path.write_text(
+        """I1128 23:22:03.106351 1 model_lifecycle.cc:472] "loading: preprocessing:1"
+I1128 23:22:03.106373 1 model_lifecycle.cc:472] "loading: tensorrt_llm:1"
+I1128 23:22:03.106375 1 model_lifecycle.cc:472] "loading: unary:1"
+I1128 23:22:04.106373 1 model_lifecycle.cc:839] "successfully loaded 'preprocessing'"
+E1128 22:59:00.035727 1 model_lifecycle.cc:642] "failed to load 'unary' version 1: Internal: RuntimeError: no"
+"""
+    )
+    assert log.loading() == ("tensorrt_llm",)
+    log.mark()
+    assert log.loading() == ()

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from nemotron_serving.cgroups import Events, available_memory, events, memory_left, memory_limit, tasks_left
+from nemotron_serving.cgroups import Events, available_memory, cores, events, memory_left, memory_limit, tasks_left
 
 MIB = 1 << 20
 
@@ -101,3 +102,20 @@ def test_version_1_counts_kills_elsewhere(tmp_path: Path) -> None:
     group(tmp_path / "memory", memory_oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 6")
     mount = "35 31 0:32 / {root}/memory rw - cgroup cgroup rw,memory"
     assert events(process(tmp_path, "4:memory:/\n", [mount])) == Events(tasks_refused=0, killed=6)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu_max": "50000 100000"}, 1),
+        ({"cpu_max": "max 100000"}, None),
+        ({"cpu_cfs_quota_us": 30000, "cpu_cfs_period_us": 100000}, 1),
+        ({"cpu_cfs_quota_us": -1, "cpu_cfs_period_us": 100000}, None),
+        ({}, None),
+    ],
+)
+def test_a_quota_bounds_the_cores(tmp_path: Path, files: dict[str, object], expected: int | None) -> None:
+    group(tmp_path / "cgroup", **files)
+    one = "30 23 0:26 / {root}/cgroup rw - cgroup cgroup rw,cpu,cpuacct"
+    proc = process(tmp_path, "0::/\n3:cpu,cpuacct:/\n", [V2 if "cpu_max" in files else one])
+    assert cores(proc) == (expected or len(os.sched_getaffinity(0)))
