@@ -14,6 +14,7 @@ from nemotron_serving.output.tags import CLOSE_TAG
 
 Side = Literal["system", "user", "assistant"]
 
+_MOST_MESSAGES = 4096  # each takes 10 µs and more to check, arrange and write, in a thread that all requests share
 _EXPECTED = (
     """a list of OpenAI's chat messages as one JSON text, such as [{"role": "user", "content": "Hi"}]; """
     "plain text goes into text_input"
@@ -123,6 +124,8 @@ def parse_messages(value: str) -> list[Message]:
         InvalidRequestError: not JSON, not a list of messages, or a conversation that nobody can answer.
     """
     messages: list[Message] = read_json("messages", value, list[Message], _EXPECTED)
+    if len(messages) > _MOST_MESSAGES:
+        raise InvalidRequestError("messages", f"{len(messages)} were given, expected at most {_MOST_MESSAGES}")
     if not messages:
         raise InvalidRequestError("messages", "the list is empty, expected at least one message")
     messages = [_checked(f"messages[{number}]", message) for number, message in enumerate(messages)]

@@ -12,7 +12,7 @@ from nemotron_serving.chat.answer_form import resolve_answer_form
 from nemotron_serving.chat.controls import ends_with, shown, tagged
 from nemotron_serving.chat.formats import ChatRequest, PromptPart, open_chat_format
 from nemotron_serving.chat.messages import Message, parse_messages, thinking_flag
-from nemotron_serving.chat.tokenizer import PromptTokenizer
+from nemotron_serving.chat.tokenizer import PromptTokenizer, TooManyTokensError
 from nemotron_serving.chat.tools import Tool
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.checks import check_range, check_words
@@ -59,12 +59,12 @@ class Preprocessor:
             messages = self._messages(fields)
             parts, thinking = self._chat_parts(messages, form.tools, _asked_thinking(fields, messages), guided)
             start = _start(parts, thinking)
-        ids = self._tokenizer.encode(parts)
+        ids = self._encoded(parts, _prompt_field(fields))
         max_tokens = self._max_tokens(fields, len(ids))
         timeout_ms = fields.get("timeout_ms", config.limits.default_timeout_ms)
         check_range("timeout_ms", timeout_ms)
+        check_words("stop_words", fields.get("stop_words", ()))
         stop_words = tuple(filter(None, fields.get("stop_words", ())))
-        check_words("stop_words", stop_words)
         defaults = config.sampling_on if thinking else config.sampling_off
         settings = GenerationSettings(
             sampling=resolve_sampling(fields, defaults, {}, vocabulary_size),
@@ -133,13 +133,18 @@ class Preprocessor:
             if size > limit:
                 raise InvalidRequestError(field, f"{size} bytes were given, this server takes at most {limit}")
 
+    def _encoded(self, parts: list[PromptPart], field: str) -> npt.NDArray[np.int32]:
+        most = self._config.limits.max_seq_len - 1
+        try:
+            ids = self._tokenizer.encode(parts, most)
+        except TooManyTokensError as error:
+            raise _too_long(field, f"at least {error.at_least}", most) from None
+        if len(ids) > most:
+            raise _too_long(field, str(len(ids)), most)
+        return ids
+
     def _max_tokens(self, fields: Mapping[str, Any], prompt_tokens: int) -> int:
         limit = self._config.limits.max_seq_len
-        field = "messages" if "messages" in fields else "text_input"
-        if prompt_tokens >= limit:
-            raise InvalidRequestError(
-                field, f"the prompt has {prompt_tokens} tokens, this server takes at most {limit - 1}"
-            )
         if "max_tokens" not in fields:
             return min(self._config.max_tokens, limit - prompt_tokens)
         max_tokens: int = fields["max_tokens"]
@@ -188,6 +193,15 @@ def _prompt_to_return(fields: Mapping[str, Any], parts: list[PromptPart]) -> str
         return "".join(map(shown, parts))
     text: str = fields["text_input"]
     return text
+
+
+def _prompt_field(fields: Mapping[str, Any]) -> str:
+    """The input that the prompt's length is due to, as far as can be told."""
+    return "messages" if "messages" in fields else "text_input"
+
+
+def _too_long(field: str, tokens: str, most: int) -> InvalidRequestError:
+    return InvalidRequestError(field, f"the prompt has {tokens} tokens, this server takes at most {most}")
 
 
 def _asked_thinking(fields: Mapping[str, Any], messages: list[Message]) -> bool | None:

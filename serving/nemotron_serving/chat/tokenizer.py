@@ -7,6 +7,7 @@ the plain rendering: a control token separates what stands on its two sides in a
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,12 +17,26 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from nemotron_serving.chat.controls import Control, ControlTokens, PromptPart, Tag
+from nemotron_serving.chat.least_tokens import LeastTokens
 from nemotron_serving.errors import PackageError
 
 # Long texts are cut so that all cores encode. A letter before a space or newline ends a word in the pre-tokenizers
 # of every byte-level BPE model we know (GPT-2, Llama 3, Qwen, SmolLM2), and no merge reaches across words.
 _CHUNK_CHARACTERS = 16_384
+_BATCH_CHARACTERS = _CHUNK_CHARACTERS * (os.cpu_count() or 1)
 _WORD_END = re.compile(r"[^\W\d_](?=[ \n])")
+
+
+class TooManyTokensError(Exception):
+    """A prompt has more tokens than are of use.
+
+    Attributes:
+        at_least: How many it has at the least.
+    """
+
+    def __init__(self, at_least: int) -> None:
+        super().__init__(f"at least {at_least} tokens")
+        self.at_least = at_least
 
 
 class PromptTokenizer:
@@ -43,27 +58,41 @@ class PromptTokenizer:
         added = self._tokenizer.get_added_tokens_decoder()
         self.control_ids: dict[str, int] = {token.content: index for index, token in added.items() if token.special}
         self._controls = ControlTokens(self.control_ids)
+        self._least = LeastTokens(path.read_bytes())
         # A vocabulary may have holes. The library makes a new dictionary of it for each call, which takes 50 ms.
         self.vocabulary_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
-    def encode(self, parts: Sequence[PromptPart]) -> npt.NDArray[np.int32]:
+    def encode(self, parts: Sequence[PromptPart], most: int | None = None) -> npt.NDArray[np.int32]:
         """Encode a rendered prompt.
 
+        Args:
+            parts: Of the prompt.
+            most: Tokens that are of use. A prompt that has more takes no longer than one that has so many, or hardly
+                any time where they can be counted without encoding.
+
         Returns:
-            Token ids, shape [n], int32.
+            Token ids, shape [n], int32; n may be above `most`.
 
         Raises:
+            TooManyTokensError: the prompt has more than `most` tokens, and how many is not known.
             PackageError: the format names a control token that the tokenizer lacks.
         """
         spans = list(self._spans(parts))
-        chunks = [chunk for span in spans if isinstance(span, str) for chunk in _chunks(span)]
-        encodings = iter(self._tokenizer.encode_batch_fast(chunks, add_special_tokens=False))
+        if most is not None:
+            least = sum(1 if isinstance(span, int) else self._least.of(span) for span in spans)
+            if least > most:
+                raise TooManyTokensError(least)
+        pieces = [piece for span in spans for piece in ([span] if isinstance(span, int) else _chunks(span))]
         ids: list[int] = []
-        for span in spans:
-            if isinstance(span, int):
-                ids.append(span)
-            else:
-                for _ in _chunks(span):
+        for batch in _batches(pieces):
+            if most is not None and len(ids) > most:
+                raise TooManyTokensError(len(ids))
+            texts = [piece for piece in batch if isinstance(piece, str)]
+            encodings = iter(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+            for piece in batch:
+                if isinstance(piece, int):
+                    ids.append(piece)
+                else:
                     ids += next(encodings).ids
         return np.array(ids, dtype=np.int32)
 
@@ -93,6 +122,17 @@ class PromptTokenizer:
         if control.token not in self.control_ids:
             raise PackageError(f"The tokenizer has no control token {control.token}, which the chat format needs.")
         return self.control_ids[control.token]
+
+
+def _batches(pieces: Sequence[int | str]) -> Iterator[Sequence[int | str]]:
+    """Parts that keep all cores busy, and are not much longer than that."""
+    begin = characters = 0
+    for end, piece in enumerate(pieces, 1):
+        characters += 1 if isinstance(piece, int) else len(piece)
+        if characters >= _BATCH_CHARACTERS:
+            yield pieces[begin:end]
+            begin, characters = end, 0
+    yield pieces[begin:]
 
 
 def _chunks(text: str) -> Iterator[str]:

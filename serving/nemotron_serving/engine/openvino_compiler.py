@@ -1,8 +1,8 @@
 """Compiling grammars for OpenVINO GenAI without a step of the pipeline that needs them.
 
 The library's compiler belongs to the tokenizer, keeps all it has compiled, and is shared by all pipelines with that
-tokenizer. So pipelines of a model that computes nothing compile: their `generate` frees Python's interpreter lock, which
-`step` of the real one does not, and the real one finds its grammar done.
+tokenizer. So pipelines of a model that computes nothing compile: their `generate` frees Python's interpreter lock,
+which `step` of the real one does not, and the real one finds its grammar done.
 """
 
 from __future__ import annotations

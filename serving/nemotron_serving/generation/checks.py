@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nemotron_serving.engine.base import MOST_LOGPROBS
 from nemotron_serving.errors import InvalidRequestError
@@ -12,6 +12,7 @@ _MAX_WORDS = 32  # each is looked for in every token's text, on a thread that al
 _MAX_WORD_CHARACTERS = 256
 _MAX_BAD_CHARACTERS = 256  # of all bad words: an engine may make a grammar of them, in a step that all requests share
 _MAX_LOGIT_BIASES = 1024
+_MAX_LOGIT_BIAS_CHARACTERS = 64 * _MAX_LOGIT_BIASES  # of their JSON, which has to be read before they are counted
 _LOGIT_BIAS_LIMIT = 100.0
 RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0.0, 10.0),
@@ -46,7 +47,7 @@ def check_range(field: str, value: float, rule: str | None = None) -> None:
         raise InvalidRequestError(field, f"{value} was given, expected {low} to {high}")
 
 
-def check_words(field: str, words: tuple[str, ...]) -> None:
+def check_words(field: str, words: Sequence[str]) -> None:
     """Refuse more or longer stop words than can be matched in passing.
 
     Raises:
@@ -75,6 +76,18 @@ def check_bad_words(field: str, words: tuple[str, ...]) -> None:
             raise InvalidRequestError(
                 field, f"{word!r} was given, expected a text that is not empty and has no control characters"
             )
+
+
+def check_logit_bias_size(field: str, text: str) -> None:
+    """Refuse a JSON of biases that is too long to be read.
+
+    Raises:
+        InvalidRequestError: naming the field, what was given and the limit.
+    """
+    if len(text) > _MAX_LOGIT_BIAS_CHARACTERS:
+        raise InvalidRequestError(
+            field, f"{len(text)} characters were given, expected at most {_MAX_LOGIT_BIAS_CHARACTERS}"
+        )
 
 
 def check_logit_bias(field: str, biases: Mapping[int, float], vocabulary_size: int) -> None:

@@ -9,7 +9,14 @@ import msgspec
 
 from nemotron_serving.engine.base import Sampling
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.generation.checks import RANGES, check_bad_words, check_logit_bias, check_range
+from nemotron_serving.generation.checks import (
+    RANGES,
+    check_bad_words,
+    check_logit_bias,
+    check_logit_bias_size,
+    check_range,
+    check_words,
+)
 from nemotron_serving.package import SamplingDefaults
 
 _NUMBERS = (
@@ -48,6 +55,7 @@ def resolve_sampling(
     if values["top_p"] == 0:
         # NVIDIA's clients send 0 for "not set".
         values["top_p"] = 1.0
+    check_words("bad_words", given.get("bad_words", ()))  # before they are sorted
     bad_words = shortest_words(filter(None, given.get("bad_words", ())))
     check_bad_words("bad_words", bad_words)
     logit_bias = _logit_bias(given)
@@ -97,6 +105,7 @@ def _logit_bias(given: Mapping[str, Any]) -> dict[int, float]:
     text = given.get("logit_bias", "")
     if not text:
         return {}
+    check_logit_bias_size("logit_bias", text)
     try:
         return msgspec.json.decode(text, type=dict[int, float])
     except (msgspec.DecodeError, UnicodeError) as error:

@@ -52,7 +52,7 @@ class Vocabulary:
         added: list[dict[str, Any]] = raw["added_tokens"]
         size = 1 + max([*vocabulary.values(), *(token["id"] for token in added)])
         token_bytes = [b""] * size
-        byte_of = _byte_of_character()
+        byte_of = byte_of_character()
         for text, index in vocabulary.items():
             token_bytes[index] = bytes(byte_of[character] for character in text if character in byte_of)
         for token in added:
@@ -114,7 +114,7 @@ def _is_byte_level(decoder: dict[str, Any] | None) -> bool:
     return decoder["type"] == "ByteLevel" or any(map(_is_byte_level, decoder.get("decoders", ())))
 
 
-def _byte_of_character() -> dict[str, int]:
+def byte_of_character() -> dict[str, int]:
     """The byte that each character of a byte-level vocabulary stands for (GPT-2's bytes_to_unicode, inverted)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]

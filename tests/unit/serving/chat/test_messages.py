@@ -210,3 +210,10 @@ def test_what_clients_leave_in_messages_is_taken(message: dict[str, Any]) -> Non
     read = parse_messages(json.dumps([HI, message, HI]))[1]
     assert (read.role, read.text) == (message["role"], "A")
     assert [call.function for call in read.tool_calls or ()] == [FunctionCall("f", {}) for _ in read.tool_calls or ()]
+
+
+def test_more_messages_than_any_conversation_has_are_refused() -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}] * 2048
+    with pytest.raises(InvalidRequestError, match=r"^messages: 4097 were given, expected at most 4096$"):
+        parse_messages(json.dumps([*turns, {"role": "user", "content": "c"}]))
+    assert len(parse_messages(json.dumps([*turns[1:], {"role": "user", "content": "c"}]))) == 4096

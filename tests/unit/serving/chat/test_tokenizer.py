@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from nemotron_serving.chat.formats import ChatRequest, Control
 from nemotron_serving.chat.messages import FunctionCall, Message, ToolCall
-from nemotron_serving.chat.tokenizer import PromptTokenizer
+from nemotron_serving.chat.tokenizer import PromptTokenizer, TooManyTokensError
 from nemotron_serving.chat.tools import Tool
 from nemotron_serving.errors import PackageError
 from tests.unit.serving.chat.rendering import chat_format
@@ -196,3 +196,22 @@ def test_padding_and_truncation_of_the_file_are_ignored(tmp_path: Path) -> None:
     tokenizer.enable_padding(length=8)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     assert PromptTokenizer(tmp_path / "tokenizer.json").encode(["Hello", Control("<|im_end|>"), "x"]).size == 7
+
+
+@given(texts=st.lists(st.one_of(callers_text(), st.builds(Control, st.sampled_from(CONTROL_TOKENS))), max_size=6))
+def test_a_limit_changes_nothing_below_it(prompts: PromptTokenizer, texts: list[str | Control]) -> None:
+    ids = prompts.encode(texts).tolist()
+    assert prompts.encode(texts, len(ids)).tolist() == ids
+    if ids:
+        try:
+            assert prompts.encode(texts, len(ids) - 1).tolist() == ids
+        except TooManyTokensError as error:
+            assert error.at_least == len(ids)
+
+
+@pytest.mark.parametrize("unit", ["a b ", "aa\n", "中文 a ", "<|im_end|> a ", "-= a "])
+def test_a_prompt_that_is_too_long_is_not_encoded_to_its_end(prompts: PromptTokenizer, unit: str) -> None:
+    text = unit * (3_000_000 // len(unit))
+    with pytest.raises(TooManyTokensError) as error:
+        prompts.encode([Control(CONTROL_TOKENS[0]), text], 1000)
+    assert 1000 < error.value.at_least <= 1 + len(text.encode())
