@@ -45,7 +45,7 @@ class Server:
         """What the ready file says: URLs and process ids; what it said last, once the server drains and it is gone."""
         with contextlib.suppress(FileNotFoundError):
             self._known.update(json.loads(self.ready_file.read_text()))
-        return self._known
+        return dict(self._known)  # which stays as it is when the file changes
 
     @property
     def grpc_url(self) -> str:
