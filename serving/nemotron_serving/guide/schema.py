@@ -20,6 +20,7 @@ from nemotron_serving.guide.schema_kinds import (
     Schema,
     behind_references,
     disjoint,
+    instances,
     is_of_type,
     kinds,
     resolve,
@@ -28,6 +29,7 @@ from nemotron_serving.guide.schema_kinds import (
 
 _MAX_DEPTH = 64
 _SOME = "a number of properties that leaves open which ones is not supported; put those that are needed into 'required'"
+_MAX_DIGITS_OF_BOUNDS = 3000
 _MAX_ONE_OF = 24  # each is compared with each
 
 
@@ -66,6 +68,9 @@ class _Compiler:
         self._depth = 0
         self._any: Ref | None = None
         self._rules: dict[str, Ref] = {}
+        self._contents: dict[tuple[str, str], tuple[Node, tuple[int, int | None]]] = {}
+        self._numbers: dict[tuple[int | None, ...], Node] = {}
+        self._digits = 0
         self._paths: dict[str, Path] = {}  # by rule, where what it stands for is referred to
 
     def compile(self) -> Node:
@@ -163,9 +168,10 @@ class _Compiler:
         branches = schema["oneOf"]
         if len(branches) > _MAX_ONE_OF:
             raise SchemaError((*path, "oneOf"), f"{len(branches)} schemas, expected at most {_MAX_ONE_OF}; use anyOf")
+        known = [instances(branch, self._root) for branch in branches]
         for second in range(len(branches)):
             for first in range(second):
-                if not disjoint(branches[first], branches[second], self._root):
+                if not disjoint(known[first], known[second]):
                     raise SchemaError(
                         (*path, "oneOf"),
                         f"a value might fit both {first} and {second}; use anyOf, or give each a 'const' property "
@@ -311,11 +317,9 @@ class _Compiler:
             return json_text.string(self._grammar, low, high)
         keyword = "pattern" if "pattern" in schema else "format"
         try:
-            node = self._pattern(schema[keyword]) if keyword == "pattern" else self._format(schema[keyword])
-            content = json_text.string_of(node)
+            content, (shortest, longest) = self._content(keyword, schema[keyword])
         except GuideError as error:
             raise SchemaError((*path, keyword), str(error)) from error
-        shortest, longest = lengths(node)
         if low > shortest or (high is not None and (longest is None or longest > high)):
             raise SchemaError(
                 path,
@@ -323,6 +327,14 @@ class _Compiler:
                 "length into a pattern, as in ^[a-z]{2,9}$",
             )
         return content
+
+    def _content(self, keyword: str, value: Any) -> tuple[Node, tuple[int, int | None]]:
+        """The string of a pattern or a format, and fewest and most characters in it."""
+        key = (keyword, value) if isinstance(value, str) else None
+        if key is None or key not in self._contents:
+            node = self._pattern(value) if keyword == "pattern" else self._format(value)
+            self._contents[keyword, value] = self._grammar.rule(json_text.string_of(node)), lengths(node)
+        return self._contents[keyword, value]
 
     def _pattern(self, pattern: Any) -> Node:
         if not isinstance(pattern, str):
@@ -342,7 +354,8 @@ class _Compiler:
         least, most = INTEGER_FORMATS.get(str(schema.get("format")), (None, None))
         lows += [] if least is None else [least]
         highs += [] if most is None else [most]
-        return self._number_node(path, lambda: numbers.integer(max(lows, default=None), min(highs, default=None)))
+        low, high = max(lows, default=None), min(highs, default=None)
+        return self._number_node(path, (low, high), lambda: numbers.integer(low, high))
 
     def _number(self, schema: Schema, path: Path) -> Node:
         lows = [(bound, False) for bound in self._whole_bounds(schema, path, "minimum")]
@@ -353,11 +366,21 @@ class _Compiler:
             return numbers.NUMBER
         low, above = max(lows, default=(None, False))
         high, within = min(highs, default=(None, True))
-        return self._number_node(path, lambda: numbers.number(low, high, above=above, below=not within))
+        bounds = (low, above, high, within)
+        return self._number_node(path, bounds, lambda: numbers.number(low, high, above=above, below=not within))
 
-    def _number_node(self, path: Path, make: Callable[[], Node]) -> Node:
+    def _number_node(self, path: Path, bounds: tuple[int | None, ...], make: Callable[[], Node]) -> Node:
+        """What lies within bounds: each pair of them once, for the time it takes grows with their digits."""
         try:
-            return make()
+            if bounds not in self._numbers:
+                self._digits += sum(len(str(abs(bound))) for bound in bounds if type(bound) is int)
+                if self._digits > _MAX_DIGITS_OF_BOUNDS:
+                    raise GuideError(
+                        f"the different bounds of numbers have more than {_MAX_DIGITS_OF_BOUNDS} digits in all; use "
+                        "fewer of them"
+                    )
+                self._numbers[bounds] = self._grammar.rule(make())
+            return self._numbers[bounds]
         except GuideError as error:
             raise SchemaError(path, str(error)) from error
 

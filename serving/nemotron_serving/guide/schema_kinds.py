@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from nemotron_serving.guide.grammar import GuideError
 
@@ -99,16 +99,36 @@ def kinds(schema: Any, root: Any) -> frozenset[str]:
     return found
 
 
-def disjoint(first: Any, second: Any, root: Any) -> bool:
+class Instances(NamedTuple):
+    """What is known of a schema's instances without looking at one.
+
+    Attributes:
+        kinds: See `kinds`.
+        values: Keys of all the values there are; None where they are not listed.
+        properties: The same of properties that every object has, where they are listed.
+    """
+
+    kinds: frozenset[str]
+    values: frozenset[str] | None
+    properties: dict[str, frozenset[str]]
+
+
+def instances(schema: Any, root: Any) -> Instances:
+    """What is known of a schema's instances."""
+    properties = {name: _keys(value, root) for name, value in _required_properties(schema, root).items()}
+    listed = {name: keys for name, keys in properties.items() if keys is not None}
+    return Instances(kinds(schema, root), _keys(schema, root), listed)
+
+
+def disjoint(first: Instances, second: Instances) -> bool:
     """Whether certainly no value is an instance of both."""
-    shared = kinds(first, root) & kinds(second, root)
-    if not shared or _different_values(first, second, root):
+    shared = first.kinds & second.kinds
+    if not shared or _different(first.values, second.values):
         return True
     if shared != {"object"}:
         return False
-    properties = [_required_properties(schema, root) for schema in (first, second)]
-    names = properties[0].keys() & properties[1].keys()
-    return any(_different_values(properties[0][name], properties[1][name], root) for name in names)
+    names = first.properties.keys() & second.properties.keys()
+    return any(_different(first.properties[name], second.properties[name]) for name in names)
 
 
 def _recursive(branches: list[Any]) -> bool:
@@ -124,11 +144,13 @@ def _values(schema: Any) -> list[Any] | None:
     return schema["enum"] if isinstance(schema.get("enum"), list) else None
 
 
-def _different_values(first: Any, second: Any, root: Any) -> bool:
-    values = [_values(behind_references(schema, root)) for schema in (first, second)]
-    if values[0] is None or values[1] is None:
-        return False
-    return not {_key(value) for value in values[0]} & {_key(value) for value in values[1]}
+def _keys(schema: Any, root: Any) -> frozenset[str] | None:
+    values = _values(behind_references(schema, root))
+    return None if values is None else frozenset(map(_key, values))
+
+
+def _different(first: frozenset[str] | None, second: frozenset[str] | None) -> bool:
+    return first is not None and second is not None and first.isdisjoint(second)
 
 
 def _key(value: Any) -> str:

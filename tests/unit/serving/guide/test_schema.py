@@ -397,6 +397,12 @@ def nested(levels: int) -> Any:
             record(**{f"p{number}": string(maxLength=number) for number in range(10, 30)}),
             "too complex",
         ),
+        (
+            record(
+                **{f"p{number}": integer(minimum=-number - 10**14, maximum=number + 10**14) for number in range(150)}
+            ),
+            r"properties\.p\d+: the different bounds of numbers have more than 3000 digits",
+        ),
     ],
 )
 def test_what_would_take_long_to_compile_is_refused(schema: Any, message: str) -> None:
@@ -407,6 +413,8 @@ def test_what_would_take_long_to_compile_is_refused(schema: Any, message: str) -
 def test_equal_parts_are_one_rule() -> None:
     many = guide_of(record(**{f"p{number}": string(maxLength=40) for number in range(40)}))
     assert many.count("{0,40}") == 1
+    one = {"type": "string", "format": "date-time"}, integer(minimum=-(10**14), maximum=10**14)
+    assert guide_of({"prefixItems": [*one] * 200, "items": False, "minItems": 400}).count('"Z"') == 1
 
 
 def test_properties_keep_their_order() -> None:
