@@ -72,6 +72,8 @@ def tritonserver_arguments(
         # A client that waits in the queue has no data, and may ask whether the connection lives: else Triton allows one
         # ping in five minutes, and ends the connections of those that ask more often.
         "--grpc-http2-min-recv-ping-interval-without-data=10000",
+        # Triton sets no limit to a message, and would keep the largest ones of eight requests for ever.
+        "--grpc-infer-allocation-pool-size=0",
         "--model-control-mode=none",
         "--strict-readiness=true",
         "--exit-on-error=true",

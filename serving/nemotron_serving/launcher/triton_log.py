@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-_ERROR = re.compile(r"^(?:E\d{4} [^\]]*\] ?|\[libprotobuf ERROR [^\]]*\] |error: (?:creating server: )?)(?P<text>.*)$")
+_ERROR = re.compile(
+    r"^(?:E\d{4} [^\]]*\] ?|\[libprotobuf ERROR [^\]]*\] |error: (?:creating server: )?|  what\(\):  )(?P<text>.*)$"
+)
 _LOAD = re.compile(r"^failed to load '(?P<model>[^']+)' version \d+: (?:[A-Z][\w ]*: )??(?P<text>.*)$")
 _POLL = re.compile(r"^Poll failed for model directory '(?P<model>[^']+)'")
 _PYTHON_ERROR = re.compile(r"^Internal: |^(?:PackageError|EngineError): ")

@@ -50,6 +50,10 @@ def test_administration_is_restricted_on_both_protocols() -> None:
     assert "--model-control-mode=none" in arguments()
 
 
+def test_large_messages_are_not_kept_for_later_requests() -> None:
+    assert "--grpc-infer-allocation-pool-size=0" in arguments()
+
+
 def test_without_tls_nothing_is_said_about_it() -> None:
     assert not [argument for argument in arguments() if "ssl" in argument]
 

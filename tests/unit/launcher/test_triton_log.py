@@ -29,6 +29,10 @@ KILLED = """E1128 22:54:40.704045 23911 backend_model.cc:692] "ERROR: Failed to 
 E1128 22:54:40.704197 23911 model_lifecycle.cc:642] "failed to load 'tensorrt_llm' version 1: Internal: Stub process 'tensorrt_llm_0_0' is not healthy."
 """
 
+ABORTED = """terminate called after throwing an instance of 'boost::interprocess::lock_exception'
+  what():  boost::interprocess::lock_exception
+"""
+
 
 @pytest.mark.parametrize(
     ("log", "expected"),
@@ -51,6 +55,7 @@ E1128 22:54:40.704197 23911 model_lifecycle.cc:642] "failed to load 'tensorrt_ll
             ],
         ),
         (PORT, ["failed to start GRPC service: Unavailable - Socket '127.0.0.1:9101' already in use"]),
+        (ABORTED, ["boost::interprocess::lock_exception"]),
         ("", []),
     ],
 )
