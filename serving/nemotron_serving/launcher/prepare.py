@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import nemotron_serving
@@ -133,6 +135,20 @@ def default_repository() -> Path:
     package = Path(nemotron_serving.__file__).resolve().parent
     installed = package / "model_repository"
     return installed if installed.is_dir() else package.parent.parent / "model_repository"
+
+
+def keep_from_aging(directory: Path) -> int:
+    """Keep programs that remove what is old, such as systemd-tmpfiles after ten days, from a temporary directory.
+
+    They leave alone what somebody has locked. Without it a server that ran for long could not be started again.
+
+    Returns:
+        The file descriptor that holds the lock.
+    """
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(held, fcntl.LOCK_SH)
+    return held
 
 
 def runtime_directory() -> Path:

@@ -27,6 +27,7 @@ from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.ports import Endpoints, choose_endpoints
 from nemotron_serving.launcher.prepare import (
     default_repository,
+    keep_from_aging,
     prepare_backends,
     prepare_repository,
     runtime_directory,
@@ -88,6 +89,7 @@ class TritonServer:
         self.endpoints = endpoints or choose_endpoints(options)
         log_dir = _log_directory(options.log_dir)
         self.runtime_dir = runtime_directory()
+        self._lock = keep_from_aging(self.runtime_dir)
         self._shm_prefix = f"{self.runtime_dir.name}-"
         self._guard = Guard(self._shm_prefix, self.runtime_dir, *remove)
         self.heartbeats = Heartbeats(self.runtime_dir)
@@ -331,6 +333,7 @@ class TritonServer:
 
     def _end_guard(self) -> None:
         self.heartbeats.close()
+        os.close(self._lock)
         self._guard.close()
 
     def _tell(self, word: str) -> None:

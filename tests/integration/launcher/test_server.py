@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 from http.client import HTTPConnection
@@ -53,6 +55,16 @@ def test_it_answers_and_leaves_nothing(options: ServeOptions, tmp_path: Path) ->
     assert not server.runtime_dir.exists()
     assert not list(Path("/dev/shm").glob(f"{server.runtime_dir.name}*"))  # noqa: S108
     assert not left_behind(tmp_path)
+
+
+def test_a_cleaner_of_temporary_files_leaves_it_alone(roomy_server: Server) -> None:
+    """systemd-tmpfiles takes such a lock on what it is about to remove, or leaves it."""
+    directory = os.open(roomy_server.info["runtime_dir"], os.O_RDONLY)
+    try:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(directory)
 
 
 def test_what_it_writes_is_for_this_user_alone(roomy_server: Server) -> None:
