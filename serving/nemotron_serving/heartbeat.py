@@ -130,7 +130,11 @@ class Heartbeats:
             lines = os.read(self._pipe, _MOST_BYTES).splitlines()
         except BlockingIOError:
             return []
-        return [msgspec.json.decode(line, type=Beat) for line in lines]
+        beats = []
+        for line in lines:
+            with contextlib.suppress(msgspec.DecodeError):  # no beat of ours is cut, but it must not end the launcher
+                beats.append(msgspec.json.decode(line, type=Beat))
+        return beats
 
     def close(self) -> None:
         """Let go of the pipe."""

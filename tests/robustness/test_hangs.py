@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 import urllib.error
@@ -117,6 +118,19 @@ def test_prompts_that_wait_for_their_turn_are_no_hang(serve: Serve) -> None:
 
     with ThreadPoolExecutor(400) as pool:
         assert 500 not in set(pool.map(ask, range(400)))
+    check_unharmed(server)
+
+
+def test_grammars_that_compile_for_long_are_no_hang(serve: Serve, demo_package: Path) -> None:
+    server = serve(package=demo_package, hang_s=PATIENT_S)
+
+    def ask(letter: str) -> int:
+        choice = json.dumps({"type": "choice", "choice": [letter * (1 + number) for number in range(240)]})
+        body = {"text_input": "Hi", "max_tokens": 4, "response_format": choice}
+        return server.post("/v2/models/ensemble/generate", body, 120)[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(ask, "abcd")) == {200}
     check_unharmed(server)
 
 

@@ -154,6 +154,7 @@ class TritonServer:
         for word in (DRAIN_FILE, CANCEL_FILE, CLOSE_FILE, ENGINE_FILE):
             (self.runtime_dir / word).unlink(missing_ok=True)  # said to an earlier one, or by it
         self.log.mark()
+        self.heartbeats.read()  # those of a start before
         events = cgroups.events()
         try:
             with self.log.append() as log:
@@ -245,7 +246,8 @@ class TritonServer:
         for member in family:
             with suppress(psutil.NoSuchProcess):
                 member.kill()
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):  # nothing ends a process that waits for a dead device
+            process.wait(_GONE_S)
         psutil.wait_procs(family, timeout=_GONE_S)
         self._guard.forget()
         self._end_hang_watch()

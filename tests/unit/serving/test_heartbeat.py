@@ -82,6 +82,13 @@ def test_a_pipe_that_nobody_reads_harms_no_model(launcher: Heartbeats, start: St
     assert eventually(lambda: any(beat.model == "late" for beat in launcher.read()))
 
 
+def test_what_is_no_beat_is_left_out(launcher: Heartbeats, tmp_path: Path) -> None:
+    pipe = os.open(next(tmp_path.iterdir()), os.O_RDWR | os.O_NONBLOCK)
+    os.write(pipe, b'["one",{}]\n["two\n\xff\n{}\n["three",{}]\n')
+    os.close(pipe)
+    assert [beat.model for beat in launcher.read()] == ["one", "three"]
+
+
 def test_a_pulse_that_cannot_be_taken_is_not_the_last(launcher: Heartbeats, start: Start) -> None:
     tries = []
 
