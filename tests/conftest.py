@@ -27,6 +27,11 @@ from xdist.scheduler import LoadGroupScheduling
 SHARED = ("demo_server", "roomy_server", "simulated_server", "convert_once", "undisturbed")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Called by pytest."""
+    parser.addoption("--seed", type=int, help="seed of tests/robustness/test_fuzz.py; random without it")
+
+
 class Pieces(LoadGroupScheduling):  # type: ignore[misc] # pytest-xdist is not typed
     """Deals out a group, which pytest-xdist writes behind a test's name, or else a file."""
 

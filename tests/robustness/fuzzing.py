@@ -25,12 +25,16 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tests.integration.conftest import Server
 from tests.robustness.good_requests import GoodRequests
-from tests.robustness.observing import is_alive, processes
+from tests.robustness.observing import is_alive, log_of, nothing_left, overgrown, processes, shared_memory, usage
 from tests.robustness.odd_grpc import STREAM, GrpcCall, odd_grpc_call
 from tests.robustness.odd_http import HttpRequest, odd_http_request
+from tests.robustness.odd_values import MARK
+from tests.waiting import wait_until
 
 PATIENCE_S = 60.0
 """A request whose caller waits has to be answered by then: each takes some seconds at the most."""
+MOST_SHARED_MEMORY = 256 * 2**20
+"""Triton's pools grow by the largest messages under way, and stay as large."""
 _AT_ONCE = 8
 _REMEMBERED = 1000
 _CALLS_A_CHANNEL = 500
@@ -77,6 +81,28 @@ class Findings:
     @property
     def requests(self) -> int:
         return sum(self.sent.values())
+
+
+def fuzz_and_check(server: Server, seed: int, seconds: float) -> Findings:
+    """Send odd requests, and fail unless the server has answered the good ones among them and is as it was before."""
+    before = usage(server)
+    found = Fuzz(server, seed).run(seconds)
+    told = f"seed {seed}, {found.requests} requests: {dict(found.sent)}"
+    problems = "\n".join(found.problems.values())
+    assert not found.died, (
+        f"{told}\n{found.died} died; among these is the cause: {found.last}\n{log_of(server)[-3000:]}"
+    )
+    assert not problems, f"{told}\n{problems}"
+    assert found.good_right == found.good > 0, told
+    wait_until(lambda: nothing_left(server), PATIENCE_S)
+    assert server.info["restarts"] == 0, told
+    # Connections that were left are closed a moment later.
+    wait_until(lambda: not overgrown(before, usage(server), found.requests), 10)
+    assert sum(shared_memory(server).values()) < MOST_SHARED_MEMORY, told
+    log = log_of(server)
+    assert "Traceback" not in log, f"{told}\n{log[log.index('Traceback') - 300 :][:3000]}"
+    assert MARK not in log, told
+    return found
 
 
 class Fuzz:

@@ -1,0 +1,18 @@
+"""Twenty seconds of the odd requests of tests/robustness, the same ones each time, so that a change shows itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.integration.conftest import serving
+from tests.robustness.conftest import PACKAGE
+from tests.robustness.fuzzing import fuzz_and_check
+
+SEED = 1
+SECONDS = 20
+
+
+def test_odd_requests_break_nothing(simulated_package: Callable[..., Path], tmp_path: Path) -> None:
+    with serving(simulated_package(*PACKAGE), tmp_path) as server:
+        fuzz_and_check(server, SEED, SECONDS)
