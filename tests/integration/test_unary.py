@@ -140,6 +140,13 @@ def test_only_the_outputs_that_were_asked_for(server: Server) -> None:
     assert values_of(result) == {"num_output_tokens": [4], "content": "This"}
 
 
+def test_only_an_output_that_the_answer_does_not_have(server: Server) -> None:
+    with grpcclient.InferenceServerClient(server.grpc_address) as client:
+        asked = [grpcclient.InferRequestedOutput("cum_log_probs")]
+        result = client.infer("unary", tensors(text_input="Hi", max_tokens=2), outputs=asked)
+        assert list(result.get_response().outputs) == []
+
+
 def test_as_many_at_once_as_the_engine_runs(server: Server) -> None:
     inputs: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 150}
 
