@@ -122,3 +122,8 @@ def wait_until_restarted(server: Server, restarts: int, seconds: float = GOOD_S)
 def log_of(server: Server) -> str:
     """What nemotron-serve wrote, Triton's log included."""
     return server.log.read_text(errors="replace")
+
+
+def log_lines(server: Server) -> list[str]:
+    """The same, line by line."""
+    return log_of(server).splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -61,6 +62,25 @@ def ask_beside_an_unknown_model(server: Server) -> None:
             while time.monotonic() < until:
                 list(services.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(requests), timeout=30))
 
+    together(ask)
+
+
+def leave_preprocessing(server: Server) -> None:
+    """Calls of `preprocessing` whose callers leave at about the time of the answer: SIGSEGV or SIGABRT."""
+    until = time.monotonic() + SECONDS
+    request = pb.ModelInferRequest(model_name="preprocessing", inputs=[text_input()])
+
+    def ask() -> None:
+        with grpc.insecure_channel(server.grpc_address, _CHANNEL) as channel:
+            while time.monotonic() < until:
+                with contextlib.suppress(grpc.RpcError):
+                    stub = services.GRPCInferenceServiceStub(channel)
+                    stub.ModelInfer(request, timeout=random.choice((0.001, 0.003, 0.005, 0.02)))
+
+    together(ask)
+
+
+def together(ask: Callable[[], None]) -> None:
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -83,7 +103,7 @@ def test_the_server_comes_back(server: Server, kill: Callable[[Server], None]) -
     wait_until(lambda: nothing_left(server))
 
 
-@pytest.mark.parametrize("may_kill", [ask_for_grpc_errors, ask_beside_an_unknown_model])
+@pytest.mark.parametrize("may_kill", [ask_for_grpc_errors, ask_beside_an_unknown_model, leave_preprocessing])
 def test_the_server_comes_back_from_what_needs_luck(server: Server, may_kill: Callable[[Server], None]) -> None:
     with contextlib.suppress(grpc.RpcError, OSError):
         may_kill(server)
