@@ -37,7 +37,7 @@ PYTHON := $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FI
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image test-isa images lint bench loadtest docs lock clean
+.PHONY: help setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image test-isa images lint bench bench-robustness loadtest docs lock clean
 
 help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
@@ -49,7 +49,7 @@ help:
 	@echo "make test-image      build and grammar tests with the serving image's versions; needs setup-image"
 	@echo "make test-isa        the suites with the real engine as on older CPUs (half an hour)"
 	@echo "make lint            ruff and mypy only"
-	@echo "make bench           measure the serving stack (several minutes)"
+	@echo "make bench           measure the serving stack (half an hour)"
 	@echo "make setup           only install into $(VENV)"
 	@echo "make setup-quantize  also ModelOpt and torch"
 	@echo "make setup-image     install the serving image's versions into $(IMAGE_VENV)"
@@ -156,6 +156,11 @@ test-isa: demo-package
 bench: demo-package
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.client
+	@$(MAKE) --no-print-directory bench-robustness
+
+# Ten minutes, on a machine that does nothing else.
+bench-robustness: setup
+	$(BIN)/python -m benchmarks.robustness
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --quiet

@@ -33,7 +33,7 @@ class GoodRequests:
         self._server = server
         self._channel = grpc.insecure_channel(server.grpc_address, [("grpc.use_local_subchannel_pool", 1)])
         self._stub = services.GRPCInferenceServiceStub(self._channel)
-        ways: tuple[Callable[[], Any], ...] = (self._stream, self._generate, self._unary, self._tokens)
+        ways: tuple[Callable[[], Any], ...] = (self.stream, self._generate, self._unary, self._tokens)
         self._right = [(way, way()) for way in ways]
         self._turns = itertools.cycle(self._right)
 
@@ -49,7 +49,8 @@ class GoodRequests:
             return f"{way.__name__.strip('_')}: {type(error).__name__}: {_said(error)}"
         return "" if answer == right else f"{way.__name__.strip('_')}: {answer!r} instead of {right!r}"
 
-    def _stream(self) -> str:
+    def stream(self) -> str:
+        """A stream through the ensemble: its text."""
         request = pb.ModelInferRequest(model_name="ensemble", inputs=[_text(), _number("max_tokens"), _true("stream")])
         return "".join(_text_of(one) for one in self._stub.ModelStreamInfer(iter([request]), timeout=_TIMEOUT_S))
 
