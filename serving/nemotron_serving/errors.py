@@ -54,6 +54,17 @@ class PackageError(ServingError):
     """A package that is damaged or does not fit this machine. The message names what differs and what to do."""
 
 
+def failure(message: str, *, refused: bool) -> ServingError:
+    """The error of a request that has failed while it was worked on.
+
+    Args:
+        message: Begins with the field at fault where there is one.
+        refused: Whether it is the caller's fault.
+    """
+    field, found, reason = message.partition(": ")
+    return InvalidRequestError(field, reason) if refused and found else EngineError(message)
+
+
 def shortened(value: Any) -> str:
     """A refused value as a message shows it: its beginning, if it is long."""
     shown = repr(value)

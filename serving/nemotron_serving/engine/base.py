@@ -124,6 +124,7 @@ class Delta:
         logprobs: One for each of `token_ids` where the request asked for them, else empty.
         cached_tokens: In the first delta, tokens of the prompt that came from the prefix cache; None where the engine
             does not say.
+        refused: Whether the error is the request's fault: its grammar cannot be prepared.
     """
 
     token_ids: list[int]
@@ -131,6 +132,7 @@ class Delta:
     error: str | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     cached_tokens: int | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 _FAILED = "The engine failed; the server's log says why."
 _REFUSED = "The engine refused the request; the server's log says why."
-_TOO_LONG = "Preparing the grammar of the answer took more than {} s; use fewer alternatives and shorter counts."
+_TOO_LONG = "its grammar was not prepared within {} s; ask for less at once: fewer alternatives, shorter counts"
 _KV_BLOCK_TOKENS = 32  # block size of the CPU plugin's paged attention
 _MAX_BATCHED_TOKENS = 512  # a long prompt is processed in parts of this size, between the steps of others
 _QUIET_S = 0.5  # a long prompt, or a grammar that is compiled, gives nothing for many steps
@@ -219,18 +219,19 @@ class Loop:
             try:
                 ready = room > 0 and self._grammars.ready(running.form)
             except GrammarError:
-                self._refuse(running, _REFUSED)
+                self._refuse(running, Delta([], error=_REFUSED))
                 continue
             if ready:
                 room -= len(running.form.text)
                 del self._waiting[request_id]
                 self._hand_over(running, running.request)
             elif time.monotonic() - running.waits_since > self._longest_compile_s:
-                self._refuse(running, _TOO_LONG.format(self._longest_compile_s))
+                reason = _TOO_LONG.format(self._longest_compile_s)
+                self._refuse(running, Delta([], error=reason, refused=True))
 
-    def _refuse(self, running: _Running, reason: str) -> None:
+    def _refuse(self, running: _Running, delta: Delta) -> None:
         del self._waiting[running.request.request_id]
-        self._deltas.append((running.request.request_id, Delta([], error=reason)))
+        self._deltas.append((running.request.request_id, delta))
         self._forget_grammar(running)
 
     def _forget_grammar(self, running: _Running) -> None:

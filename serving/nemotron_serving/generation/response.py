@@ -33,6 +33,7 @@ class Response:
         begins: In the first response, how postprocessing reads the stream.
         finish_reason: Set in the last response.
         error: Set in the last response of a request that failed.
+        refused: Whether the error is the caller's; it begins with the field then.
     """
 
     slot: int
@@ -51,6 +52,7 @@ class Response:
     begins: OutputRules | None
     finish_reason: FinishReason | None
     error: str | None
+    refused: bool = False
 
     @property
     def final(self) -> bool:

@@ -63,6 +63,15 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     output: OutputRules | None = None
     include_prompt: bool = False
 
+    @property
+    def form_field(self) -> str:
+        """The input that asks for a form of the answer."""
+        if isinstance(self.guide, ForcedCalls):
+            return "tool_choice"
+        if isinstance(self.guide, StockGuide):
+            return "guided_decoding_guide_type"
+        return "bad_words" if self.guide is None else "response_format"
+
 
 def check_features(settings: GenerationSettings, features: frozenset[Feature]) -> None:
     """Refuse what this engine cannot do.
@@ -71,14 +80,9 @@ def check_features(settings: GenerationSettings, features: frozenset[Feature]) -
         InvalidRequestError: naming the field that asks for it.
     """
     sampling = settings.sampling
-    guide = "response_format"
-    if isinstance(settings.guide, ForcedCalls):
-        guide = "tool_choice"
-    elif isinstance(settings.guide, StockGuide):
-        guide = "guided_decoding_guide_type"
     asked: tuple[tuple[str, Feature, bool], ...] = (
         ("repetition_penalty, presence_penalty or frequency_penalty", "penalties", sampling.has_penalties),
-        (guide, "guided_decoding", settings.guide is not None),
+        (settings.form_field, "guided_decoding", settings.guide is not None),
         ("bad_words", "bad_words", bool(sampling.bad_words)),
         ("logit_bias", "logit_bias", bool(sampling.logit_bias)),
         ("min_tokens", "min_tokens", sampling.min_tokens > _ONE_TOKEN),

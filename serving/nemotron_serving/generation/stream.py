@@ -35,6 +35,7 @@ class Stream:
         name: What a stop has to say; its id is for the log as well, and may be empty.
         guide: Grammar of the answer in xgrammar's EBNF; None leaves it free.
         deadline: On the clock of time.monotonic.
+        refused: Whether `error` is the caller's, with the field that is at fault at its beginning.
         slot: Of those that the service has for streams in flight, the one that this stream has until its end.
         number: Nanoseconds on that clock when it took the slot: more than every earlier stream's there.
         last_sent: The same clock; when the last response was sent.
@@ -56,6 +57,7 @@ class Stream:
     number: int = 0
     finish_reason: FinishReason | None = None
     error: str | None = None
+    refused: bool = False
     last_sent: float = 0.0
     queued: bool = False
     _engine_id: int = 0
@@ -128,6 +130,8 @@ class Stream:
                 return
         if delta.error is not None:
             self.error = delta.error
+            if delta.refused:
+                self.refused, self.error = True, f"{self.settings.form_field}: {delta.error}"
         elif delta.finish_reason is not None:
             if delta.finish_reason == "stop" and self._text is not None and self._text.thinking and self._may_close():
                 self._close_thinking(self._text)
@@ -177,6 +181,7 @@ class Stream:
             begins=None if sequence else self.settings.output,
             finish_reason=finish_reason,
             error=error,
+            refused=self.refused and error is not None,
         )
 
     def _append(self, token_ids: Sequence[int], logprobs: tuple[TokenLogprob, ...] = ()) -> None:

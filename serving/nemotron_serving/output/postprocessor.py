@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from nemotron_serving.engine.base import TokenLogprob
-from nemotron_serving.errors import EngineError, InvalidRequestError
+from nemotron_serving.errors import EngineError, InvalidRequestError, failure
 from nemotron_serving.output.assembler import Assembler, OutputDelta, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 
@@ -28,6 +28,7 @@ class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
         expires: In the first response, when the stream has certainly ended, in seconds on CLOCK_MONOTONIC.
         finish_reason: In the last response.
         error: In the last response of a stream that failed.
+        refused: Whether the error is the caller's, with the field that is at fault at its beginning.
         thinking_budget_reached: Whether the thinking was closed for the model.
         logprobs: One entry a token of the response; none where they were not asked for.
     """
@@ -39,6 +40,7 @@ class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     expires: float | None = None
     finish_reason: str = ""
     error: str = ""
+    refused: bool = False
     thinking_budget_reached: bool = False
     logprobs: tuple[TokenLogprob, ...] = ()
 
@@ -135,7 +137,7 @@ class Postprocessor:
         if not last:
             self._look(self._slots[event.slot], has_left)
         if event.error:
-            raise EngineError(event.error)
+            raise failure(event.error, refused=event.refused)
         delta = assembler.feed(token_ids)
         if last:
             delta = delta.joined(assembler.flush())

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.errors import EngineError
+from nemotron_serving.errors import EngineError, failure
 from nemotron_serving.generation.response import Response
 from nemotron_serving.output.postprocessor import StreamEvent
 from nemotron_serving.seal import Seal
@@ -34,7 +34,7 @@ class ResponseSink:
         """See `Sink.send`."""
         flags = _FINAL if response.final else 0
         if response.error is not None and not response.for_text:
-            send_error(self._request, EngineError(response.error))
+            send_error(self._request, failure(response.error, refused=response.refused))
             return
         values = _for_postprocessing(response, self._seal) if response.for_text else _for_token_callers(response)
         cached = _UNKNOWN if response.num_cached_tokens is None else response.num_cached_tokens
@@ -74,6 +74,7 @@ def _for_postprocessing(response: Response, seal: Seal) -> _Values:
         expires=response.expires if response.begins is not None else None,
         finish_reason=response.finish_reason or "",
         error=response.error or "",
+        refused=response.refused,
         thinking_budget_reached=response.thinking_budget_reached,
         logprobs=tuple(response.logprobs),
     )

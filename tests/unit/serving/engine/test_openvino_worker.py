@@ -249,8 +249,8 @@ def test_a_grammar_that_takes_too_long_is_refused_and_others_are_not() -> None:
     compiled = worker.compiler.hold("endless")
     worker.submit(1, max_tokens=ENDLESS)
     worker.run(2, "endless")
-    error = worker.error(2)
-    assert error is not None and "0 s" in error and "fewer" in error
+    last = worker.deltas(2)[-1]
+    assert last.refused and last.error is not None and "within 0 s" in last.error and "fewer" in last.error
     assert worker.goes_on(1)
     compiled.set()
     worker.close()

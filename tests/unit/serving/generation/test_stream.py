@@ -10,6 +10,7 @@ from nemotron_serving.engine.simulated import SimulatedEngine
 from nemotron_serving.generation.early_stops import RequestName
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Stream
+from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, ResponseFormat, StockGuide
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.reasoning import Start
 from tests.unit.serving.support import Collector, RecordingEngine, ids_of, make_package, settings, text_of
@@ -192,6 +193,26 @@ def test_log_probabilities_go_with_their_tokens_and_forced_tokens_are_certain(tm
     stream.accept(2, Delta(ids_of("A"), "stop", logprobs=(TokenLogprob(-0.25),), cached_tokens=14))
     [last] = stream.take_responses()
     assert (last.logprobs, last.cum_log_prob, last.num_cached_tokens) == ([TokenLogprob(-0.25)], -6.25, 14)
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (ResponseFormat('{"type": "json_object"}'), "response_format"),
+        (StockGuide("json", ""), "guided_decoding_guide_type"),
+        (ForcedCalls((), "<a>", "</a>", single=True), "tool_choice"),
+        (None, "bad_words"),
+    ],
+)
+def test_a_form_that_cannot_be_prepared_is_the_callers_fault(
+    tmp_path: Path, spec: GuideSpec | None, field: str
+) -> None:
+    stream, engine = make_stream(tmp_path, msgspec.structs.replace(settings(), guide=spec), GUIDE)
+    stream.start()
+    stream.accept(1, Delta([], error="it takes too long", refused=True))
+    [response] = stream.take_responses()
+    assert (response.error, response.refused) == (f"{field}: it takes too long", True)
     engine.close()
 
 

@@ -110,6 +110,13 @@ def test_an_error_ends_the_stream_and_drops_its_state(streams: Streams, begins: 
     assert len(streams) == 1
 
 
+def test_what_is_the_caller_s_fault_names_the_field(streams: Streams) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^response_format: takes too long$") as raised:
+        streams.accept([], begins=OutputRules(), error="response_format: takes too long", refused=True)
+    assert raised.value.field == "response_format"
+    assert len(streams) == 0
+
+
 @pytest.mark.parametrize("finish_reason", ["", "stop"])
 def test_an_unknown_stream_is_reported_and_gets_no_state(streams: Streams, finish_reason: str) -> None:
     with pytest.raises(EngineError, match="the stream is not known"):
