@@ -27,7 +27,7 @@ _NEEDED = {
     "nemotron_build": ("msgspec", "rich", "markdown-it-py", "mdurl", "pygments", "ml-dtypes", "nvidia-ml-py"),
     "nemotron_serving.launcher": ("msgspec",),
 }
-_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}  # inside, where nothing else listens
+_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002, "health": 8003}  # inside, where nothing else listens
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def serve_options(
     Args:
         package: Its directory.
         bind: Address of this machine that the ports are published on.
-        ports: Of this machine, by `http`, `grpc` and `metrics`.
+        ports: Of this machine, by `http`, `grpc`, `metrics` and `health`.
         more: Further arguments of nemotron-serve.
         image: See `ContainerOptions`, as the two behind it.
         gpus: Value of docker's `--gpus`.

@@ -60,7 +60,7 @@ def add_commands(commands: Any) -> None:
     serve.set_defaults(run=_serve)
     serve.add_argument("package", type=path, metavar="PACKAGE", help="made for a GPU")
     serve.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="of this machine (127.0.0.1)")
-    for name, port in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
+    for name, port in (("http", 8000), ("grpc", 8001), ("metrics", 8002), ("health", 8003)):
         serve.add_argument(f"--{name}-port", type=whole(1, 65535), default=port, metavar="PORT", help=f"({port})")
     _add_docker_options(serve)
 
@@ -92,7 +92,7 @@ def _serve(arguments: argparse.Namespace, _: Console) -> str | None:
     options = serve_options(
         package,
         bind=arguments.bind,
-        ports={name: getattr(arguments, f"{name}_port") for name in ("http", "grpc", "metrics")},
+        ports={name: getattr(arguments, f"{name}_port") for name in ("http", "grpc", "metrics", "health")},
         more=arguments.behind,
         image=arguments.image or IMAGE,
         gpus=arguments.gpus,

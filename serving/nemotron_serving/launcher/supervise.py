@@ -177,7 +177,7 @@ class Supervisor:
         if not urls.bind.startswith("127."):
             say(
                 f"Other machines reach this server on {urls.bind}. "
-                f"{'HTTP and metrics' if urls.tls else 'gRPC, HTTP and metrics'} are open to all of them, "
+                f"{'' if urls.tls else 'gRPC, '}HTTP, metrics and health are open to all of them, "
                 "and not encrypted: put a gateway in front."
             )
             if () < server.version < _SAFE_TRITON:

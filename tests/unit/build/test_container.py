@@ -184,7 +184,7 @@ def test_a_package_is_served_read_only_on_this_machine_alone(here: Path, capsys:
     assert there[str(here / "a package")] == (str(here / "a package"), True)
     assert all(read_only for _, read_only in there.values())
     published = [value for flag, value in pairwise(command) if flag == "--publish"]
-    assert published == ["127.0.0.1:8000:8000", "127.0.0.1:9001:8001", "127.0.0.1:8002:8002"]
+    assert published == ["127.0.0.1:8000:8000", "127.0.0.1:9001:8001", "127.0.0.1:8002:8002", "127.0.0.1:8003:8003"]
     serve = inside(command)[1]
     assert serve[:4] == ["python3", "-m", "nemotron_serving.launcher", str(here / "a package")]
     assert serve[-2:] == ["--kv-cache-gib", "40"]
