@@ -4,11 +4,14 @@ import msgspec
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from nemotron_serving.chat.lane import LongLane
 from nemotron_serving.chat.preprocessor import Preprocessor
 from nemotron_serving.contract import ENSEMBLE_INPUTS
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.seal import Seal
-from nemotron_serving.triton import answer, open_package, request_fields
+from nemotron_serving.triton import answer_later, open_package, request_fields
+
+_FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
 class TritonPythonModel:
@@ -16,18 +19,28 @@ class TritonPythonModel:
         package, options = open_package()
         self._preprocessor = Preprocessor(package)
         self._seal = Seal("request_settings", options.secret, "preprocessing")
-        self._heartbeat = Heartbeat(options.runtime_dir, "preprocessing")
+        self._lane = LongLane(package.serving.limits.max_in_flight)
+        self._heartbeat = Heartbeat(options.runtime_dir, "preprocessing", lambda: {"long prompts": self._lane.pulse()})
 
     def execute(self, requests):
         with self._heartbeat.work:
-            return answer(requests, self._respond)
+            answer_later(requests, self._begin)
 
     def finalize(self):
         self._heartbeat.close()
+        self._lane.close()
 
-    def _respond(self, request):
-        ids, settings = self._preprocessor.prepare(request_fields(request, ENSEMBLE_INPUTS))
+    def _begin(self, request):
+        fields = request_fields(request, ENSEMBLE_INPUTS)
+        if self._preprocessor.is_long(fields):
+            self._lane.submit(lambda: answer_later([request], lambda request: self._answer(request, fields)))
+        else:
+            self._answer(request, fields)
+
+    def _answer(self, request, fields):
+        ids, settings = self._preprocessor.prepare(fields)
         settings_json = np.array([[self._seal.close(msgspec.json.encode(settings))]], dtype=np.object_)
-        return pb_utils.InferenceResponse(
+        response = pb_utils.InferenceResponse(
             [pb_utils.Tensor("input_ids", ids[np.newaxis]), pb_utils.Tensor("request_settings", settings_json)]
         )
+        request.get_response_sender().send(response, flags=_FINAL)

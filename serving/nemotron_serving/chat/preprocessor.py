@@ -26,6 +26,7 @@ from nemotron_serving.package import Package
 THINKING_CLOSE = f"\n{CLOSE_TAG}\n\n"
 _THINKING_OPEN = f"{OPEN_TAG}\n"
 _LONG_TEXTS = ("text_input", "messages", "tools", "tool_choice", "response_format", "guided_decoding_guide")
+_LONG_CHARACTERS = 16_384  # 5 ms
 _GRACE = 10  # one token in so many of the budget, to wait for a newline
 
 
@@ -37,6 +38,10 @@ class Preprocessor:
         self._format = open_chat_format(package)
         self._tokenizer = PromptTokenizer(package.tokenizer_path)
         self._close_ids = tuple(self._tokenizer.encode(tagged(THINKING_CLOSE)).tolist())
+
+    def is_long(self, fields: Mapping[str, Any]) -> bool:
+        """Whether it takes several milliseconds to prepare this request."""
+        return sum(len(fields.get(field, "")) for field in _LONG_TEXTS) > _LONG_CHARACTERS
 
     def prepare(self, fields: Mapping[str, Any]) -> tuple[npt.NDArray[np.int32], GenerationSettings]:
         """Turn one request into prompt ids, shape [n], and settings.
