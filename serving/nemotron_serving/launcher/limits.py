@@ -214,6 +214,16 @@ def cause_of_failure(log: str, before: cgroups.Events) -> str:
     return next(_causes(log, before), "")
 
 
+def cause_of_death(before: cgroups.Events) -> str:
+    """What to add to a process's death, in brackets: that the kernel has killed for memory; empty if it has not.
+
+    Args:
+        before: What the control groups had counted before the start.
+    """
+    killed = cgroups.events().killed - before.killed
+    return f" (killed by the kernel for want of memory in this container or unit: {killed})" if killed > 0 else ""
+
+
 def _causes(log: str, before: cgroups.Events) -> Iterator[str]:
     now = cgroups.events()
     if now.killed > before.killed:

@@ -94,6 +94,7 @@ class TritonServer:
         self._guard = Guard(self._shm_prefix, self.runtime_dir, *remove)
         self.heartbeats = Heartbeats(self.runtime_dir)
         self.ready_after_s = 0.0
+        self._events = cgroups.events()  # counted before the latest start
         self._process: subprocess.Popen[bytes] | None = None
         self._stubs: dict[psutil.Process, str] = {}  # the Python processes, and the models that they run
         self._workers: dict[psutil.Process, str] = {}  # what those started, such as an engine's own process
@@ -155,7 +156,7 @@ class TritonServer:
             (self.runtime_dir / word).unlink(missing_ok=True)  # said to an earlier one, or by it
         self.log.mark()
         self.heartbeats.read()  # those of a start before
-        events = cgroups.events()
+        self._events = cgroups.events()
         try:
             with self.log.append() as log:
                 self._process = self._guard.popen(self._command, environment=self._environment, output=log.fileno())
@@ -165,7 +166,7 @@ class TritonServer:
         try:
             self._wait_ready(began + self._options.start_seconds)
         except StartError as error:
-            cause = limits.cause_of_failure(self.log.since_mark(), events)  # while it still has what it got
+            cause = limits.cause_of_failure(self.log.since_mark(), self._events)  # while it still has what it got
             self.kill()
             if not cause:
                 raise
@@ -185,13 +186,8 @@ class TritonServer:
         Triton itself goes on when a model's process is gone, calls itself ready, and leaves callers waiting. A model
         whose engine is gone can only fail its requests.
         """
-        status = self._running().poll()
-        if status is not None:
-            return f"tritonserver {_how_it_ended(status)}"
-        for process, name in self._model_processes():
-            if not _alive(process):
-                return f"{name} died"
-        return None
+        dead = self._dead()
+        return dead and dead + limits.cause_of_death(self._events)
 
     def hang(self) -> str | None:
         """What makes no progress though all live; None while nothing hangs, or where nobody looks for that.
@@ -284,7 +280,7 @@ class TritonServer:
         def wait() -> None:
             self.sleep(_POLL_S)
             self._close_shared_memory()
-            if (death := self.death()) is not None:
+            if (death := self._dead()) is not None:
                 reason = self.log.reason() or f"{death}. Triton's log, which --verbose shows, says no more."
                 raise StartError(f"The server did not start: {reason}")
             if time.monotonic() > deadline:
@@ -302,6 +298,15 @@ class TritonServer:
         self._workers = {
             worker: model for stub, model in self._stubs.items() for worker in _children(stub.pid, recursive=True)
         }
+
+    def _dead(self) -> str | None:
+        status = self._running().poll()
+        if status is not None:
+            return f"tritonserver {_how_it_ended(status)}"
+        for process, name in self._model_processes():
+            if not _alive(process):
+                return f"{name} died"
+        return None
 
     def _wait_while(self, condition: Callable[[], bool], seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -17,6 +17,7 @@ from nemotron_serving.launcher.limits import (
     Look,
     Need,
     Tasks,
+    cause_of_death,
     cause_of_failure,
     check_files,
     check_shared_memory,
@@ -123,6 +124,14 @@ def test_a_control_group_has_counted_what_no_log_says(monkeypatch: pytest.Monkey
     monkeypatch.setattr("nemotron_serving.cgroups.events", lambda: now)
     assert cause_of_failure("", NOTHING).startswith(cause)
     assert cause_of_failure("", now) == "", "it was so before"
+
+
+def test_a_death_is_the_kernels_where_it_has_counted_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nemotron_serving.cgroups.events", lambda: Events(tasks_refused=0, killed=3))
+    assert cause_of_death(Events(tasks_refused=0, killed=1)).endswith(
+        "for want of memory in this container or unit: 2)"
+    )
+    assert cause_of_death(Events(tasks_refused=0, killed=3)) == ""
 
 
 def test_a_limit_on_addresses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
