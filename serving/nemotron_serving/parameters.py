@@ -13,7 +13,7 @@ from typing import Any, cast
 from nemotron_serving.errors import InvalidRequestError, did_you_mean, shortened, shortened_name
 from nemotron_serving.generation.checks import RANGES
 
-_MAX_ID_CHARACTERS = 256  # ids of ended and stopped requests are remembered, and are written into the log
+MAX_ID_CHARACTERS = 256  # ids of ended and stopped requests are remembered, and are written into the log
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 _ONLY_FOR_TRITON = "binary_data_output"  # how its HTTP front writes the answer
 CALLER = "nemotron-caller"
@@ -43,9 +43,9 @@ def check_id(request_id: str) -> None:
     Raises:
         InvalidRequestError: naming the limit.
     """
-    if len(request_id) > _MAX_ID_CHARACTERS:
+    if len(request_id) > MAX_ID_CHARACTERS:
         raise InvalidRequestError(
-            "id", f"{len(request_id)} characters were given, expected at most {_MAX_ID_CHARACTERS}"
+            "id", f"{len(request_id)} characters were given, expected at most {MAX_ID_CHARACTERS}"
         )
 
 

@@ -18,7 +18,7 @@ from nemotron_serving.errors import EngineError, InvalidRequestError, ServingErr
 from nemotron_serving.host import HostOptions, plain_path
 from nemotron_serving.metrics import GaugeReporter
 from nemotron_serving.package import Package
-from nemotron_serving.parameters import apply_parameters, check_id, read_parameters
+from nemotron_serving.parameters import MAX_ID_CHARACTERS, apply_parameters, check_id, read_parameters
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def request_id(request: Any) -> str:
 
 def _shown_id(request: Any) -> str:
     try:
-        return repr(request_id(request))
+        return repr(request_id(request)[:MAX_ID_CHARACTERS])
     except InvalidRequestError:
         return "with an id that is not UTF-8"
 
@@ -185,6 +185,8 @@ def error_response(request: Any, error: Exception) -> Any:
     if error.status == "INTERNAL":
         message = f"request {_shown_id(request)}: {message}"
     code = getattr(pb_utils.TritonError, error.triton_code)
+    # A surrogate on its own, from a caller's JSON, cannot be sent.
+    message = message.encode(errors="backslashreplace").decode()
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
