@@ -37,7 +37,7 @@ PYTHON := $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FI
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image test-isa images lint bench bench-robustness loadtest docs lock clean
+.PHONY: help setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image test-isa images lint bench bench-robustness soak loadtest docs lock clean
 
 help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
@@ -49,6 +49,7 @@ help:
 	@echo "make test-image      build and grammar tests with the serving image's versions; needs setup-image"
 	@echo "make test-isa        the suites with the real engine as on older CPUs (half an hour)"
 	@echo "make lint            ruff and mypy only"
+	@echo "make soak            attack a server for an hour, or for SECONDS=..., with a report"
 	@echo "make bench           measure the serving stack (half an hour)"
 	@echo "make setup           only install into $(VENV)"
 	@echo "make setup-quantize  also ModelOpt and torch"
@@ -161,6 +162,11 @@ bench: demo-package
 # Ten minutes, on a machine that does nothing else.
 bench-robustness: setup
 	$(BIN)/python -m benchmarks.robustness
+
+# An hour of odd and good requests, with a page of what became of it; make soak SECONDS=600 is shorter.
+SECONDS ?= 3600
+soak: setup
+	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS) -o $(RESULTS)/soak
 
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --quiet

@@ -20,11 +20,11 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.client_soak import Soak
 from benchmarks.many_streams import whole_streams
 from benchmarks.processes import Server, server
 from benchmarks.readers import READERS, Run
 from benchmarks.report import Aims, print_table
-from benchmarks.soak import Soak
 
 RESULTS = Path(__file__).parent / "results" / "client.json"
 _AIMS: Aims = {
@@ -138,7 +138,8 @@ def measure_soak(served: Server, options: argparse.Namespace) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         processes = {}
         for kind in ("sync", "async"):
-            command = [sys.executable, "-m", "benchmarks.soak", f"grpc://{served.address}", kind, str(options.calls)]
+            arguments = [f"grpc://{served.address}", kind, str(options.calls)]
+            command = [sys.executable, "-m", "benchmarks.client_soak", *arguments]
             processes[kind] = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             stack.callback(processes[kind].kill)
         found = {kind: Soak(**json.loads(process.communicate()[0])) for kind, process in processes.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as aioclient
@@ -279,38 +277,6 @@ def test_a_token_level_client_that_left_is_noticed(simulated_server: Server) -> 
 
     run_with(simulated_server.grpc_address, use)
     wait_until(lambda: nothing_left(simulated_server))
-
-
-def test_killed_engine_process_comes_back(simulated_package: Callable[..., Path], tmp_path: Path) -> None:
-    with serving(simulated_package("--token-ms", "20"), tmp_path) as server:
-        before = server.info
-
-        async def use(client: aioclient.InferenceServerClient) -> float:
-            killed_at = 0.0
-            with pytest.raises(Exception):  # noqa: B017
-                async for _ in stream(client, text_input=RANDOM, max_tokens=10_000, stream=True):
-                    if not killed_at:
-                        os.kill(engine_process(before), signal.SIGKILL)
-                        killed_at = time.monotonic()
-            return killed_at
-
-        killed_at = run_with(server.grpc_address, use)
-        assert time.monotonic() - killed_at < 15
-
-        def answering() -> bool:
-            with contextlib.suppress(OSError):
-                return server.post("/v2/models/ensemble/generate", {"text_input": "Hi", "max_tokens": 1})[0] == 200
-            return False
-
-        wait_until(answering, 60)
-        assert time.monotonic() - killed_at < 60
-        assert nothing_left(server)
-
-
-def engine_process(info: dict[str, Any]) -> int:
-    """Process id of the generating model's stub."""
-    children = psutil.Process(info["pid"]).children(recursive=True)
-    return next(child.pid for child in children if "tensorrt_llm" in " ".join(child.cmdline()))
 
 
 def test_shutdown_lets_running_requests_end_and_takes_no_new_ones(

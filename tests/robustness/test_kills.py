@@ -18,6 +18,7 @@ CALLERS = 15
 
 def test_callers_are_told_and_the_server_comes_back(patient_server: Server) -> None:
     """One after the other, as if they crashed now and then."""
+    urls = {one: url for one, url in patient_server.info.items() if one.endswith("_url")}
     for restarts, name in enumerate(("tritonserver", *MODELS), 1):
         with grpc.insecure_channel(patient_server.grpc_address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
             calls = [
@@ -33,4 +34,5 @@ def test_callers_are_told_and_the_server_comes_back(patient_server: Server) -> N
                     list(call)
             assert time.monotonic() - began < allowed(5), name
         wait_until_restarted(patient_server, restarts)
+        assert {one: patient_server.info[one] for one in urls} == urls
         wait_until(lambda: nothing_left(patient_server))

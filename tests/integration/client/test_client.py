@@ -1,6 +1,7 @@
 """Both clients over gRPC and HTTP against a real Triton.
 
-W1 to W15 are weaknesses of tritonclient that a caller must not see; W13 is in test_grpc_gevent.py, W12 in test_soak.py.
+W1 to W15 are weaknesses of tritonclient that a caller must not see; W13 is in test_grpc_gevent.py, W12 in
+tests/robustness/test_client_soak.py.
 """
 
 from __future__ import annotations

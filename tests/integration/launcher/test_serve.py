@@ -26,24 +26,6 @@ from .streams import open_stream
 Start = Callable[..., Running]
 
 
-def test_a_killed_model_process_fails_its_streams_and_comes_back(start: Start) -> None:
-    server = start()
-    server.wait_ready()
-    before = server.info
-    with open_stream(server.grpc_address, 1000) as stream:
-        stream.first()
-        killed_at = time.monotonic()
-        os.kill(before["model_pids"]["ensemble"], signal.SIGKILL)
-        _, error = stream.end(timeout=15)
-        assert error is not None
-        assert time.monotonic() - killed_at < 15
-    wait_until(lambda: server.restarts == 1, 60)
-    with open_stream(server.grpc_address, 2) as stream:
-        assert stream.end(timeout=15) == (2, None)
-    assert time.monotonic() - killed_at < 60
-    assert [server.info[url] for url in ("grpc_url", "http_url")] == [before[url] for url in ("grpc_url", "http_url")]
-
-
 def test_a_killed_engine_process_restarts_the_server(start: Start, repository: Path) -> None:
     model = repository / "ensemble" / "1" / "model.py"
     engine = "        import subprocess; self.engine = subprocess.Popen(['sleep', '60'])\n\n    def finalize"
@@ -54,15 +36,6 @@ def test_a_killed_engine_process_restarts_the_server(start: Start, repository: P
     worker.kill()
     wait_until(lambda: server.restarts == 1, 60)
     assert "a process that model 'ensemble' had started died" in server.output.read_text()
-
-
-def test_a_killed_triton_comes_back(start: Start) -> None:
-    server = start()
-    server.wait_ready()
-    os.kill(server.info["triton_pid"], signal.SIGKILL)
-    wait_until(lambda: server.restarts == 1, 60)
-    with open_stream(server.grpc_address, 2) as stream:
-        assert stream.end(timeout=15) == (2, None)
 
 
 def test_it_gives_up_with_the_reason(options: ServeOptions, repository: Path, package: Path, tmp_path: Path) -> None:

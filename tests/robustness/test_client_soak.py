@@ -7,9 +7,9 @@ import json
 import subprocess
 import sys
 
-from benchmarks.soak import Soak
+from benchmarks.client_soak import Soak
 from tests.integration.conftest import ROOT, Server
-from tests.integration.test_failures import nothing_left
+from tests.robustness.observing import nothing_left
 from tests.waiting import wait_until
 
 CALLS = 500
@@ -22,7 +22,7 @@ def test_threads_and_places_stay_as_they_are(server: Server) -> None:
     with contextlib.ExitStack() as stack:
         processes = {}
         for kind in ("sync", "async"):
-            command = [sys.executable, "-m", "benchmarks.soak", server.grpc_url, kind, *arguments]
+            command = [sys.executable, "-m", "benchmarks.client_soak", server.grpc_url, kind, *arguments]
             processes[kind] = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT))
             stack.callback(processes[kind].kill)
         outputs = {kind: process.communicate(timeout=AT_MOST_S + 30)[0] for kind, process in processes.items()}
