@@ -37,7 +37,8 @@ def mortal(
     scheme: str,  # noqa: ARG001 - one for each, for nemotron-serve gives up after five crashes
 ) -> Iterator[Server]:
     """A server whose Triton is killed, and started again by nemotron-serve."""
-    with serving(simulated_package("--token-ms", "5"), tmp_path_factory.mktemp("mortal")) as server:
+    options = ("--hang-seconds", "0")  # nothing but these tests sends requests
+    with serving(simulated_package("--token-ms", "5"), tmp_path_factory.mktemp("mortal"), *options) as server:
         yield server
 
 
