@@ -171,6 +171,8 @@ def test_a_million_values_are_refused_by_their_number(simulated_server: Server) 
         for model in ("preprocessing", "unary"):
             with pytest.raises(grpcclient.InferenceServerException, match=rf"stop_words: {many} values were given"):
                 client.infer(model, [tensor("text_input", "Hi"), words])
+        with pytest.raises(grpcclient.InferenceServerException, match=f"output_ids: {many} were given"):
+            text_of(client, {"output_ids": np.zeros((1, 1, many), np.int32), "stream_event": np.array([[b"{}"]])})
 
     async def use(client: aioclient.InferenceServerClient) -> None:
         ids = grpcclient.InferInput("input_ids", [1, many], "INT32")

@@ -3,6 +3,7 @@
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import PROBE_PLACES, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
@@ -20,6 +21,7 @@ class TritonPythonModel:
         report_departure = RuntimeDir(options.runtime_dir).report_departure
         places = package.serving.limits.max_in_flight + PROBE_PLACES
         self._postprocessor = Postprocessor(vocabulary, places, report_departure)
+        self._most_ids = package.serving.limits.max_seq_len
         self._seal = Seal("stream_event", options.secret, "tensorrt_llm")
         self._gauges = report_gauges(
             "postprocessing",
@@ -39,6 +41,10 @@ class TritonPythonModel:
     def _respond(self, request):
         sealed = pb_utils.get_input_tensor_by_name(request, "stream_event").as_numpy()
         ids = pb_utils.get_input_tensor_by_name(request, "output_ids").as_numpy()
+        if ids.size > self._most_ids:  # before work is done that grows with it
+            raise InvalidRequestError(
+                "output_ids", f"{ids.size} were given, this server takes at most {self._most_ids}"
+            )
         event = self._seal.open(sealed.item(), ids.tobytes())
         delta = self._postprocessor.accept(event, ids.ravel().tolist(), request.is_cancelled)
         return pb_utils.InferenceResponse(
