@@ -16,38 +16,54 @@ from nemotron_serving.package import Package
 from .conftest import PACKAGE
 
 CRASHES = 7
-# Runs as the COMMAND of nemotron-serve. HTTP, for a client of gRPC would wait before it connects again.
-CRASH_AND_ASK = f"""
-import http.client, json, os, time
+HAMMER_S = 12
+# These run as the COMMAND of nemotron-serve. HTTP, for a client of gRPC would wait before it connects again.
+CALLS = """
+import http.client, json, os, sys, time
 
 def post(path, body):
     connection = http.client.HTTPConnection(os.environ["NEMOTRON_HTTP_URL"].partition("://")[2], timeout=10)
     connection.request("POST", path, json.dumps(body))
     return connection.getresponse().status
 
-def answers():
+def kill():
+    text = {"name": "text_input", "shape": [1, 1], "datatype": "BYTES", "data": ["Hi"]}
+    outputs = [{"name": "content", "parameters": {"classification": 1}}]
     try:
-        return post("/v2/models/ensemble/generate", {{"text_input": "Hi", "max_tokens": 1}}) == 200
+        return post("/v2/models/unary/infer", {"inputs": [text], "outputs": outputs})
     except (OSError, http.client.HTTPException):
-        return False
+        return None
 
-text = {{"name": "text_input", "shape": [1, 1], "datatype": "BYTES", "data": ["Hi"]}}
-killer = {{"inputs": [text], "outputs": [{{"name": "content", "parameters": {{"classification": 1}}}}]}}
-for _ in range({CRASHES}):
-    try:
-        post("/v2/models/unary/infer", killer)
-    except (OSError, http.client.HTTPException):
-        pass
-    else:
-        raise SystemExit("this request does not crash Triton any more")
+def wait_for_an_answer():
     until = time.monotonic() + 60
-    while not answers():
-        if time.monotonic() > until:
-            raise SystemExit("it did not come back")
+    while time.monotonic() < until:
+        try:
+            if post("/v2/models/ensemble/generate", {"text_input": "Hi", "max_tokens": 1}) == 200:
+                return
+        except (OSError, http.client.HTTPException):
+            pass
         time.sleep(0.05)
+    raise SystemExit("it did not come back")
 """
+CRASH_AND_ASK = """
+for _ in range(int(sys.argv[1])):
+    if kill() is not None:
+        raise SystemExit("this request does not crash Triton any more")
+    wait_for_an_answer()
+"""
+HAMMER = """
+from concurrent.futures import ThreadPoolExecutor
 
+def hammer(until):
+    while time.monotonic() < until:
+        kill()
+        time.sleep(0.005)
 
+with ThreadPoolExecutor() as callers:
+    for _ in range(4):
+        callers.submit(hammer, time.monotonic() + float(sys.argv[1]))
+wait_for_an_answer()
+"""
 KILL_AND_END = """
 import json, os, sys, time
 
@@ -66,10 +82,17 @@ def options(simulated_package: Callable[..., Path], tmp_path: Path) -> ServeOpti
 
 def test_requests_that_crash_it_do_not_end_the_service(options: ServeOptions) -> None:
     supervisor = Supervisor(Package.load(options.package), options, policy=RestartPolicy(longest_s=0.1))
-    assert supervisor.run([sys.executable, "-c", CRASH_AND_ASK]) == 0
+    assert supervisor.run([sys.executable, "-c", CALLS + CRASH_AND_ASK, str(CRASHES)]) == 0
     assert options.log_dir
     log = (options.log_dir / "triton.log").read_text()
     assert log.count("Started GRPCInferenceService") == CRASHES + 1
+
+
+def test_a_caller_that_never_stops_crashing_it_does_not_end_the_service(options: ServeOptions) -> None:
+    """Its requests come before the first answer of each start, too."""
+    policy = RestartPolicy(longest_s=0.1, most_failed_starts=2)
+    supervisor = Supervisor(Package.load(options.package), options, policy=policy)
+    assert supervisor.run([sys.executable, "-c", CALLS + HAMMER, str(HAMMER_S)]) == 0
 
 
 def test_a_command_that_ends_is_not_kept_waiting_for_a_restart(

@@ -27,7 +27,15 @@ class SetupError(LauncherError):
 
 
 class StartError(LauncherError):
-    """Triton was started and ended, or did not get ready in time. The message holds its own reason."""
+    """Triton was started and ended, or did not get ready in time. The message holds its own reason.
+
+    Attributes:
+        reachable: Triton itself ended, at a time when callers reached it already: a request may be the cause.
+    """
+
+    def __init__(self, message: str, *, reachable: bool = False) -> None:
+        super().__init__(message)
+        self.reachable = reachable
 
 
 class RestartError(LauncherError):

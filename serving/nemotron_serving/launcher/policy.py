@@ -33,17 +33,18 @@ class RestartPolicy:
         self._clock = clock
         self._failures = 0  # crashes and failed starts that are not forgotten
         self._failed_starts = 0  # one after another
-        self._started = clock()
+        self._up_since: float | None = clock()
 
     def started(self) -> None:
         """Note that a start succeeded."""
         self._failed_starts = 0
-        self._started = self._clock()
+        self._up_since = self._clock()
 
     def crashed(self) -> float:
-        """Note that a server which had started is gone. Returns the seconds to wait before the next start."""
-        if self._clock() - self._started >= self._quiet_s:
+        """Note that a server which callers reached is gone. Returns the seconds to wait before the next start."""
+        if self._up_since is not None and self._clock() - self._up_since >= self._quiet_s:
             self._failures = 0
+        self._up_since = None
         return self._next_wait()
 
     def start_failed(self) -> float | None:

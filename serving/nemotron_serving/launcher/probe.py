@@ -37,11 +37,12 @@ def server_version(endpoints: Endpoints) -> tuple[int, ...]:
     return tuple(int(number) for number in numbers if number.isdecimal())
 
 
-def answer_one_request(endpoints: Endpoints, wait: Callable[[], None]) -> None:
+def answer_one_request(endpoints: Endpoints, request_id: str | None, wait: Callable[[], None]) -> None:
     """Send a one-token request: readiness alone says nothing about the Python processes.
 
     Args:
         endpoints: The server.
+        request_id: Known to the server, see `HostOptions.probe_id`: callers that came first are not waited for.
         wait: Called again and again until the answer is there; what it raises ends the wait.
 
     Raises:
@@ -49,7 +50,7 @@ def answer_one_request(endpoints: Endpoints, wait: Callable[[], None]) -> None:
     """
     connection = HTTPConnection(endpoints.host, endpoints.http_port, timeout=_TIMEOUT_S)
     try:
-        connection.request("POST", _FIRST_PATH, json.dumps(_FIRST_REQUEST))
+        connection.request("POST", _FIRST_PATH, _first_request(request_id))
         while not select.select([connection.sock], [], [], 0)[0]:
             wait()
         response = connection.getresponse()
@@ -75,7 +76,7 @@ class Probe:
 
     def __init__(self, endpoints: Endpoints, request_id: str | None, pause_s: float) -> None:
         self._endpoints = endpoints
-        self._body = json.dumps(_FIRST_REQUEST | ({"id": request_id} if request_id else {}))
+        self._body = _first_request(request_id)
         self._pause_s = pause_s
         self._asking = False
         self._answers = 0
@@ -129,6 +130,10 @@ def sum_of_gauge(exposition: str, name: str) -> int:
     """Sum of a gauge over its label sets, from Prometheus' text format; 0 if it is not there."""
     lines = (line for line in exposition.splitlines() if line.startswith((f"{name}{{", f"{name} ")))
     return round(sum(float(line.rpartition(" ")[2]) for line in lines))
+
+
+def _first_request(request_id: str | None) -> str:
+    return json.dumps(_FIRST_REQUEST | ({"id": request_id} if request_id else {}))
 
 
 def _get(host: str, port: int, path: str) -> str | None:

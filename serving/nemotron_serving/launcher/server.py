@@ -40,6 +40,7 @@ _LOG_NAME = "triton.log"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where shm_open() puts it
 _POLL_S = 0.05
 _CLOSE_S = 5.0
+_END_S = 0.5  # between the end of a connection to Triton and that of its process
 _TERM_S = 1.0
 _GONE_S = 10.0
 _PROBES = 4  # in the time after which something hangs
@@ -167,17 +168,16 @@ class TritonServer:
             self._wait_ready(began + self._options.start_seconds)
         except StartError as error:
             cause = limits.cause_of_failure(self.log.since_mark(), self._events)  # while it still has what it got
+            self._wait_while(lambda: self._running().poll() is None, _END_S)
+            reachable = self._running().poll() is not None and self.log.listening()
             self.kill()
-            if not cause:
-                raise
-            raise StartError(f"{error}\n{cause}") from error
+            raise StartError(f"{error}\n{cause}".rstrip(), reachable=reachable) from error
         except BaseException:
             self.kill()
             raise
         self.ready_after_s = time.monotonic() - began
         if hang_seconds := self._options.hang_seconds:
-            probe_id = HostOptions.from_environment(self._environment).probe_id
-            asking = probe.Probe(self.endpoints, probe_id, hang_seconds / _PROBES)
+            asking = probe.Probe(self.endpoints, self._probe_id, hang_seconds / _PROBES)
             self._hang_watch = HangWatch(self.heartbeats.read, asking, hang_seconds)
 
     def death(self) -> str | None:
@@ -293,7 +293,7 @@ class TritonServer:
             wait()
         self._close_shared_memory()
         self._stubs = _stubs(self.pid)
-        probe.answer_one_request(self.endpoints, wait)
+        probe.answer_one_request(self.endpoints, self._probe_id, wait)
         # Not earlier: until then a model may run a program that ends by itself.
         self._workers = {
             worker: model for stub, model in self._stubs.items() for worker in _children(stub.pid, recursive=True)
@@ -346,6 +346,10 @@ class TritonServer:
     def _tell(self, word: str) -> None:
         self.runtime_dir.mkdir(mode=0o700, exist_ok=True)  # somebody may have cleaned up in there
         (self.runtime_dir / word).touch()
+
+    @property
+    def _probe_id(self) -> str | None:
+        return HostOptions.from_environment(self._environment).probe_id
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:

@@ -145,7 +145,8 @@ class Supervisor:
                 server.start()
             except StartError as error:
                 reason = str(error).rstrip(".")
-                delay = self.policy.start_failed()
+                # Callers that wait for the server may crash it before it has answered its first request.
+                delay = self.policy.crashed() if error.reachable else self.policy.start_failed()
             else:
                 self.policy.started()
                 say(f"Serving again, ready in {server.ready_after_s:.1f} s.")

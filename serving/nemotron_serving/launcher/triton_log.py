@@ -11,6 +11,7 @@ _ERROR = re.compile(
 )
 _LOAD = re.compile(r"^failed to load '(?P<model>[^']+)' version \d+: (?:[A-Z][\w ]*: )??(?P<text>.*)$")
 _POLL = re.compile(r"^Poll failed for model directory '(?P<model>[^']+)'")
+_LISTENING = "Started GRPCInferenceService at "  # the first of its three services
 _PYTHON_ERROR = re.compile(r"^Internal: |^(?:PackageError|EngineError): ")
 # On every machine without a GPU, or only repeating what an earlier line said better.
 _NOISE = (
@@ -57,6 +58,10 @@ class TritonLog:
     def since_mark(self) -> str:
         """All that was written since the mark."""
         return self._from(self._mark).decode(errors="replace")
+
+    def listening(self) -> bool:
+        """Whether Triton took connections of callers since the mark."""
+        return _LISTENING in self.since_mark()
 
     def loading(self) -> tuple[str, ...]:
         """The models that Triton began to load since the mark and has not loaded, nor failed to."""

@@ -52,3 +52,14 @@ def test_a_start_that_succeeds_makes_up_for_those_that_failed() -> None:
     for _ in range(10):
         assert None not in (policy.crashed(), policy.start_failed(), policy.start_failed())
         policy.started()
+
+
+def test_crashes_before_a_start_was_complete_are_no_quiet_time_and_no_failed_starts() -> None:
+    clock = Clock()
+    policy = RestartPolicy(most_failed_starts=2, quiet_s=300, longest_s=4, clock=clock)
+    waits = []
+    for _ in range(5):
+        waits.append(policy.crashed())
+        clock.now += 200
+    assert waits == [0, 1, 2, 4, 4]
+    assert policy.start_failed() == 4

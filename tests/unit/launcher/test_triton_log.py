@@ -85,6 +85,15 @@ def test_a_new_file_is_for_this_user_alone_and_one_that_was_there_stays_as_it_is
     assert old.read_text() == "yesterday\n"
 
 
+def test_it_tells_whether_callers_reached_triton(tmp_path: Path) -> None:
+    path = tmp_path / "triton.log"
+    log = TritonLog(path)
+    path.write_text('I1128 22:45:31.52 25926 grpc_server.cc:2558] "Started GRPCInferenceService at 127.0.0.1:39897"\n')
+    assert log.listening()
+    log.mark()
+    assert not log.listening()
+
+
 def test_new_text_comes_once_and_not_from_an_earlier_run(tmp_path: Path) -> None:
     path = tmp_path / "triton.log"
     path.write_text("yesterday\n")
