@@ -83,6 +83,14 @@ class TestSuite(EngineSuite):
         assert stopped.ids == free[: free.index(stop)]
         assert stopped.all[-1].finish_reason == "stop"
 
+    def test_a_grammar_that_cannot_be_read_fails_its_request_alone(self, engine: Engine, prompt: list[int]) -> None:
+        beside = Deltas()
+        engine.submit(self.request(1, prompt, 40), beside)
+        unreadable = self.run(engine, self.request(2, prompt, 4, guide='root ::= "a" )'))
+        assert unreadable.all[-1].error and not unreadable.ids
+        assert beside.wait().error is None
+        assert self.run(engine, self.request(3, prompt, 4, guide='root ::= "a" "b"')).all[-1].error is None
+
     def test_min_tokens_keeps_the_model_from_stopping(self, engine: Engine, prompt: list[int]) -> None:
         free = self.run(engine, self.request(1, prompt, 12)).ids
         stop = self.stop_token_ids | {free[2]}

@@ -24,7 +24,7 @@ from nemotron_serving.errors import shortened
 _log = logging.getLogger(__name__)
 
 _THREADS = 2  # each compiles with eight of the library's own
-_NICENESS = 15  # the steps go first; the library's threads inherit it
+_NICENESS = 10  # the steps go first; the library's threads inherit it
 _PAUSE_S = 0.001  # in which those threads can take the interpreter's lock
 _NEVER_S = 3600.0
 _MOST_KEPT_BYTES = 128 * 2**20
@@ -78,7 +78,8 @@ class Grammars:
         self._kept_bytes = 0
         self._overfull = False
         self._queue: dict[Form, None] = {}
-        self._compiling: dict[Form, int] = {}  # with the memory that was in use before
+        self._compiling: set[Form] = set()
+        self._resident_bytes = 0  # when one of them was begun or done, the last time
         self._threads = 0
         self._jobs: queue.SimpleQueue[Form] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[Form, str | None]] = queue.SimpleQueue()
@@ -110,10 +111,13 @@ class Grammars:
     def take_news(self) -> None:
         """Learn what is done. To be called when `news` is readable, which it then is no more."""
         os.read(self.news, 1024)
+        # What the steps have taken meanwhile counts as well; so the cache is emptied early rather than late.
+        resident = _resident_bytes()
+        self._kept_bytes += max(0, resident - self._resident_bytes)
+        self._resident_bytes = resident
         while not self._done.empty():
             form, error = self._done.get()
-            # With several at a time one may be counted twice, and the cache is emptied early.
-            self._kept_bytes += max(0, _resident_bytes() - self._compiling.pop(form))
+            self._compiling.remove(form)
             self._outcomes[form] = error
             if error is None:
                 self._unclaimed.add(form)
@@ -144,7 +148,9 @@ class Grammars:
         while self._queue and len(self._compiling) < _THREADS and not self._overfull:
             form = next(iter(self._queue))
             del self._queue[form]
-            self._compiling[form] = _resident_bytes()
+            if not self._compiling:
+                self._resident_bytes = _resident_bytes()
+            self._compiling.add(form)
             self._jobs.put(form)
             if self._threads < len(self._compiling):
                 self._threads += 1

@@ -115,6 +115,7 @@ class Worker:
         self._socket, theirs = socket.socketpair()
         self._connection = Connection(os.dup(self._socket.fileno()))
         self._deltas: dict[int, list[Delta]] = {}
+        self.signs_of_life = 0
         grammars = Grammars(self.compiler, most_kept=most_kept)
         loop = Loop(self.pipeline, Connection(theirs.detach()), grammars, longest_compile_s=longest_compile_s)
         self._threads = [
@@ -160,7 +161,9 @@ class Worker:
 
     def _read(self) -> None:
         while True:
-            for request_id, delta in msgspec.msgpack.decode(self._connection.recv_bytes(), type=StepResult).deltas:
+            result = msgspec.msgpack.decode(self._connection.recv_bytes(), type=StepResult)
+            self.signs_of_life += 1
+            for request_id, delta in result.deltas:
                 self._deltas.setdefault(request_id, []).append(delta)
 
 
@@ -254,6 +257,15 @@ def test_a_grammar_that_takes_too_long_is_refused_and_others_are_not() -> None:
     assert worker.goes_on(1)
     compiled.set()
     worker.close()
+
+
+def test_a_grammar_that_takes_long_does_not_look_like_a_hang(worker: Worker) -> None:
+    compiled = worker.compiler.hold("slow")
+    worker.submit(1, "slow")
+    assert eventually(lambda: worker.signs_of_life >= 2)
+    assert not worker.deltas(1)
+    compiled.set()
+    assert eventually(lambda: worker.ended(1))
 
 
 def test_a_long_prompt_is_prefilled_while_its_grammar_is_compiled(worker: Worker) -> None:
