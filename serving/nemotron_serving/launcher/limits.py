@@ -27,10 +27,9 @@ _KERNEL = Path("/proc/sys/kernel")
 _SHM = Path("/dev/shm")  # noqa: S108 - where Triton puts it
 _MIB, _GIB = 1 << 20, 1 << 30
 _MODELS = 4  # in Python
-# Measured with Triton 2.51 on two cores, beside the threads that are counted elsewhere and the engine's.
+# Measured with Triton 2.51 on two cores: threads of the models' processes without the engine's, files of tritonserver.
 _MODEL_THREADS = 28
 _FILES = 80
-_FILE_OF_CALLER = 1  # a connection over HTTP; over gRPC many callers share one
 _REGION = _MIB  # each Python model's at the start; it grows by as much at a time, and never shrinks
 # An id and some text for each token of each request in flight stay there until the request is answered.
 _BYTES_PER_TOKEN = 8
@@ -64,6 +63,8 @@ class Need:
         threads: The same with as many unary calls as it admits.
         files: Open files of tritonserver with a connection for each request in flight.
         shared_memory: Bytes, with the longest prompt in every place.
+        start_files: Open files of tritonserver before the first caller.
+        start_shared_memory: Bytes, before the first caller.
     """
 
     start_threads: int
@@ -90,7 +91,7 @@ class Need:
         return cls(
             start_threads=start,
             threads=start + min(places, MOST_CALLS),
-            files=_FILES + places * _FILE_OF_CALLER,
+            files=_FILES + places,  # over HTTP; over gRPC many callers share a connection
             shared_memory=_MODELS * _REGION + tokens * _BYTES_PER_TOKEN,
         )
 
