@@ -110,7 +110,7 @@ def test_ten_times_as_many_callers_as_places_are_no_hang(serve: Serve) -> None:
 
 def test_prompts_that_wait_for_their_turn_are_no_hang(serve: Serve) -> None:
     """Preprocessing takes one at a time: on most machines the last waits for longer than anything may hang."""
-    server = serve("--max-batch-size", "64", "--max-seq-len", "8192", hang_s=PATIENT_S)
+    server = serve("--max-batch-size", "64", hang_s=PATIENT_S)
     prompt = "You ask the same question again. " * 1000
 
     def ask(_: int) -> int:
