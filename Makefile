@@ -116,9 +116,8 @@ test: setup setup-quantize
 test-fast: setup setup-quantize
 	$(call TEST,tests/unit tests/contract)
 
-# In one process, for what is attacked is also measured.
 test-robustness: setup
-	$(BIN)/pytest tests/robustness
+	$(BIN)/pytest -n 2 tests/robustness
 
 # The serving image's own transformers, ModelOpt, xgrammar and numpy. It has Python 3.12; torch decides: 3.12 where pip
 # finds a CPU build for it, else 3.11 where it finds one for that, else what there is with the CUDA build of 3 GB.
