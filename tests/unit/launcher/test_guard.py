@@ -31,9 +31,24 @@ def popen(guard: Guard, *command: str) -> subprocess.Popen[bytes]:
 
 def kill_guard() -> None:
     """Kill the one guard that this process has, before it can do anything."""
-    (guard,) = (one for one in psutil.Process().children() if "nemotron-serve-guard" in one.cmdline())
+    found: list[psutil.Process] = []
+
+    def find() -> bool:
+        # A program that was started just now has no command line for a moment.
+        found[:] = filter(is_guard, psutil.Process().children())
+        return bool(found)
+
+    wait_until(find)
+    (guard,) = found
     guard.kill()
     wait_until(lambda: guard.status() == psutil.STATUS_ZOMBIE)
+
+
+def is_guard(process: psutil.Process) -> bool:
+    try:
+        return "nemotron-serve-guard" in process.cmdline()
+    except psutil.Error:  # what others have started and not waited for
+        return False
 
 
 def test_closing_ends_the_group_and_removes_the_files(directory: Path, tmp_path: Path) -> None:

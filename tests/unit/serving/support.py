@@ -256,6 +256,8 @@ class RecordingEngine:
         self.closed = False
         self.fail_from: int | None = None
         """Index of the first submit that raises."""
+        self.pace: threading.Semaphore | None = None
+        """Where there is one, each delta waits for a release of it."""
 
     @property
     def limits(self) -> EngineLimits:
@@ -270,7 +272,13 @@ class RecordingEngine:
         if self.fail_from is not None and len(self.requests) >= self.fail_from:
             self._engine.close()
         self.requests.append(request)
-        self._engine.submit(request, on_delta)
+
+        def hand_out(delta: Delta) -> None:
+            if self.pace is not None:
+                self.pace.acquire(timeout=30)
+            on_delta(delta)
+
+        self._engine.submit(request, hand_out)
 
     def abort(self, request_id: int) -> None:
         self.aborted.append(request_id)

@@ -94,16 +94,21 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def test_a_stream_in_order_with_running_totals(start: Start) -> None:
-    sink = start(SHORT, engine={"token_ms": 5}).ask(stream=True)
+    service = start(SHORT)
+    service.engine.pace = pace = threading.Semaphore(0)
+    sink = service.ask(stream=True)
+    for tokens in range(1, 6):
+        pace.release()
+        wait_until(lambda tokens=tokens: len(sink.ids) == tokens)  # type: ignore[misc]
+    pace.release()
     assert sink.wait().finish_reason == "stop"
     assert sink.text == "Four."
     totals = [response.num_output_tokens for response in sink.responses]
-    assert totals == sorted(totals) and totals[-1] == 5
+    assert totals == [1, 2, 3, 4, 5, 5]
     assert {response.num_input_tokens for response in sink.responses} == {2}
     assert len({(response.slot, response.number) for response in sink.responses}) == 1
     assert [response.sequence for response in sink.responses] == list(range(len(totals)))
     assert [response.final for response in sink.responses] == [False] * (len(totals) - 1) + [True]
-    assert len(sink.responses) > 2
 
 
 def test_a_stream_whose_caller_has_left_is_ended_and_no_other(start: Start, tmp_path: Path) -> None:
@@ -575,7 +580,11 @@ def test_an_engines_error_comes_after_the_tokens_before_it(start: Start) -> None
 
 
 def test_an_engines_error_in_the_delta_of_unsent_tokens_comes_after_them_too(start: Start) -> None:
-    sink = start(FAILS, interval_ms=60_000).ask()
+    service = start(FAILS, interval_ms=60_000)
+    service.engine.pace = pace = threading.Semaphore(1)
+    sink = service.ask()
+    wait_until(lambda: bool(sink.responses))
+    pace.release(6)
     last = sink.wait()
     assert [text_of(response.token_ids) for response in sink.responses] == ["F", "our a", ""]
     assert last.error == "The script fails after 6 tokens."
