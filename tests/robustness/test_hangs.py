@@ -65,7 +65,7 @@ def check_noticed(server: Server, name: str) -> None:
     wait_until_restarted(server, 1)
     assert status(ready_url) == 200
     (reason,) = [line for line in log_lines(server) if line.startswith("Restarting")]
-    assert "has not moved for" in reason
+    assert "has made no progress for" in reason
     assert "stopped by a signal" in reason
 
 
@@ -90,7 +90,7 @@ def test_the_engines_own_process_is_noticed_with_a_caller_and_without(serve: Ser
     wait_until_restarted(server, 2)
     reasons = [line for line in log_lines(server) if line.startswith("Restarting")]
     assert len(reasons) == 2
-    assert all("the engine of model 'tensorrt_llm' has not moved" in reason for reason in reasons)
+    assert all("the engine of model 'tensorrt_llm' has made no progress" in reason for reason in reasons)
 
 
 def test_a_long_prefill_is_no_hang(serve: Serve) -> None:

@@ -58,7 +58,7 @@ exit status:
 """
 _CHECK_EPILOG = """\
 examples:
-  nemotron-serve check                  this machine
+  nemotron-serve check                  this machine, as the smallest package would need it
   nemotron-serve check packages/demo    this machine and whether the package can be served on it
   nemotron-serve check --engine         the installed TensorRT-LLM beside the release this was written for: FAIL is
                                         something that is not there, look is something of another type
@@ -169,7 +169,7 @@ def _serve_parser() -> argparse.ArgumentParser:
         "--admin-key",
         metavar="KEY",
         type=_admin_key,
-        help="open the restricted endpoints (shared memory, model configuration and repository, statistics, trace, "
+        help="open the restricted endpoints (shared memory, model repository, statistics, trace, "
         "logging) to requests with the header 'nemotron-admin-key: KEY'; without it they are closed",
     )
     security.add_argument(

@@ -28,8 +28,8 @@ class Phase(Enum):
 
     STARTING = "starting"
     SERVING = "serving"
-    HUNG = "hung"
-    RESTARTING = "restarting"
+    HUNG = "restarting after a hang"
+    RESTARTING = "restarting after a crash"
     DRAINING = "draining"
     GIVING_UP = "giving up: the reason is in the log of nemotron-serve"
 
@@ -166,9 +166,9 @@ def _answer(head: bytes, state: ServerState) -> bytes:
     good = {"/live": state.live, "/ready": state.ready}.get(path)
     allow = ""
     if method not in ("GET", "HEAD"):
-        status, text, allow = HTTPStatus.METHOD_NOT_ALLOWED, "GET and HEAD alone", "Allow: GET, HEAD\r\n"
+        status, text, allow = HTTPStatus.METHOD_NOT_ALLOWED, "expected GET or HEAD", "Allow: GET, HEAD\r\n"
     elif good is None:
-        status, text = HTTPStatus.NOT_FOUND, "/live and /ready alone"
+        status, text = HTTPStatus.NOT_FOUND, "expected /live or /ready"
     else:
         status, text = (HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE), state.phase.value
     body = f"{text}\n".encode()

@@ -151,7 +151,7 @@ def check_threads(need: Need, limit: Tasks | None = None) -> str:
         )
     if limit.left < need.threads:
         return Look(f"{found}; with calls of 'unary' in every place this server has {need.threads}. {limit.remedy}")
-    return f"{found}; this server has {need.start_threads}, at most {need.threads}"
+    return f"{found}; this server takes {need.start_threads} at rest, at most {need.threads}"
 
 
 def check_files(need: Need, most: int | None = None) -> str:
@@ -165,7 +165,7 @@ def check_files(need: Need, most: int | None = None) -> str:
         raise SetupError(f"Too few open files: {found}, and Triton opens {need.start_files} to start. {remedy}")
     if most < need.files:
         return Look(f"{found}, with a connection for each request that the package admits {need.files}. {remedy}")
-    return f"{found}; this server opens up to {need.files}"
+    return f"{found}; this server opens at most {need.files}"
 
 
 def check_shared_memory(need: Need, free: int | None = None) -> str:
@@ -175,12 +175,12 @@ def check_shared_memory(need: Need, free: int | None = None) -> str:
     found = f"{_SHM} has {free // _MIB} MiB free"
     remedy = f"Give a container more with --shm-size={max(256, 2 * least)}m."
     if free < need.start_shared_memory:
-        raise SetupError(f"{found}, expected {least} or more for the models of this server. {remedy}")
+        raise SetupError(f"{found}, expected {least} MiB or more for the models of this server. {remedy}")
     if free < need.shared_memory:
         return Look(
-            f"{found}; the longest prompts in every place take {most}. Above it requests fail, the server goes on"
+            f"{found}; the longest prompts in every place take {most} MiB. Above it requests fail, the server goes on"
         )
-    return f"{found}; this server takes {least}, at most {most}"
+    return f"{found}; this server takes {least} MiB at rest, at most {most}"
 
 
 def tasks_left() -> Tasks:

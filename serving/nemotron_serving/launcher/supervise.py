@@ -184,7 +184,7 @@ class Supervisor:
             if () < server.version < _SAFE_TRITON:
                 say(
                     f"One request can end Triton {'.'.join(map(str, server.version))}, and every stream with it "
-                    "(docs/known-issues.md): serve only callers whom you trust."
+                    "(docs/security.md): serve only callers whom you trust."
                 )
         if not command:
             say(

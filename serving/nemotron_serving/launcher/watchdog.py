@@ -44,7 +44,7 @@ class Watchdog:
             if piece is None:
                 self._pieces[name] = _Piece(pulse)
             elif piece.stands(pulse, passed) > max(self._hang_seconds, _SLOWER * max(piece.longest_s, pulse.step_s)):
-                return f"{name} has not moved for {piece.still_s:.0f} s"
+                return f"{name} has made no progress for {piece.still_s:.0f} s"
         return None
 
 
@@ -101,7 +101,9 @@ class HangWatch:
             self._worked[beat.model] = beat.pulses["work"].count
         asking = self._probe.pulse()
         # While a model works on requests, the probe may just have to wait for its turn.
-        self._pulses["the way through tritonserver"] = Pulse(asking.busy, asking.count + sum(self._worked.values()))
+        self._pulses["the launcher's request to tritonserver"] = Pulse(
+            asking.busy, asking.count + sum(self._worked.values())
+        )
         return self._watchdog.look(self._pulses)
 
     def close(self) -> None:

@@ -116,7 +116,7 @@ def test_one_of_many_is_named_with_its_time() -> None:
     for count in range(100):
         watched.pulses["it"] = Pulse(True, count)
         if hang := watched.look():
-            assert hang == "another has not moved for 20 s"
+            assert hang == "another has made no progress for 20 s"
             return
     pytest.fail("not noticed")
 
@@ -158,7 +158,7 @@ def test_idle_models_that_beat_are_well_and_one_that_stops_is_not() -> None:
     assert server.look_for(60) is None
     del server.work["a"]
     assert server.look_for(19) is None
-    assert server.look_for(3) == "the process of model 'a' has not moved for 20 s"
+    assert server.look_for(3) == "the process of model 'a' has made no progress for 20 s"
 
 
 def test_a_model_that_never_beats_is_none_of_ours() -> None:
@@ -170,13 +170,13 @@ def test_a_model_that_never_beats_is_none_of_ours() -> None:
 def test_work_that_stands_is_noticed_though_its_process_beats() -> None:
     server = Server()
     server.work["b"] = Pulse(True, 0)
-    assert server.look_for(30) == "the work of model 'b' has not moved for 20 s"
+    assert server.look_for(30) == "the work of model 'b' has made no progress for 20 s"
 
 
 def test_a_probe_without_an_answer_is_noticed() -> None:
     server = Server()
     server.probe.asking = True
-    assert server.look_for(30) == "the way through tritonserver has not moved for 20 s"
+    assert server.look_for(30) == "the launcher's request to tritonserver has made no progress for 20 s"
 
 
 def test_a_probe_may_wait_while_models_work_for_others() -> None:
