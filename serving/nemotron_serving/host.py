@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -151,11 +152,12 @@ class RuntimeDir:
         directory = self._path / _DEPARTED_DIR
         try:
             names = os.listdir(directory)
-        except FileNotFoundError:
+        except OSError:  # nobody has left yet
             return frozenset()
         for name in names:
-            (directory / name).unlink()
-        return frozenset(map(int, names))
+            with suppress(OSError):  # somebody cleaned up in there
+                (directory / name).unlink()
+        return frozenset(int(name) for name in names if name.isdecimal())
 
     def _exists(self, name: str) -> bool:
         return self._path is not None and (self._path / name).exists()

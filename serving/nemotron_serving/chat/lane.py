@@ -17,7 +17,7 @@ class LongLane:
     """Does pieces of work one after the other in a thread of its own."""
 
     def __init__(self, most: int) -> None:
-        """Start nothing yet.
+        """Start the thread: later the machine may have none to give.
 
         Args:
             most: Pieces that may be here at once.
@@ -27,6 +27,7 @@ class LongLane:
         self._lock = threading.Lock()  # guards that
         self._work = Work()
         self._thread = ThreadPoolExecutor(1, "nemotron-long-prompts")
+        self._thread.submit(lambda: None)
 
     def submit(self, piece: Callable[[], None]) -> None:
         """Take a piece of work, which raises nothing, and return at once.

@@ -6,6 +6,7 @@ step. Here it is compiled before, in threads beside the steps, and the request i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -95,6 +96,7 @@ class Grammars:
         if form in self._outcomes:
             error = self._outcomes[form]
             if error is not None:
+                del self._outcomes[form]  # what was lacking may be there the next time
                 raise GrammarError(error)
             self._unclaimed.discard(form)
             return True
@@ -164,10 +166,11 @@ class Grammars:
             try:
                 if compile_form is None:
                     compile_form = self._compiler.of_thread()
-                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + _NICENESS)
+                    with contextlib.suppress(OSError):  # forbidden: then the steps share their time
+                        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + _NICENESS)
                 compile_form(form)
-            except RuntimeError as failure:
-                error = str(failure)
+            except Exception as failure:  # a full disk, say: the thread is needed for the next one
+                error = str(failure) or type(failure).__name__
             self._done.put((form, error))
             os.write(self._tell, b"\0")
 

@@ -42,11 +42,19 @@ class Guard:
         self._start()
 
     def renew(self) -> bool:
-        """Put another guard in the place of one that was killed. Returns whether it was."""
+        """Put another guard in the place of one that was killed.
+
+        Returns:
+            Whether that was done. Where the machine has no process left for it, the next call tries again.
+        """
         if self._process.poll() is None:
             return False
-        os.close(self._pipe)
-        self._start()
+        pipe = self._pipe
+        try:
+            self._start()
+        except OSError:
+            return False
+        os.close(pipe)
         return True
 
     def popen(self, command: list[str], *, environment: dict[str, str], output: int) -> subprocess.Popen[bytes]:
@@ -85,15 +93,19 @@ class Guard:
             os.close(self._pipe)
 
     def _start(self) -> None:
-        read_end, self._pipe = os.pipe()
+        read_end, write_end = os.pipe()
         try:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", _GUARD, "nemotron-serve-guard", *self._arguments],
                 stdin=read_end,
                 start_new_session=True,  # a ctrl-C in the terminal is not for the guard
             )
+        except BaseException:
+            os.close(write_end)
+            raise
         finally:
             os.close(read_end)
+        self._pipe = write_end
         if self._group is not None:
             self._tell(str(self._group))
 

@@ -26,9 +26,10 @@ from nemotron_serving.unary import MOST_CALLS
 _KERNEL = Path("/proc/sys/kernel")
 _SHM = Path("/dev/shm")  # noqa: S108 - where Triton puts it
 _MIB, _GIB = 1 << 20, 1 << 30
+_MOST_PIDS = 1 << 22  # of Linux on any 64-bit machine
 _MODELS = 4  # in Python
 # Measured with Triton 2.51 on two cores: threads of the models' processes without the engine's, files of tritonserver.
-_MODEL_THREADS = 28
+_MODEL_THREADS = 29
 _FILES = 80
 _REGION = _MIB  # each Python model's at the start; it grows by as much at a time, and never shrinks
 # An id and some text for each token of each request in flight stay there until the request is answered.
@@ -170,7 +171,11 @@ def check_files(need: Need, most: int | None = None) -> str:
 
 def check_shared_memory(need: Need, free: int | None = None) -> str:
     """Compare the shared memory of a server with what is free; see `check_threads`."""
-    free = shutil.disk_usage(_SHM).free if free is None else free
+    if free is None:
+        try:
+            free = shutil.disk_usage(_SHM).free
+        except OSError as error:
+            raise SetupError(f"{_SHM}: {error.strerror}, expected a tmpfs for the models' shared memory.") from error
     least, most = need.start_shared_memory // _MIB, -(-need.shared_memory // _MIB)
     found = f"{_SHM} has {free // _MIB} MiB free"
     remedy = f"Give a container more with --shm-size={max(256, 2 * least)}m."
@@ -184,7 +189,7 @@ def check_shared_memory(need: Need, free: int | None = None) -> str:
 
 
 def tasks_left() -> Tasks:
-    """The limit on threads that leaves the fewest."""
+    """The limit on threads that leaves the fewest, of those that can be seen."""
     return min(_task_limits(), key=lambda limit: limit.left)
 
 
@@ -260,16 +265,21 @@ def _task_limits() -> Iterator[Tasks]:
         yield Tasks(str(limit.file), limit.most, limit.used, _RAISE_PIDS)
     everybody = _all_tasks()
     for name in ("threads-max", "pid_max"):
-        yield Tasks(
-            f"kernel.{name}", int((_KERNEL / name).read_text()), everybody, f"Raise it with 'sysctl kernel.{name}=N'."
-        )
+        try:
+            most = int((_KERNEL / name).read_text())
+        except OSError:  # a sandbox that hides them, such as gVisor
+            most = _MOST_PIDS
+        yield Tasks(f"kernel.{name}", most, everybody, f"Raise it with 'sysctl kernel.{name}=N'.")
     soft = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if os.getuid() and soft != resource.RLIM_INFINITY:  # does not hold for root
         yield Tasks("ulimit -u", soft, _own_tasks(), "Raise it with 'ulimit -u', or LimitNPROC= in systemd.")
 
 
 def _all_tasks() -> int:
-    return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+    try:
+        return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+    except OSError:
+        return 0
 
 
 def _own_tasks() -> int:

@@ -22,7 +22,7 @@ from nemotron_serving.launcher.stop_signals import StopRequested, StopSignals
 from nemotron_serving.package import Package
 
 _WATCH_S = 0.25
-_SAFE_TRITON = (2, 68)  # Triton 26.04: the first without a request that is known to crash it
+_SAFER_TRITON = (2, 68)  # 26.04: mended what a caller does by mistake to 2.51; see docs/security.md for the rest
 
 
 @dataclass
@@ -181,7 +181,7 @@ class Supervisor:
                 f"{'' if urls.tls else 'gRPC, '}HTTP, metrics and health are open to all of them, "
                 "and not encrypted: put a gateway in front."
             )
-            if () < server.version < _SAFE_TRITON:
+            if () < server.version < _SAFER_TRITON:
                 say(
                     f"One request can end Triton {'.'.join(map(str, server.version))}, and every stream with it "
                     "(docs/security.md): serve only callers whom you trust."

@@ -18,7 +18,7 @@ from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
 from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
-from tests.waiting import wait_until
+from tests.waiting import allowed, wait_until
 
 from .conftest import Running, left_behind
 from .streams import open_stream
@@ -101,9 +101,9 @@ def test_a_signal_before_it_is_ready(start: Start, repository: Path) -> None:
     model = repository / "ensemble" / "1" / "model.py"
     model.write_text(model.read_text().replace("    def finalize", "        time.sleep(60)\n\n    def finalize"))
     server = start()
-    wait_until(lambda: bool(left_behind(model.parents[3])), 10)
+    wait_until(lambda: bool(left_behind(model.parents[3])), 60)
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(5) == 143
+    assert server.process.wait(allowed(5)) == 143
 
 
 def test_a_killed_launcher_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:

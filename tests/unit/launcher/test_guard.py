@@ -116,6 +116,23 @@ def test_its_death_is_told_once(directory: Path) -> None:
         assert not guard.renew()
 
 
+def test_without_a_process_for_a_new_guard_the_next_try_has_one(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError("no process left")
+
+    with Guard(NO_SHM, directory) as guard:
+        process = popen(guard)
+        kill_guard()
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "Popen", refuse)
+            assert not guard.renew()
+        assert guard.renew()
+    assert process.wait(5) == -signal.SIGKILL
+    assert not directory.exists()
+
+
 def test_a_command_is_started_under_a_new_guard(directory: Path) -> None:
     with Guard(NO_SHM, directory) as guard:
         kill_guard()

@@ -35,6 +35,18 @@ def test_pieces_are_done_in_their_order_beside_the_caller(lane: LongLane) -> Non
     assert eventually(lambda: done == [True, True])
 
 
+def test_it_needs_no_thread_that_the_machine_may_not_have_later(
+    lane: LongLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    done: list[bool] = []
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    lane.submit(lambda: done.append(True))
+    assert eventually(lambda: done == [True])
+
+
 def test_too_many_are_refused_and_those_that_are_done_leave_their_places(lane: LongLane) -> None:
     go_on = threading.Event()
     for _ in range(3):

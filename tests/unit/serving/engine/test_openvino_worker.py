@@ -84,6 +84,7 @@ class Compiler:
         self.begun: list[str] = []
         self.kept: set[str] = set()
         self.clears = 0
+        self.errors: dict[str, Exception] = {"broken": RuntimeError("cannot be read")}
         self._allowed: dict[str, threading.Event] = {}
 
     def hold(self, guide: str) -> threading.Event:
@@ -102,8 +103,8 @@ class Compiler:
         self.begun.append(form.text)
         if form.text in self._allowed:
             self._allowed[form.text].wait()
-        if form.text == "broken":
-            raise RuntimeError("cannot be read")
+        if form.text in self.errors:
+            raise self.errors[form.text]
         self.kept.add(form.text)
 
 
@@ -245,6 +246,16 @@ def test_a_grammar_that_cannot_be_read_fails_its_request_alone(worker: Worker) -
     assert worker.goes_on(1)
     worker.run(3, "whole")
     assert worker.error(3) is None
+
+
+def test_a_disk_that_is_full_for_a_while_costs_no_more_than_the_requests_of_that_time(worker: Worker) -> None:
+    worker.compiler.errors |= {f"form {number}": OSError("No space left on device") for number in range(4)}
+    for number in range(4):
+        worker.run(number, f"form {number}")
+        assert worker.error(number)
+    worker.compiler.errors.clear()
+    worker.run(5, "form 0")
+    assert worker.error(5) is None
 
 
 def test_a_grammar_that_takes_too_long_is_refused_and_others_are_not() -> None:
