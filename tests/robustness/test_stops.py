@@ -5,14 +5,16 @@ from __future__ import annotations
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 
-from tests.integration.conftest import Server
-from tests.robustness.observing import answers, processes
+from tests.integration.conftest import Server, serving
+from tests.robustness.leaving import waiting_call
+from tests.robustness.observing import IN_FLIGHT, answers, processes
 from tests.waiting import allowed, wait_until
 
 HALF_A_REQUEST = b"POST /v2/models/ensemble/generate HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{"
@@ -36,6 +38,27 @@ def test_open_connections_do_not_keep_a_server(server: Server, connections: list
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(30) == 0
     assert time.monotonic() - began < allowed(3)
+
+
+def test_a_process_that_dies_while_it_drains_is_not_waited_for(
+    simulated_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    with (
+        serving(simulated_package("--token-ms", "20"), tmp_path) as server,
+        grpc.insecure_channel(server.grpc_address) as channel,
+    ):
+        call = waiting_call(channel, "ensemble")
+        wait_until(lambda: server.metric(IN_FLIGHT) == 1)
+        model = processes(server)["tensorrt_llm"]
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not server.ready_file.exists())
+        model.kill()
+        began = time.monotonic()
+        with pytest.raises(grpc.RpcError):
+            list(call)
+        assert server.process.wait(30) == 0
+        assert time.monotonic() - began < allowed(10)
+        assert "1 request lost while draining" in server.log.read_text()
 
 
 def test_a_guard_that_is_killed_is_replaced_and_leaves_nothing(server: Server) -> None:

@@ -29,6 +29,7 @@ from nemotron_serving.parameters import CALLER
 
 _DRAIN_SECONDS = 30.0
 _LEAST_HANG_SECONDS = 1.0  # twice the time between two signs of life
+_MOST_HANG_SECONDS = 86_400.0  # a day; no thread can wait for any number of seconds
 _MOST_THREADS = 4096
 _MOST_GIB = 1 << 20
 _EPILOG = """\
@@ -340,8 +341,9 @@ def _reason(error: Exception) -> str:
 
 def _hang_seconds(text: str) -> float:
     seconds = number(least=0)(text)
-    if 0 < seconds < _LEAST_HANG_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text} given, expected 0 or at least {_LEAST_HANG_SECONDS:g}")
+    if seconds and not _LEAST_HANG_SECONDS <= seconds <= _MOST_HANG_SECONDS:
+        expected = f"0 or a number from {_LEAST_HANG_SECONDS:g} to {_MOST_HANG_SECONDS:g}"
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected {expected}")
     return seconds
 
 

@@ -26,12 +26,17 @@ class Drainable(Protocol):
     def in_flight(self) -> int | None:
         """Requests the models work on; None if the server does not answer any more."""
 
+    def death(self) -> str | None:
+        """What died of its processes; None while all live."""
+
     def sleep(self, seconds: float) -> None:
         """Wait."""
 
 
 def drain(server: Drainable, seconds: float, clock: Callable[[], float] = time.monotonic) -> bool:
     """Refuse new requests and wait for the running ones; cancel what is left when the time is up.
+
+    When a process of the server dies meanwhile, nothing is waited for: requests that it worked on never end.
 
     Args:
         server: The server; it is left running, and idle.
@@ -43,7 +48,9 @@ def drain(server: Drainable, seconds: float, clock: Callable[[], float] = time.m
     """
     server.refuse_new()
     left = _wait_idle(server, seconds, clock, f"Draining: {{}} running, up to {seconds:g} s")
-    if left:
+    if left and (death := server.death()) is not None:
+        say(f"{_requests(left)} lost while draining: {death}.")
+    elif left:
         server.cancel_running()
         say(f"{_requests(left)} still running after {seconds:g} s: cancelled.")
         _wait_idle(server, _CANCEL_S, clock, None)
@@ -56,7 +63,7 @@ def _wait_idle(server: Drainable, seconds: float, clock: Callable[[], float], pr
     said = 0
     while True:
         count, now = server.in_flight(), clock()
-        if count is None or now >= deadline:
+        if count is None or now >= deadline or (count and server.death() is not None):
             return count or 0
         if count:
             busy_at = now

@@ -186,7 +186,7 @@ class TritonServer:
         Triton itself goes on when a model's process is gone, calls itself ready, and leaves callers waiting. A model
         whose engine is gone can only fail its requests.
         """
-        dead = self._dead()
+        dead = None if self._process is None else self._dead()  # none was started again before it had to stop
         return dead and dead + limits.cause_of_death(self._events)
 
     def hang(self) -> str | None:

@@ -41,6 +41,8 @@ def test_a_mistake_is_one_line_and_status_2(
         (["p", "--engine-threads", "0"], "'0' given, expected a whole number from 1 to"),
         (["p", "--kv-cache-gib", "much"], "'much' given, expected a whole number from 1 to"),
         (["p", "--drain-seconds", "-1"], "'-1' given, expected a number of at least 0"),
+        (["p", "--hang-seconds", "0.5"], "'0.5' given, expected 0 or a number from 1 to 86400"),
+        (["p", "--hang-seconds", "1e11"], "'1e11' given, expected 0 or a number from 1 to 86400"),
         (["p", "--start-seconds", "nan"], "'nan' given, expected a number above 0"),
         ([], "the following arguments are required: PACKAGE"),
         ([""], "argument PACKAGE: '' given, expected a path"),

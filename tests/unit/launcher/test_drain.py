@@ -10,8 +10,9 @@ from nemotron_serving.launcher.drain import drain
 class Server:
     """Plays back how many requests run at each look; time passes only while it is waited for."""
 
-    def __init__(self, counts: Sequence[int | None]) -> None:
+    def __init__(self, counts: Sequence[int | None], dies_at: float | None = None) -> None:
         self._counts: Iterator[int | None] = iter(counts)
+        self._dies_at = dies_at
         self._last: int | None = 0
         self.calls: list[str] = []
         self.now = 0.0
@@ -25,6 +26,9 @@ class Server:
     def in_flight(self) -> int | None:
         self._last = next(self._counts, self._last)
         return self._last
+
+    def death(self) -> str | None:
+        return "something died" if self._dies_at is not None and self.now >= self._dies_at else None
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -79,3 +83,18 @@ def test_a_server_that_is_gone_has_nothing_to_drain() -> None:
     server = Server([None])
     assert server.drain(30)
     assert server.now == 0
+
+
+@pytest.mark.parametrize("dies_at", [3, 31])
+def test_requests_of_a_process_that_died_are_not_waited_for(dies_at: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the time is up, or while what is left is cancelled."""
+    server = Server([1], dies_at)
+    server._last = 1
+    assert not server.drain(30)
+    assert server.now == pytest.approx(dies_at, abs=0.2)
+    said = capsys.readouterr().err
+    assert ("1 request lost while draining: something died." in said) == (dies_at < 30)
+
+
+def test_a_process_that_died_loses_nothing_once_all_is_answered() -> None:
+    assert Server([1, 0], dies_at=0.1).drain(30)
