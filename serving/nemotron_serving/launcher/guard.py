@@ -14,11 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-_GUARD = """
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where shm_open() puts it
+_GUARD = f"""
 group=
 while read -r line; do group=$line; done
 [ -z "$group" ] || kill -s KILL -- "-$group"
-rm -f -- "/dev/shm/$1"*
+rm -f -- "{SHARED_MEMORY}/$1"*
 shift
 rm -rf -- "$@"
 """
@@ -32,7 +33,7 @@ class Guard:
     """Keeps a process group and files from outliving this process.
 
     Args:
-        shm_prefix: How the names of the files in /dev/shm begin.
+        shm_prefix: How the names of the files in `SHARED_MEMORY` begin.
         paths: Directories and files, which need not exist.
     """
 

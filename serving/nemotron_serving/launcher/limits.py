@@ -19,12 +19,12 @@ import psutil
 
 from nemotron_serving import cgroups
 from nemotron_serving.launcher.errors import SetupError
+from nemotron_serving.launcher.guard import SHARED_MEMORY
 from nemotron_serving.launcher.triton_command import tritonserver_threads
 from nemotron_serving.package import Package
 from nemotron_serving.unary import MOST_CALLS
 
 _KERNEL = Path("/proc/sys/kernel")
-_SHM = Path("/dev/shm")  # noqa: S108 - where Triton puts it
 _MIB, _GIB = 1 << 20, 1 << 30
 _MOST_PIDS = 1 << 22  # of Linux on any 64-bit machine
 _MODELS = 4  # in Python
@@ -173,11 +173,13 @@ def check_shared_memory(need: Need, free: int | None = None) -> str:
     """Compare the shared memory of a server with what is free; see `check_threads`."""
     if free is None:
         try:
-            free = shutil.disk_usage(_SHM).free
+            free = shutil.disk_usage(SHARED_MEMORY).free
         except OSError as error:
-            raise SetupError(f"{_SHM}: {error.strerror}, expected a tmpfs for the models' shared memory.") from error
+            raise SetupError(
+                f"{SHARED_MEMORY}: {error.strerror}, expected a tmpfs for the models' shared memory."
+            ) from error
     least, most = need.start_shared_memory // _MIB, -(-need.shared_memory // _MIB)
-    found = f"{_SHM} has {free // _MIB} MiB free"
+    found = f"{SHARED_MEMORY} has {free // _MIB} MiB free"
     remedy = f"Give a container more with --shm-size={max(256, 2 * least)}m."
     if free < need.start_shared_memory:
         raise SetupError(f"{found}, expected {least} MiB or more for the models of this server. {remedy}")
@@ -245,7 +247,7 @@ def _causes(log: str, before: cgroups.Events) -> Iterator[str]:
     if _NO_FILES.search(log):
         yield f"It could open no more files than {open_files()} (ulimit -Hn). Raise it to {_SOME_FILES} or more."
     if _NO_SHARED_MEMORY.search(log):
-        yield f"{_SHM} is full. Free some of it, or give a container more with --shm-size=256m."
+        yield f"{SHARED_MEMORY} is full. Free some of it, or give a container more with --shm-size=256m."
     if _NO_DISK.search(log):
         yield "A disk is full: free some of TMPDIR (by default /tmp) or of --log-dir."
     space = resource.getrlimit(resource.RLIMIT_AS)[0]

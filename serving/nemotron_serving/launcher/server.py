@@ -22,7 +22,7 @@ from nemotron_serving.launcher import limits, probe
 from nemotron_serving.launcher.console import say, write
 from nemotron_serving.launcher.errors import SetupError, StartError
 from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
-from nemotron_serving.launcher.guard import Guard
+from nemotron_serving.launcher.guard import SHARED_MEMORY, Guard
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.ports import Endpoints, choose_endpoints
 from nemotron_serving.launcher.prepare import (
@@ -37,7 +37,6 @@ from nemotron_serving.launcher.triton_log import TritonLog
 from nemotron_serving.launcher.watchdog import HangWatch
 
 _LOG_NAME = "triton.log"
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where shm_open() puts it
 _POLL_S = 0.05
 _CLOSE_S = 5.0
 _END_S = 0.5  # between the end of a connection to Triton and that of its process
@@ -231,7 +230,7 @@ class TritonServer:
         self.kill()
 
     def kill(self) -> None:
-        """End Triton and all its descendants at once. Without effect when nothing runs."""
+        """End Triton and its descendants at once, and free their shared memory. Without effect when nothing runs."""
         process = self._process
         if process is None:
             return
@@ -245,6 +244,10 @@ class TritonServer:
         with suppress(subprocess.TimeoutExpired):  # nothing ends a process that waits for a dead device
             process.wait(_GONE_S)
         psutil.wait_procs(family, timeout=_GONE_S)
+        # Nobody else would before this program ends, and each start makes new ones.
+        for region in self._shared_memory():
+            with suppress(OSError):
+                region.unlink()
         self._guard.forget()
         self._end_hang_watch()
         self._process = None
@@ -319,13 +322,16 @@ class TritonServer:
         Triton opens it to all whatever the umask is. It is made a moment before its model's process is started, so
         this comes before the first request.
         """
-        for path in _SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
+        for path in self._shared_memory():
             with suppress(OSError):  # it is gone, or another user's of the same name
                 region = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
                     os.fchmod(region, 0o600)
                 finally:
                     os.close(region)
+
+    def _shared_memory(self) -> Iterator[Path]:
+        return SHARED_MEMORY.glob(f"{self._shm_prefix}*")
 
     def _model_processes(self) -> Iterator[tuple[psutil.Process, str]]:
         for process, model in self._stubs.items():

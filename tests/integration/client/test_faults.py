@@ -34,7 +34,7 @@ def scheme(request: pytest.FixtureRequest) -> str:
 def mortal(
     simulated_package: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
-    scheme: str,  # noqa: ARG001 - one for each, for nemotron-serve gives up after five crashes
+    scheme: str,  # noqa: ARG001 - one for each, for each crash makes the pause before the next start longer
 ) -> Iterator[Server]:
     """A server whose Triton is killed, and started again by nemotron-serve."""
     options = ("--hang-seconds", "0")  # nothing but these tests sends requests
@@ -67,6 +67,8 @@ def test_a_server_that_is_killed_in_the_middle_and_comes_back(mortal: Server, co
     client.wait_ready(timeout_s=30)
     assert client.chat(HI, max_tokens=3).usage.output_tokens == 3
     back_again(mortal, restarts)
+    shared_memory = list(Path("/dev/shm").glob(f"{Path(mortal.info['runtime_dir']).name}*"))  # noqa: S108
+    assert len(shared_memory) == len(mortal.info["model_pids"]), "one for each process, and none of those before"
 
 
 def test_of_two_servers_one_dies_and_comes_back(server: Server, mortal: Server, connect: Connect, scheme: str) -> None:
