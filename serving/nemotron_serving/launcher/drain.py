@@ -24,10 +24,10 @@ class Drainable(Protocol):
         """Have the models end what runs, with a reason."""
 
     def in_flight(self) -> int | None:
-        """Requests the models work on; None if the server does not answer any more."""
+        """Requests the models work on; None if the server does not say, for it is gone or slow."""
 
     def death(self) -> str | None:
-        """What died of its processes; None while all live."""
+        """What is gone of its processes; None while all live."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -60,12 +60,13 @@ def drain(server: Drainable, seconds: float, clock: Callable[[], float] = time.m
 def _wait_idle(server: Drainable, seconds: float, clock: Callable[[], float], progress: str | None) -> int:
     began = busy_at = clock()
     deadline = began + seconds
-    said = 0
+    said = last = 0
     while True:
         count, now = server.in_flight(), clock()
-        if count is None or now >= deadline or (count and server.death() is not None):
-            return count or 0
-        if count:
+        last = last if count is None else count
+        if now >= deadline or (count != 0 and server.death() is not None):
+            return last
+        if count != 0:
             busy_at = now
         elif now - busy_at >= _IDLE_S:
             return 0

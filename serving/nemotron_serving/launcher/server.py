@@ -185,7 +185,9 @@ class TritonServer:
         Triton itself goes on when a model's process is gone, calls itself ready, and leaves callers waiting. A model
         whose engine is gone can only fail its requests.
         """
-        dead = None if self._process is None else self._dead()  # none was started again before it had to stop
+        if self._process is None:
+            return "tritonserver is not running"
+        dead = self._dead()
         return dead and dead + limits.cause_of_death(self._events)
 
     def hang(self) -> str | None:
@@ -223,7 +225,7 @@ class TritonServer:
         if process is None:
             return
         self._tell(CLOSE_FILE)
-        self._wait_while(lambda: (self.runtime_dir / ENGINE_FILE).exists() and all(map(_alive, self._stubs)), _CLOSE_S)
+        self._wait_while(lambda: (self.runtime_dir / ENGINE_FILE).exists() and self._dead() is None, _CLOSE_S)
         process.terminate()
         # Not for Triton's own end: after a stream through an ensemble, 2.51 waits for a request that it forgot.
         self._wait_while(lambda: process.poll() is None and any(map(_alive, self._stubs)), _TERM_S)

@@ -80,9 +80,23 @@ def test_requests_that_do_not_even_cancel_are_not_waited_for_long() -> None:
 
 
 def test_a_server_that_is_gone_has_nothing_to_drain() -> None:
-    server = Server([None])
+    server = Server([None], dies_at=0)
+    server._last = None
     assert server.drain(30)
     assert server.now == 0
+
+
+def test_a_server_that_does_not_say_what_runs_is_given_its_time() -> None:
+    server = Server([2, None, None, 2, 2, *([None] * 30), 0])
+    assert server.drain(30)
+    assert 3.5 < server.now < 5
+
+
+def test_requests_of_a_server_that_died_are_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server([2, 2, None], dies_at=0.2)
+    server._last = None
+    assert not server.drain(30)
+    assert "2 requests lost while draining: something died." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dies_at", [3, 31])
