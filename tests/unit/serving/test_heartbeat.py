@@ -59,9 +59,9 @@ def test_the_launcher_hears_all_models(launcher: Heartbeats, start: Start) -> No
             return all([beat.model for beat in heard].count(model) >= 2 for model in ("one", "two"))
 
         assert eventually(both_twice)
+    assert eventually(lambda: launcher.read() == []), "a beat is read once"
     pulses = {beat.model: beat.pulses for beat in heard}
     assert pulses == {"one": {"work": Pulse(False, 0)}, "two": {"work": Pulse(True, 0), **engine}}
-    assert launcher.read() == []
 
 
 def test_a_pipe_that_nobody_reads_harms_no_model(launcher: Heartbeats, start: Start, tmp_path: Path) -> None:
