@@ -38,7 +38,6 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.05  # deadlines, drain and departed receivers are looked at this often
 _IDLE_TICK_S = 0.25  # without any request: whether the engine is to be closed
 
-
 _Event = Callable[[], None]
 
 
@@ -66,6 +65,17 @@ class GenerationService:
         probe_id: str | None = None,
         stops: StopRule = "any",
     ) -> None:
+        """Start the pump.
+
+        Args:
+            engine: Runs the requests.
+            vocabulary: Of the package, to look for tags and stop words in the output.
+            limits: How many requests run and wait.
+            runtime_dir: What the launcher says, and hears.
+            stream_interval_ms: Least time between two responses of a stream; None adapts it to the load.
+            probe_id: Id of the launcher's own requests, see `HostOptions.probe_id`; None where there are none.
+            stops: Whose stops end a request.
+        """
         self._engine = engine
         self._stop_rule = stops
         self._vocabulary = vocabulary

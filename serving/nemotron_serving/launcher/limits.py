@@ -20,14 +20,13 @@ import psutil
 from nemotron_serving import cgroups
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.guard import SHARED_MEMORY
-from nemotron_serving.launcher.triton_command import tritonserver_threads
+from nemotron_serving.launcher.triton_command import PYTHON_MODELS, tritonserver_threads
 from nemotron_serving.package import Package
 from nemotron_serving.unary import MOST_CALLS
 
 _KERNEL = Path("/proc/sys/kernel")
 _MIB, _GIB = 1 << 20, 1 << 30
 _MOST_PIDS = 1 << 22  # of Linux on any 64-bit machine
-_MODELS = 4  # in Python
 # Measured with Triton 2.51 on two cores: threads of the models' processes without the engine's, files of tritonserver.
 _MODEL_THREADS = 29
 _FILES = 80
@@ -73,7 +72,7 @@ class Need:
     files: int
     shared_memory: int
     start_files: int = _FILES
-    start_shared_memory: int = _MODELS * _REGION
+    start_shared_memory: int = PYTHON_MODELS * _REGION
 
     @classmethod
     def of(cls, package: Package | None, engine_threads: int | None = None) -> Need:
@@ -93,7 +92,7 @@ class Need:
             start_threads=start,
             threads=start + min(places, MOST_CALLS),
             files=_FILES + places,  # over HTTP; over gRPC many callers share a connection
-            shared_memory=_MODELS * _REGION + tokens * _BYTES_PER_TOKEN,
+            shared_memory=PYTHON_MODELS * _REGION + tokens * _BYTES_PER_TOKEN,
         )
 
 

@@ -22,6 +22,7 @@ ADMIN_HEADER = "nemotron-admin-key"
 # Health, metadata, configuration and inference stay open. The rest changes the server or tells about other people's
 # requests.
 RESTRICTED = ("shared-memory", "model-repository", "statistics", "trace", "logging")
+PYTHON_MODELS = 4
 _MOST_TOKENIZER_THREADS = 16  # that encode one long prompt
 _OWN_THREADS = 39  # of tritonserver, measured with 2.51: what its servers, models and gRPC start
 _SENDING_THREADS = 8  # of each Python model: they pass on what one or two of its own threads send
@@ -92,8 +93,8 @@ def tritonserver_arguments(
 
 
 def tritonserver_threads(max_in_flight: int) -> int:
-    """Threads of tritonserver alone with four Python models, on a machine of two cores; with 128 it is 30 more."""
-    return _OWN_THREADS + 4 * _SENDING_THREADS + min(max_in_flight, MOST_CALLS)
+    """Threads of tritonserver alone with our Python models, on a machine of two cores; with 128 it is 30 more."""
+    return _OWN_THREADS + PYTHON_MODELS * _SENDING_THREADS + min(max_in_flight, MOST_CALLS)
 
 
 def tritonserver_environment(
