@@ -33,7 +33,7 @@ class ChildCommand:
     def status(self) -> int | None:
         """Exit status as a shell gives it, 128 + n after signal n; None while the command runs."""
         status = self._process.poll()
-        return 128 - status if status is not None and status < 0 else status
+        return None if status is None else _as_a_shell(status)
 
     def end(self, number: int, seconds: float, sleep: Callable[[float], None]) -> int:
         """Ask the command to end, and kill it when the time is up.
@@ -55,7 +55,8 @@ class ChildCommand:
             waited += 0.05
         if status is None:
             self.kill()
-        return self._process.returncode if status is None else status
+            status = _as_a_shell(self._process.returncode)
+        return status
 
     def kill(self) -> None:
         """Give the command a last chance to clean up, then kill it."""
@@ -65,6 +66,10 @@ class ChildCommand:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _as_a_shell(status: int) -> int:
+    return 128 - status if status < 0 else status
 
 
 def check_command(command: list[str]) -> None:

@@ -367,6 +367,7 @@ class TritonServer:
     def _copy_log(self) -> None:
         if self._log_stream is not None:
             write(self._log_stream, self.log.new_text())
+        self.log.shorten()
 
 
 def _log_directory(given: Path | None) -> Path | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,13 +27,23 @@ _LOADING = re.compile(r"\] \"?loading: (?P<model>[^\s:\"]+):\d+")
 _LOADED = re.compile(r"(?:successfully loaded|failed to load) '(?P<model>[^']+)'")
 _STUB_GONE = re.compile(r"Stub process '[^']+' is not healthy\.?")
 _MOST_LINES = 2
+_MOST_BYTES = 1 << 28
+_KEPT_BYTES = 1 << 24
 
 
 class TritonLog:
-    """The file that Triton writes into, over restarts."""
+    """The file that Triton writes into, over restarts.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        most_bytes: See `shorten`.
+        kept_bytes: See `shorten`.
+    """
+
+    def __init__(self, path: Path, *, most_bytes: int = _MOST_BYTES, kept_bytes: int = _KEPT_BYTES) -> None:
         self.path = path
+        self._most_bytes = most_bytes
+        self._kept_bytes = kept_bytes
         self._mark = self._size()
         self._read = self._mark
 
@@ -50,6 +62,22 @@ class TritonLog:
         text = self._from(self._read)
         self._read += len(text)
         return text.decode(errors="replace")
+
+    def shorten(self) -> None:
+        """Keep the last `kept_bytes` of a file that has grown to more than `most_bytes`.
+
+        Callers have it grow as they like: without a file left to open, 2.51 writes 13 MB a second. Who has the file
+        open for appending goes on at its new end; a line that comes at this very moment may be lost.
+        """
+        if self._size() <= self._most_bytes:
+            return
+        with suppress(OSError), self.path.open("r+b") as file:
+            dropped = file.seek(-self._kept_bytes, os.SEEK_END)
+            kept = file.read()
+            file.truncate(0)
+            self._mark, self._read = max(0, self._mark - dropped), max(0, self._read - dropped)
+            with self.append() as end:
+                end.write(kept)
 
     def reason(self) -> str:
         """The lines since the mark that say why Triton ended, at most two; empty if none does."""

@@ -9,6 +9,7 @@ import pytest
 
 from nemotron_serving.launcher.child import ChildCommand, check_command
 from nemotron_serving.launcher.errors import SetupError
+from tests.waiting import wait_until
 
 
 def run(script: str) -> ChildCommand:
@@ -35,7 +36,14 @@ def test_sigterm_is_passed_on() -> None:
 
 def test_what_ignores_the_end_is_killed() -> None:
     child = ChildCommand(["/bin/sh", "-c", "while :; do sleep 0.1; done"], {})
-    assert child.end(signal.SIGINT, 0.1, time.sleep) != 0
+    assert child.end(signal.SIGINT, 0.1, time.sleep) == 143
+
+
+def test_what_ignores_every_end_is_killed(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    child = ChildCommand(["/bin/sh", "-c", f"trap '' TERM; : >{ready}; while :; do sleep 0.1; done"], {})
+    wait_until(ready.exists)
+    assert child.end(signal.SIGTERM, 0.1, time.sleep) == 137
 
 
 def test_a_program_that_does_not_exist() -> None:

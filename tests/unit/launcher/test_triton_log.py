@@ -125,3 +125,24 @@ E1128 22:59:00.035727 1 model_lifecycle.cc:642] "failed to load 'unary' version 
     assert log.loading() == ("tensorrt_llm",)
     log.mark()
     assert log.loading() == ()
+
+
+def test_a_log_that_grows_too_long_keeps_its_end(tmp_path: Path) -> None:
+    log = TritonLog(tmp_path / "triton.log", most_bytes=1000, kept_bytes=200)
+    shown = ""
+    with log.append() as file:
+        for number in range(400):
+            if number == 395:
+                log.mark()
+            file.write(b"E1128 22:34:27.000000 1 main.cc:1] line %03d\n" % number)
+            file.flush()
+            shown += log.new_text()
+            log.shorten()
+            assert log.path.stat().st_size <= 1000
+    assert [line[-3:] for line in shown.splitlines()] == [f"{number:03}" for number in range(400)]
+    assert log.reason() == "line 398\nline 399"
+
+
+def test_a_log_that_is_not_there_needs_no_shortening(tmp_path: Path) -> None:
+    TritonLog(tmp_path / "triton.log", most_bytes=0).shorten()
+    assert list(tmp_path.iterdir()) == []
