@@ -282,8 +282,8 @@ def test_a_template_cannot_fill_the_memory(open_template: Any, monkeypatch: pyte
 
 
 def test_many_messages_are_no_trouble(llama: ChatFormat) -> None:
-    messages = [user("A"), assistant("B")] * 5000
-    assert len(llama.render(request(*messages, user("C")))) > 30_000
+    messages = [user("A"), assistant("B")] * 2000
+    assert len(llama.render(request(*messages, user("C")))) > 12_000
 
 
 @pytest.mark.parametrize("source", ["{% if %}", "{{ messages | nosuchfilter }}", "{% for m in messages %}"])
