@@ -5,7 +5,6 @@ Triton's own readiness cannot be told: 2.51 calls itself ready while it drains, 
 
 from __future__ import annotations
 
-import select
 import socket
 import threading
 import time
@@ -14,7 +13,7 @@ from enum import Enum
 from http import HTTPStatus
 from types import TracebackType
 
-from nemotron_serving.launcher.ports import Endpoints, bind
+from nemotron_serving.launcher.ports import Endpoints, bind, readable
 
 _PATIENCE_S = 2.0  # for a whole request, not for each of its bytes
 _MOST_CONNECTIONS = 64
@@ -104,13 +103,13 @@ class HealthServer:
         heads: dict[socket.socket, _Head] = {}  # of the connections, the oldest first: the first to be overdue
         while True:
             patience = next((max(0.0, head.deadline - time.monotonic()) for head in heads.values()), None)
-            readable, _, _ = select.select([self._closed, self._listener, *heads], [], [], patience)
-            if self._closed in readable:
+            ready = readable([self._closed, self._listener, *heads], patience)
+            if self._closed in ready:
                 break
-            for connection in readable:
+            for connection in ready:
                 if connection is not self._listener and not self._go_on(connection, heads[connection]):
                     _drop(connection, heads)
-            if self._listener in readable:
+            if self._listener in ready:
                 self._accept(heads)
             for connection, head in list(heads.items()):
                 if head.deadline <= time.monotonic():

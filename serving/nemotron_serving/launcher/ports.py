@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import math
+import select
 import socket
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -148,3 +151,19 @@ def _holder(port: int) -> str:
     except psutil.Error:
         pass  # other users' processes are not ours to see
     return ""
+
+
+def readable(sockets: Iterable[socket.socket], seconds: float | None) -> list[socket.socket]:
+    """Wait until one of the sockets has something to read, or its end: those that have.
+
+    Other than select() it takes any file number: a program that embeds a server may have a thousand files open.
+
+    Args:
+        sockets: Open ones.
+        seconds: The longest wait; None waits for ever.
+    """
+    by_number = {one.fileno(): one for one in sockets}
+    poll = select.poll()
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    return [by_number[number] for number, _ in poll.poll(None if seconds is None else math.ceil(seconds * 1000))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import select
 import threading
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -12,7 +11,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from nemotron_serving.heartbeat import Pulse
 from nemotron_serving.host import IN_FLIGHT_METRIC
 from nemotron_serving.launcher.errors import StartError
-from nemotron_serving.launcher.ports import Endpoints
+from nemotron_serving.launcher.ports import Endpoints, readable
 from nemotron_serving.launcher.prepare import PUBLIC_MODEL
 
 _TIMEOUT_S = 2.0
@@ -51,7 +50,7 @@ def answer_one_request(endpoints: Endpoints, request_id: str | None, wait: Calla
     connection = HTTPConnection(endpoints.host, endpoints.http_port, timeout=_TIMEOUT_S)
     try:
         connection.request("POST", _FIRST_PATH, _first_request(request_id))
-        while not select.select([connection.sock], [], [], 0)[0]:
+        while not readable([connection.sock], 0):
             wait()
         response = connection.getresponse()
         body = response.read().decode(errors="replace").strip()
@@ -109,7 +108,7 @@ class Probe:
         """Whether there was an answer, of any kind, or none to be had through a fault of this side."""
         try:
             connection.request("POST", _FIRST_PATH, self._body)
-            while not select.select([connection.sock], [], [], _POLL_S)[0]:
+            while not readable([connection.sock], _POLL_S):
                 if self._closing.is_set():
                     return True
             connection.getresponse().read()

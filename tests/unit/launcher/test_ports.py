@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
+import resource
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
-from nemotron_serving.launcher.ports import Endpoints, choose_endpoints, resolve_bind
+from nemotron_serving.launcher.ports import Endpoints, choose_endpoints, readable, resolve_bind
 
 FREE = ServeOptions(package=Path("package"), http_port=0, grpc_port=0, metrics_port=0)
 
@@ -78,3 +81,27 @@ def test_tls_is_for_grpc_alone() -> None:
     secured = choose_endpoints(dataclasses.replace(FREE, tls=TlsFiles(Path("crt"), Path("key"))))
     assert secured.grpc_url.startswith("grpcs://")
     assert secured.http_url.startswith("http://")
+
+
+@pytest.fixture
+def high_number() -> Iterator[int]:
+    """A file number that select() does not take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    number = 1500
+    if hard != resource.RLIM_INFINITY and hard <= number:
+        pytest.skip("so many files cannot be open here")
+    if soft != resource.RLIM_INFINITY and soft <= number:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number + 1, hard))
+    yield number
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_sockets_are_waited_for_whatever_their_number(high_number: int) -> None:
+    low, other = socket.socketpair()
+    with low, other, socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, high_number)) as high:
+        assert readable([high], 0) == []
+        other.sendall(b"a")
+        assert readable([other, high], None) == [high]
+        high.recv(1)
+        other.close()
+        assert readable([high], 10) == [high], "its end"
