@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.conftest import Server
 from tests.robustness.leaving import waiting_call
-from tests.robustness.observing import IN_FLIGHT, nothing_left, processes, wait_until_restarted
+from tests.robustness.observing import IN_FLIGHT, nothing_left, processes, shared_memory, wait_until_restarted
 from tests.waiting import allowed, wait_until
 
 MODELS = ("preprocessing", "tensorrt_llm", "postprocessing", "unary")
@@ -36,3 +36,4 @@ def test_callers_are_told_and_the_server_comes_back(patient_server: Server) -> N
         wait_until_restarted(patient_server, restarts)
         assert {one: patient_server.info[one] for one in urls} == urls
         wait_until(lambda: nothing_left(patient_server))
+        assert len(shared_memory(patient_server)) == len(MODELS), "those of the start before are gone"
