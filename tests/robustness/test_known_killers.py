@@ -52,6 +52,11 @@ def send_a_huge_shape(server: Server) -> None:
     server.post("/v2/models/unary/infer", {"inputs": [one]})
 
 
+def nest(server: Server) -> None:
+    """JSON is read by a function that calls itself for each bracket, until its stack is full: SIGSEGV."""
+    server.post("/v2/models/ensemble/generate", b"[" * 1_000_000)
+
+
 def ask_beside_an_unknown_model(server: Server) -> None:
     """A model that is not there and one that is, on one stream, several times at once: a failed assertion, SIGABRT."""
     until = time.monotonic() + SECONDS
@@ -94,7 +99,7 @@ def text_input() -> pb.ModelInferRequest.InferInputTensor:
     )
 
 
-@pytest.mark.parametrize("kill", [classify, send_a_huge_shape])
+@pytest.mark.parametrize("kill", [classify, send_a_huge_shape, nest])
 def test_the_server_comes_back(server: Server, kill: Callable[[Server], None]) -> None:
     """One that ends nothing any more belongs into the fuzz."""
     with contextlib.suppress(grpc.RpcError, OSError):
