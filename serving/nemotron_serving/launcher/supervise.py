@@ -138,13 +138,13 @@ class Supervisor:
         server.kill()  # at once: its callers wait for a process that is no more
         delay: float | None = self.policy.crashed()
         while delay is not None:
-            say(f"Restarting {f'in {delay:g} s' if delay else 'now'}: {reason}.")
+            say(f"Restarting {f'in {delay:g} s' if delay else 'now'}: {_sentence(reason)}")
             if self._command_ended(server, child, delay):
                 return False
             try:
                 server.start()
             except StartError as error:
-                reason = str(error).rstrip(".")
+                reason = str(error)
                 # Callers that wait for the server may crash it before it has answered its first request.
                 delay = self.policy.crashed() if error.reachable else self.policy.start_failed()
             else:
@@ -154,7 +154,7 @@ class Supervisor:
         self.state.enter(Phase.GIVING_UP)
         raise RestartError(
             f"The server could not be started again, {self.policy.most_failed_starts} times in a row. The last time:\n"
-            f"{reason}."
+            f"{_sentence(reason)}"
         )
 
     def _command_ended(self, server: TritonServer, child: ChildCommand | None, seconds: float) -> bool:
@@ -192,3 +192,7 @@ class Supervisor:
                 """-d '{"text_input": "What is the capital of France?", "max_tokens": 64}'\n"""
                 "Stop with ctrl-C."
             )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?")) else f"{text}."

@@ -115,22 +115,25 @@ def failure_lines(log: str) -> list[str]:
     """
     errors = [match["text"].strip('" ') for line in log.splitlines() if (match := _ERROR.match(line))]
     errors = [text for text in dict.fromkeys(errors) if text and not any(noise in text for noise in _NOISE)]
-    loads = [_model_failure(match) for text in errors if (match := _LOAD.match(text))]
-    if loads:
+    models: dict[str, list[str]] = {}  # by what all of them say
+    for match in filter(None, map(_LOAD.match, errors)):
+        models.setdefault(_cause(match["text"]), []).append(f"'{match['model']}'")
+    if models:
+        loads = [f"model{'s' * (len(names) > 1)} {', '.join(names)}: {cause}" for cause, names in models.items()]
         return loads[:_MOST_LINES]
     if any(_POLL.match(text) for text in errors):
         return errors[:_MOST_LINES]
     return errors[-_MOST_LINES:]
 
 
-def _model_failure(match: re.Match[str]) -> str:
+def _cause(text: str) -> str:
     # Triton writes a Python exception in one line, with its traceback after an escaped "At:".
-    text = match["text"].partition("\\n\\nAt:")[0].replace("\\n", " ")
+    text = text.partition("\\n\\nAt:")[0].replace("\\n", " ")
     while _PYTHON_ERROR.match(text):
         text = _PYTHON_ERROR.sub("", text)
     if _STUB_GONE.fullmatch(text):
-        text = (
+        return (
             "its Python process ended or was killed while it loaded the model. "
             "--verbose shows what it wrote last, dmesg what the kernel killed."
         )
-    return f"model '{match['model']}': {text}"
+    return text

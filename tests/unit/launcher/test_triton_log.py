@@ -38,6 +38,11 @@ ABORTED = """terminate called after throwing an instance of 'boost::interprocess
     ("log", "expected"),
     [
         (REFUSED, ["model 'tensorrt_llm': no"]),
+        (REFUSED + REFUSED.replace("tensorrt_llm", "unary"), ["models 'tensorrt_llm', 'unary': no"]),
+        (
+            REFUSED + IMPORT,
+            ["model 'tensorrt_llm': no", "model 'ensemble': ModuleNotFoundError: No module named 'nosuch'"],
+        ),
         (IMPORT, ["model 'ensemble': ModuleNotFoundError: No module named 'nosuch'"]),
         (
             CONFIG,
