@@ -35,9 +35,11 @@ class Guard:
     Args:
         shm_prefix: How the names of the files in `SHARED_MEMORY` begin.
         paths: Directories and files, which need not exist.
+        patience_s: Seconds that the guard has to clean up when this is closed, before another one has to.
     """
 
-    def __init__(self, shm_prefix: str, *paths: Path) -> None:
+    def __init__(self, shm_prefix: str, *paths: Path, patience_s: float = 5.0) -> None:
+        self._patience_s = patience_s
         self._arguments = [shm_prefix, *(str(path.absolute()) for path in paths)]
         self._group: int | None = None
         self._start()
@@ -89,9 +91,17 @@ class Guard:
     def close(self) -> None:
         """Kill what is guarded, remove the files, and wait until that is done."""
         os.close(self._pipe)
-        while self._process.wait() < 0:  # killed, now or before: another one does it
+        while self._ended() < 0:  # killed, now or before: another one does it
             self._start()
             os.close(self._pipe)
+
+    def _ended(self) -> int:
+        """Wait for the guard's end, which comes at once unless somebody has stopped it: its status."""
+        try:
+            return self._process.wait(self._patience_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def _start(self) -> None:
         read_end, write_end = os.pipe()

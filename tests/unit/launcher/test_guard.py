@@ -31,6 +31,13 @@ def popen(guard: Guard, *command: str) -> subprocess.Popen[bytes]:
 
 def kill_guard() -> None:
     """Kill the one guard that this process has, before it can do anything."""
+    guard = find_guard()
+    guard.kill()
+    wait_until(lambda: guard.status() == psutil.STATUS_ZOMBIE)
+
+
+def find_guard() -> psutil.Process:
+    """The one guard that this process has."""
     found: list[psutil.Process] = []
 
     def find() -> bool:
@@ -40,8 +47,7 @@ def kill_guard() -> None:
 
     wait_until(find)
     (guard,) = found
-    guard.kill()
-    wait_until(lambda: guard.status() == psutil.STATUS_ZOMBIE)
+    return guard
 
 
 def is_guard(process: psutil.Process) -> bool:
@@ -106,6 +112,14 @@ def test_a_guard_that_was_killed_leaves_nothing(directory: Path, meanwhile: Call
     if meanwhile is Guard.forget:
         process.kill()
     assert process.wait(5) == -signal.SIGKILL
+
+
+def test_a_guard_that_is_stopped_keeps_nobody_waiting(directory: Path) -> None:
+    with Guard(NO_SHM, directory, patience_s=0.5) as guard:
+        process = popen(guard)
+        find_guard().suspend()
+    assert process.wait(5) == -signal.SIGKILL
+    assert not directory.exists()
 
 
 def test_its_death_is_told_once(directory: Path) -> None:
