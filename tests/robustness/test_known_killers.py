@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
@@ -57,6 +59,15 @@ def nest(server: Server) -> None:
     server.post("/v2/models/ensemble/generate", b"[" * 1_000_000)
 
 
+def send_crumbs(server: Server) -> None:
+    """Room on the stack is taken for each piece that a body comes in: SIGSEGV."""
+    address = urlsplit(server.http_url)
+    head = b"POST /v2/models/ensemble/generate HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+        connection.sendall(head + b"1\r\na\r\n" * 1_000_000 + b"0\r\n\r\n")
+        connection.recv(1)
+
+
 def ask_beside_an_unknown_model(server: Server) -> None:
     """A model that is not there and one that is, on one stream, several times at once: a failed assertion, SIGABRT."""
     until = time.monotonic() + SECONDS
@@ -99,7 +110,7 @@ def text_input() -> pb.ModelInferRequest.InferInputTensor:
     )
 
 
-@pytest.mark.parametrize("kill", [classify, send_a_huge_shape, nest])
+@pytest.mark.parametrize("kill", [classify, send_a_huge_shape, nest, send_crumbs])
 def test_the_server_comes_back(server: Server, kill: Callable[[Server], None]) -> None:
     """One that ends nothing any more belongs into the fuzz."""
     with contextlib.suppress(grpc.RpcError, OSError):
