@@ -42,6 +42,7 @@ _CLOSE_S = 5.0
 _END_S = 0.5  # between the end of a connection to Triton and that of its process
 _TERM_S = 1.0
 _GONE_S = 10.0
+_GONE_POLL_S = 0.01
 _PROBES = 4  # in the time after which something hangs
 
 
@@ -245,7 +246,10 @@ class TritonServer:
                 member.kill()
         with suppress(subprocess.TimeoutExpired):  # nothing ends a process that waits for a dead device
             process.wait(_GONE_S)
-        psutil.wait_procs(family, timeout=_GONE_S)
+        # Not until their numbers are free: whoever adopted the models' processes may take seconds to look at them.
+        until = time.monotonic() + _GONE_S
+        while any(map(_alive, family)) and time.monotonic() < until:
+            time.sleep(_GONE_POLL_S)
         # Nobody else would before this program ends, and each start makes new ones.
         for region in self._shared_memory():
             with suppress(OSError):
