@@ -45,7 +45,7 @@ help:
 	@echo "make loadtest        the rate that the demo package takes, in less than five minutes, with a report"
 	@echo "make test            lint, types and all tests, with a real Triton"
 	@echo "make test-fast       lint, types, unit and contract tests"
-	@echo "make test-robustness attack real servers: floods, kills, odd requests (three minutes)"
+	@echo "make test-robustness attack real servers: floods, kills, odd requests (five minutes)"
 	@echo "make test-image      build and grammar tests with the serving image's versions; needs setup-image"
 	@echo "make test-isa        the suites with the real engine as on older CPUs (half an hour)"
 	@echo "make lint            ruff and mypy only"
@@ -158,7 +158,7 @@ bench: demo-package
 	$(BIN)/python -m benchmarks.client
 	@$(MAKE) --no-print-directory bench-robustness
 
-# Ten minutes, on a machine that does nothing else.
+# Seven minutes, on a machine that does nothing else.
 bench-robustness: setup
 	$(BIN)/python -m benchmarks.robustness
 
