@@ -1,7 +1,7 @@
 """A server under attack: `make bench-robustness`, or `python -m benchmarks.robustness --help`.
 
 Sends 100,000 odd requests with good ones among them, lets callers leave in each way, stops each process, and weighs
-what a thousand streams leave behind. Takes some ten minutes, prints a table and writes
+what a thousand streams leave behind. Takes some seven minutes, prints a table and writes
 benchmarks/results/robustness.json. The requests are those of tests/robustness.
 """
 
