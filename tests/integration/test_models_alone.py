@@ -76,9 +76,9 @@ def test_nobody_else_can_touch_a_stream(simulated_server: Server) -> None:
         return Answer([one async for one in stream(client, text_input="[sim:think]", stream=True, max_tokens=200)])
 
     with grpcclient.InferenceServerClient(address) as client, ThreadPoolExecutor() as pool:
-        victim = pool.submit(run_with, address, use)
-        for response in own:
+        for response in own:  # before a later stream of the server gets the same slot
             text_of(client, response)
+        victim = pool.submit(run_with, address, use)
         for responses in others:
             with contextlib.suppress(grpcclient.InferenceServerException):  # whose slot has a later stream
                 text_of(client, responses[0])
