@@ -110,7 +110,7 @@ def test_each_room_imports_only_what_it_may(room: str) -> None:
         ("serving", "import nemotron_client\nnemotron_client.Client", False),
         ("model_repository", "import numpy as np", True),
         ("model_repository", "import triton_python_backend_utils as pb_utils", True),
-        ("model_repository", "from nemotron_serving.triton import open_package", True),
+        ("model_repository", "from nemotron_serving.stages.triton import open_package", True),
         ("model_repository", "import openvino", False),
         ("model_repository", "from numpyish import x", False),
     ],
@@ -124,7 +124,7 @@ def test_the_rules_themselves(room: str, source: str, allowed: bool) -> None:
     [
         ("openvino", {"engine/openvino_compiler.py", "engine/openvino_worker.py"}),
         ("openvino_genai", {"engine/openvino_compiler.py", "engine/openvino_worker.py"}),
-        ("triton_python_backend_utils", {"triton/__init__.py", "triton/generation.py", "triton/unary.py"}),
+        ("triton_python_backend_utils", {"stages/triton.py", "stages/generate.py", "stages/ensemble_call.py"}),
         ("tokenizers", {"chat/tokenizer.py", "engine/simulated.py"}),
         ("tensorrt_llm", {"engine/tensorrt_llm_library.py"}),
         ("torch", {"engine/tensorrt_llm_library.py"}),

@@ -7,9 +7,9 @@ from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import PROBE_PLACES, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
-from nemotron_serving.output.postprocessor import Postprocessor
 from nemotron_serving.seal import Seal
-from nemotron_serving.triton import answer, open_package, report_gauges
+from nemotron_serving.stages.postprocess import Postprocessor
+from nemotron_serving.stages.triton import answer, open_package, report_gauges
 
 STREAMS = "nemotron_postprocessing_streams"
 

@@ -9,8 +9,8 @@ from nemotron_serving.host import IN_FLIGHT_METRIC, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.parameters import CALLER
 from nemotron_serving.seal import Seal
-from nemotron_serving.triton import answer_later, open_package, report_gauges, request_fields, request_id
-from nemotron_serving.triton.generation import ResponseSink
+from nemotron_serving.stages.generate import ResponseSink
+from nemotron_serving.stages.triton import answer_later, open_package, report_gauges, request_fields, request_id
 
 GAUGES = {
     IN_FLIGHT_METRIC: "Requests admitted and not yet answered in full",

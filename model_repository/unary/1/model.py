@@ -1,9 +1,9 @@
 """The ensemble for clients that only know infer: one request, one response."""
 
 from nemotron_serving.heartbeat import Heartbeat
-from nemotron_serving.triton import answer_later, open_package
-from nemotron_serving.triton.unary import EndedResponses, EnsembleCall
-from nemotron_serving.unary import UnaryFront
+from nemotron_serving.stages.ensemble_call import EndedResponses, EnsembleCall
+from nemotron_serving.stages.triton import answer_later, open_package
+from nemotron_serving.stages.unary import UnaryFront
 
 
 class TritonPythonModel:

@@ -22,7 +22,7 @@ from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.guard import SHARED_MEMORY
 from nemotron_serving.launcher.triton_command import PYTHON_MODELS, tritonserver_threads
 from nemotron_serving.package import Package
-from nemotron_serving.unary import MOST_CALLS
+from nemotron_serving.stages.unary import MOST_CALLS
 
 _KERNEL = Path("/proc/sys/kernel")
 _MIB, _GIB = 1 << 20, 1 << 30

@@ -16,7 +16,7 @@ from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import Endpoints
 from nemotron_serving.launcher.prepare import PYTHON_BACKEND, WAITING_BACKEND
 from nemotron_serving.parameters import CALLER
-from nemotron_serving.unary import MOST_CALLS
+from nemotron_serving.stages.unary import MOST_CALLS
 
 ADMIN_HEADER = "nemotron-admin-key"
 # Health, metadata, configuration and inference stay open. The rest changes the server or tells about other people's

@@ -13,7 +13,7 @@ from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import Endpoints
 from nemotron_serving.launcher.prepare import WAITING_BACKEND
 from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
-from nemotron_serving.unary import MOST_CALLS
+from nemotron_serving.stages.unary import MOST_CALLS
 
 TRITON = Triton(Path("/triton/bin/tritonserver"), Path("/backend"), Path("/stub"), (Path("/libs"), Path("/python/lib")))
 ENDPOINTS = Endpoints("127.0.0.1", 1, 2, 3, 4, tls=False)

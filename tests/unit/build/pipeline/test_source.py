@@ -15,8 +15,8 @@ from nemotron_build.cli import main
 from nemotron_build.errors import CheckpointError
 from nemotron_build.pipeline.source import open_source, source_name
 from nemotron_build.profiles import load_profile
-from nemotron_serving.chat.preprocessor import Preprocessor
 from nemotron_serving.package import Package
+from nemotron_serving.stages.preprocess import Preprocessor
 from tests.unit.build.pipeline.pretend import pretend, write_profile
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from nemotron_serving.chat.preprocessor import Preprocessor
 from nemotron_serving.engine.simulated import SimulatedEngine
 from nemotron_serving.engine.simulated_config import Script
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
@@ -17,6 +16,7 @@ from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.host import RuntimeDir, StopRule
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.stages.preprocess import Preprocessor
 from tests.unit.serving.support import (
     CLOSE_IDS,
     Collector,

@@ -9,8 +9,8 @@ import pytest
 from nemotron_serving.errors import EngineError, InvalidRequestError
 from nemotron_serving.output.assembler import OutputDelta, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
-from nemotron_serving.output.postprocessor import Postprocessor, StreamEvent, TextDelta
 from nemotron_serving.output.reasoning import Start
+from nemotron_serving.stages.postprocess import Postprocessor, StreamEvent, TextDelta
 from tests.unit.serving.output.reading import TOOLS
 from tests.unit.serving.support import byte_tokenizer, ids_of, vocabulary_of
 

@@ -14,9 +14,9 @@ import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.errors import EngineError, failure
 from nemotron_serving.generation.response import Response
-from nemotron_serving.output.postprocessor import StreamEvent
 from nemotron_serving.seal import Seal
-from nemotron_serving.triton import send_error
+from nemotron_serving.stages.postprocess import StreamEvent
+from nemotron_serving.stages.triton import send_error
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 _UNKNOWN = -1

@@ -25,7 +25,7 @@ class Refused(Exception):
 
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """`nemotron_serving.triton` as a model's process imports it."""
+    """`nemotron_serving.stages.triton` as a model's process imports it."""
     pb_utils: Any = ModuleType("triton_python_backend_utils")
     pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL = FINAL
     pb_utils.TritonError = Refused
@@ -33,9 +33,9 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         setattr(Refused, code, code)
     pb_utils.InferenceResponse = lambda error: error.args
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", pb_utils)
-    monkeypatch.delitem(sys.modules, "nemotron_serving.triton", raising=False)
-    yield importlib.import_module("nemotron_serving.triton")
-    sys.modules.pop("nemotron_serving.triton", None)
+    monkeypatch.delitem(sys.modules, "nemotron_serving.stages.triton", raising=False)
+    yield importlib.import_module("nemotron_serving.stages.triton")
+    sys.modules.pop("nemotron_serving.stages.triton", None)
 
 
 class Request:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
-from nemotron_serving.unary import MOST_CALLS, UnaryFront, triton_code
+from nemotron_serving.stages.unary import MOST_CALLS, UnaryFront, triton_code
 from tests.unit.serving.support import eventually
 
 

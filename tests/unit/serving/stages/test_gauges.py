@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from nemotron_serving.metrics import GaugeReporter
+from nemotron_serving.stages.gauges import GaugeReporter
 from tests.unit.serving.support import eventually
 
 

@@ -13,8 +13,8 @@ import triton_python_backend_utils as pb_utils
 from nemotron_serving.contract import ENSEMBLE_INPUTS, OCCASIONAL_OUTPUTS
 from nemotron_serving.errors import EngineError, InvalidRequestError
 from nemotron_serving.parameters import CALLER
-from nemotron_serving.triton import request_fields, request_id, send_error
-from nemotron_serving.unary import triton_code
+from nemotron_serving.stages.triton import request_fields, request_id, send_error
+from nemotron_serving.stages.unary import triton_code
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 _STREAM = tuple(tensor for tensor in ENSEMBLE_INPUTS if tensor.name == "stream")
@@ -51,7 +51,7 @@ class EndedResponses:
 
 
 class EnsembleCall:
-    """See `nemotron_serving.unary.Call`."""
+    """See `nemotron_serving.stages.unary.Call`."""
 
     def __init__(self, request: Any, ended: EndedResponses) -> None:
         ended.free(request)
