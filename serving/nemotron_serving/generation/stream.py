@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from nemotron_serving.engine.base import Delta, Engine, EngineRequest, TokenLogprob
-from nemotron_serving.generation.early_stops import RequestName
+from nemotron_serving.generation.leaving import RequestName
 from nemotron_serving.generation.repetition import RepetitionGuard
 from nemotron_serving.generation.response import FinishReason, Response, Sink
 from nemotron_serving.generation.settings import GenerationSettings

@@ -7,7 +7,7 @@ import pytest
 
 from nemotron_serving.engine import Delta, TokenLogprob
 from nemotron_serving.engine.simulated import SimulatedEngine
-from nemotron_serving.generation.early_stops import RequestName
+from nemotron_serving.generation.leaving import RequestName
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Stream
 from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, ResponseFormat, StockGuide

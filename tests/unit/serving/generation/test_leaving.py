@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nemotron_serving.generation.early_stops import EarlyStops, RequestName
+from nemotron_serving.generation.leaving import EarlyStops, RequestName
 
 
 class Clock:

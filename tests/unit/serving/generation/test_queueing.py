@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from nemotron_serving.generation.waiting import WaitingRequests
+from nemotron_serving.generation.queueing import WaitingRequests
 
 
 class Clock:
