@@ -11,7 +11,7 @@ from nemotron_build.errors import BuildError, UnsupportedError
 from nemotron_build.machine import IMAGE, TENSORRT_LLM
 from nemotron_build.pipeline.trtllm_build import PROGRAM, build_command
 from nemotron_build.profiles import Profile, ProfileLimits, builtin_profiles
-from nemotron_serving.engine import tensorrt_llm_files
+from nemotron_serving.engine.tensorrt_llm import files
 from nemotron_serving.launcher.llm_api import recorded_api
 
 from .option_parser import parse_options, recorded_options
@@ -99,5 +99,5 @@ def test_the_parser_refuses_what_the_tool_removed() -> None:
 
 
 def test_image_and_release_are_those_that_serve() -> None:
-    assert IMAGE == tensorrt_llm_files.IMAGE
+    assert IMAGE == files.IMAGE
     assert recorded_api().release == TENSORRT_LLM

@@ -17,7 +17,7 @@ BUILD_MAY_TAKE = (
     "nemotron_serving.command_line",
     "nemotron_serving.errors",
     "nemotron_serving.launcher.prepare.default_repository",
-    "nemotron_serving.engine.openvino_cpu",
+    "nemotron_serving.engine.openvino.cpu",
     "nemotron_serving.paths",
     "nemotron_serving.engine.simulated_config",
     "nemotron_serving.__version__",
@@ -122,13 +122,13 @@ def test_the_rules_themselves(room: str, source: str, allowed: bool) -> None:
 @pytest.mark.parametrize(
     ("module", "only_in"),
     [
-        ("openvino", {"engine/openvino_compiler.py", "engine/openvino_worker.py"}),
-        ("openvino_genai", {"engine/openvino_compiler.py", "engine/openvino_worker.py"}),
+        ("openvino", {"engine/openvino/compiler.py", "engine/openvino/worker.py"}),
+        ("openvino_genai", {"engine/openvino/compiler.py", "engine/openvino/worker.py"}),
         ("triton_python_backend_utils", {"stages/triton.py", "stages/generate.py", "stages/ensemble_call.py"}),
         ("tokenizers", {"chat/tokenizer.py", "engine/simulated.py"}),
-        ("tensorrt_llm", {"engine/tensorrt_llm_library.py"}),
-        ("torch", {"engine/tensorrt_llm_library.py"}),
-        ("transformers", {"engine/tensorrt_llm_library.py"}),
+        ("tensorrt_llm", {"engine/tensorrt_llm/library.py"}),
+        ("torch", {"engine/tensorrt_llm/library.py"}),
+        ("transformers", {"engine/tensorrt_llm/library.py"}),
     ],
 )
 def test_in_serving_one_place_knows_each_foreign_library(module: str, only_in: set[str]) -> None:

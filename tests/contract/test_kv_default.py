@@ -11,7 +11,7 @@ from nemotron_build.checkpoint.shape import LLAMA_31_8B
 from nemotron_build.cpu.sizes import weight_bytes
 from nemotron_build.plan import cpu
 from nemotron_build.profiles import changed_profile, load_profile
-from nemotron_serving.engine import openvino_worker
+from nemotron_serving.engine.openvino import worker
 
 
 @pytest.mark.parametrize("free_gib", [2.1, 6.0, 9.5, 13.0, 16.1, 100.0])
@@ -21,4 +21,4 @@ def test_the_plan_knows_the_servers_default(free_gib: float, monkeypatch: pytest
     taken = weight_bytes(LLAMA_31_8B, "int4") + cpu._RUNTIME_BYTES
     plan = cpu.make_cpu_plan(LLAMA_31_8B, profile, int(free_gib * 2**30) + taken)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=int(free_gib * 2**30)))
-    assert plan.kv_cache_gib == openvino_worker._default_kv_cache_gib()
+    assert plan.kv_cache_gib == worker._default_kv_cache_gib()

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from nemotron_serving.engine import EngineRequest, Sampling
-from nemotron_serving.engine.tensorrt_llm_files import EngineFiles, read_engine_files
-from nemotron_serving.engine.tensorrt_llm_library import Library, load_library, open_llm, sampling_params
-from nemotron_serving.engine.tensorrt_llm_options import TensorRTLLMOptions
-from nemotron_serving.engine.tensorrt_llm_stats import kv_cache_used
+from nemotron_serving.engine.tensorrt_llm.files import EngineFiles, read_engine_files
+from nemotron_serving.engine.tensorrt_llm.library import Library, load_library, open_llm, sampling_params
+from nemotron_serving.engine.tensorrt_llm.options import TensorRTLLMOptions
+from nemotron_serving.engine.tensorrt_llm.stats import kv_cache_used
 from nemotron_serving.errors import PackageError
 from nemotron_serving.guide import response_guide
 from nemotron_serving.host import HostOptions

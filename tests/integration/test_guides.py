@@ -23,7 +23,7 @@ from tests.unit.serving.guide.fifty_schemas import FIFTY_SCHEMAS
 from tests.unit.serving.guide.schemas import ORDER, PATTERNS, PERSON, SCHEMAS, integer, record, string
 from tests.unit.serving.support import Deltas
 
-ENGINE = "nemotron_serving.engine.openvino_worker"
+ENGINE = "nemotron_serving.engine.openvino.worker"
 ONE_IN = 6  # grammars is written by; of the others there is one token, so they compile
 MAX_TOKENS = 120  # enough for most of them to come to an end
 HOT = 2.0  # with no guide the model writes nonsense at this temperature

@@ -18,7 +18,7 @@ from nemotron_serving.engine import Engine, Sampling, open_engine
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Manifest, Package, ServingConfig, write_package
-from tests.unit.serving.engine_suite import EngineSuite
+from tests.unit.serving.engine.suite import EngineSuite
 from tests.unit.serving.support import Deltas, eventually
 
 

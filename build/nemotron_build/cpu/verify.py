@@ -14,7 +14,7 @@ from nemotron_build.cpu.reference import reference_logits
 from nemotron_build.cpu.source import WeightSource
 from nemotron_build.errors import VerificationError
 from nemotron_build.profiles.profile import Precision
-from nemotron_serving.engine.openvino_cpu import isa_properties
+from nemotron_serving.engine.openvino.cpu import isa_properties
 
 _SAMPLED_ROWS = 16
 _PROMPT_TOKENS = 48

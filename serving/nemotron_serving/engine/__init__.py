@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import nemotron_serving.engine._no_reports  # noqa: F401 - before any of them is loaded
 from nemotron_serving.engine.base import (
     Delta,
     Engine,
@@ -42,7 +41,7 @@ def open_engine(package: Package, options: HostOptions) -> Engine:
     """
     kind = package.manifest.engine.kind
     if kind == "openvino":
-        from nemotron_serving.engine.openvino import OpenVINOEngine
+        from nemotron_serving.engine.openvino.engine import OpenVINOEngine
 
         return OpenVINOEngine(package, options)
     if kind == "simulated":
@@ -50,7 +49,7 @@ def open_engine(package: Package, options: HostOptions) -> Engine:
 
         return SimulatedEngine(package)
     if kind == "tensorrt_llm":
-        from nemotron_serving.engine.tensorrt_llm import TensorRTLLMEngine
+        from nemotron_serving.engine.tensorrt_llm.engine import TensorRTLLMEngine
 
         return TensorRTLLMEngine(package, options)
     raise PackageError(

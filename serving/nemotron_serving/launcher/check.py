@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from nemotron_serving.cgroups import available_memory, memory_limit
-from nemotron_serving.engine.tensorrt_llm_files import read_engine_files
+from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
 from nemotron_serving.errors import ServingError
 from nemotron_serving.launcher.console import show
 from nemotron_serving.launcher.engine_library import check_engine_library

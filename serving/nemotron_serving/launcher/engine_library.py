@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
-from nemotron_serving.engine.tensorrt_llm_files import IMAGE, check_release
+from nemotron_serving.engine.tensorrt_llm.files import IMAGE, check_release
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.package import EngineSpec, check_engine_version
 

@@ -14,7 +14,7 @@ from nemotron_build.cli import main
 from nemotron_build.pipeline import convert_stage
 from nemotron_build.pipeline.engine_config import check_engine
 from nemotron_build.profiles import load_profile
-from nemotron_serving.engine.tensorrt_llm_files import read_engine_files
+from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
 from nemotron_serving.package import Package
 from tests.contract.option_parser import parse_options
 from tests.unit.build.pipeline.pretend import FIGURES, H100, pretend, write_profile

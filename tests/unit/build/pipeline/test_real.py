@@ -12,7 +12,7 @@ from nemotron_build import machine
 from nemotron_build.cli import main
 from nemotron_build.convert import modelopt, worker
 from nemotron_build.steps import Report
-from nemotron_serving.engine.tensorrt_llm_files import read_engine_files
+from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
 from nemotron_serving.package import Package
 from tests.unit.build.pipeline.pretend import DRIVER, H100, write_profile
 

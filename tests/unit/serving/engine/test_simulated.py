@@ -15,7 +15,7 @@ from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, S
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package, write_package
-from tests.unit.serving.engine_suite import EngineSuite
+from tests.unit.serving.engine.suite import EngineSuite
 from tests.unit.serving.support import (
     END_OF_TEXT,
     IM_END,

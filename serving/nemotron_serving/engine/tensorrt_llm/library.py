@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nemotron_serving.engine.base import EngineRequest, Feature, Sampling
-from nemotron_serving.engine.tensorrt_llm_files import IMAGE, EngineFiles, Flow, check_release
-from nemotron_serving.engine.tensorrt_llm_options import TensorRTLLMOptions, clear_job_variables
+from nemotron_serving.engine.tensorrt_llm.files import IMAGE, EngineFiles, Flow, check_release
+from nemotron_serving.engine.tensorrt_llm.options import TensorRTLLMOptions, clear_job_variables
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import EngineSpec, Package

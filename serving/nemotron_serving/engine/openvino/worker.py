@@ -3,7 +3,7 @@
 A process of its own, because `ContinuousBatchingPipeline.step` holds Python's interpreter lock for its whole
 length (tens of milliseconds): in the generating model's process it would hold up every response and new request.
 
-Started as `python -m nemotron_serving.engine.openvino_worker FD`, where FD is a connected socket. Frames are
+Started as `python -m nemotron_serving.engine.openvino.worker FD`, where FD is a connected socket. Frames are
 MessagePack: a `Start` comes in first and `Ready` or `Refused` goes out; then `Submit` and `Abort` come in and a
 `StepResult` goes out after every step that gave something, and twice a second while steps give nothing. The end of the
 socket ends the process.
@@ -29,10 +29,10 @@ from openvino_genai import py_openvino_genai
 
 from nemotron_serving.cgroups import available_memory
 from nemotron_serving.engine.base import LOWEST_LOGPROB, Delta, EngineFinish, EngineRequest, Sampling, TokenLogprob
-from nemotron_serving.engine.openvino_compiler import TokenizerCompiler, output_config
-from nemotron_serving.engine.openvino_cpu import isa_properties
-from nemotron_serving.engine.openvino_frames import ORDERS, Ready, Refused, Start, StepResult, Submit
-from nemotron_serving.engine.openvino_grammars import Form, GrammarError, Grammars, form_of, share_the_interpreter
+from nemotron_serving.engine.openvino.compiler import TokenizerCompiler, output_config
+from nemotron_serving.engine.openvino.cpu import isa_properties
+from nemotron_serving.engine.openvino.frames import ORDERS, Ready, Refused, Start, StepResult, Submit
+from nemotron_serving.engine.openvino.grammars import Form, GrammarError, Grammars, form_of, share_the_interpreter
 from nemotron_serving.errors import PackageError, shortened
 from nemotron_serving.package import Package, check_engine_version
 

@@ -20,7 +20,7 @@ import openvino
 import openvino_genai
 from openvino import opset13
 
-from nemotron_serving.engine.openvino_grammars import Form
+from nemotron_serving.engine.openvino.grammars import Form
 
 _MODEL = "openvino_model.xml"
 

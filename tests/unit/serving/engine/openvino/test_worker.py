@@ -17,9 +17,9 @@ import pytest
 from openvino_genai import py_openvino_genai
 
 from nemotron_serving.engine import Delta, EngineRequest, Sampling
-from nemotron_serving.engine.openvino_frames import ORDERS, Abort, StepResult, Submit
-from nemotron_serving.engine.openvino_grammars import Form, Grammars
-from nemotron_serving.engine.openvino_worker import Loop
+from nemotron_serving.engine.openvino.frames import ORDERS, Abort, StepResult, Submit
+from nemotron_serving.engine.openvino.grammars import Form, Grammars
+from nemotron_serving.engine.openvino.worker import Loop
 from tests.unit.serving.support import eventually
 
 TOKEN = 7

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, Feature, OnDelta
-from nemotron_serving.engine.openvino_frames import ANSWERS, Abort, Refused, Start, StepResult, Submit
+from nemotron_serving.engine.openvino.frames import ANSWERS, Abort, Refused, Start, StepResult, Submit
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package
@@ -146,6 +146,6 @@ def _features(package: Package) -> frozenset[Feature]:
 def _start_worker() -> tuple[subprocess.Popen[Any], Connection]:
     ours, theirs = socket.socketpair()
     with theirs:
-        command = [sys.executable, "-m", "nemotron_serving.engine.openvino_worker", str(theirs.fileno())]
+        command = [sys.executable, "-m", "nemotron_serving.engine.openvino.worker", str(theirs.fileno())]
         worker = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
     return worker, Connection(ours.detach())

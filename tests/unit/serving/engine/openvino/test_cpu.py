@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nemotron_serving.engine.openvino_cpu import isa_properties
+from nemotron_serving.engine.openvino.cpu import isa_properties
 
 _PLAIN = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 

@@ -18,18 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemotron_serving.engine import Delta, Engine, EngineRequest, Sampling, TokenLogprob, open_engine
-from nemotron_serving.engine import tensorrt_llm as adapter
-from nemotron_serving.engine.tensorrt_llm import TensorRTLLMEngine
-from nemotron_serving.engine.tensorrt_llm_library import sampling_params
-from nemotron_serving.engine.tensorrt_llm_options import TensorRTLLMOptions, clear_job_variables
-from nemotron_serving.engine.tensorrt_llm_run import Run
+from nemotron_serving.engine.tensorrt_llm import engine as adapter
+from nemotron_serving.engine.tensorrt_llm.engine import TensorRTLLMEngine
+from nemotron_serving.engine.tensorrt_llm.library import sampling_params
+from nemotron_serving.engine.tensorrt_llm.options import TensorRTLLMOptions, clear_job_variables
+from nemotron_serving.engine.tensorrt_llm.results import Run
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.host import HostOptions, RuntimeDir
 from nemotron_serving.package import Package, SamplingDefaults
 from tests.fakes import importable
 from tests.fakes.packages import BUILD, LIMITS, checkpoint_config, engine_config, make_package
-from tests.unit.serving.engine_suite import EngineSuite
+from tests.unit.serving.engine.suite import EngineSuite
 from tests.unit.serving.support import (
     END_OF_TEXT,
     IM_END,
