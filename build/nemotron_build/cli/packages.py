@@ -105,7 +105,7 @@ def _simulated(arguments: argparse.Namespace, console: Console) -> str:
 
 def _verify(arguments: argparse.Namespace, console: Console) -> str:
     from nemotron_build.errors import UsageError
-    from nemotron_build.package_check.verify import is_package
+    from nemotron_build.verify.package import is_package
 
     if is_package(arguments.path):
         given = [name for name in ("source", "profile", "held_out", "accuracy") if getattr(arguments, name)]
@@ -128,9 +128,9 @@ def _verify(arguments: argparse.Namespace, console: Console) -> str:
 
 
 def _verify_package(arguments: argparse.Namespace, console: Console) -> None:
-    from nemotron_build.package_check.golden import run_golden
-    from nemotron_build.package_check.verify import verify
     from nemotron_build.pipeline.report import package_table
+    from nemotron_build.verify.golden import run_golden
+    from nemotron_build.verify.package import verify
 
     package, checks = verify(arguments.path)
     console.print(package_table(package, checks))

@@ -203,13 +203,13 @@ def _convert(arguments: argparse.Namespace, console: Console) -> str:
 def _compile(arguments: argparse.Namespace, console: Console) -> str:
     import shlex
 
-    from nemotron_build.converted.tensorrt_llm import TensorRtLlmConfig
     from nemotron_build.machine import detect
     from nemotron_build.pipeline.compile_stage import compile_alone
     from nemotron_build.pipeline.request import require_compiler
     from nemotron_build.pipeline.run import run_alone
     from nemotron_build.plan.limits import check_length
     from nemotron_build.steps import Steps
+    from nemotron_build.verify.tensorrt_llm import TensorRtLlmConfig
 
     steps, machine = Steps(console), detect()
     stage = compile_alone(named_profile(arguments), arguments.converted.absolute(), machine)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from nemotron_build.checkpoint.shape import ARCHITECTURE, CONFIG, ModelShape
 from nemotron_build.convert.fp8 import scale_tensor, to_fp8
-from nemotron_build.convert.names import TargetTensor, kv_scale, rank_file, rank_part, target_tensors
-from nemotron_build.convert.scales import Scales
-from nemotron_build.convert.source import SourceTensors
+from nemotron_build.convert.measured_scales import Scales
+from nemotron_build.convert.torch_tensors import SourceTensors
+from nemotron_build.convert.trtllm_names import TargetTensor, kv_scale, rank_file, rank_part, target_tensors
 from nemotron_build.json_file import write_json
 from nemotron_build.steps import Report
 from nemotron_serving import __version__

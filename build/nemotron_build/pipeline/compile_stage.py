@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nemotron_build.checkpoint.shape import CONFIG
-from nemotron_build.convert.names import rank_file
+from nemotron_build.convert.trtllm_names import rank_file
 from nemotron_build.errors import BuildError
 from nemotron_build.machine import Machine
 from nemotron_build.pipeline.engine_config import check_engine

@@ -53,7 +53,7 @@ class ConvertStage:
 
     def cost(self) -> Cost:
         """The converted checkpoint, and for FP8 the calibration."""
-        from nemotron_build.convert.modelopt import converted_bytes
+        from nemotron_build.convert.conversion import converted_bytes
 
         made = converted_bytes(self.request.source.shape, self.request.profile)
         moved = self.request.source.bytes + made
@@ -68,7 +68,7 @@ class ConvertStage:
 
     def run(self, output: Path, tools: Tools) -> None:
         """Convert in one way, in the serving image as everywhere else; ModelOpt measures FP8's scales."""
-        from nemotron_build.convert.modelopt import convert
+        from nemotron_build.convert.conversion import convert
 
         checkpoint, profile = self.request.checkpoint, self.request.profile
         texts = self._texts() if profile.quantizes else []

@@ -55,7 +55,7 @@ class VerifyStage:
     def run(self, output: Path, tools: Tools) -> None:
         """Verify, and write the figures."""
         from nemotron_build.convert.calibration import held_out_texts
-        from nemotron_build.converted.verify import verify_converted
+        from nemotron_build.verify.converted import verify_converted
 
         checkpoint, profile = self.request.checkpoint, self.request.profile
         texts = held_out_texts(checkpoint, self.request.held_out)
@@ -82,7 +82,7 @@ def verify_alone(
     """
     from nemotron_build.checkpoint.check import check_checkpoint
     from nemotron_build.convert.calibration import held_out_texts
-    from nemotron_build.converted.verify import verify_converted
+    from nemotron_build.verify.converted import verify_converted
 
     source = check_checkpoint(checkpoint)
     texts = held_out_texts(source, held_out)

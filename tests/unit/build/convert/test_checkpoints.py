@@ -23,10 +23,10 @@ from tokenizers import Tokenizer  # noqa: E402
 
 from nemotron_build.checkpoint.shape import ModelShape, read_shape  # noqa: E402
 from nemotron_build.checkpoint.tensors import read_tensors  # noqa: E402
-from nemotron_build.convert.names import target_tensors  # noqa: E402
-from nemotron_build.convert.scales import Scales, measure_scales  # noqa: E402
-from nemotron_build.convert.source import SourceTensors  # noqa: E402
+from nemotron_build.convert.measured_scales import Scales, measure_scales  # noqa: E402
+from nemotron_build.convert.torch_tensors import SourceTensors  # noqa: E402
 from nemotron_build.convert.trtllm_checkpoint import write_trtllm_checkpoint  # noqa: E402
+from nemotron_build.convert.trtllm_names import target_tensors  # noqa: E402
 from nemotron_build.convert.unified_checkpoint import write_unified_checkpoint  # noqa: E402
 from nemotron_build.errors import CheckpointError  # noqa: E402
 from tests.unit.build.modelopt import fp8_with_kv_cache  # noqa: E402

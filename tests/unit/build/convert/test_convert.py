@@ -15,8 +15,8 @@ import pytest
 
 from nemotron_build import machine
 from nemotron_build.checkpoint.check import Checkpoint, check_checkpoint
-from nemotron_build.convert import modelopt
-from nemotron_build.convert.modelopt import converted_bytes
+from nemotron_build.convert import conversion
+from nemotron_build.convert.conversion import converted_bytes
 from nemotron_build.convert.worker import Job, do
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError
 from nemotron_build.profiles import Profile, load_profile
@@ -53,7 +53,7 @@ def _silent(*_: object) -> None:
 
 
 def convert(checkpoint: Checkpoint, profile: Profile, output: Path, texts: list[str], report: Report = _silent) -> None:
-    modelopt.convert(checkpoint, profile, output, calibration=texts, log=output.with_name("log"), report=report)
+    conversion.convert(checkpoint, profile, output, calibration=texts, log=output.with_name("log"), report=report)
 
 
 def workers() -> list[psutil.Process]:

@@ -20,11 +20,11 @@ import pytest
 from nemotron_build import machine
 from nemotron_build.checkpoint import files
 from nemotron_build.checkpoint.check import Checkpoint
-from nemotron_build.convert import modelopt
-from nemotron_build.converted import verify
-from nemotron_build.converted.accuracy import AccuracyFigures
+from nemotron_build.convert import conversion
 from nemotron_build.pipeline import assemble
 from nemotron_build.profiles import Profile
+from nemotron_build.verify import converted as verify
+from nemotron_build.verify.accuracy import AccuracyFigures
 from nemotron_serving import package
 
 H100 = machine.InstalledGpu("NVIDIA H100 80GB HBM3", "9.0", 81559 << 20)
@@ -60,7 +60,7 @@ def pretend(
     there = {**LIBRARIES, **libraries}
     patch.setattr(machine, "_nvml", lambda: (gpus, DRIVER if gpus else {}))
     patch.setattr(machine, "library_version", there.get)
-    patch.setattr(modelopt, "convert", convert)
+    patch.setattr(conversion, "convert", convert)
     patch.setattr(verify, "verify_converted", lambda *_, **__: _at("verify", FIGURES))
 
 

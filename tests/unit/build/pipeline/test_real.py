@@ -10,7 +10,7 @@ import pytest
 
 from nemotron_build import machine
 from nemotron_build.cli import main
-from nemotron_build.convert import modelopt, worker
+from nemotron_build.convert import conversion, worker
 from nemotron_build.steps import Report
 from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
 from nemotron_serving.package import Package
@@ -47,7 +47,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
             warnings.simplefilter("ignore")  # what ModelOpt and what it imports say
             worker.do(job, report)
 
-    monkeypatch.setattr(modelopt, "run_worker", run)
+    monkeypatch.setattr(conversion, "run_worker", run)
 
 
 def build(tiny: Path, here: Path, flow: str) -> int:

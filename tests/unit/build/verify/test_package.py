@@ -11,7 +11,7 @@ import pytest
 
 from nemotron_build.cli import main
 from nemotron_build.errors import VerificationError
-from nemotron_build.package_check.verify import is_package, verify
+from nemotron_build.verify.package import is_package, verify
 from nemotron_serving.errors import PackageError
 from tests.fakes.packages import checkpoint_config, engine_config, make_package
 

@@ -1,4 +1,4 @@
-"""Measures FP8 on the demo's model, for docs/accuracy.md: python -m tests.unit.build.converted.demo_accuracy."""
+"""Measures FP8 on the demo's model, for docs/accuracy.md: python -m tests.unit.build.verify.demo_accuracy."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 
 from nemotron_build.checkpoint.check import Checkpoint, check_checkpoint
 from nemotron_build.convert.calibration import calibration_texts, held_out_texts
-from nemotron_build.convert.modelopt import convert
-from nemotron_build.converted.verify import verify_converted
+from nemotron_build.convert.conversion import convert
 from nemotron_build.profiles import Accuracy, load_profile
+from nemotron_build.verify.converted import verify_converted
 from tests.unit.build.demo_checkpoint import demo_checkpoint, demo_gguf
 
 ANY = Accuracy(min_top1_agreement=0, max_mean_kl=1e9, max_perplexity_ratio=1e9)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from nemotron_build.converted.claims import AGAIN
-from nemotron_build.converted.layout import Converted
 from nemotron_build.errors import VerificationError
+from nemotron_build.verify.claims import AGAIN
+from nemotron_build.verify.expected import Converted
 
 
 def check_scales(converted: Converted) -> None:

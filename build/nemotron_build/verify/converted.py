@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemotron_build.checkpoint.shape import CONFIG
-from nemotron_build.converted.accuracy import AccuracyFigures, check_accuracy
-from nemotron_build.converted.claims import check_claims, read_object
-from nemotron_build.converted.hugging_face import HuggingFaceConfig
-from nemotron_build.converted.scales import check_scales
-from nemotron_build.converted.tensorrt_llm import TensorRtLlmConfig
-from nemotron_build.converted.tensors import check_tensors
-from nemotron_build.converted.weights import check_weights
 from nemotron_build.machine import require_libraries
 from nemotron_build.profiles import Profile
+from nemotron_build.verify.accuracy import AccuracyFigures, check_accuracy
+from nemotron_build.verify.claims import check_claims, read_object
+from nemotron_build.verify.hugging_face import HuggingFaceConfig
+from nemotron_build.verify.scale_check import check_scales
+from nemotron_build.verify.tensorrt_llm import TensorRtLlmConfig
+from nemotron_build.verify.tensors_and_scales import check_tensors
+from nemotron_build.verify.weight_values import check_weights
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
@@ -54,7 +54,7 @@ def verify_converted(
     check_weights(found, source, report)
     if held_out is None or not measures:
         return None
-    from nemotron_build.converted.measurement import measure
+    from nemotron_build.verify.measurement import measure
 
     figures = measure(found, source, held_out, report)
     check_accuracy(figures, profile.accuracy)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from nemotron_build.checkpoint.check import Checkpoint
-from nemotron_build.converted.accuracy import AccuracyFigures, check_accuracy
-from nemotron_build.converted.layout import Converted
 from nemotron_build.errors import BuildError, VerificationError
 from nemotron_build.profiles import Accuracy
-from tests.unit.build.converted.conftest import HELD_OUT, Planted
+from nemotron_build.verify.accuracy import AccuracyFigures, check_accuracy
+from nemotron_build.verify.expected import Converted
 from tests.unit.build.modelopt import fp8_with_kv_cache
+from tests.unit.build.verify.conftest import HELD_OUT, Planted
 
 Plant = Callable[..., Planted]
 ANY = Accuracy(min_top1_agreement=0, max_mean_kl=math.inf, max_perplexity_ratio=math.inf)
@@ -69,8 +69,8 @@ def test_both_formats_and_any_number_of_ranks_say_the_same(plant: Plant, tmp_pat
 
 
 def test_what_is_held_against_itself_is_equal(plant: Plant, source: Checkpoint) -> None:
-    from nemotron_build.converted.measurement import measure
-    from nemotron_build.converted.tensorrt_llm import TensorRtLlmConfig
+    from nemotron_build.verify.measurement import measure
+    from nemotron_build.verify.tensorrt_llm import TensorRtLlmConfig
 
     planted = plant("trt-bf16")
     converted = TensorRtLlmConfig(planted.directory).converted(source.shape, planted.profile)
@@ -149,8 +149,8 @@ def test_the_emulation_computes_what_modelopts_does(plant: Plant, source: Checkp
     import torch
     from transformers import LlamaForCausalLM
 
-    from nemotron_build.converted.emulation import converted_model
-    from nemotron_build.converted.hugging_face import HuggingFaceConfig
+    from nemotron_build.verify.emulation import converted_model
+    from nemotron_build.verify.hugging_face import HuggingFaceConfig
 
     planted = plant("hf-kv")
     converted = HuggingFaceConfig(planted.directory).converted(source.shape, planted.profile)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nemotron_build.errors import BuildError, VerificationError
-from nemotron_build.package_check import golden
+from nemotron_build.verify import golden
 
 Server = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -97,4 +97,4 @@ def test_the_servers_status_decides(
         golden.run_golden(Path("packages/nano"))
     arguments = (tmp_path / "arguments").read_text().split()
     assert arguments[0] == "packages/nano"
-    assert arguments[-4:] == ["--", str(tmp_path / "python"), "-m", "nemotron_build.package_check.golden"]
+    assert arguments[-4:] == ["--", str(tmp_path / "python"), "-m", "nemotron_build.verify.golden"]

@@ -11,12 +11,12 @@ import msgspec
 
 from nemotron_build.checkpoint.shape import ARCHITECTURE, CONFIG, ModelShape, RopeScaling
 from nemotron_build.checkpoint.tensors import OUTPUT, expected_tensors
-from nemotron_build.convert.names import kv_scale, rank_file, target_tensors
-from nemotron_build.converted.claims import AGAIN, Claim, excluded, read_object, rope_claims
-from nemotron_build.converted.layout import Converted, KvScale, Weight, pieces
-from nemotron_build.converted.tensors import read_records
+from nemotron_build.convert.trtllm_names import kv_scale, rank_file, target_tensors
 from nemotron_build.errors import VerificationError
 from nemotron_build.profiles import Profile
+from nemotron_build.verify.claims import AGAIN, Claim, excluded, read_object, rope_claims
+from nemotron_build.verify.expected import Converted, KvScale, Weight, pieces
+from nemotron_build.verify.tensors_and_scales import read_records
 
 # TensorRT-LLM's convert_checkpoint.py writes out its tables of the rope; an engine is built with new ones.
 _ROPE_TABLES = frozenset(("embed_positions", "embed_positions_for_gpt_attention", "rotary_inv_freq"))

@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from nemotron_build.checkpoint.check import Checkpoint, check_checkpoint
-from nemotron_build.converted.accuracy import AccuracyFigures
-from nemotron_build.converted.verify import verify_converted
 from nemotron_build.profiles import Accuracy, Profile, load_profile
+from nemotron_build.verify.accuracy import AccuracyFigures
+from nemotron_build.verify.converted import verify_converted
 from tests.unit.build.tiny import tiny_checkpoint
 
 FP8 = load_profile("h100-fp8")

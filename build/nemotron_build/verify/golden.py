@@ -66,7 +66,7 @@ def run_golden(package: Path) -> None:
             "nemotron-serve was not found. Install it in this project's checkout: pip install '.[server]'."
         )
     ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
-    ask = [sys.executable, "-m", "nemotron_build.package_check.golden"]
+    ask = [sys.executable, "-m", "nemotron_build.verify.golden"]
     # What the server and the answers say is no product of ours: it goes where messages go.
     with subprocess.Popen([program, str(package), *ports, "--", *ask], stdout=sys.stderr) as process:
         try:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nemotron_build.checkpoint.tensors import expected_tensors, load_tensor
-from nemotron_build.converted.claims import AGAIN
-from nemotron_build.converted.layout import Converted, Piece, Weight
 from nemotron_build.errors import VerificationError
+from nemotron_build.verify.claims import AGAIN
+from nemotron_build.verify.expected import Converted, Piece, Weight
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from nemotron_build.checkpoint.tensors import TensorRecord, read_file
-from nemotron_build.converted.claims import AGAIN
-from nemotron_build.converted.layout import BF16, FLOAT32, FP8, Converted
 from nemotron_build.errors import CheckpointError, VerificationError
+from nemotron_build.verify.claims import AGAIN
+from nemotron_build.verify.expected import BF16, FLOAT32, FP8, Converted
 
 # A scale is one number: a tensor without dimensions, or of one.
 _SCALE_SHAPES = ((), (1,))

@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from nemotron_build.checkpoint.check import Checkpoint
-from nemotron_build.converted.verify import verify_converted
 from nemotron_build.errors import UnsupportedError, VerificationError
-from tests.unit.build.converted.conftest import HELD_OUT, PROFILES, Planted
+from nemotron_build.verify.converted import verify_converted
 from tests.unit.build.modelopt import fp8_with_kv_cache
+from tests.unit.build.verify.conftest import HELD_OUT, PROFILES, Planted
 
 Plant = Callable[..., Planted]
 
@@ -73,7 +73,7 @@ def test_progress_reaches_its_end(plant: Plant, source: Checkpoint) -> None:
 
 def test_torch_is_not_loaded_before_it_is_needed() -> None:
     directory = Path(__file__).parents[4]
-    code = "import sys; import nemotron_build.converted.verify; assert 'torch' not in sys.modules"
+    code = "import sys; import nemotron_build.verify.converted; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=directory, timeout=60)
 
 

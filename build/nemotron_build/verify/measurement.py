@@ -14,11 +14,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from nemotron_build.converted.accuracy import AccuracyFigures
-from nemotron_build.converted.emulation import converted_model, source_model
-from nemotron_build.converted.layout import Converted
 from nemotron_build.errors import BuildError
 from nemotron_build.machine import gpu_memory_too_small
+from nemotron_build.verify.accuracy import AccuracyFigures
+from nemotron_build.verify.emulation import converted_model, source_model
+from nemotron_build.verify.expected import Converted
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint

@@ -1,1 +1,0 @@
-"""Looking at a package: its files against what it promises, and its answers while it is served."""
