@@ -2,7 +2,7 @@
 
 The ensemble is a superset of the one in NVIDIA's TensorRT-LLM repository (1.0 to 1.2.1), so that a client written
 for that works unchanged. What this stack cannot do is in the contract too, and is refused by name when it is used.
-`model_repository/*/config.pbtxt` are rendered from here: `python -m nemotron_serving.repository`.
+`model_repository/*/config.pbtxt` are rendered from here: `python -m nemotron_serving.render`.
 
 Shapes leave out the batch dimension, which is always 1.
 """

@@ -13,7 +13,7 @@ from tritonclient.grpc import model_config_pb2
 
 from nemotron_client import ModelInfo
 from nemotron_serving.launcher.prepare import about
-from nemotron_serving.repository import main, render_configs
+from nemotron_serving.render import main, render_configs
 from tests.unit.serving.support import make_package
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -84,7 +84,7 @@ def test_the_files_are_what_the_contract_renders(tmp_path: Path, monkeypatch: py
     assert set(rendered) == set(MODELS) == {path.parent.name for path in REPOSITORY.glob("*/config.pbtxt")}
     for model, text in rendered.items():
         assert (REPOSITORY / model / "config.pbtxt").read_text() == text, (
-            f"{model} is out of date: run 'python -m nemotron_serving.repository model_repository'"
+            f"{model} is out of date: run 'python -m nemotron_serving.render model_repository'"
         )
     monkeypatch.setattr("sys.argv", ["repository", str(tmp_path)])
     main()

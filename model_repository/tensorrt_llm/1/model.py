@@ -6,8 +6,8 @@ from nemotron_serving.generation.request import read_generation_request
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import IN_FLIGHT_METRIC, RuntimeDir
+from nemotron_serving.inputs import CALLER
 from nemotron_serving.output.detokenizer import Vocabulary
-from nemotron_serving.parameters import CALLER
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.generate import ResponseSink
 from nemotron_serving.stages.triton import answer_later, open_package, report_gauges, request_fields, request_id

@@ -29,9 +29,9 @@ from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Stream
 from nemotron_serving.heartbeat import Pulse
 from nemotron_serving.host import PROBE_PLACES, RuntimeDir, StopRule
+from nemotron_serving.inputs import CALLER
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import Limits
-from nemotron_serving.parameters import CALLER
 
 _log = logging.getLogger(__name__)
 

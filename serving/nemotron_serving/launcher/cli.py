@@ -14,6 +14,7 @@ from typing import get_args
 from nemotron_serving.command_line import Parser, number, path, whole
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import StopRule
+from nemotron_serving.inputs import CALLER
 from nemotron_serving.launcher.check import check_memory, report, report_engine
 from nemotron_serving.launcher.child import check_command
 from nemotron_serving.launcher.console import complain, open_missing_streams, say
@@ -25,7 +26,6 @@ from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import choose_endpoints, resolve_bind
 from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
-from nemotron_serving.parameters import CALLER
 
 _DRAIN_SECONDS = 30.0
 _LEAST_HANG_SECONDS = 1.0  # twice the time between two signs of life

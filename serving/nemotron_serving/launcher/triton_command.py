@@ -11,11 +11,11 @@ from pathlib import Path
 
 from nemotron_serving.cgroups import cores
 from nemotron_serving.host import HostOptions, StopRule
+from nemotron_serving.inputs import CALLER
 from nemotron_serving.launcher.find import Triton
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import Endpoints
 from nemotron_serving.launcher.prepare import PYTHON_BACKEND, WAITING_BACKEND
-from nemotron_serving.parameters import CALLER
 from nemotron_serving.stages.unary import MOST_CALLS
 
 ADMIN_HEADER = "nemotron-admin-key"

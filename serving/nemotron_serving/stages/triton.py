@@ -16,8 +16,8 @@ import triton_python_backend_utils as pb_utils
 from nemotron_serving.contract import Tensor, read_inputs
 from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError
 from nemotron_serving.host import HostOptions, plain_path
+from nemotron_serving.inputs import MAX_ID_CHARACTERS, apply_parameters, check_id, read_parameters
 from nemotron_serving.package import Package
-from nemotron_serving.parameters import MAX_ID_CHARACTERS, apply_parameters, check_id, read_parameters
 from nemotron_serving.stages.gauges import GaugeReporter
 
 _log = logging.getLogger(__name__)

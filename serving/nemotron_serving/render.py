@@ -1,6 +1,6 @@
 """Render model_repository/*/config.pbtxt from the contract.
 
-Run `python -m nemotron_serving.repository model_repository` after a change of the contract; a test compares.
+Run `python -m nemotron_serving.render model_repository` after a change of the contract; a test compares.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nemotron_serving.contract import (
     Tensor,
 )
 
-_HEADER = "# Rendered from nemotron_serving/contract.py by 'python -m nemotron_serving.repository'. Do not edit.\n"
+_HEADER = "# Rendered from nemotron_serving/contract.py by 'python -m nemotron_serving.render'. Do not edit.\n"
 
 
 def render_configs() -> dict[str, str]:
