@@ -12,10 +12,10 @@ from nemotron_loadtest.report.document import (
     make_report,
 )
 from nemotron_loadtest.report.files import add_capacity, read_sweep, write_report, write_sweep
-from nemotron_loadtest.report.live import LiveView
 from nemotron_loadtest.report.page import report_html
 from nemotron_loadtest.report.recorded import facts_of, report_of
 from nemotron_loadtest.report.sweep import Sweep, SweepPoint, sweep_point
+from nemotron_loadtest.report.terminal import LiveView
 
 __all__ = [
     "REPORT_SCHEMA_VERSION",

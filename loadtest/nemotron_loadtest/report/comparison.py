@@ -11,7 +11,7 @@ from nemotron_loadtest.numbers import NO_VALUE, in_unit, number
 from nemotron_loadtest.report.axes import fitting, tail
 from nemotron_loadtest.report.figures import Figure, Table, figure_html, table_html
 from nemotron_loadtest.report.page import html_page
-from nemotron_loadtest.report.spread import Shape, spreads
+from nemotron_loadtest.report.plot_data import Shape, spreads
 from nemotron_loadtest.report.svg import Key, Panel
 
 _DRAWN = ("ttft_ms", "itl_ms", "e2e_ms")

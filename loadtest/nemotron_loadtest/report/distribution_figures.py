@@ -12,7 +12,7 @@ from nemotron_loadtest.numbers import number
 from nemotron_loadtest.report.axes import Axis, between, fitting, growing, linear, tail
 from nemotron_loadtest.report.document import Report
 from nemotron_loadtest.report.figures import Figure, Table
-from nemotron_loadtest.report.spread import Shape, Spread
+from nemotron_loadtest.report.plot_data import Shape, Spread
 from nemotron_loadtest.report.svg import Key, Panel
 
 _HISTOGRAM_HEIGHT, _TAIL_HEIGHT = 118.0, 200.0

@@ -16,8 +16,8 @@ from nemotron_loadtest.capacity import CapacityPlan
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics import Window
 from nemotron_loadtest.metrics.traffic import Traffic
+from nemotron_loadtest.report.plot_data import Spread, spreads
 from nemotron_loadtest.report.server_points import ServerPoint, server_points
-from nemotron_loadtest.report.spread import Spread, spreads
 from nemotron_loadtest.report.sweep import Sweep
 from nemotron_loadtest.run.record import schema_version
 from nemotron_loadtest.samples import Sample
