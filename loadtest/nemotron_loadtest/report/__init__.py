@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from nemotron_loadtest.report.capacity_table import capacity_table
 from nemotron_loadtest.report.document import (
     REPORT_SCHEMA_VERSION,
     Facts,
     Report,
+    Sweep,
+    SweepPoint,
     decode_report,
     encode_report,
     make_report,
+    sweep_point,
 )
-from nemotron_loadtest.report.files import add_capacity, read_sweep, write_report, write_sweep
+from nemotron_loadtest.report.files import add_capacity, facts_of, read_sweep, report_of, write_report, write_sweep
 from nemotron_loadtest.report.page import report_html
-from nemotron_loadtest.report.recorded import facts_of, report_of
-from nemotron_loadtest.report.sweep import Sweep, SweepPoint, sweep_point
-from nemotron_loadtest.report.terminal import LiveView
+from nemotron_loadtest.report.terminal import LiveView, capacity_table
 
 __all__ = [
     "REPORT_SCHEMA_VERSION",

@@ -10,10 +10,9 @@ from nemotron_loadtest.analysis import Clause, ClauseResult
 from nemotron_loadtest.analysis.percentiles import samples_needed
 from nemotron_loadtest.numbers import NO_VALUE, number, share
 from nemotron_loadtest.report.axes import Axis, fitting, linear
-from nemotron_loadtest.report.document import Report
+from nemotron_loadtest.report.document import Report, Sweep, SweepPoint
 from nemotron_loadtest.report.figures import Figure, Table
 from nemotron_loadtest.report.svg import Key, Panel
-from nemotron_loadtest.report.sweep import Sweep, SweepPoint
 
 _HEIGHT = 230.0
 _MARKS = "A dot is a run that met the SLO, a cross one that did not; lines join the medians."

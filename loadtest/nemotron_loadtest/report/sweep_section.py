@@ -5,9 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from nemotron_loadtest.numbers import number
-from nemotron_loadtest.report.document import Report
+from nemotron_loadtest.report.document import Report, Sweep
 from nemotron_loadtest.report.figures import figure_html, table_html
-from nemotron_loadtest.report.sweep import Sweep
 from nemotron_loadtest.report.sweep_figures import sweep_figures, sweep_table
 
 

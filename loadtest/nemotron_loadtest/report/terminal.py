@@ -1,7 +1,4 @@
-"""What a run does, in the terminal while it goes on: `LiveView`.
-
-Figures are of the requests that ended in the last ten seconds, so those of long answers come late.
-"""
+"""In a terminal: a run while it goes on, `LiveView`, and the replicas for a traffic, `capacity_table`."""
 
 from __future__ import annotations
 
@@ -17,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from nemotron_loadtest.analysis.percentiles import Distribution, describe
+from nemotron_loadtest.capacity import CapacityPlan
 from nemotron_loadtest.metrics import Thinking
 from nemotron_loadtest.metrics.itl import ITL
 from nemotron_loadtest.metrics.ttft import TTFT
 from nemotron_loadtest.numbers import number
+from nemotron_loadtest.report.capacity_section import capacity_rows
 from nemotron_loadtest.samples import Sample
 
 LOOK_BACK_S = 10.0
@@ -30,6 +29,8 @@ _LINE_S = 10.0
 
 class LiveView:
     """Shows a run from entry to exit: a table that is redrawn in a terminal, else a line every ten seconds.
+
+    Figures are of the requests that ended in the last ten seconds, so those of long answers come late.
 
     Nothing runs by itself: the run calls `add` for each request that ended and `update` several times a second.
 
@@ -118,6 +119,23 @@ class LiveView:
 
     def _failed(self) -> list[str]:
         return [f"{count:,} {kind}" for kind, count in self._errors.most_common(3)]
+
+
+def capacity_table(plan: CapacityPlan) -> RenderableType:
+    """The arithmetic, what it comes to, and what limits, for 80 columns."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(justify="right", style="bold")
+    for name, value in capacity_rows(plan):
+        table.add_row(name, value)
+    return Group(
+        *(Text(line) for line in plan.arithmetic),
+        Text(),
+        table,
+        Text(),
+        Text(plan.limit),
+        *(Text(f"Warning: {warning}", "yellow") for warning in plan.warnings),
+    )
 
 
 class _Ended(NamedTuple):

@@ -14,8 +14,7 @@ import pytest
 from nemotron_loadtest.capacity import CapacityPlan
 from nemotron_loadtest.report import REPORT_SCHEMA_VERSION, Facts, Report, Sweep, SweepPoint
 from nemotron_loadtest.report.document import State
-from nemotron_loadtest.report.plot_data import Shape, Spread
-from nemotron_loadtest.report.server_points import ServerPoint
+from nemotron_loadtest.report.plot_data import ServerPoint, Shape, Spread
 from nemotron_loadtest.server import ServerSample
 
 PAGE = (Path(__file__).parents[4] / "docs/loadtest/reports.md").read_text()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nemotron_loadtest.report.plot_data import Spread, spreads
-from nemotron_loadtest.report.server_points import server_points
+from nemotron_loadtest.report.plot_data import Spread, server_points, spreads
 from nemotron_loadtest.server import ServerSample
 from tests.unit.loadtest.metrics.making import at_rate, made
 from tests.unit.loadtest.report.made_up import requests, server_samples
