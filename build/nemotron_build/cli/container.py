@@ -78,7 +78,7 @@ def _add_docker_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace, _: Console) -> str | None:
-    from nemotron_build.container import docker_command, run_container, serve_options
+    from nemotron_build.docker import docker_command, run_container, serve_options
     from nemotron_build.errors import UsageError
     from nemotron_build.machine import IMAGE
     from nemotron_serving.package import Package
@@ -106,7 +106,7 @@ def _serve(arguments: argparse.Namespace, _: Console) -> str | None:
 
 
 def _container(arguments: argparse.Namespace, _: Console) -> str | None:
-    from nemotron_build.container import ContainerOptions, docker_command, run_container
+    from nemotron_build.docker import ContainerOptions, docker_command, run_container
     from nemotron_build.errors import CheckpointError, UsageError
     from nemotron_build.machine import IMAGE
     from nemotron_build.target import refuse_existing
@@ -141,7 +141,7 @@ def _container(arguments: argparse.Namespace, _: Console) -> str | None:
 
 
 def _wheels(arguments: argparse.Namespace, _: Console) -> str:
-    from nemotron_build.container import wheels_command
+    from nemotron_build.docker import wheels_command
 
     return shlex.join(wheels_command(arguments.directory))
 

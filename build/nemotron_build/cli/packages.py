@@ -128,7 +128,7 @@ def _verify(arguments: argparse.Namespace, console: Console) -> str:
 
 
 def _verify_package(arguments: argparse.Namespace, console: Console) -> None:
-    from nemotron_build.pipeline.report import package_table
+    from nemotron_build.pipeline.tables import package_table
     from nemotron_build.verify.golden import run_golden
     from nemotron_build.verify.package import verify
 

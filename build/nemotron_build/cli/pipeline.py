@@ -162,9 +162,9 @@ def _build(arguments: argparse.Namespace, console: Console) -> str:
 
 def _check(arguments: argparse.Namespace, console: Console) -> str:
     from nemotron_build.checkpoint.check import check_checkpoint
-    from nemotron_build.pipeline.report import checkpoint_table, gguf_table
     from nemotron_build.pipeline.request import check_scannable
     from nemotron_build.pipeline.source import open_gguf
+    from nemotron_build.pipeline.tables import checkpoint_table, gguf_table
     from nemotron_build.steps import Steps
     from nemotron_serving.paths import is_gguf
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from nemotron_build.checkpoint.tensors import EMBEDDING, FINAL_NORM, OUTPUT
 from nemotron_build.cpu.packed import Array
-from nemotron_build.cpu.source import WeightSource, blocks
+from nemotron_build.cpu.weight_source import WeightSource, blocks
 
 
 def reference_logits(source: WeightSource, ids: Array, positions: Array) -> Array:

@@ -130,7 +130,7 @@ def check_engine_files(profile: Profile, engine: Path) -> None:
 
 
 def _cpu_files() -> tuple[str, ...]:
-    from nemotron_build.cpu.build import ENGINE_FILES
+    from nemotron_build.cpu.to_openvino import ENGINE_FILES
 
     return (*ENGINE_FILES, TOKENIZER)
 

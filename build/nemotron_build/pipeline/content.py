@@ -59,7 +59,7 @@ def _source(request: Request, sha256: str) -> dict[str, str]:
 
 def _converted_for_cpu(content: Content) -> Content:
     """With what converting found out, which for a GGUF file is the only place that knows it."""
-    from nemotron_build.cpu.build import ENGINE_FILES
+    from nemotron_build.cpu.to_openvino import ENGINE_FILES
 
     conversion = read_conversion(content.engine)
     return replace(

@@ -57,7 +57,7 @@ class CpuConvertStage:
 
     def cost(self) -> Cost:
         """The weights in their new precision."""
-        from nemotron_build.cpu.build import converted_bytes
+        from nemotron_build.cpu.to_openvino import converted_bytes
 
         made = converted_bytes(self.request.source.shape, self.request.profile.precision)
         return Cost(made, _SLOWNESS * self.request.source.bytes / READ_BYTES_PER_S)
@@ -70,7 +70,7 @@ class CpuConvertStage:
 
     def run(self, output: Path, tools: Tools) -> None:
         """Convert, and keep what the package needs to know."""
-        from nemotron_build.cpu.build import convert_for_cpu
+        from nemotron_build.cpu.to_openvino import convert_for_cpu
 
         source, precision = self.request.source, self.request.profile.precision
         made = convert_for_cpu(source.gguf or source.path, precision, output, report=tools.report)

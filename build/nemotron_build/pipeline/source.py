@@ -88,8 +88,8 @@ def open_gguf(path: Path) -> Source:
         CheckpointError: it is damaged, or not of a Llama-shaped model.
     """
     from nemotron_build.cpu.gguf_file import GgufFile
-    from nemotron_build.cpu.gguf_source import GgufSource
     from nemotron_build.cpu.gguf_tokenizer import read_vocabulary
+    from nemotron_build.cpu.gguf_weights import GgufSource
 
     file = GgufFile(path)
     vocabulary = read_vocabulary(file)

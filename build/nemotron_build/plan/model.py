@@ -47,7 +47,7 @@ def read_model(checkpoint: Path | None) -> PlannedModel:
 
 def _from_gguf(path: Path) -> PlannedModel:
     from nemotron_build.cpu.gguf_file import GgufFile
-    from nemotron_build.cpu.gguf_source import GgufSource
+    from nemotron_build.cpu.gguf_weights import GgufSource
 
     shape = GgufSource(GgufFile(path)).shape
     return PlannedModel(shape, f"{path}, {shape.parameters / 1e9:.2f} B parameters, a GGUF file")

@@ -39,7 +39,7 @@ def verify(path: Path) -> tuple[Package, list[str]]:
     if package.manifest.engine.kind == "tensorrt_llm":
         checks.append(_check_tensorrt_llm(package))
     if package.manifest.engine.kind == "openvino":
-        from nemotron_build.cpu.build import ENGINE_FILES
+        from nemotron_build.cpu.to_openvino import ENGINE_FILES
 
         for name in ENGINE_FILES:
             if not (package.engine_path / name).is_file():

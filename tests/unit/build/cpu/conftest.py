@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nemotron_build.cpu.build import CpuResult, convert_for_cpu
-from nemotron_build.profiles.profile import Precision
+from nemotron_build.cpu.to_openvino import CpuResult, convert_for_cpu
+from nemotron_build.profiles import Precision
 from tests.unit.build.tiny import tiny_checkpoint
 
 Convert = Callable[[Path, Precision], tuple[CpuResult, Path]]

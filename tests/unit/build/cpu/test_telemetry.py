@@ -11,7 +11,7 @@ pytest.importorskip("openvino")
 
 CODE = """\
 import sys, threading
-import nemotron_build.cpu.build
+import nemotron_build.cpu.to_openvino
 import openvino, openvino_genai, openvino.tools.ovc as ovc
 assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
 assert type(ovc.telemetry).__module__ == "openvino.tools.ovc.telemetry_stub"

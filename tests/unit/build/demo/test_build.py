@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from nemotron_build.byte_level import byte_level_bpe
-from nemotron_build.cpu.build import ENGINE_FILES
 from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary
+from nemotron_build.cpu.to_openvino import ENGINE_FILES
 from nemotron_build.demo import build as demo
 from nemotron_build.demo.build import build_demo, serving_config
 from nemotron_build.errors import BuildError

@@ -9,7 +9,7 @@ import pytest
 from gguf import GGMLQuantizationType
 
 from nemotron_build.cli import main
-from nemotron_build.cpu.build import ENGINE_FILES
+from nemotron_build.cpu.to_openvino import ENGINE_FILES
 from nemotron_build.profiles import load_profile
 from nemotron_serving.package import ENGINE_DIR, Package
 from tests.unit.build.cpu.gguf_models import write_gguf

@@ -11,9 +11,9 @@ import numpy as np
 from nemotron_build.checkpoint.tensors import expected_tensors
 from nemotron_build.cpu.packed import GROUP, Array, Packed
 from nemotron_build.cpu.reference import reference_logits
-from nemotron_build.cpu.source import WeightSource
+from nemotron_build.cpu.weight_source import WeightSource
 from nemotron_build.errors import VerificationError
-from nemotron_build.profiles.profile import Precision
+from nemotron_build.profiles import Precision
 from nemotron_serving.engine.openvino.cpu import isa_properties
 
 _SAMPLED_ROWS = 16

@@ -13,12 +13,12 @@ from gguf import GGMLQuantizationType as Type
 from tokenizers import Tokenizer
 
 from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape, read_shape
-from nemotron_build.cpu import build
-from nemotron_build.cpu.build import ENGINE_FILES, convert_for_cpu, converted_bytes
+from nemotron_build.cpu import to_openvino
 from nemotron_build.cpu.rope import inverse_frequencies
+from nemotron_build.cpu.to_openvino import ENGINE_FILES, convert_for_cpu, converted_bytes
 from nemotron_build.cpu.tokenizer_corpus import corpus
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError, VerificationError
-from nemotron_build.profiles.profile import Precision
+from nemotron_build.profiles import Precision
 from tests.unit.build.cpu.conftest import Convert
 from tests.unit.build.cpu.gguf_models import Array, write_gguf
 from tests.unit.build.cpu.logits import mean_kl, openvino_logits, transformers_logits
@@ -180,7 +180,7 @@ def test_openvinos_own_words_are_one_line(tiny: Path, convert: Convert, monkeypa
     def fail(*_: object) -> None:
         raise RuntimeError("Check failed\n  at some line\n")
 
-    monkeypatch.setattr(build, "_pack", fail)
+    monkeypatch.setattr(to_openvino, "_pack", fail)
     with pytest.raises(BuildError, match=r"OpenVINO cannot convert tiny: Check failed at some line$"):
         convert(tiny, "bf16")
 
@@ -190,7 +190,7 @@ def test_the_size_is_known_beforehand(tiny: Path, convert: Convert, precision: P
     _, output = convert(tiny, precision)
     weights = (output / "openvino_model.bin").stat().st_size
     others = converted_bytes(read_shape(tiny), precision) - weights
-    assert 0.9 * build._OTHER_BYTES < others < 1.1 * build._OTHER_BYTES
+    assert 0.9 * to_openvino._OTHER_BYTES < others < 1.1 * to_openvino._OTHER_BYTES
 
 
 def test_the_size_of_llama_31_8b() -> None:

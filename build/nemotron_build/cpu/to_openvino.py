@@ -13,14 +13,14 @@ from nemotron_build.checkpoint.tensors import expected_tensors
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.packed import GROUP, Packed, pack
 from nemotron_build.cpu.sizes import element_of, weight_bytes
-from nemotron_build.cpu.source import WeightSource, blocks
+from nemotron_build.cpu.weight_source import WeightSource, blocks
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError
 from nemotron_serving.package import TOKENIZER
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.shape import ModelShape
-    from nemotron_build.cpu.verify import CpuAccuracy
-    from nemotron_build.profiles.profile import Precision
+    from nemotron_build.cpu.fidelity import CpuAccuracy
+    from nemotron_build.profiles import Precision
     from nemotron_build.steps import Report
 
 MODEL = "openvino_model.xml"
@@ -106,8 +106,8 @@ def _from_checkpoint(path: Path, output: Path) -> _Opened:
 
 
 def _from_gguf(file: GgufFile, output: Path) -> _Opened:
-    from nemotron_build.cpu.gguf_source import GgufSource
     from nemotron_build.cpu.gguf_tokenizer import make_tokenizer, read_vocabulary
+    from nemotron_build.cpu.gguf_weights import GgufSource
 
     source = GgufSource(file)
     vocabulary = read_vocabulary(file)
@@ -134,10 +134,10 @@ def _convert(opened: _Opened, precision: Precision, output: Path, report: Report
     import openvino_genai
     from tokenizers import Tokenizer
 
+    from nemotron_build.cpu.fidelity import check_answers, check_weights
     from nemotron_build.cpu.graph import write_graph
+    from nemotron_build.cpu.openvino_tokenizer import write_tokenizer_ir
     from nemotron_build.cpu.tokenizer_check import check_against_openvino
-    from nemotron_build.cpu.tokenizer_ir import write_tokenizer_ir
-    from nemotron_build.cpu.verify import check_answers, check_weights
 
     source, model = opened.source, output / MODEL
     matrices = [name for name, size in expected_tensors(source.shape).items() if len(size) > 1]
