@@ -19,7 +19,7 @@ import numpy as np
 
 from nemotron_loadtest.analysis.percentiles import Percentile, percentile, rank
 from nemotron_loadtest.analysis.student import t_quantile
-from nemotron_loadtest.metrics.traffic import Array
+from nemotron_loadtest.metrics import Array
 
 MOST_VALUES = 20_000
 """Of more values (gaps), so many are drawn at random for the intervals; the statistic itself is of all."""

@@ -22,12 +22,12 @@ import numpy as np
 from nemotron_loadtest.analysis.bootstrap import Draws, Quantiles, Sums, interval
 from nemotron_loadtest.analysis.percentiles import Percentile
 from nemotron_loadtest.analysis.summary import check_length
-from nemotron_loadtest.analysis.values import latencies, values
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics import (
     DISTRIBUTIONS,
     LATENCIES,
     RATIOS,
+    Array,
     Metric,
     Origin,
     Thinking,
@@ -35,7 +35,6 @@ from nemotron_loadtest.metrics import (
     Window,
     is_about,
 )
-from nemotron_loadtest.metrics.traffic import Array
 from nemotron_loadtest.samples import Sample
 
 LEAST_RUNS = 3
@@ -263,10 +262,10 @@ def _rank(found: Difference) -> tuple[bool, bool, float]:
 
 def _distributed() -> Iterator[tuple[Metric, Origin | None, Callable[[Sequence[Sample]], Array]]]:
     for latency in LATENCIES:
-        yield latency, "intended", partial(latencies, latency, origin="intended")
-        yield latency, "actual", partial(latencies, latency, origin="actual")
+        yield latency, "intended", partial(latency.values, origin="intended")
+        yield latency, "actual", partial(latency.values, origin="actual")
     for metric in DISTRIBUTIONS:
-        yield metric, None, partial(values, metric)
+        yield metric, None, metric.values
 
 
 def _finding(metric: Metric, ends: tuple[float, float] | None, none: float) -> Finding:

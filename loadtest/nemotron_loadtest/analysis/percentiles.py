@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import msgspec
 import numpy as np
 
-from nemotron_loadtest.metrics.traffic import Array
+from nemotron_loadtest.metrics import Array
 
 Percentile = Literal["p50", "p90", "p95", "p99", "p99_9"]
 

@@ -17,13 +17,7 @@ from collections.abc import Sequence
 import msgspec
 
 from nemotron_loadtest.analysis.student import t_quantile
-from nemotron_loadtest.analysis.values import latencies
-from nemotron_loadtest.metrics import Latency
-from nemotron_loadtest.metrics.end_to_end import END_TO_END
-from nemotron_loadtest.metrics.in_flight import IN_FLIGHT
-from nemotron_loadtest.metrics.request_rates import ACHIEVED_SHARE
-from nemotron_loadtest.metrics.traffic import Traffic
-from nemotron_loadtest.metrics.ttft import TTFT
+from nemotron_loadtest.metrics import ACHIEVED_SHARE, END_TO_END, IN_FLIGHT, TTFT, Latency, Traffic
 
 LEAST_S = 30.0
 LEAST_REQUESTS = 60
@@ -79,7 +73,7 @@ def saturation(traffic: Traffic) -> Saturation:
         )
     batches = traffic.split(min(_BATCHES, requests // _REQUESTS_PER_BATCH))
     in_flight = _trend([(_middle_s(batch), IN_FLIGHT.value(batch) or 0.0) for batch in batches])
-    streams = len(latencies(TTFT, traffic.began, "intended")) > 0
+    streams = len(TTFT.values(traffic.began, "intended")) > 0
     latency = _latency_trend(batches, TTFT if streams else END_TO_END)
     if in_flight is None or latency is None or achieved is None:
         return Saturation(saturated=None, reason="too few answers to tell", achieved_share=achieved)
@@ -97,7 +91,7 @@ def saturation(traffic: Traffic) -> Saturation:
 def _latency_trend(batches: Sequence[Traffic], metric: Latency) -> Trend | None:
     points = []
     for batch in batches:
-        found = latencies(metric, batch.began, "intended")
+        found = metric.values(batch.began, "intended")
         if len(found):
             points.append((_middle_s(batch), float(found.mean())))
     return _trend(points)

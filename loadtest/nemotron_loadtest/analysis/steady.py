@@ -17,10 +17,7 @@ import msgspec
 import numpy as np
 
 from nemotron_loadtest.analysis.percentiles import percentile, samples_needed
-from nemotron_loadtest.analysis.values import latencies
-from nemotron_loadtest.metrics.end_to_end import END_TO_END
-from nemotron_loadtest.metrics.output_rate import OUTPUT_RATE
-from nemotron_loadtest.metrics.traffic import Traffic
+from nemotron_loadtest.metrics import END_TO_END, OUTPUT_RATE, Traffic
 
 PARTS = 3
 WITHIN = 0.10
@@ -74,7 +71,7 @@ def steadiness(traffic: Traffic) -> Steadiness:
 
 
 def _part(traffic: Traffic) -> SteadyPart:
-    ordered = np.sort(latencies(END_TO_END, traffic.began, "intended"))
+    ordered = np.sort(END_TO_END.values(traffic.began, "intended"))
     return SteadyPart(
         start_s=traffic.window.start_s,
         end_s=traffic.window.end_s,

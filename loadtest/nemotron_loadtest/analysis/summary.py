@@ -15,7 +15,6 @@ from nemotron_loadtest.analysis.saturation import Saturation, saturation
 from nemotron_loadtest.analysis.slo import Slo
 from nemotron_loadtest.analysis.steady import Steadiness, steadiness
 from nemotron_loadtest.analysis.timeline import Slice, timeline, whole_run
-from nemotron_loadtest.analysis.values import latencies, values
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics import (
     DISTRIBUTIONS,
@@ -148,11 +147,11 @@ def _group(samples: Sequence[Sample], window: Window, thinking: Thinking, slo: S
         figures={metric.name: metric.value(traffic) for metric in RATIOS},
         latencies={
             metric.name: FromBoth(
-                intended=describe(latencies(metric, began, "intended")),
-                actual=describe(latencies(metric, began, "actual")),
+                intended=describe(metric.values(began, "intended")),
+                actual=describe(metric.values(began, "actual")),
             )
             for metric in LATENCIES
         },
-        distributions={metric.name: describe(values(metric, began)) for metric in DISTRIBUTIONS},
+        distributions={metric.name: describe(metric.values(began)) for metric in DISTRIBUTIONS},
         goodput=goodput(began, slo.limits(), window.length_s) if slo else None,
     )

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import msgspec
 
 from nemotron_loadtest.analysis.percentiles import Distribution, describe
-from nemotron_loadtest.analysis.values import latencies
-from nemotron_loadtest.metrics.end_to_end import END_TO_END
-from nemotron_loadtest.metrics.in_flight import IN_FLIGHT
-from nemotron_loadtest.metrics.output_rate import OUTPUT_RATE
-from nemotron_loadtest.metrics.request_rates import REQUEST_RATE, REQUESTED_RATE
-from nemotron_loadtest.metrics.traffic import Traffic, Window
-from nemotron_loadtest.metrics.ttft import TTFT
+from nemotron_loadtest.metrics import (
+    END_TO_END,
+    IN_FLIGHT,
+    OUTPUT_RATE,
+    REQUEST_RATE,
+    REQUESTED_RATE,
+    TTFT,
+    Traffic,
+    Window,
+)
 from nemotron_loadtest.samples import Sample
 
 _SLICES = 60
@@ -71,6 +74,6 @@ def _slice(traffic: Traffic) -> Slice:
         output_tokens_per_s=OUTPUT_RATE.value(traffic) or 0.0,
         in_flight=IN_FLIGHT.value(traffic) or 0.0,
         errors=sum(sample.outcome == "error" for sample in traffic.began),
-        ttft_ms=describe(latencies(TTFT, traffic.began, "intended")),
-        e2e_ms=describe(latencies(END_TO_END, traffic.began, "intended")),
+        ttft_ms=describe(TTFT.values(traffic.began, "intended")),
+        e2e_ms=describe(END_TO_END.values(traffic.began, "intended")),
     )

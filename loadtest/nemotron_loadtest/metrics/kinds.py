@@ -6,19 +6,27 @@ Gaps        many values a request, each standing for a number of tokens
 Ratio       one figure for a window: a sum over another sum, so that parts of a window or of a fleet can be added up
 
 A value that a request does not have is None: it is left out and never counted as 0.
+
+Every figure is worked out for all requests, and apart for those with thinking on and off. The lengths of a thinking
+model's outputs have two modes, far from each other. A figure over both says how the mix was; only the figures apart can
+be compared between runs with different mixes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
-from nemotron_loadtest.metrics.traffic import Traffic
+import numpy as np
+
+from nemotron_loadtest.metrics.traffic import Array, Traffic
 from nemotron_loadtest.samples import Sample
 
 Better = Literal["lower", "higher", "neither"]
 Origin = Literal["intended", "actual"]
+Thinking = Literal["all", "on", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +59,10 @@ class Latency(Metric):
             return None
         return (until_s - (sample.intended_s if origin == "intended" else sample.started_s)) * 1e3
 
+    def values(self, samples: Iterable[Sample], origin: Origin) -> Array:
+        """The latencies of the requests that have one, in their order."""
+        return _array(self.of(sample, origin) for sample in samples)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PerRequest(Metric):
@@ -58,12 +70,23 @@ class PerRequest(Metric):
 
     of: Callable[[Sample], float | None]
 
+    def values(self, samples: Iterable[Sample]) -> Array:
+        """The values of the requests that have one, in their order."""
+        return _array(self.of(sample) for sample in samples)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gaps(Metric):
     """Pairs of a value and the number of times that it counts."""
 
     of: Callable[[Sample], Iterator[tuple[float, int]]]
+
+    def values(self, samples: Iterable[Sample]) -> Array:
+        """Every gap of the requests, as often as it counts."""
+        # From an iterator: a long run has millions of gaps.
+        flat = chain.from_iterable(pair for sample in samples for pair in self.of(sample))
+        pairs = np.fromiter(flat, np.float64).reshape(-1, 2)
+        return np.repeat(pairs[:, 0], pairs[:, 1].astype(np.int64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,3 +99,12 @@ class Ratio(Metric):
         """The ratio; None over nothing."""
         part, whole = self.of(traffic)
         return part / whole if whole else None
+
+
+def is_about(thinking: Thinking, sample: Sample) -> bool:
+    """Whether a figure for this thinking counts this request."""
+    return thinking == "all" or sample.thinking == (thinking == "on")
+
+
+def _array(found: Iterable[float | None]) -> Array:
+    return np.array([value for value in found if value is not None], np.float64)

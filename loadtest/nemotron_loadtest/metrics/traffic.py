@@ -6,7 +6,7 @@ Rates are about what *happened* in it: a token counts in the window in which it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -136,17 +136,6 @@ def brought(sample: Sample) -> list[int]:
     """How many tokens each response of a request brought; the arrivals hold running totals."""
     totals = [arrival.output_tokens for arrival in sample.arrivals]
     return [total - before for before, total in zip([0, *totals], totals, strict=False)]
-
-
-def waits(sample: Sample) -> Iterator[tuple[float, int]]:
-    """Seconds between the responses of a request, and how many tokens came at the end of each wait."""
-    before: float | None = None
-    for arrival, tokens in zip(sample.arrivals, brought(sample), strict=True):
-        if tokens <= 0:
-            continue
-        if before is not None:
-            yield arrival.at_s - before, tokens
-        before = arrival.at_s
 
 
 def _sorted(instants: Iterable[float]) -> Array:

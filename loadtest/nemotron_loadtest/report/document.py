@@ -23,8 +23,7 @@ from nemotron_loadtest.analysis import (
 )
 from nemotron_loadtest.capacity import CapacityPlan, Replica
 from nemotron_loadtest.errors import LoadTestError
-from nemotron_loadtest.metrics import Window
-from nemotron_loadtest.metrics.traffic import Traffic
+from nemotron_loadtest.metrics import Traffic, Window
 from nemotron_loadtest.report.plot_data import ServerPoint, Spread, server_points, spreads
 from nemotron_loadtest.run.record import schema_version
 from nemotron_loadtest.samples import Sample

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 import numpy as np
 
-from nemotron_loadtest.analysis.values import latencies, values
-from nemotron_loadtest.metrics import METRICS, Gaps, Latency, Origin, PerRequest, Thinking, is_about
-from nemotron_loadtest.metrics.traffic import Array
+from nemotron_loadtest.metrics import METRICS, Array, Gaps, Latency, Origin, PerRequest, Thinking, is_about
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.server import ServerSample
 
@@ -132,10 +130,10 @@ def _arrays(name: str, began: Sequence[Sample]) -> Iterator[tuple[Thinking, Orig
     for thinking in modes:
         about = [sample for sample in began if is_about(thinking, sample)]
         if isinstance(metric, Latency):
-            yield thinking, "intended", latencies(metric, about, "intended")
-            yield thinking, "actual", latencies(metric, about, "actual")
+            yield thinking, "intended", metric.values(about, "intended")
+            yield thinking, "actual", metric.values(about, "actual")
         elif isinstance(metric, (PerRequest, Gaps)):
-            yield thinking, None, values(metric, about)
+            yield thinking, None, metric.values(about)
 
 
 def _edges(arrays: Sequence[Array]) -> tuple[Array, bool]:

@@ -15,9 +15,7 @@ from rich.text import Text
 
 from nemotron_loadtest.analysis.percentiles import Distribution, describe
 from nemotron_loadtest.capacity import CapacityPlan
-from nemotron_loadtest.metrics import Thinking
-from nemotron_loadtest.metrics.itl import ITL
-from nemotron_loadtest.metrics.ttft import TTFT
+from nemotron_loadtest.metrics import ITL, TTFT, Thinking
 from nemotron_loadtest.numbers import number
 from nemotron_loadtest.report.capacity_section import capacity_rows
 from nemotron_loadtest.samples import Sample

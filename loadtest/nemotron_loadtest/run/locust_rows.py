@@ -10,10 +10,7 @@ from collections.abc import Iterator
 
 from locust.env import Environment
 
-from nemotron_loadtest.metrics.first_answer import FIRST_ANSWER
-from nemotron_loadtest.metrics.itl import ITL
-from nemotron_loadtest.metrics.kinds import Metric
-from nemotron_loadtest.metrics.ttft import TTFT
+from nemotron_loadtest.metrics import FIRST_ANSWER, ITL, TTFT, Metric
 from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.samples import Sample
 

@@ -18,13 +18,9 @@ from nemotron_loadtest.run.runner import run_scenario
 import numpy as np
 
 from nemotron_loadtest.analysis import Distribution, describe
-from nemotron_loadtest.analysis.values import latencies, values
 from nemotron_loadtest.arrivals import Arrivals, ClosedLoop, Poisson
 from nemotron_loadtest.errors import LoadTestError
-from nemotron_loadtest.metrics import Traffic, Window
-from nemotron_loadtest.metrics.itl import ITL
-from nemotron_loadtest.metrics.schedule_delay import SCHEDULE_DELAY
-from nemotron_loadtest.metrics.ttft import TTFT
+from nemotron_loadtest.metrics import ITL, SCHEDULE_DELAY, TTFT, Traffic, Window
 from nemotron_loadtest.run import self_server
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.scenario import Scenario
@@ -113,8 +109,8 @@ def self_test(most: int, seconds: float, report: Callable[[str], None]) -> SelfT
         best=best,
         most_tokens_per_s=max(step.tokens_per_s for step in steps),
         rate_per_s=rate,
-        delay_ms=describe(values(SCHEDULE_DELAY, samples)),
-        ttft_lag_ms=describe(latencies(TTFT, samples, "actual") - 1e3 * self_server.TTFT_S),
+        delay_ms=describe(SCHEDULE_DELAY.values(samples)),
+        ttft_lag_ms=describe(TTFT.values(samples, "actual") - 1e3 * self_server.TTFT_S),
     )
 
 
@@ -138,7 +134,7 @@ def _steps(url: str, most: int, seconds: float, report: Callable[[str], None]) -
 def _step(url: str, streams: int, seconds: float) -> Step:
     samples = _run(url, ClosedLoop(users=streams, ramp_up_s=_RAMP_S), seconds)
     tokens = Traffic(samples, Window(_RAMP_S + 1.0, _RAMP_S + 1.0 + seconds)).output_tokens
-    speed = 1e3 * self_server.TOKEN_S / float(np.median(values(ITL, samples)))
+    speed = 1e3 * self_server.TOKEN_S / float(np.median(ITL.values(samples)))
     return Step(streams, tokens / seconds, tokens / seconds / self_server.SHARED, speed)
 
 

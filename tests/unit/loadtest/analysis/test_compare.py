@@ -12,7 +12,7 @@ from nemotron_loadtest.analysis import Comparison, Run, Window, compare
 from nemotron_loadtest.analysis.bootstrap import Draws, Quantiles, Sums, interval
 from nemotron_loadtest.analysis.percentiles import describe
 from nemotron_loadtest.errors import LoadTestError
-from nemotron_loadtest.metrics.traffic import Array
+from nemotron_loadtest.metrics import Array
 from tests.unit.loadtest.metrics.making import made
 
 RESAMPLES = 200
