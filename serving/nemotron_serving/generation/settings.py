@@ -10,6 +10,7 @@ import msgspec
 
 from nemotron_serving.engine.base import MOST_LOGPROBS, Feature, Sampling
 from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.generation.budget import ThinkingBudget
 from nemotron_serving.generation.checks import RANGES, check_bad_words, check_logit_bias, check_range, check_words
 from nemotron_serving.generation.sampling import shortest_words
 from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, StockGuide
@@ -18,20 +19,6 @@ from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.tags import CLOSE_TAG
 
 _ONE_TOKEN = 1  # at the least: TensorRT-LLM's own default, which clients made for it send
-
-
-class ThinkingBudget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When and how thinking is closed for the model.
-
-    Attributes:
-        max_tokens: Thinking tokens after which the next newline closes it.
-        grace_tokens: Tokens to wait for that newline at most.
-        close_ids: The closing tag with its newlines, as token ids.
-    """
-
-    max_tokens: int
-    grace_tokens: int
-    close_ids: tuple[int, ...]
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

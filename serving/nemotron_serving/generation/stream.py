@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from nemotron_serving.engine.base import Delta, Engine, EngineRequest, TokenLogprob
+from nemotron_serving.generation.budget import AFTER_CLOSE_TAG
 from nemotron_serving.generation.leaving import RequestName
 from nemotron_serving.generation.repetition import RepetitionGuard
 from nemotron_serving.generation.response import FinishReason, Response, Sink
@@ -20,8 +21,7 @@ from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.output.assembler import Assembler
 from nemotron_serving.output.detokenizer import Vocabulary
 
-_MAX_CHARACTER_TOKENS = 3  # that a UTF-8 character may still need once it has begun
-_AFTER_CLOSE_TAG = b"\n\n"
+_AFTER_CLOSE_TAG = AFTER_CLOSE_TAG.encode()
 _EXPIRY_GRACE_S = 60.0  # from the deadline until the last response has reached postprocessing at the latest
 _FORCED = TokenLogprob(0.0)  # of a token that was not chosen by the model: its probability is 1
 
@@ -205,12 +205,10 @@ class Stream:
 
     def _watch_budget(self, text: Assembler, token: int) -> None:
         budget = self.settings.budget
-        if budget is None or len(self._output_ids) < budget.max_tokens or not self._may_close():
+        if budget is None or not self._may_close():
             return
-        # Past the grace, only a character that has begun is still waited for.
-        over_grace = len(self._output_ids) - budget.max_tokens - budget.grace_tokens
         ends_line = self.vocabulary.bytes_of(token).endswith(b"\n")
-        if ends_line or (over_grace >= 0 and not text.mid_character) or over_grace >= _MAX_CHARACTER_TOKENS:
+        if budget.is_over(len(self._output_ids), ends_line=ends_line, mid_character=text.mid_character):
             self._budget_reached = True
             self._close_thinking(text)
 
@@ -222,7 +220,7 @@ class Stream:
 
     def _may_close(self) -> bool:
         budget = self.settings.budget
-        return budget is not None and len(self._output_ids) + len(budget.close_ids) < self.settings.max_tokens
+        return budget is not None and budget.may_close(len(self._output_ids), self.settings.max_tokens)
 
     def _close_thinking(self, text: Assembler) -> None:
         """Write the closing tag for the model, and let it answer."""
@@ -284,4 +282,4 @@ class Stream:
         budget = self.settings.budget
         if budget is None or self._text is None or not (self._text.thinking or self._text.undecided):
             return None
-        return budget.max_tokens, budget.max_tokens + budget.grace_tokens + _MAX_CHARACTER_TOKENS
+        return budget.watched

@@ -15,19 +15,18 @@ from nemotron_serving.chat.messages import Message, parse_messages, thinking_fla
 from nemotron_serving.chat.tokenizer import PromptTokenizer, TooManyTokensError
 from nemotron_serving.chat.tools import Tool
 from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.generation.budget import THINKING_CLOSE, ThinkingBudget, resolve_budget
 from nemotron_serving.generation.checks import check_range, check_words
 from nemotron_serving.generation.sampling import resolve_priority, resolve_sampling, resolve_stop_ids
-from nemotron_serving.generation.settings import GenerationSettings, ThinkingBudget, check_guide
+from nemotron_serving.generation.settings import GenerationSettings, check_guide
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.reasoning import Start
 from nemotron_serving.output.tags import CLOSE_TAG, OPEN_TAG, READ_TAGS
 from nemotron_serving.package import Package
 
-THINKING_CLOSE = f"\n{CLOSE_TAG}\n\n"
 _THINKING_OPEN = f"{OPEN_TAG}\n"
 _LONG_TEXTS = ("text_input", "messages", "tools", "tool_choice", "response_format", "guided_decoding_guide")
 _LONG_CHARACTERS = 16_384  # 5 ms
-_GRACE = 10  # one token in so many of the budget, to wait for a newline
 
 
 class Preprocessor:
@@ -165,25 +164,14 @@ class Preprocessor:
     def _budget(
         self, fields: Mapping[str, Any], max_tokens: int, thinking: bool, guided: bool
     ) -> ThinkingBudget | None:
-        policy = self._config.thinking
-        given = "max_thinking_tokens" in fields
-        budget: int | None = fields.get("max_thinking_tokens", policy.max_thinking_tokens)
-        if given:
-            check_range("max_thinking_tokens", fields["max_thinking_tokens"])
+        wanted: int | None = fields.get("max_thinking_tokens")
+        if wanted is not None:
+            check_range("max_thinking_tokens", wanted)
             if not thinking:
                 raise InvalidRequestError("max_thinking_tokens", f"thinking is off; {_remedy_for_no_thinking(fields)}")
-        if not thinking or (budget is None and not guided):
+        if not thinking:
             return None
-        # One token of thinking, the closing tag and one of the answer.
-        least = len(self._close_ids) + 2
-        if max_tokens < least:
-            if given or guided:
-                raise InvalidRequestError("max_tokens", f"{max_tokens} is too few to think and answer; send {least}")
-            return None
-        # The grace and the closing tag must fit in front of the answer's reserve as well.
-        room = (max_tokens - policy.min_answer_tokens - len(self._close_ids)) * _GRACE // (_GRACE + 1)
-        budget = max(1, room if budget is None else min(budget, room))
-        return ThinkingBudget(budget, budget // _GRACE, self._close_ids)
+        return resolve_budget(wanted, self._config.thinking, max_tokens, self._close_ids, needed=guided)
 
 
 def _prompt_to_return(fields: Mapping[str, Any], parts: list[PromptPart]) -> str:

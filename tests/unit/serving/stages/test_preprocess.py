@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from nemotron_serving.engine import Sampling
 from nemotron_serving.errors import InvalidRequestError, PackageError
-from nemotron_serving.generation.settings import ThinkingBudget
+from nemotron_serving.generation.budget import THINKING_CLOSE, ThinkingBudget
 from nemotron_serving.guide.spec import ForcedCalls, ResponseFormat, StockGuide
 from nemotron_serving.output.assembler import OutputRules, ToolRules
 from nemotron_serving.package import CHAT_TEMPLATE, Package, write_package
-from nemotron_serving.stages.preprocess import THINKING_CLOSE, Preprocessor
+from nemotron_serving.stages.preprocess import Preprocessor
 from tests.unit.serving.support import (
     CLOSE_IDS,
     END_OF_TEXT,
