@@ -7,8 +7,7 @@ import triton_python_backend_utils as pb_utils
 from nemotron_serving.contract import ENSEMBLE_INPUTS
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.seal import Seal
-from nemotron_serving.stages.long_lane import LongLane
-from nemotron_serving.stages.preprocess import Preprocessor
+from nemotron_serving.stages.preprocess import LongLane, Preprocessor
 from nemotron_serving.stages.triton import answer_later, open_package, request_fields
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL

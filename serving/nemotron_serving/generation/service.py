@@ -24,9 +24,8 @@ from nemotron_serving.generation.engine_check import EngineCheck
 from nemotron_serving.generation.leaving import EarlyStops, RequestName
 from nemotron_serving.generation.pacing import adaptive_interval_s
 from nemotron_serving.generation.queueing import WaitingRequests
-from nemotron_serving.generation.response import FinishReason, Sink
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.generation.stream import Stream
+from nemotron_serving.generation.stream import FinishReason, Sink, Stream
 from nemotron_serving.heartbeat import Pulse
 from nemotron_serving.host import PROBE_PLACES, RuntimeDir, StopRule
 from nemotron_serving.inputs import CALLER

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -16,14 +17,74 @@ from nemotron_serving.engine.base import Delta, Engine, EngineRequest, TokenLogp
 from nemotron_serving.generation.budget import AFTER_CLOSE_TAG
 from nemotron_serving.generation.leaving import RequestName
 from nemotron_serving.generation.repetition import RepetitionGuard
-from nemotron_serving.generation.response import FinishReason, Response, Sink
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.output.assembler import Assembler
+from nemotron_serving.output.assembler import Assembler, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 
 _AFTER_CLOSE_TAG = AFTER_CLOSE_TAG.encode()
 _EXPIRY_GRACE_S = 60.0  # from the deadline until the last response has reached postprocessing at the latest
 _FORCED = TokenLogprob(0.0)  # of a token that was not chosen by the model: its probability is 1
+
+FinishReason = Literal["stop", "length", "cancelled", "timeout", "repetition"]
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the caller gets at one time.
+
+    Attributes:
+        slot: See `Stream`, and so are the next two.
+        number: Tells apart the streams that have the slot one after the other.
+        expires: When postprocessing need not expect anything more of the stream.
+        sequence: How many responses of the stream went before.
+        token_ids: New output tokens.
+        prompt_ids: The prompt's, for a token-level caller that wants them in front of the output; else empty.
+        logprobs: One for each of them where the request asked for it, else empty.
+        cum_log_prob: Sum of all log probabilities so far; None where the request did not ask for them.
+        num_input_tokens: Tokens of the prompt.
+        num_output_tokens: Output tokens so far.
+        num_cached_tokens: Tokens that the engine took from its prefix cache when it last began; None if it does not
+            say.
+        thinking_budget_reached: Whether the budget has closed the thinking.
+        for_text: Whether postprocessing follows; a token-level caller gets these responses as they are.
+        begins: In the first response, how postprocessing reads the stream.
+        finish_reason: Set in the last response.
+        error: Set in the last response of a request that failed.
+        refused: Whether the error is the caller's; it begins with the field then.
+    """
+
+    slot: int
+    number: int
+    expires: float
+    sequence: int
+    token_ids: list[int]
+    prompt_ids: list[int]
+    logprobs: list[TokenLogprob]
+    cum_log_prob: float | None
+    num_input_tokens: int
+    num_output_tokens: int
+    num_cached_tokens: int | None
+    thinking_budget_reached: bool
+    for_text: bool
+    begins: OutputRules | None
+    finish_reason: FinishReason | None
+    error: str | None
+    refused: bool = False
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return self.finish_reason is not None or self.error is not None
+
+
+class Sink(Protocol):
+    """Where a stream's responses go."""
+
+    def send(self, response: Response) -> None:
+        """Deliver a response; may block for as long as the receiver takes."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the receiver is known to have left."""
 
 
 @dataclass

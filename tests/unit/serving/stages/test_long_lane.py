@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from nemotron_serving.errors import UnavailableError
-from nemotron_serving.stages.long_lane import LongLane
+from nemotron_serving.stages.preprocess import LongLane
 from tests.unit.serving.support import eventually
 
 
