@@ -139,7 +139,7 @@ def _verify_package(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _verify_converted(arguments: argparse.Namespace, console: Console) -> None:
-    from nemotron_build.pipeline.verify_stage import verify_alone
+    from nemotron_build.pipeline.gpu_stages import verify_alone
     from nemotron_build.profiles import load_profile
     from nemotron_build.steps import Steps
 

@@ -204,7 +204,7 @@ def _compile(arguments: argparse.Namespace, console: Console) -> str:
     import shlex
 
     from nemotron_build.machine import detect
-    from nemotron_build.pipeline.compile_stage import compile_alone
+    from nemotron_build.pipeline.gpu_stages import compile_alone
     from nemotron_build.pipeline.request import require_compiler
     from nemotron_build.pipeline.run import run_alone
     from nemotron_build.plan.limits import check_length

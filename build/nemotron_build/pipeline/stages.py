@@ -11,12 +11,10 @@ import msgspec
 from nemotron_build.errors import BuildError
 from nemotron_build.machine import Machine
 from nemotron_build.pipeline.check_stage import CHECKED, Checked, CheckStage
-from nemotron_build.pipeline.compile_stage import CompileStage
-from nemotron_build.pipeline.convert_stage import ConvertStage, convert_name
 from nemotron_build.pipeline.cpu_stage import CpuConvertStage
+from nemotron_build.pipeline.gpu_stages import ACCURACY, CompileStage, ConvertStage, VerifyStage, convert_name
 from nemotron_build.pipeline.request import Request
 from nemotron_build.pipeline.stage import Stage
-from nemotron_build.pipeline.verify_stage import ACCURACY, VerifyStage
 
 Files = Callable[[str], Path]
 """Where the files of a finished stage are, by its name."""

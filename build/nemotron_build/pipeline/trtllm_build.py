@@ -1,10 +1,18 @@
-"""The command line of trtllm-build for a profile. Facts: TensorRT-LLM 1.2.1; a contract test knows each option."""
+"""trtllm-build: its command line for a profile, and what it made against what was asked for.
+
+It changes some settings with no more than a warning. Facts: TensorRT-LLM 1.2.1; a contract test knows each option.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from nemotron_build.errors import BuildError
+import msgspec
+
+from nemotron_build.checkpoint.shape import CONFIG
+from nemotron_build.errors import BuildError, VerificationError
+from nemotron_build.machine import TENSORRT_LLM
 from nemotron_build.plan.limits import check_kv_cache
 from nemotron_build.profiles import Profile
 
@@ -95,3 +103,113 @@ def _check_added(profile: Profile, added: dict[str, str]) -> None:
                 f"Profile {profile.name}: build_options.use_paged_context_fmha is {value!r}; prompts could not be "
                 "processed in parts, nor their KV cache be used again."
             )
+
+
+class _Mapping(msgspec.Struct):
+    world_size: int = 1
+    tp_size: int = 1
+
+
+class _Quantization(msgspec.Struct):
+    quant_algo: str | None = None
+    kv_cache_quant_algo: str | None = None
+
+
+class _Model(msgspec.Struct):
+    dtype: str
+    mapping: _Mapping = msgspec.field(default_factory=_Mapping)
+    quantization: _Quantization = msgspec.field(default_factory=_Quantization)
+
+
+class _Build(msgspec.Struct):
+    max_batch_size: int
+    max_seq_len: int
+    max_num_tokens: int
+    max_beam_width: int
+    plugin_config: dict[str, Any]
+
+
+class _Config(msgspec.Struct):
+    version: str
+    pretrained_config: _Model
+    build_config: _Build
+
+
+def check_engine(engine: Path, profile: Profile, log: Path | None = None) -> None:
+    """Compare an engine directory with its profile.
+
+    Args:
+        engine: Directory of the engine.
+        profile: What it was compiled for.
+        log: What trtllm-build wrote, where that is known.
+
+    Raises:
+        VerificationError: naming the first thing that is missing or different, with both values.
+    """
+    config = _read(engine / CONFIG)
+    for name, found, expected in _facts(config, profile):
+        if found not in expected:
+            wanted = " or ".join(repr(value) for value in expected)
+            raise VerificationError(
+                f"{engine / CONFIG}: {name} is {found!r}, profile {profile.name} needs {wanted}. "
+                f"The reason is in trtllm-build's log{f', {log}' if log else ''}. Compile again."
+            )
+    for rank in range(profile.tp_size):
+        path = engine / f"rank{rank}.engine"
+        if not path.is_file() or not path.stat().st_size:
+            raise VerificationError(f"{path} is missing or empty; {profile.tp_size} are expected. Compile again.")
+
+
+def _facts(config: _Config, profile: Profile) -> list[tuple[str, Any, tuple[Any, ...]]]:
+    model, build, limits = config.pretrained_config, config.build_config, profile.limits
+    plugins = build.plugin_config
+    # More tokens than all requests have together are cut down to those.
+    tokens = min(limits.max_num_tokens, limits.max_batch_size * limits.max_seq_len)
+    return [
+        ("version", config.version, (TENSORRT_LLM,)),
+        ("build_config.max_batch_size", build.max_batch_size, (limits.max_batch_size,)),
+        ("build_config.max_seq_len", build.max_seq_len, (limits.max_seq_len,)),
+        ("build_config.max_num_tokens", build.max_num_tokens, (tokens,)),
+        ("build_config.max_beam_width", build.max_beam_width, (1,)),
+        ("pretrained_config.dtype", model.dtype, ("bfloat16",)),
+        ("pretrained_config.mapping.tp_size", model.mapping.tp_size, (profile.tp_size,)),
+        ("pretrained_config.mapping.world_size", model.mapping.world_size, (profile.tp_size,)),
+        (
+            "pretrained_config.quantization.quant_algo",
+            model.quantization.quant_algo,
+            ("FP8",) if profile.precision == "fp8" else (None,),
+        ),
+        (
+            "pretrained_config.quantization.kv_cache_quant_algo",
+            model.quantization.kv_cache_quant_algo,
+            ("FP8",) if profile.kv_cache == "fp8" else (None,),
+        ),
+        *_plugin_facts(plugins, profile),
+    ]
+
+
+def _plugin_facts(plugins: dict[str, Any], profile: Profile) -> list[tuple[str, Any, tuple[Any, ...]]]:
+    gemm = ("auto", "bfloat16") if profile.precision == "bf16" else (None, "disable")
+    expected: dict[str, tuple[Any, ...]] = {
+        "gpt_attention_plugin": ("auto", "bfloat16"),
+        "gemm_plugin": gemm,
+        "remove_input_padding": (True,),
+        "use_paged_context_fmha": (True,),
+        "use_fp8_context_fmha": (profile.kv_cache == "fp8",),
+        "multiple_profiles": (True,),
+    }
+    # What a profile changes on its own is its own business.
+    return [
+        (f"build_config.plugin_config.{name}", plugins.get(name), values)
+        for name, values in expected.items()
+        if name not in profile.build_options
+    ]
+
+
+def _read(path: Path) -> _Config:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Config)
+    except FileNotFoundError:
+        raise VerificationError(f"{path} is missing: trtllm-build made no engine. Compile again.") from None
+    except (OSError, ValueError) as error:
+        raise VerificationError(f"{path} cannot be used: {error}. Compile again.") from error

@@ -11,8 +11,8 @@ import pytest
 
 from nemotron_build.checkpoint.shape import read_shape
 from nemotron_build.cli import main
-from nemotron_build.pipeline import convert_stage
-from nemotron_build.pipeline.engine_config import check_engine
+from nemotron_build.pipeline.gpu_stages import convert_name
+from nemotron_build.pipeline.trtllm_build import check_engine
 from nemotron_build.profiles import load_profile
 from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
 from nemotron_serving.package import Package
@@ -265,7 +265,7 @@ def test_each_command_is_for_its_precision(here: Path, tiny: Path, capsys: Run) 
     assert main(["verify", "c"]) == 2
     assert "--source CHECKPOINT --profile P" in error_of(capsys)
     assert sorted(entry.name for entry in here.iterdir()) == ["bin", "c", "fp8-engine.toml"]
-    assert convert_stage.convert_name(load_profile(profile)) == "quantize"
+    assert convert_name(load_profile(profile)) == "quantize"
 
 
 def test_the_stages_fit_a_built_in_profile_to_the_model_as_a_build_does(here: Path, tiny: Path, capsys: Run) -> None:

@@ -11,8 +11,7 @@ import msgspec
 import pytest
 
 from nemotron_build.errors import VerificationError
-from nemotron_build.pipeline.engine_config import check_engine
-from nemotron_build.pipeline.trtllm_build import build_command
+from nemotron_build.pipeline.trtllm_build import build_command, check_engine
 from nemotron_build.profiles import Profile, ProfileLimits
 from tests.fakes import trtllm_build
 
