@@ -26,7 +26,7 @@ from nemotron_build.serving_defaults import (
 from nemotron_build.steps import Steps
 from nemotron_build.target import good_package, staged
 from nemotron_serving import __version__
-from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
+from nemotron_serving.engine.simulated import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.package import (
     CHAT_TEMPLATE,
     ENGINE_DIR,

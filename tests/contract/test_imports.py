@@ -19,7 +19,7 @@ BUILD_MAY_TAKE = (
     "nemotron_serving.launcher.prepare.default_repository",
     "nemotron_serving.engine.openvino.cpu",
     "nemotron_serving.paths",
-    "nemotron_serving.engine.simulated_config",
+    "nemotron_serving.engine.simulated",
     "nemotron_serving.__version__",
 )
 MODELS_MAY_TAKE = ("nemotron_serving", "numpy", "msgspec", "triton_python_backend_utils")
@@ -98,7 +98,7 @@ def test_each_room_imports_only_what_it_may(room: str) -> None:
         ("client", "def f():\n    from nemotron_serving import contract", False),
         ("client", "import nemotron_build.cli", False),
         ("build", "from nemotron_serving.package import Package", True),
-        ("build", "from nemotron_serving.engine.simulated_config import Script", True),
+        ("build", "from nemotron_serving.engine.simulated import Script", True),
         ("build", "from nemotron_serving.engine import open_engine", False),
         ("build", "from nemotron_serving import package", True),
         ("build", "from nemotron_serving import contract", False),
@@ -122,8 +122,8 @@ def test_the_rules_themselves(room: str, source: str, allowed: bool) -> None:
 @pytest.mark.parametrize(
     ("module", "only_in"),
     [
-        ("openvino", {"engine/openvino/compiler.py", "engine/openvino/worker.py"}),
-        ("openvino_genai", {"engine/openvino/compiler.py", "engine/openvino/worker.py"}),
+        ("openvino", {"engine/openvino/library.py"}),
+        ("openvino_genai", {"engine/openvino/library.py"}),
         ("triton_python_backend_utils", {"stages/triton.py", "stages/generate.py", "stages/ensemble_call.py"}),
         ("tokenizers", {"chat/tokenizer.py", "engine/simulated.py"}),
         ("tensorrt_llm", {"engine/tensorrt_llm/library.py"}),

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import psutil
 import pytest
 
 from nemotron_build.checkpoint.shape import LLAMA_31_8B
 from nemotron_build.cpu.sizes import weight_bytes
 from nemotron_build.plan import cpu
 from nemotron_build.profiles import changed_profile, load_profile
-from nemotron_serving.engine.openvino import worker
+from nemotron_serving.engine.openvino.cpu import default_kv_cache_gib
 
 
 @pytest.mark.parametrize("free_gib", [2.1, 6.0, 9.5, 13.0, 16.1, 100.0])
-def test_the_plan_knows_the_servers_default(free_gib: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plan_knows_the_servers_default(free_gib: float) -> None:
     """A sequence of 4096 tokens needs half a GiB, so that nothing but the default decides."""
     profile = changed_profile(load_profile("cpu-int4"), {"max_seq_len": 4096})
     taken = weight_bytes(LLAMA_31_8B, "int4") + cpu._RUNTIME_BYTES
     plan = cpu.make_cpu_plan(LLAMA_31_8B, profile, int(free_gib * 2**30) + taken)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=int(free_gib * 2**30)))
-    assert plan.kv_cache_gib == worker._default_kv_cache_gib()
+    assert plan.kv_cache_gib == default_kv_cache_gib(int(free_gib * 2**30))

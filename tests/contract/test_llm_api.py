@@ -123,7 +123,7 @@ def test_the_names_that_are_imported_are_recorded() -> None:
 
 
 def test_statistics_are_read_by_recorded_keys() -> None:
-    tree = ast.parse((ENGINE / "stats.py").read_text())
+    tree = ast.parse((ENGINE / "results.py").read_text())
     used = {
         str(node.args[0].value)
         for node in ast.walk(tree)

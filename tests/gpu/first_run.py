@@ -16,9 +16,14 @@ from typing import Any
 
 from nemotron_serving.engine import EngineRequest, Sampling
 from nemotron_serving.engine.tensorrt_llm.files import EngineFiles, read_engine_files
-from nemotron_serving.engine.tensorrt_llm.library import Library, load_library, open_llm, sampling_params
-from nemotron_serving.engine.tensorrt_llm.options import TensorRTLLMOptions
-from nemotron_serving.engine.tensorrt_llm.stats import kv_cache_used
+from nemotron_serving.engine.tensorrt_llm.library import (
+    Library,
+    TensorRTLLMOptions,
+    load_library,
+    open_llm,
+    sampling_params,
+)
+from nemotron_serving.engine.tensorrt_llm.results import kv_cache_used
 from nemotron_serving.errors import PackageError
 from nemotron_serving.guide import response_guide
 from nemotron_serving.host import HostOptions

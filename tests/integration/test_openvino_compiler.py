@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from nemotron_serving.engine import EngineRequest, Sampling
-from nemotron_serving.engine.openvino.compiler import TokenizerCompiler
 from nemotron_serving.engine.openvino.grammars import Form
-from nemotron_serving.engine.openvino.worker import add_request, open_pipeline
+from nemotron_serving.engine.openvino.library import TokenizerCompiler, add_request, open_pipeline
 from nemotron_serving.guide import response_guide
 from nemotron_serving.package import Package
 

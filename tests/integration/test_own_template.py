@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nemotron_serving.engine.simulated_config import Script
+from nemotron_serving.engine.simulated import Script
 from nemotron_serving.package import CHAT_TEMPLATE
 from tests.integration.conftest import Server, serving
 from tests.integration.triton_calls import ask

@@ -12,11 +12,10 @@ from nemotron_build.errors import UnsupportedError
 from nemotron_build.plan.limits import CHAT_TOKENS, check_length
 from nemotron_build.plan.plan import Concurrency
 from nemotron_build.profiles import Profile
+from nemotron_serving.engine.openvino.cpu import default_kv_cache_gib
 
 # Python, Triton, tokenizers, compiled kernels.
 _RUNTIME_BYTES = 2 * 2**30
-# As nemotron-serve takes for the KV cache where nothing is said: a quarter of what is free, at most 4 GiB.
-_DEFAULT_SHARE, _DEFAULT_MAX_GIB = 0.25, 4
 # Of what is free, the most to ask for with --kv-cache-gib.
 _LARGEST_SHARE = 0.8
 
@@ -64,15 +63,15 @@ def make_cpu_plan(shape: ModelShape, profile: Profile, memory_bytes: int) -> Cpu
     length = profile.limits.max_seq_len
     weights = weight_bytes(shape, profile.precision)
     per_token = shape.kv_bytes_per_token(KV_VALUE_BYTES)
-    free_gib = (memory_bytes - weights - _RUNTIME_BYTES) / 2**30
+    free_bytes = memory_bytes - weights - _RUNTIME_BYTES
     needed_gib = math.ceil(length * per_token / 2**30)
-    if needed_gib > free_gib * _LARGEST_SHARE:
+    if needed_gib * 2**30 > free_bytes * _LARGEST_SHARE:
         raise UnsupportedError(
             f"It does not fit: weights {weights / 1e9:.1f} GB, the server {_RUNTIME_BYTES / 1e9:.1f} GB and a KV cache "
             f"of {needed_gib} GiB for one sequence of {length} tokens need more than the machine's "
             f"{memory_bytes / 1e9:.1f} GB leave. Use {_smaller(profile.precision)}a shorter --max-seq-len."
         )
-    default_gib = max(1, min(int(free_gib * _DEFAULT_SHARE), _DEFAULT_MAX_GIB))
+    default_gib = default_kv_cache_gib(free_bytes)
     kv_cache_gib = max(default_gib, needed_gib)
     tokens = kv_cache_gib * 2**30 // per_token
     notes = ["No speed is estimated for CPUs: serve the package and measure."]

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from nemotron_serving.engine.tensorrt_llm.files import IMAGE, Flow
-from nemotron_serving.engine.tensorrt_llm.options import clear_job_variables
+from nemotron_serving.engine.tensorrt_llm.library import clear_job_variables
 from nemotron_serving.launcher.errors import SetupError
 
 _SPELLINGS = {"NoneType": "None", "List": "list", "Dict": "dict"}

@@ -18,7 +18,7 @@ from nemotron_build.cpu.tokenizer_corpus import corpus
 from nemotron_build.errors import BuildError
 from nemotron_build.simulated import SimulatedOptions, build_simulated, byte_tokenizer, read_scripts
 from nemotron_build.steps import Steps
-from nemotron_serving.engine.simulated_config import Script, SimulatedConfig
+from nemotron_serving.engine.simulated import Script, SimulatedConfig
 from nemotron_serving.package import Package
 from nemotron_serving.stages.preprocess import Preprocessor
 from tests.unit.serving.support import make_package

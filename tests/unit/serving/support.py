@@ -13,7 +13,7 @@ import msgspec
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from nemotron_serving.engine import Delta, Engine, EngineLimits, EngineRequest, EngineStats, Feature, OnDelta, Sampling
-from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
+from nemotron_serving.engine.simulated import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.generation.budget import ThinkingBudget
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Response

@@ -1,4 +1,8 @@
-"""The `openvino` engine: OpenVINO GenAI's continuous batching on a CPU, in a worker process."""
+"""The `openvino` engine: OpenVINO GenAI's continuous batching on a CPU, in a worker process, and what the two say.
+
+What goes over their socket is MessagePack, a frame each: `Start` to the worker and `Ready` or `Refused` back; then
+`Submit` and `Abort` to it, and a `StepResult` back after every step that gave something.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,6 @@ from typing import Any
 import msgspec
 
 from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, Feature, OnDelta
-from nemotron_serving.engine.openvino.frames import ANSWERS, Abort, Refused, Start, StepResult, Submit
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package
@@ -25,6 +28,64 @@ _log = logging.getLogger(__name__)
 _EXIT_S = 10
 _VOCABULARY = "openvino_tokenizer.xml"  # grammars are matched against the texts of its tokens
 _DIED = "The engine's process ended unexpectedly."
+
+
+class Start(msgspec.Struct, frozen=True):
+    """The first frame, to the worker.
+
+    Attributes:
+        package: Directory of the package.
+        kv_cache_gib: Size of the KV cache; None takes `default_kv_cache_gib`.
+        threads: Threads of a step; None leaves their number to OpenVINO.
+    """
+
+    package: str
+    kv_cache_gib: int | None
+    threads: int | None
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The worker has loaded the model. Its figures are those of `EngineLimits`."""
+
+    kv_cache_tokens: int
+    max_num_tokens: int
+    step_s: float
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The worker cannot serve the package, for this reason, and ends."""
+
+    reason: str
+
+
+class Submit(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: generate this."""
+
+    request: EngineRequest
+
+
+class Abort(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: stop this request."""
+
+    request_id: int
+
+
+class StepResult(msgspec.Struct, frozen=True):
+    """What a step gave. Without deltas it says that the worker lives, see `EngineStats.steps`.
+
+    Attributes:
+        deltas: News of requests, with their ids.
+        scheduled: Requests in the batch.
+        kv_cache_used: Share of the KV cache in use, 0 to 1.
+    """
+
+    deltas: list[tuple[int, Delta]]
+    scheduled: int
+    kv_cache_used: float
+
+
+ORDERS = Submit | Abort
+ANSWERS = Ready | Refused
 
 
 class OpenVINOEngine:

@@ -3,17 +3,15 @@
 A process of its own, because `ContinuousBatchingPipeline.step` holds Python's interpreter lock for its whole
 length (tens of milliseconds): in the generating model's process it would hold up every response and new request.
 
-Started as `python -m nemotron_serving.engine.openvino.worker FD`, where FD is a connected socket. Frames are
-MessagePack: a `Start` comes in first and `Ready` or `Refused` goes out; then `Submit` and `Abort` come in and a
-`StepResult` goes out after every step that gave something, and twice a second while steps give nothing. The end of the
-socket ends the process.
+Started as `python -m nemotron_serving.engine.openvino.worker FD`, where FD is a connected socket. What goes over it is
+said in the module `engine` beside this one; while steps give nothing, a `StepResult` goes out twice a second. The end
+of the socket ends the process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import sys
 import time
 from dataclasses import dataclass, field
@@ -22,36 +20,32 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import openvino
-import openvino_genai
-from openvino_genai import py_openvino_genai
 
 from nemotron_serving.cgroups import available_memory
-from nemotron_serving.engine.base import LOWEST_LOGPROB, Delta, EngineFinish, EngineRequest, Sampling, TokenLogprob
-from nemotron_serving.engine.openvino.compiler import TokenizerCompiler, output_config
-from nemotron_serving.engine.openvino.cpu import isa_properties
-from nemotron_serving.engine.openvino.frames import ORDERS, Ready, Refused, Start, StepResult, Submit
+from nemotron_serving.engine.base import Delta, EngineRequest, Sampling
+from nemotron_serving.engine.openvino.cpu import default_kv_cache_gib
+from nemotron_serving.engine.openvino.engine import ORDERS, Ready, Refused, Start, StepResult, Submit
 from nemotron_serving.engine.openvino.grammars import Form, GrammarError, Grammars, form_of, share_the_interpreter
+from nemotron_serving.engine.openvino.library import (
+    MAX_BATCHED_TOKENS,
+    TokenizerCompiler,
+    add_request,
+    has_ended,
+    open_pipeline,
+    read_output,
+    warm_up,
+)
 from nemotron_serving.errors import PackageError, shortened
-from nemotron_serving.package import Package, check_engine_version
+from nemotron_serving.package import Package
 
 _log = logging.getLogger(__name__)
 
 _FAILED = "The engine failed; the server's log says why."
 _REFUSED = "The engine refused the request; the server's log says why."
 _TOO_LONG = "its grammar was not prepared within {} s; ask for less at once: fewer alternatives, shorter counts"
-_KV_BLOCK_TOKENS = 32  # block size of the CPU plugin's paged attention
-_MAX_BATCHED_TOKENS = 512  # a long prompt is processed in parts of this size, between the steps of others
 _QUIET_S = 0.5  # a long prompt, or a grammar that is compiled, gives nothing for many steps
 _GRAMMAR_BYTES_A_STEP = 32 * 1024  # a step reads the texts of those that begin in it, at 1.5 ms a KiB
 _WATCHED_PAUSE_S = 0.002  # ends with the first order; a step takes 10 ms and more
-_DEFAULT_KV_CACHE_SHARE = 0.25  # of the memory that is free at start
-_DEFAULT_KV_CACHE_MAX_GIB = 4
-_REASONS: dict[Any, EngineFinish] = {
-    py_openvino_genai.GenerationFinishReason.STOP: "stop",
-    py_openvino_genai.GenerationFinishReason.LENGTH: "length",
-}
 
 
 def main() -> None:
@@ -61,46 +55,18 @@ def main() -> None:
         start = msgspec.msgpack.decode(connection.recv_bytes(), type=Start)
         try:
             package = Package.load(Path(start.package))
-            kv_cache_gib = start.kv_cache_gib or _default_kv_cache_gib()
+            kv_cache_gib = start.kv_cache_gib or default_kv_cache_gib(available_memory())
             pipeline = open_pipeline(package, kv_cache_gib, start.threads)
-            kv_cache_tokens, step_s = _warm_up(pipeline, package, kv_cache_gib)
+            kv_cache_tokens, step_s = warm_up(pipeline, package, kv_cache_gib)
         except PackageError as error:
             connection.send_bytes(msgspec.msgpack.encode(Refused(str(error))))
             return
         grammars = Grammars(TokenizerCompiler(pipeline, package.engine_path))
-        connection.send_bytes(msgspec.msgpack.encode(Ready(kv_cache_tokens, _MAX_BATCHED_TOKENS, step_s)))
+        connection.send_bytes(msgspec.msgpack.encode(Ready(kv_cache_tokens, MAX_BATCHED_TOKENS, step_s)))
         share_the_interpreter()
         Loop(pipeline, connection, grammars).run()
     except (EOFError, ConnectionError, KeyboardInterrupt):
         return
-
-
-def open_pipeline(package: Package, kv_cache_gib: int, threads: int | None) -> Any:
-    """The `openvino_genai.ContinuousBatchingPipeline` of a package.
-
-    Raises:
-        PackageError: files of another OpenVINO release, or files that OpenVINO cannot load.
-    """
-    check_engine_version(package.manifest.engine, openvino_genai.get_version())
-    scheduler = openvino_genai.SchedulerConfig()
-    scheduler.cache_size = kv_cache_gib
-    scheduler.max_num_seqs = package.serving.limits.max_batch_size
-    scheduler.max_num_batched_tokens = _MAX_BATCHED_TOKENS
-    scheduler.dynamic_split_fuse = True
-    scheduler.enable_prefix_caching = True
-    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", **isa_properties()}
-    if threads:
-        properties["INFERENCE_NUM_THREADS"] = threads
-    try:
-        return openvino_genai.ContinuousBatchingPipeline(str(package.engine_path), scheduler, "CPU", properties)
-    except RuntimeError as error:
-        raise PackageError(f"OpenVINO cannot load {package.engine_path}: {error}") from error
-
-
-def add_request(pipeline: Any, request: EngineRequest) -> Any:
-    """Add a request to a pipeline; dropping the handle that is returned cancels it."""
-    ids = openvino.Tensor(np.array([request.prompt_ids], dtype=np.int64))
-    return pipeline.add_request(request.request_id, ids, _generation_config(request))
 
 
 @dataclass
@@ -125,7 +91,7 @@ class _Running:
         turn between two of them.
         """
         prompt_ids = self.request.prompt_ids
-        self.prefilled += _MAX_BATCHED_TOKENS
+        self.prefilled += MAX_BATCHED_TOKENS
         if self.prefilled >= len(prompt_ids):
             self.prefilled = len(prompt_ids)
             return self.request
@@ -278,31 +244,16 @@ class Loop:
 
     def _read(self, running: _Running) -> None:
         if running.prefilling:
-            if running.handle.get_status() != py_openvino_genai.GenerationStatus.RUNNING:
+            if has_ended(running.handle):
                 self._add(running)
             return
-        token_ids: list[int] = []
-        logprobs: list[float] = []
-        reason: EngineFinish | None = None
-        if running.handle.can_read():
-            for output in running.handle.read().values():
-                token_ids += output.generated_ids
-                logprobs += output.generated_log_probs
-                reason = _REASONS.get(output.finish_reason)
-        error = None
-        if running.handle.get_status() == py_openvino_genai.GenerationStatus.IGNORED:
-            error = "The KV cache has no room for this request. Serve with a larger --kv-cache-gib."
-        if token_ids and token_ids[-1] in running.request.stop_token_ids:
-            token_ids.pop()
-        if reason or error:
+        delta = read_output(running.handle, running.request)
+        if delta is None:
+            return
+        if delta.finish_reason or delta.error:
             del self._running[running.request.request_id]
-        running.emitted += len(token_ids)
-        if token_ids or reason or error:
-            wanted = running.request.sampling.logprobs is not None
-            # The stop token that was taken off has one as well.
-            values = logprobs[: len(token_ids)] if wanted else []
-            pairs = tuple(TokenLogprob(max(LOWEST_LOGPROB, value)) for value in values)
-            self._deltas.append((running.request.request_id, Delta(token_ids, reason, error, pairs)))
+        running.emitted += len(delta.token_ids)
+        self._deltas.append((running.request.request_id, delta))
 
     def _hand_out(self) -> None:
         metrics = self._pipeline.get_metrics()
@@ -312,66 +263,6 @@ class Loop:
         self._told = time.monotonic()
         if any(running.watched for running in self._running.values()):
             self._connection.poll(_WATCHED_PAUSE_S)
-
-
-def _warm_up(pipeline: Any, package: Package, kv_cache_gib: int) -> tuple[int, float]:
-    """Run one block of tokens, which compiles the kernels, and see what share of the KV cache it took.
-
-    Returns:
-        Tokens that the KV cache holds, and seconds that a full step may take: the same block again, whose time is that
-        of reading the weights at least, times the blocks of a step.
-
-    Raises:
-        PackageError: it cannot hold one sequence of the package's max_seq_len.
-    """
-    stop_token_ids = package.serving.stop_token_ids
-    prompt_ids = [stop_token_ids[0]] * (_KV_BLOCK_TOKENS - 1)
-    began = 0.0
-    for _ in range(2):
-        began = time.monotonic()
-        handle = add_request(pipeline, EngineRequest(0, prompt_ids, 1, Sampling(), frozenset(stop_token_ids)))
-        while pipeline.has_non_finished_requests():
-            pipeline.step()
-        handle.read()
-    step_s = (time.monotonic() - began) * _MAX_BATCHED_TOKENS / _KV_BLOCK_TOKENS
-    kv_cache_tokens = int(_KV_BLOCK_TOKENS * 100 / pipeline.get_metrics().max_cache_usage)
-    max_seq_len = package.serving.limits.max_seq_len
-    if kv_cache_tokens < max_seq_len:
-        raise PackageError(
-            f"A KV cache of {kv_cache_gib} GiB holds {kv_cache_tokens} tokens, the package promises {max_seq_len} "
-            "a request. Give it more with --kv-cache-gib, or lower limits.max_seq_len."
-        )
-    return kv_cache_tokens, step_s
-
-
-def _generation_config(request: EngineRequest) -> Any:
-    sampling = request.sampling
-    config = openvino_genai.GenerationConfig()
-    config.max_new_tokens = request.max_tokens
-    config.min_new_tokens = min(sampling.min_tokens, request.max_tokens)
-    config.stop_token_ids = set(request.stop_token_ids)
-    config.eos_token_id = min(request.stop_token_ids)
-    config.repetition_penalty = sampling.repetition_penalty
-    config.presence_penalty = sampling.presence_penalty
-    config.frequency_penalty = sampling.frequency_penalty
-    config.do_sample = not sampling.greedy
-    if config.do_sample:
-        config.temperature = sampling.temperature
-        config.top_p = sampling.top_p
-        if sampling.top_k:
-            config.top_k = sampling.top_k
-        # Left alone, OpenVINO starts every request from the same seed.
-        config.rng_seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-    config.logprobs = 0 if sampling.logprobs is None else 1
-    form = form_of(request)
-    if form is not None:
-        config.structured_output_config = output_config(form)
-    return config
-
-
-def _default_kv_cache_gib() -> int:
-    free_gib = available_memory() / 2**30
-    return max(1, min(int(free_gib * _DEFAULT_KV_CACHE_SHARE), _DEFAULT_KV_CACHE_MAX_GIB))
 
 
 if __name__ == "__main__":

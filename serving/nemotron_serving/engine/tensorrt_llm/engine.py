@@ -25,14 +25,13 @@ from typing import Any
 from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta, Sampling
 from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
 from nemotron_serving.engine.tensorrt_llm.library import (
+    TensorRTLLMOptions,
     features,
     load_library,
     open_llm,
     sampling_params,
 )
-from nemotron_serving.engine.tensorrt_llm.options import TensorRTLLMOptions
-from nemotron_serving.engine.tensorrt_llm.results import Run
-from nemotron_serving.engine.tensorrt_llm.stats import kv_cache_tokens, kv_cache_used, scheduled
+from nemotron_serving.engine.tensorrt_llm.results import Run, kv_cache_tokens, kv_cache_used, scheduled
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package, SamplingDefaults

@@ -1,25 +1,69 @@
-"""The one place that imports TensorRT-LLM, and what it brings: load it, construct its LLM, make its parameters."""
+"""The one place that imports TensorRT-LLM, and what it brings: load it, construct its LLM, make its parameters.
+
+What `nemotron-serve`'s environment says about TensorRT-LLM, and what it must not say to it, is here too.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from nemotron_serving.engine.base import EngineRequest, Feature, Sampling
 from nemotron_serving.engine.tensorrt_llm.files import IMAGE, EngineFiles, Flow, check_release
-from nemotron_serving.engine.tensorrt_llm.options import TensorRTLLMOptions, clear_job_variables
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import EngineSpec, Package
 
 _GIB = 1 << 30
+_PREFIX = "TENSORRT_LLM_ENGINE_"
+# Variables of a job that mpirun or srun started. TensorRT-LLM spawns workers of its own, which would take themselves
+# for part of that job. What configures MPI (OMPI_MCA_*, PMIX_MCA_*) stays.
+_JOB = re.compile(
+    r"OMPI_(COMM_WORLD_|MCA_orte_|UNIVERSE_SIZE$|FIRST_RANKS$|APP_CTX_NUM_PROCS$)"
+    r"|ORTE_|PMI_|PMIX_(?!MCA_)|TLLM_SPAWN_PROXY_PROCESS$"
+)
 # Before this release the PyTorch flow's sampler took bad words (TensorRT-LLM #16052) and penalties (#16485) and did
 # nothing with them, counted the prompt into min_tokens (#12166), and left the chosen token out of its log probabilities
 # where others were more probable.
 _SAMPLER_COMPLETE = (1, 3)
+
+
+class TensorRTLLMOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What depends on the machine and its TensorRT-LLM. Each is the variable TENSORRT_LLM_ENGINE_<NAME>.
+
+    Attributes:
+        abort: Whether an abandoned request is aborted in the engine. Switched off, its tokens are dropped and the
+            engine works on it to its end: for a release whose abort does harm (TensorRT-LLM issue #10810).
+        tensor_parallel_size: GPUs that a checkpoint is spread over. An engine has its own number built in.
+    """
+
+    abort: bool = True
+    tensor_parallel_size: int = 1
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> TensorRTLLMOptions:
+        """Read the variables.
+
+        Raises:
+            PackageError: a value that is not of its type.
+        """
+        given = {
+            name: value for name in cls.__struct_fields__ if (value := environment.get(_PREFIX + name.upper(), ""))
+        }
+        try:
+            options = msgspec.convert(given, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise PackageError(f"{_PREFIX}* variables: {error}. Correct or unset the variable.") from error
+        if options.tensor_parallel_size < 1:
+            raise PackageError(f"{_PREFIX}TENSOR_PARALLEL_SIZE is {options.tensor_parallel_size}, expected at least 1.")
+        return options
 
 
 @dataclass(frozen=True)
@@ -64,6 +108,12 @@ def load_library(spec: EngineSpec, files: EngineFiles) -> Library:
         cuda_graph_config=llmapi.CudaGraphConfig,
         request_error=llmapi.RequestError,
     )
+
+
+def clear_job_variables(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Remove what an MPI job left in the environment; to be called before tensorrt_llm is imported."""
+    for name in [name for name in environment if _JOB.match(name)]:
+        del environment[name]
 
 
 def features(library: Library, flow: Flow) -> frozenset[Feature]:

@@ -1,4 +1,7 @@
-"""One request in TensorRT-LLM: from its result object, which changes under one's hands, to deltas."""
+"""What TensorRT-LLM gives back: a request's result object, which changes under one's hands, to deltas; its statistics.
+
+The statistics are those of an iteration, the last entry that the LLM has; each of its keys may be missing.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +70,23 @@ class Run:
         entries = completion.logprobs[self._emitted : self._emitted + len(token_ids)]
         found = (_token_logprob(token, entry, wanted) for token, entry in zip(token_ids, entries, strict=False))
         return tuple(one for one in found if one is not None)
+
+
+def scheduled(entry: dict[str, Any]) -> int:
+    """Requests in the batch, by an entry of the statistics."""
+    return int(entry.get("numActiveRequests", 0))
+
+
+def kv_cache_used(entry: dict[str, Any]) -> float:
+    """Share of the KV cache in use, 0 to 1, by an entry of the statistics."""
+    cache = entry.get("kvCacheStats", {})
+    blocks = cache.get("maxNumBlocks", 0)
+    return cache.get("usedNumBlocks", 0) / blocks if blocks else 0.0
+
+
+def kv_cache_tokens(entry: dict[str, Any], tokens_per_block: int) -> int:
+    """Tokens that the KV cache holds; 0 if the entry of the statistics does not say."""
+    return int(entry.get("kvCacheStats", {}).get("maxNumBlocks", 0)) * tokens_per_block
 
 
 def _token_logprob(token: int, entry: Any, wanted: int) -> TokenLogprob | None:

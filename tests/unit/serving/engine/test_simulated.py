@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from nemotron_serving.engine import Engine, EngineRequest, Sampling, open_engine
-from nemotron_serving.engine.simulated import SimulatedEngine
-from nemotron_serving.engine.simulated_config import SIMULATED_CONFIG, Script, SimulatedConfig
+from nemotron_serving.engine.simulated import SIMULATED_CONFIG, Script, SimulatedConfig, SimulatedEngine
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package, write_package

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from nemotron_serving.engine.simulated import SimulatedEngine
-from nemotron_serving.engine.simulated_config import Script
+from nemotron_serving.engine.simulated import Script, SimulatedEngine
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.generation.stream import Response

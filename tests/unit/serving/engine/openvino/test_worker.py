@@ -17,7 +17,7 @@ import pytest
 from openvino_genai import py_openvino_genai
 
 from nemotron_serving.engine import Delta, EngineRequest, Sampling
-from nemotron_serving.engine.openvino.frames import ORDERS, Abort, StepResult, Submit
+from nemotron_serving.engine.openvino.engine import ORDERS, Abort, StepResult, Submit
 from nemotron_serving.engine.openvino.grammars import Form, Grammars
 from nemotron_serving.engine.openvino.worker import Loop
 from tests.unit.serving.support import eventually

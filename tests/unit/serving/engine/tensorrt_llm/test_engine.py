@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from nemotron_serving.engine import Delta, Engine, EngineRequest, Sampling, TokenLogprob, open_engine
 from nemotron_serving.engine.tensorrt_llm import engine as adapter
 from nemotron_serving.engine.tensorrt_llm.engine import TensorRTLLMEngine
-from nemotron_serving.engine.tensorrt_llm.library import sampling_params
-from nemotron_serving.engine.tensorrt_llm.options import TensorRTLLMOptions, clear_job_variables
+from nemotron_serving.engine.tensorrt_llm.library import TensorRTLLMOptions, clear_job_variables, sampling_params
 from nemotron_serving.engine.tensorrt_llm.results import Run
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.generation.service import GenerationService
