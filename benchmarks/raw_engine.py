@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import question
-from nemotron_serving.engine.base import EngineRequest, Sampling
+from nemotron_serving.engine import EngineRequest, Sampling
 from nemotron_serving.engine.openvino.library import add_request, open_pipeline
 from nemotron_serving.package import Package
 from nemotron_serving.stages.preprocess import Preprocessor

@@ -1,8 +1,12 @@
-"""Engines behind one interface. `open_engine` picks the one that a package names."""
+"""Engines behind one interface. `open_engine` picks the one that a package names.
+
+All that is common to engines is taken from here; what one engine alone has, from its own package.
+"""
 
 from __future__ import annotations
 
 from nemotron_serving.engine.base import (
+    MOST_LOGPROBS,
     Delta,
     Engine,
     EngineFinish,
@@ -19,6 +23,7 @@ from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package
 
 __all__ = [
+    "MOST_LOGPROBS",
     "Delta",
     "Engine",
     "EngineFinish",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nemotron_serving.engine.base import MOST_LOGPROBS
+from nemotron_serving.engine import MOST_LOGPROBS
 from nemotron_serving.errors import InvalidRequestError
 
 _INT32_MAX = 2**31 - 1

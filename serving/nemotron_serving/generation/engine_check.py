@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from nemotron_serving.engine.base import Delta, Engine, EngineRequest, Sampling
+from nemotron_serving.engine import Delta, Engine, EngineRequest, Sampling
 from nemotron_serving.errors import EngineError
 
 _RESTS = 20  # times as long as it has worked: a slow one is not kept busy

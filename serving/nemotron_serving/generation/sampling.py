@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.engine.base import Sampling
+from nemotron_serving.engine import Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.checks import (
     RANGES,

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nemotron_serving.engine.base import Delta, Engine
+from nemotron_serving.engine import Delta, Engine
 from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
 from nemotron_serving.generation.engine_check import EngineCheck
 from nemotron_serving.generation.leaving import EarlyStops, RequestName

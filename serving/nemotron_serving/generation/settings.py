@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from nemotron_serving.engine.base import MOST_LOGPROBS, Feature, Sampling
+from nemotron_serving.engine import MOST_LOGPROBS, Feature, Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.budget import ThinkingBudget
 from nemotron_serving.generation.checks import RANGES, check_bad_words, check_logit_bias, check_range, check_words

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from nemotron_serving.engine.base import Delta, Engine, EngineRequest, TokenLogprob
+from nemotron_serving.engine import Delta, Engine, EngineRequest, TokenLogprob
 from nemotron_serving.generation.budget import AFTER_CLOSE_TAG
 from nemotron_serving.generation.leaving import RequestName
 from nemotron_serving.generation.repetition import RepetitionGuard

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from nemotron_serving.engine.base import TokenLogprob
+from nemotron_serving.engine import TokenLogprob
 from nemotron_serving.errors import EngineError, InvalidRequestError, failure
 from nemotron_serving.output.assembler import Assembler, OutputDelta, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
