@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.processes import server
 from benchmarks.streams import run_streams
 from benchmarks.workload import OUTPUT_TOKENS, question
-from nemotron_build.demo.source import WHEEL, default_cache, extract_gguf
+from nemotron_build.demo_model import WHEEL, default_cache, extract_gguf
 
 _STREAMS = (1, 4, 16)
 # Without the system turn that the model's chat template adds, as the demo package asks it.

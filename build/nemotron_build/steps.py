@@ -7,16 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 Report = Callable[[str, int, int], None]
 """Called with what is going on, how much of it is done, and of how much; a total of 0 is unknown."""
@@ -43,30 +34,6 @@ class Steps:
         start = time.monotonic()
         with self._console.status(what):
             yield
-        self._finished(what, start)
-
-    @contextmanager
-    def transfer(self, what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
-        """Show a step with bytes, rate and time left.
-
-        Yields:
-            What to call with the number of bytes there are so far.
-        """
-        start = time.monotonic()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        if not self._console.is_terminal:
-            self.say(f"  {what}, {total_bytes / 1e6:.0f} MB")
-        with Progress(
-            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
-        ) as progress:
-            task = progress.add_task(what, total=total_bytes)
-            yield lambda done: progress.update(task, completed=done)
         self._finished(what, start)
 
     @contextmanager

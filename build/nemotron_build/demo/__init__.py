@@ -1,1 +1,0 @@
-"""The demo: a small real model, fetched once, in a package that any CPU serves."""
