@@ -11,19 +11,18 @@ from nemotron_loadtest.analysis.percentiles import (
     samples_for_trust,
     samples_needed,
 )
-from nemotron_loadtest.analysis.saturation import Saturation, Trend, saturation
 from nemotron_loadtest.analysis.search import Capacity, Trial, find_capacity
-from nemotron_loadtest.analysis.slo import BUILT_IN, Clause, Slo, load_slo
-from nemotron_loadtest.analysis.steady import Steadiness, steadiness
+from nemotron_loadtest.analysis.slo import BUILT_IN, Clause, Slo, load_slo, slo_names
+from nemotron_loadtest.analysis.soundness import Saturation, Steadiness, Trend, saturation, steadiness
 from nemotron_loadtest.analysis.summary import (
     FromBoth,
     Group,
+    Slice,
     Summary,
     summarise,
+    timeline,
 )
-from nemotron_loadtest.analysis.timeline import Slice, timeline
 from nemotron_loadtest.analysis.verdict import ClauseResult, Verdict, judge
-from nemotron_loadtest.metrics import Goodput, Outcomes, Traffic, Window
 
 __all__ = [
     "BUILT_IN",
@@ -35,9 +34,7 @@ __all__ = [
     "Difference",
     "Distribution",
     "FromBoth",
-    "Goodput",
     "Group",
-    "Outcomes",
     "Percentile",
     "Run",
     "Saturation",
@@ -45,11 +42,9 @@ __all__ = [
     "Slo",
     "Steadiness",
     "Summary",
-    "Traffic",
     "Trend",
     "Trial",
     "Verdict",
-    "Window",
     "compare",
     "describe",
     "find_capacity",
@@ -58,6 +53,7 @@ __all__ = [
     "samples_for_trust",
     "samples_needed",
     "saturation",
+    "slo_names",
     "steadiness",
     "summarise",
     "timeline",

@@ -17,8 +17,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from nemotron_loadtest.analysis.percentiles import Percentile, percentile, rank
-from nemotron_loadtest.analysis.student import t_quantile
+from nemotron_loadtest.analysis.percentiles import Percentile, percentile, rank, t_quantile
 from nemotron_loadtest.metrics import Array
 
 MOST_VALUES = 20_000

@@ -8,12 +8,15 @@ A percentile needs 100 / (100 - p) values, so that at least one value lies beyon
 p95, 100 for p99, 1,000 for p99.9. Of fewer it would be the maximum under another name, and there is none. That many
 are the least, not enough for much trust: the true percentile lies below the largest of n values with a chance of
 1 - (p/100)^n (Wilks), which takes 299 values at p99 for 95 %.
+
+Confidence intervals need the quantiles of Student's t distribution as well: `t_quantile`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from statistics import NormalDist
 from typing import Literal, get_args
 
 import msgspec
@@ -98,3 +101,21 @@ def describe(values: Array | Iterable[float]) -> Distribution:
         std=float(ordered.std(ddof=1)) if count > 1 else None,
         **{name: percentile(ordered, name) for name in PERCENTILES},
     )
+
+
+def t_quantile(probability: float, freedom: float) -> float:
+    """The value below which a t variable lies with this probability.
+
+    An expansion around the normal quantile, to within 0.5 % from 4 degrees of freedom on (below, it is too small).
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
+    """
+    z = NormalDist().inv_cdf(probability)
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return sum(term / freedom**power for power, term in enumerate(terms))

@@ -1,4 +1,4 @@
-"""What a run came to: `summarise(samples, window)`.
+"""What a run came to: `summarise(samples, window)`, and slice by slice over time: `timeline(traffic)`.
 
 The summary is what reports are made of and verdicts are given on. It is written as a part of report.json, whose
 `schema_version` covers it; docs/loadtest/metrics.md says what it holds.
@@ -11,15 +11,19 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from nemotron_loadtest.analysis.percentiles import Distribution, describe
-from nemotron_loadtest.analysis.saturation import Saturation, saturation
 from nemotron_loadtest.analysis.slo import Slo
-from nemotron_loadtest.analysis.steady import Steadiness, steadiness
-from nemotron_loadtest.analysis.timeline import Slice, timeline, whole_run
+from nemotron_loadtest.analysis.soundness import Saturation, Steadiness, saturation, steadiness
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics import (
     DISTRIBUTIONS,
+    END_TO_END,
+    IN_FLIGHT,
     LATENCIES,
+    OUTPUT_RATE,
     RATIOS,
+    REQUEST_RATE,
+    REQUESTED_RATE,
+    TTFT,
     Goodput,
     Origin,
     Outcomes,
@@ -31,6 +35,8 @@ from nemotron_loadtest.metrics import (
     is_about,
 )
 from nemotron_loadtest.samples import Sample
+
+_SLICES = 60
 
 
 class FromBoth(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +77,32 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         if metric in self.latencies:
             return self.latencies[metric].since(origin)
         return self.distributions[metric]
+
+
+class Slice(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in a slice of time, and how the requests that began in it fared.
+
+    Attributes:
+        start_s: Its start.
+        end_s: Its end.
+        requested_per_s: Intended starts.
+        requests_per_s: Whole answers that ended.
+        output_tokens_per_s: Output tokens that came.
+        in_flight: Requests under way, mean.
+        errors: Failed requests among those that began.
+        ttft_ms: Their time to first token, from the intended start.
+        e2e_ms: Their end-to-end latency, from the intended start.
+    """
+
+    start_s: float
+    end_s: float
+    requested_per_s: float
+    requests_per_s: float
+    output_tokens_per_s: float
+    in_flight: float
+    errors: int
+    ttft_ms: Distribution
+    e2e_ms: Distribution
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,4 +186,35 @@ def _group(samples: Sequence[Sample], window: Window, thinking: Thinking, slo: S
         },
         distributions={metric.name: describe(metric.values(began)) for metric in DISTRIBUTIONS},
         goodput=goodput(began, slo.limits(), window.length_s) if slo else None,
+    )
+
+
+def timeline(traffic: Traffic, width_s: float | None = None) -> tuple[Slice, ...]:
+    """The window of a run's traffic in slices of about this width; some sixty of a second or more if none is given."""
+    length_s = traffic.window.length_s
+    wanted = _SLICES if width_s is None else length_s / width_s
+    most = length_s if width_s is None else wanted
+    return tuple(_slice(part) for part in traffic.split(max(1, round(min(wanted, most)))))
+
+
+def whole_run(samples: Sequence[Sample], window: Window) -> Window:
+    """From the start of the run to the end of its last request, drain included."""
+    return Window(
+        min([0.0, window.start_s, *(sample.intended_s for sample in samples)]),
+        max([window.end_s, *(sample.ended_s for sample in samples)]),
+    )
+
+
+def _slice(traffic: Traffic) -> Slice:
+    window = traffic.window
+    return Slice(
+        start_s=window.start_s,
+        end_s=window.end_s,
+        requested_per_s=REQUESTED_RATE.value(traffic) or 0.0,
+        requests_per_s=REQUEST_RATE.value(traffic) or 0.0,
+        output_tokens_per_s=OUTPUT_RATE.value(traffic) or 0.0,
+        in_flight=IN_FLIGHT.value(traffic) or 0.0,
+        errors=sum(sample.outcome == "error" for sample in traffic.began),
+        ttft_ms=describe(TTFT.values(traffic.began, "intended")),
+        e2e_ms=describe(END_TO_END.values(traffic.began, "intended")),
     )

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from nemotron_loadtest.numbers import number
 
 if TYPE_CHECKING:
-    from nemotron_loadtest.analysis import Verdict
-    from nemotron_loadtest.analysis.summary import Group
+    from nemotron_loadtest.analysis import Group, Verdict
     from nemotron_loadtest.metrics import Thinking
     from nemotron_loadtest.report import Report
 

@@ -21,7 +21,7 @@ def add_command(commands: Any) -> None:
 
 
 def _scenarios(_: argparse.Namespace) -> int:
-    from nemotron_loadtest.analysis.slo import slo_names
+    from nemotron_loadtest.analysis import slo_names
 
     paths = shipped_scenarios()
     for path in paths:

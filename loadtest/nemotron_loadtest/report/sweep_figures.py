@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
-from nemotron_loadtest.analysis import Clause, ClauseResult
-from nemotron_loadtest.analysis.percentiles import samples_needed
+from nemotron_loadtest.analysis import Clause, ClauseResult, samples_needed
 from nemotron_loadtest.numbers import NO_VALUE, number, share
 from nemotron_loadtest.report.axes import Axis, fitting, linear
 from nemotron_loadtest.report.document import Report, Sweep, SweepPoint

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from nemotron_loadtest.analysis.percentiles import Distribution, describe
+from nemotron_loadtest.analysis import Distribution, describe
 from nemotron_loadtest.capacity import CapacityPlan
 from nemotron_loadtest.metrics import ITL, TTFT, Thinking
 from nemotron_loadtest.numbers import number

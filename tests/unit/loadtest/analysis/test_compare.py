@@ -8,11 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from nemotron_loadtest.analysis import Comparison, Run, Window, compare
+from nemotron_loadtest.analysis import Comparison, Run, compare, describe
 from nemotron_loadtest.analysis.bootstrap import Draws, Quantiles, Sums, interval
-from nemotron_loadtest.analysis.percentiles import describe
 from nemotron_loadtest.errors import LoadTestError
-from nemotron_loadtest.metrics import Array
+from nemotron_loadtest.metrics import Array, Window
 from tests.unit.loadtest.metrics.making import made
 
 RESAMPLES = 200

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nemotron_loadtest.analysis import Window, summarise
+from nemotron_loadtest.analysis import summarise
+from nemotron_loadtest.metrics import Window
 from tests.unit.loadtest.analysis.queues import PaperServer, closed_loop, open_loop
 
 STALL = (30.0, 2.0)

@@ -16,9 +16,7 @@ from nemotron_loadtest.analysis import (
     Comparison,
     Difference,
     Distribution,
-    Goodput,
     Group,
-    Outcomes,
     Saturation,
     Slice,
     Steadiness,
@@ -30,6 +28,7 @@ from nemotron_loadtest.analysis import (
     samples_for_trust,
     samples_needed,
 )
+from nemotron_loadtest.metrics import Goodput, Outcomes
 
 PAGE = (Path(__file__).parents[4] / "docs/loadtest/metrics.md").read_text(encoding="utf-8")
 STRUCTURES = [

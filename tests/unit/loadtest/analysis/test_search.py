@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from nemotron_loadtest.analysis import BUILT_IN, Capacity, Verdict, Window, find_capacity, judge, summarise
+from nemotron_loadtest.analysis import BUILT_IN, Capacity, Verdict, find_capacity, judge, summarise
 from nemotron_loadtest.errors import LoadTestError
+from nemotron_loadtest.metrics import Window
 from tests.unit.loadtest.analysis.queues import PaperServer, open_loop
 
 

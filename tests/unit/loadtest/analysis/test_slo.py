@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nemotron_loadtest.analysis import Clause, load_slo
-from nemotron_loadtest.analysis.slo import slo_names
+from nemotron_loadtest.analysis import Clause, load_slo, slo_names
 from nemotron_loadtest.errors import ScenarioError
 
 WHOLE = """

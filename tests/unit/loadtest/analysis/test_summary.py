@@ -12,15 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nemotron_loadtest.analysis import (
-    BUILT_IN,
-    Summary,
-    Window,
-    summarise,
-)
-from nemotron_loadtest.analysis.timeline import timeline
+from nemotron_loadtest.analysis import BUILT_IN, Summary, summarise, timeline
 from nemotron_loadtest.errors import LoadTestError
-from nemotron_loadtest.metrics import Traffic
+from nemotron_loadtest.metrics import Traffic, Window
 from nemotron_loadtest.samples import Sample
 from tests.unit.loadtest.analysis.queues import PaperServer, open_loop
 from tests.unit.loadtest.metrics.making import at_rate, made

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from nemotron_loadtest.analysis import BUILT_IN, Clause, Slo, Verdict, Window, judge, summarise
+from nemotron_loadtest.analysis import BUILT_IN, Clause, Slo, Verdict, judge, summarise
+from nemotron_loadtest.metrics import Window
 from nemotron_loadtest.samples import Sample
 from tests.unit.loadtest.metrics.making import made
 

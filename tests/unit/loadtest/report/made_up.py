@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterator
 from functools import cache
 
-from nemotron_loadtest.analysis import BUILT_IN, Capacity, Slo, Trial, Window, judge, summarise
+from nemotron_loadtest.analysis import BUILT_IN, Capacity, Slo, Trial, judge, summarise
+from nemotron_loadtest.metrics import Window
 from nemotron_loadtest.report import Facts, Sweep, sweep_point
 from nemotron_loadtest.samples import Arrival, Sample
 from nemotron_loadtest.server import GpuSample, ServerSample, StageSample

@@ -4,8 +4,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from nemotron_loadtest.analysis import Window
 from nemotron_loadtest.errors import LoadTestError
+from nemotron_loadtest.metrics import Window
 from nemotron_loadtest.report import REPORT_SCHEMA_VERSION, Report, decode_report, encode_report, make_report
 from tests.unit.loadtest.analysis.queues import PaperServer, open_loop
 from tests.unit.loadtest.metrics.making import at_rate

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from nemotron_loadtest.analysis import Window
 from nemotron_loadtest.capacity import Demand, plan_capacity
+from nemotron_loadtest.metrics import Window
 from nemotron_loadtest.report import Report, make_report, report_html
 from tests.unit.loadtest.metrics.making import at_rate
 from tests.unit.loadtest.report.made_up import FACTS, INTERACTIVE, WINDOW, requests, server_samples, sweep

@@ -1,14 +1,15 @@
-"""Over-saturation is found above a known capacity and not below it."""
+"""Steady, not steady, and why; over-saturation is found above a known capacity and not below it."""
 
 from __future__ import annotations
 
 import pytest
 
-from nemotron_loadtest.analysis import Window, saturation
-from nemotron_loadtest.analysis.student import t_quantile
-from nemotron_loadtest.metrics import Traffic
+from nemotron_loadtest.analysis import saturation, steadiness
+from nemotron_loadtest.analysis.percentiles import t_quantile
+from nemotron_loadtest.metrics import Traffic, Window
 from nemotron_loadtest.samples import Sample
 from tests.unit.loadtest.analysis.queues import PaperServer, closed_loop, open_loop
+from tests.unit.loadtest.metrics.making import at_rate, made
 
 CAPACITY = 40.0  # Four places, 0.1 s each.
 SEEDS = range(20)
@@ -75,3 +76,37 @@ def test_many_requests_make_up_for_a_short_run() -> None:
 )
 def test_quantiles_of_students_t(probability: float, freedom: int, expected: float) -> None:
     assert t_quantile(probability, freedom) == pytest.approx(expected, rel=0.005, abs=1e-12)
+
+
+def test_an_even_load_is_steady() -> None:
+    found = steadiness(Traffic(at_rate(10, 40), Window(10, 40)))
+    assert found.steady
+    assert found.title == "STEADY"
+    assert [part.start_s for part in found.parts] == [10, 20, 30]
+
+
+def test_a_queue_that_grows_is_not() -> None:
+    samples = open_loop(PaperServer(1, 0.1), rate_per_s=13, seconds=120)
+    found = steadiness(Traffic(samples, Window(10, 120)))
+    assert found.title == "NOT STEADY"
+    assert "p90 of the end-to-end latency" in found.reason
+
+
+def test_throughput_that_falls_is_said() -> None:
+    samples = [*at_rate(20, 20), *(made((20.0 + n, 1), (20.5 + n, 10), intended_s=20.0 + n) for n in range(10))]
+    found = steadiness(Traffic(samples, Window(0, 30)))
+    assert not found.steady
+    assert "output tokens/s moves by" in found.reason
+
+
+def test_few_requests_cannot_tell() -> None:
+    found = steadiness(Traffic(at_rate(0.5, 30), Window(0, 30)))
+    assert not found.steady
+    assert found.reason == "too few whole answers to tell: 5 in a third, 10 needed; measure longer"
+
+
+def test_where_it_may_be_chance_it_is_said() -> None:
+    samples = open_loop(PaperServer(50, 0.1), rate_per_s=2, seconds=60, seed=1)
+    found = steadiness(Traffic(samples, Window(0, 60)))
+    assert not found.steady
+    assert "may be chance" in found.reason
