@@ -27,7 +27,7 @@ from benchmarks.processes import RawEngine, Server, raw_engine, server
 from benchmarks.report import Aims, print_table
 from benchmarks.streams import run_streams, tensor
 from benchmarks.workload import OUTPUT_TOKENS, long_text, question
-from nemotron_serving.generation.pacing import adaptive_interval_s
+from nemotron_serving.generation.queueing import adaptive_interval_s
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 _STREAMS = (1, 4, 16, 32)

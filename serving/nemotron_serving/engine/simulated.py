@@ -11,7 +11,6 @@ import queue
 import random
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,6 +18,7 @@ from typing import ClassVar
 import msgspec
 from tokenizers import Tokenizer
 
+from nemotron_serving.clock import MACHINE_CLOCK, Clock
 from nemotron_serving.engine.base import (
     Delta,
     EngineFinish,
@@ -146,12 +146,17 @@ class SimulatedEngine:
 
     features: ClassVar[frozenset[Feature]] = frozenset(("logprobs", "min_tokens", "penalties", "sampled_logprobs"))
 
-    def __init__(self, package: Package) -> None:
+    def __init__(self, package: Package, clock: Clock = MACHINE_CLOCK) -> None:
         """Read engine/simulated.json.
+
+        Args:
+            package: The package.
+            clock: Sets the pace.
 
         Raises:
             PackageError: a file that cannot be read, or sizes below the package's limits.
         """
+        self._clock = clock
         path = package.engine_path / SIMULATED_CONFIG
         try:
             self._config = msgspec.json.decode(path.read_bytes(), type=SimulatedConfig)
@@ -168,7 +173,7 @@ class SimulatedEngine:
         self._switched_on = re.compile(rf"system\s+{re.escape(system_on)}" if system_on else r"(?!)")
         self._vocabulary = Vocabulary.load(package.tokenizer_path)
         self._tokenizer = Tokenizer.from_file(str(package.tokenizer_path))
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = clock.queue()
         self._waiting: collections.OrderedDict[int, tuple[EngineRequest, OnDelta]] = collections.OrderedDict()
         self._running: dict[int, _Running] = {}
         self._steps = 0
@@ -203,7 +208,7 @@ class SimulatedEngine:
             self._admit()
             self._take_orders()
             self._steps += 1
-            now = time.monotonic()
+            now = self._clock.monotonic()
             for running in list(self._running.values()):
                 if running.next_at <= now:
                     self._step(running)
@@ -212,7 +217,7 @@ class SimulatedEngine:
     def _take_orders(self) -> None:
         pause = None
         if self._running:
-            until_next = min(running.next_at for running in self._running.values()) - time.monotonic()
+            until_next = min(running.next_at for running in self._running.values()) - self._clock.monotonic()
             pause = min(max(0.0, until_next), _STEP_S)
         try:
             self._inbox.get(timeout=pause)()
@@ -233,7 +238,7 @@ class SimulatedEngine:
             del self._waiting[request.request_id]
             script, tokens, logprob = self._plan(request)
             ttft_ms = self._config.ttft_ms if script.ttft_ms is None else script.ttft_ms
-            first_at = time.monotonic() + ttft_ms / 1000
+            first_at = self._clock.monotonic() + ttft_ms / 1000
             self._running[request.request_id] = _Running(request, on_delta, script, tokens, logprob, first_at)
 
     def _kv_tokens(self) -> int:

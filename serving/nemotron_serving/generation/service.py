@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import functools
-import heapq
 import itertools
 import logging
 import queue
@@ -18,12 +17,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from nemotron_serving.clock import MACHINE_CLOCK, Clock
 from nemotron_serving.engine import Delta, Engine
 from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
 from nemotron_serving.generation.engine_check import EngineCheck
 from nemotron_serving.generation.leaving import EarlyStops, RequestName
-from nemotron_serving.generation.pacing import adaptive_interval_s
-from nemotron_serving.generation.queueing import WaitingRequests
+from nemotron_serving.generation.queueing import DueResponses, WaitingRequests
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import FinishReason, Sink, Stream
 from nemotron_serving.heartbeat import Pulse
@@ -63,6 +62,7 @@ class GenerationService:
         *,
         probe_id: str | None = None,
         stops: StopRule = "any",
+        clock: Clock = MACHINE_CLOCK,
     ) -> None:
         """Start the pump.
 
@@ -74,26 +74,27 @@ class GenerationService:
             stream_interval_ms: Least time between two responses of a stream; None adapts it to the load.
             probe_id: Id of the launcher's own requests, see `HostOptions.probe_id`; None where there are none.
             stops: Whose stops end a request.
+            clock: Gives the time.
         """
+        self._clock = clock
         self._engine = engine
         self._stop_rule = stops
         self._vocabulary = vocabulary
         self._probe_id = probe_id
         self._probing = 0  # of the streams
-        self._check = EngineCheck(engine)
+        self._check = EngineCheck(engine, clock.monotonic)
         self._capacity = limits.max_in_flight
         self._batch_size = limits.max_batch_size
         self._runtime_dir = runtime_dir
-        self._fixed_interval_s = None if stream_interval_ms is None else stream_interval_ms / 1000
         self._ids = itertools.count(1)
         self._streams: dict[int, Stream] = {}
         # The one that is free for the longest time is taken next: so nothing of its last stream is still on its way.
         self._free_slots = collections.deque(range(limits.max_in_flight + PROBE_PLACES))
-        self._stops = EarlyStops()
+        self._stops = EarlyStops(clock.monotonic)
         self._lock = threading.Lock()  # guards these against the other threads
-        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._due: list[tuple[float, int, Stream]] = []
-        self._waiting: WaitingRequests[Stream] = WaitingRequests()
+        self._events: queue.SimpleQueue[_Event] = clock.queue()
+        self._due = DueResponses(None if stream_interval_ms is None else stream_interval_ms / 1000)
+        self._waiting: WaitingRequests[Stream] = WaitingRequests(clock.monotonic)
         self._generating = 0  # streams that the engine has
         self._long_prefill: Stream | None = None
         self._next_tick = 0.0
@@ -125,26 +126,30 @@ class GenerationService:
         """
         self._check_open()
         name = self._name(client_id, caller)
-        with self._lock:  # before any work is done for a request that has no place
-            self._check_capacity(name)
+        slot = self._take_place(name)  # before any work is done, for a request that gets none
+        try:
+            guide = settings.guide.grammar() if settings.guide else None
+        except BaseException:
+            with self._lock:
+                self._give_back(slot, name)
+            raise
         stream = Stream(
             stream_id=next(self._ids),
             name=name,
             prompt_ids=list(prompt_ids),
             settings=settings,
-            guide=settings.guide.grammar() if settings.guide else None,
+            guide=guide,
             sink=sink,
-            deadline=time.monotonic() + settings.timeout_ms / 1000,
+            deadline=self._clock.monotonic() + settings.timeout_ms / 1000,
             engine=self._engine,
             vocabulary=self._vocabulary,
             new_id=lambda: next(self._ids),
             deliver=self._deliver,
+            slot=slot,
+            number=time.monotonic_ns(),  # not of a test's clock, which may stand: no two streams have the same
         )
         with self._lock:
-            self._check_capacity(name)
-            stream.slot, stream.number = self._free_slots.popleft(), time.monotonic_ns()
             self._streams[stream.stream_id] = stream
-            self._probing += self._is_probe(client_id)
             stopped = self._stops.take(name)
         if stopped:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
@@ -215,17 +220,26 @@ class GenerationService:
     def _name(self, client_id: str, caller: str) -> RequestName:
         return RequestName(caller if self._stop_rule == "bound" else "", client_id)
 
-    def _check_capacity(self, name: RequestName) -> None:
+    def _take_place(self, name: RequestName) -> int:
+        """The slot of a request that is admitted, until it ends or fails."""
         probe = self._is_probe(name.id)
-        in_flight, places = (self._probing, PROBE_PLACES) if probe else (self._in_flight(), self._capacity)
-        if in_flight >= places:
-            self._stops.finished(name)
-            raise UnavailableError(
-                f"This server has {in_flight} requests in flight, which is its limit; try again later."
-            )
+        with self._lock:
+            in_flight, places = (self._probing, PROBE_PLACES) if probe else (self._in_flight(), self._capacity)
+            if in_flight >= places:
+                self._stops.finished(name)
+                raise UnavailableError(
+                    f"This server has {in_flight} requests in flight, which is its limit; try again later."
+                )
+            self._probing += probe
+            return self._free_slots.popleft()
+
+    def _give_back(self, slot: int, name: RequestName) -> None:
+        self._free_slots.append(slot)
+        self._probing -= self._is_probe(name.id)
+        self._stops.finished(name)
 
     def _in_flight(self) -> int:
-        return len(self._streams) - self._probing
+        return self._capacity + PROBE_PLACES - len(self._free_slots) - self._probing
 
     def _is_probe(self, client_id: str) -> bool:
         return self._probe_id is not None and client_id == self._probe_id
@@ -234,7 +248,7 @@ class GenerationService:
         while True:
             self._handle_events()
             self._turns += 1
-            now = time.monotonic()
+            now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
             self._send_due(now)
@@ -256,8 +270,7 @@ class GenerationService:
     def _patience(self) -> float:
         if not self._streams:
             return _IDLE_TICK_S
-        until = min(self._next_tick, self._due[0][0]) if self._due else self._next_tick
-        return max(0.0, until - time.monotonic())
+        return max(0.0, min(self._next_tick, self._due.next_time()) - self._clock.monotonic())
 
     def _tick(self, now: float) -> None:
         self._next_tick = now + _TICK_S
@@ -281,7 +294,7 @@ class GenerationService:
             self._waiting.push(stream, stream.settings.priority, long=self._is_long(stream))
 
     def _answer_probe(self, stream: Stream) -> None:
-        if len(self._streams) == self._probing:
+        if self._in_flight() == 0:
             self._check.begin(next(self._ids), stream.prompt_ids, stream.settings.stop_token_ids)
         self._end(stream, "length")
 
@@ -305,6 +318,7 @@ class GenerationService:
 
     def _leave(self, stream: Stream) -> None:
         """A stream has ended: its place in the batch is another's."""
+        self._due.forget(stream.stream_id)
         if stream.started:
             self._generating -= 1
         else:
@@ -345,27 +359,18 @@ class GenerationService:
             return
         if stream.finished:
             self._send(stream)
-        elif stream.settings.stream and not stream.queued:
-            stream.queued = True
-            # The first token goes out at once.
-            due = stream.last_sent + self._interval_s() if stream.begun else 0.0
-            heapq.heappush(self._due, (due, stream.stream_id, stream))
-
-    def _interval_s(self) -> float:
-        if self._fixed_interval_s is not None:
-            return self._fixed_interval_s
-        return adaptive_interval_s(len(self._streams))
+        elif stream.settings.stream:
+            self._due.push(stream.stream_id, len(self._streams))
 
     def _send_due(self, now: float) -> None:
-        while self._due and self._due[0][0] <= now:
-            stream = heapq.heappop(self._due)[2]
-            stream.queued = False
-            if stream.stream_id in self._streams:
+        while (stream_id := self._due.pop(now)) is not None:
+            stream = self._streams.get(stream_id)
+            if stream is not None:
                 self._send(stream)
 
     def _send(self, stream: Stream) -> None:
         responses = stream.take_responses()
-        stream.last_sent = time.monotonic()
+        self._due.sent(stream.stream_id, self._clock.monotonic())
         try:
             for response in responses:
                 stream.sink.send(response)
@@ -378,7 +383,5 @@ class GenerationService:
                 _log.error("request %r (stream %d) failed: %s", stream.name.id, stream.stream_id, stream.error)
             with self._lock:
                 del self._streams[stream.stream_id]
-                self._probing -= self._is_probe(stream.name.id)
-                self._free_slots.append(stream.slot)
-                self._stops.finished(stream.name)
+                self._give_back(stream.slot, stream.name)
             self._leave(stream)

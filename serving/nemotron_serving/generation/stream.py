@@ -95,12 +95,10 @@ class Stream:
         stream_id: Also the engine's id of the first phase; later phases take new ids from `new_id`.
         name: What a stop has to say; its id is for the log as well, and may be empty.
         guide: Grammar of the answer in xgrammar's EBNF; None leaves it free.
-        deadline: On the clock of time.monotonic.
+        deadline: On the service's clock.
         refused: Whether `error` is the caller's, with the field that is at fault at its beginning.
         slot: Of those that the service has for streams in flight, the one that this stream has until its end.
-        number: Nanoseconds on that clock when it took the slot: more than every earlier stream's there.
-        last_sent: The same clock; when the last response was sent.
-        queued: Whether the service has a time set for the next response.
+        number: Nanoseconds of time.monotonic_ns when it took the slot: more than every earlier stream's there.
     """
 
     stream_id: int
@@ -119,8 +117,6 @@ class Stream:
     finish_reason: FinishReason | None = None
     error: str | None = None
     refused: bool = False
-    last_sent: float = 0.0
-    queued: bool = False
     _engine_id: int = 0
     _output_ids: list[int] = field(default_factory=list)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -136,11 +132,6 @@ class Stream:
     def started(self) -> bool:
         """Whether the engine has or had this request."""
         return self._engine_id != 0
-
-    @property
-    def begun(self) -> bool:
-        """Whether a response was sent."""
-        return self._num_responses > 0
 
     @property
     def has_output(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from nemotron_serving.clock import MACHINE_CLOCK
 from nemotron_serving.engine import Delta, Engine, EngineLimits, EngineRequest, EngineStats, Feature, OnDelta, Sampling
 from nemotron_serving.engine.simulated import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.generation.budget import ThinkingBudget
@@ -35,6 +36,7 @@ from nemotron_serving.package import (
     write_package,
 )
 from tests.llama3 import WORDS
+from tests.virtual_clock import VirtualClock
 
 CONTROL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 END_OF_TEXT, IM_START, IM_END = range(3)
@@ -215,17 +217,20 @@ CLOSE_IDS = ids_of("\n</think>\n\n")
 
 
 class Collector:
-    """A sink that keeps every response and when it came."""
+    """A sink that keeps every response.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Whose time passes while somebody waits for the last one; None for the machine's.
+    """
+
+    def __init__(self, clock: VirtualClock | None = None) -> None:
+        self._clock = clock
         self.responses: list[Response] = []
-        self.times: list[float] = []
         self.cancelled = False
         self._final = threading.Event()
 
     def send(self, response: Response) -> None:
         self.responses.append(response)
-        self.times.append(time.monotonic())
         if response.final:
             self._final.set()
 
@@ -234,7 +239,8 @@ class Collector:
 
     def wait(self, timeout_s: float = 20) -> Response:
         """The last response."""
-        assert self._final.wait(timeout_s), f"no last response after {timeout_s} s, only {len(self.responses)}"
+        came = self._clock.run_until(self._final.is_set, timeout_s) if self._clock else self._final.wait(timeout_s)
+        assert came, f"no last response after {timeout_s} s, only {len(self.responses)}"
         return self.responses[-1]
 
     @property
@@ -257,8 +263,6 @@ class RecordingEngine:
         self.closed = False
         self.fail_from: int | None = None
         """Index of the first submit that raises."""
-        self.pace: threading.Semaphore | None = None
-        """Where there is one, each delta waits for a release of it."""
 
     @property
     def limits(self) -> EngineLimits:
@@ -273,13 +277,7 @@ class RecordingEngine:
         if self.fail_from is not None and len(self.requests) >= self.fail_from:
             self._engine.close()
         self.requests.append(request)
-
-        def hand_out(delta: Delta) -> None:
-            if self.pace is not None:
-                self.pace.acquire(timeout=30)
-            on_delta(delta)
-
-        self._engine.submit(request, hand_out)
+        self._engine.submit(request, on_delta)
 
     def abort(self, request_id: int) -> None:
         self.aborted.append(request_id)
@@ -294,22 +292,28 @@ class RecordingEngine:
 
 
 class Deltas:
-    """Receives the deltas of one request from an engine."""
+    """Receives the deltas of one request from an engine.
 
-    def __init__(self) -> None:
+    Args:
+        clock: The engine's, whose time passes while somebody waits for the last one; None for the machine's.
+    """
+
+    def __init__(self, clock: VirtualClock | None = None) -> None:
+        self._clock = clock
         self.all: list[Delta] = []
         self.times: list[float] = []
         self._final = threading.Event()
 
     def __call__(self, delta: Delta) -> None:
         self.all.append(delta)
-        self.times.append(time.monotonic())
+        self.times.append((self._clock or MACHINE_CLOCK).monotonic())
         if delta.finish_reason or delta.error:
             self._final.set()
 
     def wait(self, timeout_s: float = 60) -> Delta:
         """The last delta."""
-        assert self._final.wait(timeout_s), f"no last delta after {timeout_s} s, only {len(self.all)}"
+        came = self._clock.run_until(self._final.is_set, timeout_s) if self._clock else self._final.wait(timeout_s)
+        assert came, f"no last delta after {timeout_s} s, only {len(self.all)}"
         return self.all[-1]
 
     @property

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 
-from nemotron_serving.generation.queueing import WaitingRequests
+from nemotron_serving.generation.queueing import DueResponses, WaitingRequests, adaptive_interval_s
 
 
 class Clock:
@@ -94,3 +95,28 @@ def test_what_was_ended_while_it_waited_is_forgotten() -> None:
     for gone in (requests[0], requests[3], object()):
         queue.discard(gone)
     assert [queue.pop(long_allowed=True) for _ in range(3)] == [requests[1], requests[2], None]
+
+
+def test_few_streams_look_continuous(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert [adaptive_interval_s(streams) for streams in (0, 1, 2)] == [0.04] * 3
+
+
+def test_many_streams_share_a_bounded_number_of_responses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for streams in (8, 64, 1000):
+        assert streams / adaptive_interval_s(streams) <= 50
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert adaptive_interval_s(50) == pytest.approx(2.0)
+
+
+def test_the_first_response_goes_out_at_once_and_the_next_after_the_interval() -> None:
+    due = DueResponses(10.0)
+    due.push(1, 1)
+    due.push(1, 1)  # more news of the same stream
+    assert (due.pop(100.0), due.pop(100.0)) == (1, None)
+    due.sent(1, 100.0)
+    due.push(1, 1)
+    due.push(2, 2)
+    assert [due.pop(109.0), due.pop(109.0), due.next_time(), due.pop(110.0)] == [2, None, 110.0, 1]
+    assert due.next_time() == float("inf")

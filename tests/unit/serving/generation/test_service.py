@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from nemotron_serving.engine.simulated import Script, SimulatedEngine
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.generation.stream import Response
+from nemotron_serving.guide.spec import StockGuide
 from nemotron_serving.host import RuntimeDir, StopRule
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
@@ -26,7 +27,7 @@ from tests.unit.serving.support import (
     settings,
     text_of,
 )
-from tests.waiting import wait_until
+from tests.virtual_clock import VirtualClock
 
 PROMPT = ids_of("Hi")
 PROBE = "known to the launcher alone"
@@ -34,23 +35,28 @@ OPEN_PROMPT = ids_of("Hi<think>\n")
 
 
 class Service(GenerationService):
-    """A service and the engine that it runs on."""
+    """A service, the engine that it runs on, and the clock that both live by: time passes while a test waits."""
 
     engine: RecordingEngine
+    clock: VirtualClock
+
+    def until(self, condition: Callable[[], bool]) -> bool:
+        """Whether a condition becomes true in time."""
+        return self.clock.run_until(condition)
 
     def ask(self, client_id: str = "", prompt: list[int] | None = None, caller: str = "", **changes: Any) -> Collector:
         """Submit a request with these settings."""
-        sink = Collector()
+        sink = Collector(self.clock)
         default = OPEN_PROMPT if changes.get("thinking") else PROMPT
         self.submit(client_id, default if prompt is None else prompt, settings(**changes), sink, caller)
         return sink
 
-    def idle(self, timeout_s: float = 30) -> bool:
+    def idle(self) -> bool:
         def nothing() -> bool:
             stats, engine = self.stats(), self.engine.stats()
             return stats.in_flight == engine.running == engine.waiting == 0
 
-        return eventually(nothing, timeout_s)
+        return self.until(nothing)
 
 
 Start = Callable[..., Service]
@@ -74,11 +80,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
         **changes: Any,
     ) -> Service:
         package = make_package(tmp_path / f"package-{len(services)}", *scripts, engine=engine, **changes)
-        recording = RecordingEngine(SimulatedEngine(package), max_num_tokens)
+        clock = VirtualClock()
+        recording = RecordingEngine(SimulatedEngine(package, clock), max_num_tokens)
         vocabulary = Vocabulary.load(package.tokenizer_path)
         limits, runtime_dir = package.serving.limits, RuntimeDir(tmp_path)
-        service = Service(recording, vocabulary, limits, runtime_dir, interval_ms, probe_id=PROBE, stops=stops)
-        service.engine = recording
+        service = Service(
+            recording, vocabulary, limits, runtime_dir, interval_ms, probe_id=PROBE, stops=stops, clock=clock
+        )
+        service.engine, service.clock = recording, clock
         services.append(service)
         return service
 
@@ -93,13 +102,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def test_a_stream_in_order_with_running_totals(start: Start) -> None:
-    service = start(SHORT)
-    service.engine.pace = pace = threading.Semaphore(0)
-    sink = service.ask(stream=True)
-    for tokens in range(1, 6):
-        pace.release()
-        wait_until(lambda tokens=tokens: len(sink.ids) == tokens)  # type: ignore[misc]
-    pace.release()
+    sink = start(SHORT, engine={"token_ms": 5}).ask(stream=True)
     assert sink.wait().finish_reason == "stop"
     assert sink.text == "Four."
     totals = [response.num_output_tokens for response in sink.responses]
@@ -113,7 +116,7 @@ def test_a_stream_in_order_with_running_totals(start: Start) -> None:
 def test_a_stream_whose_caller_has_left_is_ended_and_no_other(start: Start, tmp_path: Path) -> None:
     service = start(LONG, engine={"token_ms": 5})
     left, stays = service.ask(stream=True), service.ask(stream=True)
-    wait_until(lambda: bool(left.responses))
+    assert service.until(lambda: bool(left.responses))
     assert RuntimeDir(tmp_path).report_departure(left.responses[0].number)
     assert left.wait().finish_reason == "cancelled"
     assert stays.wait().finish_reason == "length"
@@ -153,7 +156,7 @@ def test_a_token_level_caller_gets_ids_and_no_rules(start: Start) -> None:
 def test_the_first_token_goes_out_at_once_and_the_next_ones_wait_for_the_interval(start: Start) -> None:
     service = start(HELD, interval_ms=600_000)
     sink = service.ask("id", max_tokens=400)
-    assert eventually(lambda: len(sink.responses) == 1)
+    assert service.until(lambda: len(sink.responses) == 1)
     service.stop("id")
     assert sink.wait().finish_reason == "cancelled"
     assert len(sink.responses) == 2
@@ -164,12 +167,12 @@ def test_responses_do_not_come_more_often_than_the_interval(
     start: Start, interval_ms: float | None, least_s: float
 ) -> None:
     service = start(LONG, interval_ms=interval_ms)
-    begin = time.monotonic()
+    begin = service.clock.monotonic()
     sink = service.ask(max_tokens=250)
     sink.wait()
     assert sink.text == LONG.answer[:250]
-    # The first one and the last one need not wait. 250 tokens take 750 ms, and longer on a busy machine.
-    assert 2 <= len(sink.responses) <= 2 + (time.monotonic() - begin) / least_s
+    # The first one and the last one need not wait. 250 tokens take 750 ms.
+    assert 2 <= len(sink.responses) <= 2 + (service.clock.monotonic() - begin) / least_s
 
 
 # Admission
@@ -178,7 +181,7 @@ def test_responses_do_not_come_more_often_than_the_interval(
 def test_one_more_than_the_limit_is_refused_at_once_and_admitted_when_there_is_room(start: Start) -> None:
     service = start(HELD, max_batch_size=2, max_waiting=1, engine={"max_batch_size": 2})
     sinks = [service.ask(str(number), max_tokens=400) for number in range(3)]
-    assert eventually(lambda: service.stats().running == 2)
+    assert service.until(lambda: service.stats().running == 2)
     assert (service.stats().in_flight, service.stats().waiting) == (3, 1)
     assert service.stats().kv_cache_used > 0
     with pytest.raises(UnavailableError, match=r"^This server has 3 requests in flight, which is its limit; try again"):
@@ -186,7 +189,7 @@ def test_one_more_than_the_limit_is_refused_at_once_and_admitted_when_there_is_r
     assert service.stats().in_flight == 3  # it did not wait for a place
     assert service.stop("0")
     assert sinks[0].wait().finish_reason == "cancelled"
-    assert eventually(lambda: service.stats().in_flight == 2)
+    assert service.until(lambda: service.stats().in_flight == 2)
     sinks.append(service.ask(max_tokens=3))
     with pytest.raises(UnavailableError):
         service.ask()
@@ -194,6 +197,17 @@ def test_one_more_than_the_limit_is_refused_at_once_and_admitted_when_there_is_r
         service.stop(client_id)
     assert sinks[3].wait().finish_reason == "length"
     assert service.idle()
+
+
+def test_a_request_whose_form_no_grammar_can_be_made_of_gives_its_place_back(start: Start) -> None:
+    service = start(SHORT, max_batch_size=1, max_waiting=0)
+    impossible = msgspec.structs.replace(settings(), guide=StockGuide("json", "{"))
+    for _ in range(3):
+        with pytest.raises(InvalidRequestError):
+            service.submit("id", PROMPT, impossible, Collector())
+    assert service.stats().in_flight == 0
+    assert service.stop("id") is False  # it is late: the next request with this id is another
+    assert service.ask("id").wait().finish_reason == "stop"
 
 
 def test_two_hundred_streams_at_once(start: Start) -> None:
@@ -230,15 +244,15 @@ def test_two_hundred_streams_at_once(start: Start) -> None:
 def test_cancel_by_the_callers_id(start: Start, place: str) -> None:
     service = start(HELD, engine={"max_batch_size": 1})
     first, second = service.ask("first", max_tokens=400), service.ask("second", max_tokens=400)
-    assert eventually(lambda: len(first.ids) > 5)
+    assert service.until(lambda: len(first.ids) > 5)
     assert service.stop("first" if place == "running" else "second") is True
     sink = first if place == "running" else second
     assert sink.wait().finish_reason == "cancelled"
     assert LONG.answer.startswith(sink.text)
     assert bool(sink.ids) is (place == "running")
-    assert eventually(lambda: service.stats().in_flight == 1)
+    assert service.until(lambda: service.stats().in_flight == 1)
     if place == "running":
-        assert eventually(lambda: len(second.ids) > 5), "its place was not freed"
+        assert service.until(lambda: len(second.ids) > 5), "its place was not freed"
     assert service.stop("first") is not service.stop("second")
 
 
@@ -312,7 +326,7 @@ THINKER = Script(
 def test_cancel_while_thinking(start: Start) -> None:
     service = start(THINKER)
     sink = service.ask("id", thinking=True, budget=(200, 20), max_tokens=500)
-    assert eventually(lambda: len(sink.ids) > 5)
+    assert service.until(lambda: len(sink.ids) > 5)
     service.stop("id")
     assert sink.wait().finish_reason == "cancelled"
     assert set(sink.text) == {"0"}
@@ -322,7 +336,7 @@ def test_cancel_while_thinking(start: Start) -> None:
 def test_cancel_in_the_answer_after_the_budget_closed_the_thinking(start: Start) -> None:
     service = start(THINKER)
     sink = service.ask("id", thinking=True, budget=(10, 1), max_tokens=500)
-    assert eventually(lambda: "AAA" in sink.text)
+    assert service.until(lambda: "AAA" in sink.text)
     assert len(service.engine.requests) == 2
     service.stop("id")
     assert sink.wait().finish_reason == "cancelled"
@@ -333,10 +347,10 @@ def test_cancel_in_the_answer_after_the_budget_closed_the_thinking(start: Start)
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_deadline_gives_what_there_is(start: Start, stream: bool) -> None:
     service = start(HELD)
-    begin = time.monotonic()
+    begin = service.clock.monotonic()
     sink = service.ask(max_tokens=400, timeout_ms=500, stream=stream)
     response = sink.wait()
-    assert time.monotonic() - begin > 0.49
+    assert 0.5 <= service.clock.monotonic() - begin < 0.6
     assert response.finish_reason == "timeout"
     assert 0 < len(sink.ids) < 400
     assert response.num_output_tokens == len(sink.ids)
@@ -382,7 +396,7 @@ def test_a_launcher_that_stops_the_server_has_the_engine_closed(start: Start, tm
     assert (tmp_path / "engine").exists()
     (tmp_path / "close").touch()
     assert sink.wait().finish_reason == "length", "what runs has its time"
-    assert eventually(lambda: not (tmp_path / "engine").exists())
+    assert service.until(lambda: not (tmp_path / "engine").exists())
     assert service.engine.closed
     with pytest.raises(UnavailableError):
         service.ask()
@@ -398,13 +412,13 @@ def test_an_engine_that_fails_to_close_is_not_waited_for(
     with monkeypatch.context() as patch:
         patch.setattr(service.engine, "close", fail)
         (tmp_path / "close").touch()
-        assert eventually(lambda: not (tmp_path / "engine").exists())
+        assert service.until(lambda: not (tmp_path / "engine").exists())
 
 
 def test_a_stop_is_heard_while_draining(start: Start, tmp_path: Path) -> None:
     service = start(LONG)
     sink = service.ask(client_id="mine", max_tokens=400)
-    assert eventually(lambda: len(sink.ids) > 5)
+    assert service.until(lambda: len(sink.ids) > 5)
     (tmp_path / "drain").touch()
     assert service.stop("mine")
     assert sink.wait().finish_reason == "cancelled"
@@ -413,7 +427,7 @@ def test_a_stop_is_heard_while_draining(start: Start, tmp_path: Path) -> None:
 def test_the_cancel_file_ends_what_runs(start: Start, tmp_path: Path) -> None:
     service = start(LONG, engine={"max_batch_size": 2})
     sinks = [service.ask(max_tokens=400, stream=number != 0) for number in range(3)]
-    assert eventually(lambda: len(sinks[1].ids) > 5)
+    assert service.until(lambda: len(sinks[1].ids) > 5)
     (tmp_path / "cancel").touch()
     assert [sink.wait().finish_reason for sink in sinks] == ["cancelled"] * 3
     assert len(sinks[0].ids) > 5
@@ -423,7 +437,7 @@ def test_the_cancel_file_ends_what_runs(start: Start, tmp_path: Path) -> None:
 def test_closing_cancels_what_runs_and_delivers_it(start: Start) -> None:
     service = start(LONG)
     sink = service.ask(max_tokens=400)
-    assert eventually(lambda: len(sink.ids) > 5)
+    assert service.until(lambda: len(sink.ids) > 5)
     service.close()
     assert sink.responses[-1].finish_reason == "cancelled"
     with pytest.raises(UnavailableError, match="shutting down"):
@@ -469,7 +483,7 @@ def test_no_budget_closes_more_than_a_tenth_late(tmp_path: Path, start: Start, p
     thought, line = {}, piece.find("\n") + 1
     for budget in range(1, 201):
         fields = {"text_input": "Hi", "thinking": True, "max_thinking_tokens": budget, "max_tokens": 400}
-        sink = Collector()
+        sink = Collector(service.clock)
         service.submit("", OPEN_PROMPT, prepare(fields)[1], sink)
         assert sink.wait().finish_reason == "stop"
         thought[budget] = len(sink.text.partition("\n</think>")[0].encode())
@@ -579,11 +593,7 @@ def test_an_engines_error_comes_after_the_tokens_before_it(start: Start) -> None
 
 
 def test_an_engines_error_in_the_delta_of_unsent_tokens_comes_after_them_too(start: Start) -> None:
-    service = start(FAILS, interval_ms=60_000)
-    service.engine.pace = pace = threading.Semaphore(1)
-    sink = service.ask()
-    wait_until(lambda: bool(sink.responses))
-    pace.release(6)
+    sink = start(FAILS, interval_ms=60_000).ask()
     last = sink.wait()
     assert [text_of(response.token_ids) for response in sink.responses] == ["F", "our a", ""]
     assert last.error == "The script fails after 6 tokens."
@@ -652,7 +662,7 @@ def order_of_starts(service: Service) -> list[str]:
 def test_waiting_requests_start_by_priority_and_then_by_arrival(start: Start) -> None:
     service = start(Script(match="^first", answer="0123456789", token_ms=20), SHORT, max_batch_size=1)
     sinks = [service.ask(prompt=ids_of("first"))]
-    assert eventually(lambda: len(service.engine.requests) == 1)
+    assert service.until(lambda: len(service.engine.requests) == 1)
     sinks += [service.ask(prompt=ids_of(f"p{number}"), priority=number) for number in (0, 9, -9, 0)]
     sinks.append(service.ask(prompt=ids_of("p-9 again"), priority=-9))
     for sink in sinks:
@@ -665,7 +675,7 @@ def test_a_short_prompt_passes_long_ones_that_wait_for_the_prefill_of_another(st
     long = Script(match="^long", answer="Done.", ttft_ms=60)
     service = start(long, SHORT, max_num_tokens=15)
     sinks = [service.ask(prompt=ids_of(f"long prompt number {number}")) for number in range(4)]
-    assert eventually(lambda: len(service.engine.requests) == 1)
+    assert service.until(lambda: len(service.engine.requests) == 1)
     short = service.ask(prompt=ids_of("short"))
     short.wait()
     assert order_of_starts(service)[1] == "short"
@@ -689,7 +699,7 @@ def test_a_long_prompt_that_is_cancelled_or_fails_in_its_prefill_lets_the_next_o
     cancelled = service.ask("one", ids_of("this one is cancelled in time"))
     failing = service.ask(prompt=ids_of("this one fails at its first token"))
     last = service.ask(prompt=ids_of("this one is answered in the end"))
-    assert eventually(lambda: len(service.engine.requests) == 1)
+    assert service.until(lambda: len(service.engine.requests) == 1)
     service.stop("one")
     assert cancelled.wait().finish_reason == "cancelled"
     assert failing.wait().error is not None
@@ -700,7 +710,7 @@ def test_a_long_prompt_that_is_cancelled_or_fails_in_its_prefill_lets_the_next_o
 def test_an_engine_that_takes_no_more_requests_fails_all_that_wait(start: Start) -> None:
     service = start(HELD, max_batch_size=1, max_waiting=2000)
     first = service.ask("first")
-    assert eventually(lambda: len(first.responses) > 2)
+    assert service.until(lambda: len(first.responses) > 2)
     waiting = [service.ask() for _ in range(1500)]
     service.engine.fail_from = 1
     service.stop("first")
@@ -714,33 +724,34 @@ def test_the_delivery_has_a_pulse_with_nothing_to_do(start: Start) -> None:
         before = service.pulses()
         assert not before["engine"].busy
         assert before["delivery"].busy
-        assert eventually(lambda before=before: service.pulses()["delivery"].count != before["delivery"].count)  # type: ignore[misc]
+        assert service.until(lambda before=before: service.pulses()["delivery"].count != before["delivery"].count)  # type: ignore[misc]
 
 
 def test_the_engine_has_a_pulse_before_its_first_token(start: Start) -> None:
     service = start(Script(match="", answer="0", ttft_ms=600_000))
     service.ask("slow")
-    assert eventually(lambda: service.pulses()["engine"].busy)
+    assert service.until(lambda: service.pulses()["engine"].busy)
     for _ in range(2):
         count = service.pulses()["engine"].count
-        assert eventually(lambda count=count: service.pulses()["engine"].count != count)  # type: ignore[misc]
+        assert service.until(lambda count=count: service.pulses()["engine"].count != count)  # type: ignore[misc]
     service.stop("slow")
-    assert eventually(lambda: not service.pulses()["engine"].busy)
+    assert service.until(lambda: not service.pulses()["engine"].busy)
 
 
 def test_a_receiver_that_blocks_stops_the_pulse_of_the_delivery(start: Start) -> None:
-    service, released = start(SHORT), threading.Event()
+    service, blocked, released = start(SHORT), threading.Event(), threading.Event()
     sink = Collector()
-    sink.send = lambda _: released.wait()  # type: ignore[method-assign,assignment]
+
+    def block(_: Response) -> None:
+        blocked.set()
+        released.wait()
+
+    sink.send = block  # type: ignore[method-assign,assignment]
     service.submit("", PROMPT, settings(), sink)
-
-    def stands() -> bool:
-        count = service.pulses()["delivery"].count
-        time.sleep(0.2)
-        return service.pulses()["delivery"].count == count
-
     try:
-        assert eventually(stands)
+        assert blocked.wait(30)
+        count = service.pulses()["delivery"].count
+        assert not eventually(lambda: service.pulses()["delivery"].count != count, 0.1)
     finally:
         released.set()
     assert service.idle()
@@ -753,9 +764,9 @@ def test_a_probe_waits_for_no_engine_but_gives_an_idle_one_something_to_do(start
     service = start(Script(match="", answer="0", ttft_ms=600_000))
     answer = service.ask(PROBE, max_tokens=1).wait()
     assert (answer.finish_reason, answer.error, answer.num_output_tokens) == ("length", None, 0)
-    assert eventually(lambda: service.pulses()["engine"].busy)
+    assert service.until(lambda: service.pulses()["engine"].busy)
     assert [request.max_tokens for request in service.engine.requests] == [1]
-    assert eventually(lambda: service.stats().in_flight == 0)
+    assert service.until(lambda: service.stats().in_flight == 0)
     assert (service.stats().running, service.stats().waiting) == (0, 0)
     service.ask(PROBE, max_tokens=1).wait()
     assert len(service.engine.requests) == 1, "one at a time"
@@ -766,7 +777,7 @@ def test_a_probe_of_a_full_server_is_answered_and_takes_nobodys_place(start: Sta
     callers = [service.ask("caller", max_tokens=400) for _ in range(2)]
     answer = service.ask(PROBE, max_tokens=1).wait()
     assert (answer.finish_reason, answer.error, answer.num_output_tokens) == ("length", None, 0)
-    assert eventually(lambda: len(service.engine.requests) == 1)  # the first caller's
+    assert service.until(lambda: len(service.engine.requests) == 1)  # the first caller's
     assert service.stats().in_flight == 2
     with pytest.raises(UnavailableError, match="2 requests in flight"):
         service.ask()
