@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,18 +18,28 @@ from tests.unit.serving.support import (
     END_OF_TEXT,
     IM_END,
     Deltas,
-    eventually,
     ids_of,
     make_package,
     manifest,
     serving_config,
     text_of,
 )
+from tests.virtual_clock import VirtualClock
 
 STOP = frozenset((IM_END, END_OF_TEXT))
 LONG_MS = 600_000  # nobody waits for it
 SLOW = Script(match="slow", answer="00", ttft_ms=0, token_ms=LONG_MS)
-Start = Callable[..., SimulatedEngine]
+
+
+class Simulated(SimulatedEngine):
+    """An engine with a clock whose time passes while a test waits."""
+
+    def __init__(self, package: Package) -> None:
+        self.time = VirtualClock()
+        super().__init__(package, self.time)
+
+
+Start = Callable[..., Simulated]
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +70,11 @@ class TestSuite(EngineSuite):
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts engines with these scripts and fields of SimulatedConfig, and closes them."""
-    engines: list[SimulatedEngine] = []
+    engines: list[Simulated] = []
 
-    def start(*scripts: Script, **engine: Any) -> SimulatedEngine:
+    def start(*scripts: Script, **engine: Any) -> Simulated:
         package = make_package(tmp_path / f"package-{len(engines)}", *scripts, engine=engine)
-        engines.append(SimulatedEngine(package))
+        engines.append(Simulated(package))
         return engines[-1]
 
     yield start
@@ -73,13 +82,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
         engine.close()
 
 
-def submit(engine: Engine, request_id: int, prompt: str = "Hi", max_tokens: int = 100, **sampling: Any) -> Deltas:
-    deltas = Deltas()
+def submit(engine: Simulated, request_id: int, prompt: str = "Hi", max_tokens: int = 100, **sampling: Any) -> Deltas:
+    deltas = Deltas(engine.time)
     engine.submit(EngineRequest(request_id, ids_of(prompt), max_tokens, Sampling(**sampling), STOP), deltas)
     return deltas
 
 
-def run(engine: Engine, prompt: str = "Hi", max_tokens: int = 100, request_id: int = 1, **sampling: Any) -> Deltas:
+def run(engine: Simulated, prompt: str = "Hi", max_tokens: int = 100, request_id: int = 1, **sampling: Any) -> Deltas:
     deltas = submit(engine, request_id, prompt, max_tokens, **sampling)
     deltas.wait()
     return deltas
@@ -131,16 +140,16 @@ def test_a_script_that_fails_leaves_the_others_alone(start: Start) -> None:
 
 def test_a_script_that_stalls(start: Start) -> None:
     engine = start(Script(match="", answer="Four.", stall_after_tokens=2, stall_ms=300))
-    begin = time.monotonic()
+    begin = engine.time.monotonic()
     deltas = run(engine)
     assert text_of(deltas.ids) == "Four."
-    assert deltas.times[2] - begin > 0.29
+    assert deltas.times[2] - begin == pytest.approx(0.3)
 
 
 def test_a_script_stalls_behind_the_token_that_it_names(start: Start) -> None:
     engine = start(Script(match="", answer="Four.", stall_after_tokens=2, stall_ms=LONG_MS))
     deltas = submit(engine, 1)
-    assert eventually(lambda: len(deltas.ids) == 2)
+    assert engine.time.run_until(lambda: len(deltas.ids) == 2)
     assert text_of(run(engine, request_id=2, max_tokens=2).ids) == text_of(deltas.ids) == "Fo"
 
 
@@ -155,10 +164,10 @@ def test_without_a_text_tokens_are_random_up_to_max_tokens(start: Start, scripts
 
 def test_ttft_and_token_times_are_those_of_the_package(start: Start) -> None:
     engine = start(Script(match="", answer="0123456789"), ttft_ms=200, token_ms=20)
-    begin = time.monotonic()
+    begin = engine.time.monotonic()
     deltas = run(engine)
-    assert deltas.times[0] - begin > 0.19
-    assert deltas.times[10] - begin > 0.39  # ten tokens, then the end
+    assert deltas.times[0] - begin == pytest.approx(0.2)
+    assert deltas.times[10] - begin == pytest.approx(0.4)  # ten tokens, then the end
 
 
 def test_a_scripts_own_times_replace_those_of_the_package(start: Start) -> None:
@@ -168,21 +177,21 @@ def test_a_scripts_own_times_replace_those_of_the_package(start: Start) -> None:
 
 def test_each_further_request_slows_all_of_them_down(start: Start) -> None:
     engine = start(Script(match="", answer="0" * 20), token_ms=5, slowdown=1)
-    begin = time.monotonic()
+    begin = engine.time.monotonic()
     together = [submit(engine, number) for number in range(4)]
     for deltas in together:
         deltas.wait()
     # A token in 5 ms from one of them alone, one in 10 ms from each of two, and so on: 80 in all.
-    assert time.monotonic() - begin > 0.39
+    assert engine.time.monotonic() - begin > 0.39
 
 
 def test_requests_beyond_the_batch_wait_their_turn(start: Start) -> None:
     engine = start(SLOW, Script(match="", answer="0" * 20), max_batch_size=2)
     slow = [submit(engine, number, "slow") for number in range(2)]
     quick = [submit(engine, number) for number in range(2, 5)]
-    assert eventually(lambda: engine.stats().running == 2 and engine.stats().waiting == 3)
+    assert engine.time.run_until(lambda: engine.stats().running == 2 and engine.stats().waiting == 3)
     engine.abort(4)
-    assert eventually(lambda: engine.stats().waiting == 2)
+    assert engine.time.run_until(lambda: engine.stats().waiting == 2)
     assert [deltas.all for deltas in quick] == [[], [], []]
     engine.abort(0)
     for deltas in quick[:2]:
@@ -196,7 +205,7 @@ def test_a_request_waits_for_room_in_the_kv_cache(start: Start) -> None:
     engine = start(SLOW, Script(match="", answer="0" * 20), kv_cache_tokens=2048)
     submit(engine, 1, "slow", max_tokens=1500)
     second = submit(engine, 2, max_tokens=1500)
-    assert eventually(lambda: engine.stats().running == 1 and engine.stats().waiting == 1)
+    assert engine.time.run_until(lambda: engine.stats().running == 1 and engine.stats().waiting == 1)
     assert engine.stats().kv_cache_used == pytest.approx(1504 / 2048)
     assert second.all == []
     engine.abort(1)
@@ -263,7 +272,7 @@ def test_sizes_and_times_that_make_no_sense_are_refused(change: dict[str, float]
 )
 def test_a_model_that_is_switched_by_its_system_prompt(tmp_path: Path, prompt: str, expected: str) -> None:
     script = Script(match="", thinking="Hm.", answer="Hello.")
-    engine = SimulatedEngine(make_package(tmp_path / "package", script, system_on="detailed thinking on"))
+    engine = Simulated(make_package(tmp_path / "package", script, system_on="detailed thinking on"))
     assert text_of(run(engine, prompt).ids) == expected
     engine.close()
 
