@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nemotron_client._errors import ParseError
-from nemotron_client._schemas import Form, form_of
+from nemotron_client._forms import Form, NotJsonError, form_of
 from nemotron_client._types import Reply
 
 _JSON_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
@@ -83,7 +83,7 @@ def _form(annotation: Any) -> Form:
 
 @functools.lru_cache(maxsize=64)
 def _form_once(annotation: Any) -> Form:
-    """Looking at a pydantic model takes milliseconds, and a program asks for the same few types again and again."""
+    """Looking at a type takes milliseconds, and a program asks for the same few types again and again."""
     return form_of(annotation, "response_format")
 
 
@@ -99,11 +99,9 @@ def _as_json(reply: Reply, _url: str) -> Reply:
 
 def _as_object(form: Form, reply: Reply, url: str) -> Reply:
     try:
-        value = json.loads(reply.content)
-    except (ValueError, RecursionError):
+        return replace(reply, parsed=form.read(reply.content))
+    except NotJsonError:
         raise ParseError(_cut_off(reply), reply=reply, url=url) from None
-    try:
-        return replace(reply, parsed=form.read(value, ""))
     except ValueError as error:
         raise ParseError(f"The answer does not fit: {error}", reply=reply, url=url) from None
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import inspect
 import json
 import types
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nemotron_client import _docstrings
-from nemotron_client._schemas import REQUIRED, Field, Form, hints_of, record_of
+from nemotron_client._forms import (
+    REQUIRED,
+    Form,
+    NotJsonError,
+    Parameter,
+    descriptions,
+    hints_of,
+    parameters_form,
+    summary,
+)
 
 _PARTS = ("name", "description", "parameters", "strict")  # of OpenAI's function object
 
@@ -27,18 +37,12 @@ class FunctionTool:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        """Read the signature and the docstring. Raises what `tool_from_function` raises."""
+        """Look at the signature and the docstring. Raises what `tool_from_function` raises."""
         self.name = _name(function)
         self.is_async = inspect.iscoroutinefunction(function)
         self._function = function
-        self._signature = inspect.signature(function)
-        self._arguments = _arguments(self.name, function, self._signature)
-        described = {"description": text} if (text := _docstrings.summary(function.__doc__)) else {}
-        parameters = self._arguments.schema
-        self.definition = {
-            "type": "function",
-            "function": {"name": self.name, **described, "parameters": parameters},
-        }
+        self._signature, self._arguments, definition = _looked_at(function, self.name)
+        self.definition = copy.deepcopy(definition)  # for the caller, who may change it
 
     def bind(self, arguments: str) -> Callable[[], Any]:
         """The call of the function with arguments as the model wrote them.
@@ -47,10 +51,9 @@ class FunctionTool:
             ValueError: they are not JSON, or do not fit the signature.
         """
         try:
-            given = json.loads(arguments or "{}")
-        except (ValueError, RecursionError):
+            values = self._arguments.read(arguments or "{}", quoting=True)  # to the model, who wrote them
+        except NotJsonError:
             raise ValueError("the arguments are not valid JSON, expected an object") from None
-        values = self._arguments.read(given, "")
         in_order = OrderedDict((name, values[name]) for name in self._signature.parameters if name in values)
         bound = inspect.BoundArguments(self._signature, in_order)
         return lambda: self._function(*bound.args, **bound.kwargs)
@@ -64,7 +67,8 @@ def tool_from_function(function: Callable[..., Any]) -> dict[str, Any]:
 
     Args:
         function: Each parameter has an annotation: str, int, float, bool, None, Any, list, tuple, dict with str keys,
-            Literal, an Enum, a union of these, a dataclass, a TypedDict or a pydantic model.
+            Literal, an Enum, a union of these, a dataclass, a TypedDict, a pydantic model, or what else pydantic reads
+            from JSON.
 
     Raises:
         TypeError: a parameter without annotation or of another type, `*args`, `**kwargs`, or no function with a name.
@@ -126,21 +130,39 @@ def _name(function: Any) -> str:
     return str(name)
 
 
-def _arguments(name: str, function: Callable[..., Any], signature: inspect.Signature) -> Form:
-    hints, told = _hints(function, name), _docstrings.descriptions(function.__doc__)
-    fields = {}
+_Look = tuple[inspect.Signature, Form, dict[str, Any]]
+"""What is known of a function: its signature, the form of its arguments, and what the model is told."""
+_looks: weakref.WeakKeyDictionary[Any, dict[bool, _Look]] = weakref.WeakKeyDictionary()
+
+
+def _looked_at(function: Any, name: str) -> _Look:
+    """Looking at a function takes milliseconds, and a program offers the same few with each request."""
+    bound = inspect.ismethod(function)  # without its first parameter, then
+    looks = _looks.setdefault(function.__func__ if bound else function, {})
+    if bound not in looks:
+        signature = inspect.signature(function)
+        arguments = _arguments(function, name, signature)
+        described = {"description": text} if (text := summary(function.__doc__)) else {}
+        inner = {"name": name, **described, "parameters": arguments.schema}
+        looks[bound] = signature, arguments, {"type": "function", "function": inner}
+    return looks[bound]
+
+
+def _arguments(function: Callable[..., Any], name: str, signature: inspect.Signature) -> Form:
+    hints, told = _hints(function, name), descriptions(function.__doc__)
+    found = {}
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise TypeError(f"{name}: {parameter} was found, expected parameters with names that the model can be told")
         if parameter.name not in hints:
             raise TypeError(f"{name}: {parameter.name} has no annotation, expected one that tells its type")
         default = REQUIRED if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = Field(hints[parameter.name], told.get(parameter.name, ""), default)
-    return record_of(fields, name)
+        found[parameter.name] = Parameter(hints[parameter.name], told.get(parameter.name, ""), default)
+    return parameters_form(found, name)
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    """Of the parameters alone: what a function returns may well have a type that is only there for a type checker."""
+    """The annotations of the parameters alone: that of the result may well be there only for a type checker."""
     annotations = {name: kind for name, kind in function.__annotations__.items() if name != "return"}
     names = inspect.unwrap(function).__globals__
     return hints_of(types.SimpleNamespace(__annotations__=annotations, __globals__=names), name)

@@ -152,7 +152,19 @@ def loaded_by(code: str, *modules: str) -> list[str]:
 
 def test_the_client_loads_neither_heavy_modules_nor_the_other_rooms() -> None:
     others = ["nemotron_serving", "nemotron_build", "msgspec"]
-    assert loaded_by("import nemotron_client", *HEAVY, *others) == []
+    when_needed = ["pydantic", "docstring_parser", "httpx2"]
+    assert loaded_by("import nemotron_client", *HEAVY, *others, *when_needed) == []
+
+
+def test_a_client_that_only_chats_loads_nothing_for_types() -> None:
+    code = (
+        "from nemotron_client import Client\n"
+        "from nemotron_client.testing import MockTransport\n"
+        "client = Client(transport=MockTransport(['Hi']))\n"
+        "form = {'type': 'object'}\n"
+        "client.chat([{'role': 'user', 'content': 'Hi'}], tools=[{'name': 'f'}], response_format=form)"
+    )
+    assert loaded_by(code, "nemotron_client", "pydantic", "docstring_parser") == ["nemotron_client"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"]])

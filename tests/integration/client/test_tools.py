@@ -60,7 +60,7 @@ def test_the_model_reads_an_error_in_place_of_a_result(simulated_server: Server,
         return str(city)
 
     result = run(simulated_server.grpc_url, "Weather? [sim:tool]", tools=[get_weather], max_tokens=800)
-    assert result.messages[2]["content"] == "error: get_weather: city: a string was given, expected an integer"
+    assert result.messages[2]["content"] == "error: get_weather: city: Input should be a valid integer"
     assert result.reply.content
 
 

@@ -8,8 +8,10 @@ import functools
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypedDict
 
 import pydantic
@@ -189,6 +191,11 @@ def either(value: Literal["a", 1]) -> None: ...
 def unit(value: Unit) -> None: ...
 def unit_or_default(value: Unit = Unit.CELSIUS) -> None: ...
 def span(value: Span) -> None: ...
+def distinct(value: set[int]) -> None: ...
+def iterable(value: Iterable[int]) -> None: ...
+def told(value: list[Annotated[int, "A day."]]) -> None: ...
+def bounded(value: Annotated[int, pydantic.Field(ge=1, description="How many.")]) -> None: ...
+def day(value: date) -> None: ...
 def place(value: Place) -> None: ...
 def model(value: Model) -> None: ...
 def maybe_place(value: Place | None = None) -> None: ...
@@ -200,10 +207,10 @@ TYPES: list[tuple[Callable[..., None], Any, Any, Any]] = [
     (anything, {}, {"a": [1]}, {"a": [1]}),
     (flag, {"type": "boolean"}, True, True),
     (number, {"type": "number"}, 3, 3.0),
-    (optional, {"type": ["string", "null"]}, None, None),
-    (union, {"type": ["integer", "string", "null"]}, "x", "x"),
+    (optional, {"anyOf": [{"type": "string"}, {"type": "null"}]}, None, None),
+    (union, {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]}, "x", "x"),
     (texts, {"type": "array", "items": {"type": "string"}}, ["a"], ["a"]),
-    (bare_list, {"type": "array"}, [1, "a"], [1, "a"]),
+    (bare_list, {"type": "array", "items": {}}, [1, "a"], [1, "a"]),
     (sequence, {"type": "array", "items": {"type": "integer"}}, [1.0], [1]),
     (
         pair,
@@ -212,7 +219,7 @@ TYPES: list[tuple[Callable[..., None], Any, Any, Any]] = [
         (1, "a"),
     ),
     (numbers, {"type": "array", "items": {"type": "number"}}, [1, 2.5], (1.0, 2.5)),
-    (bare_dict, {"type": "object"}, {"a": 1}, {"a": 1}),
+    (bare_dict, {"type": "object", "additionalProperties": True}, {"a": 1}, {"a": 1}),
     (mapping, {"type": "object", "additionalProperties": {"type": "integer"}}, {"a": 1}, {"a": 1}),
     (either, {"enum": ["a", 1]}, 1, 1),
     (unit, {"type": "string", "enum": ["c", "f"]}, "f", Unit.FAHRENHEIT),
@@ -223,12 +230,17 @@ TYPES: list[tuple[Callable[..., None], Any, Any, Any]] = [
         {"end": 5},
         {"end": 5},
     ),
+    (distinct, {"type": "array", "items": {"type": "integer"}}, [1, 2, 1], {1, 2}),
+    (iterable, {"type": "array", "items": {"type": "integer"}}, [1, 2], [1, 2]),
+    (told, {"type": "array", "items": {"type": "integer", "description": "A day."}}, [1], [1]),
+    (bounded, {"type": "integer", "minimum": 1, "description": "How many."}, 5, 5),
+    (day, {"type": "string", "format": "date"}, "2026-11-28", date(2026, 11, 28)),
     (
         model,
         {
             "type": "object",
             "title": "Model",
-            "properties": {"x": {"type": "integer", "title": "X", "minimum": 0, "description": "How far."}},
+            "properties": {"x": {"type": "integer", "minimum": 0, "description": "How far."}},
             "required": ["x"],
         },
         {"x": 5},
@@ -305,11 +317,14 @@ def test_methods_and_parameters_of_every_kind() -> None:
 def no_annotation(city) -> None: ...  # type: ignore[no-untyped-def]
 def rest(*cities: str) -> None: ...
 def keywords(**cities: str) -> None: ...
-def a_set(cities: set[str]) -> None: ...
-def by_number(cities: dict[int, str]) -> None: ...
+def a_module(cities: ModuleType) -> None: ...
 def a_date(day: Decimal) -> None: ...
-def odd_choice(city: Literal[b"x"]) -> None: ...
-def deep(place: list[dict[str, complex]]) -> None: ...
+def deep(place: list[dict[str, Holder]]) -> None: ...
+
+
+@dataclass
+class Holder:
+    held: ModuleType
 
 
 @pytest.mark.parametrize(
@@ -318,11 +333,9 @@ def deep(place: list[dict[str, complex]]) -> None: ...
         (no_annotation, "no_annotation: city has no annotation, expected one that tells its type"),
         (rest, r"rest: \*cities: .* was found, expected parameters with names"),
         (keywords, r"keywords: \*\*cities: .* was found, expected parameters with names"),
-        (a_set, r"a_set: cities: the type set\[str\] is not supported, expected str, int, .* a dataclass"),
-        (by_number, r"by_number: cities: the type dict\[int, str\] is not supported"),
+        (a_module, r"a_module: a type is not supported \(.*module.*\), expected str, int, .* a dataclass"),
         (a_date, r"a_date: an annotation cannot be read \(name 'Decimal' is not defined\)"),
-        (odd_choice, "odd_choice: city: bytes among the choices, expected str"),
-        (deep, "deep: place: the type complex is not supported"),
+        (deep, r"deep: a type is not supported \(.*module"),
         (lambda city: city, "tools: <lambda> was given, expected a function or method that was made with 'def'"),
         (functools.partial(numpy_style, "x"), "tools: partial was given, expected a function"),
         (Weather, "tools: Weather was given, expected a function"),
@@ -338,23 +351,23 @@ def test_what_cannot_be_a_tool_is_refused_by_name(function: Callable[..., Any], 
     [
         (place, "{", "the arguments are not valid JSON, expected an object"),
         (place, "[" * 100_000, "the arguments are not valid JSON, expected an object"),
-        (place, "[]", "the whole: a list was given, expected an object"),
-        (place, "{}", "the whole: value missing"),
-        (place, '{"value": {"name": "x"}, "secret": 1}', "the whole: an unknown name was given, expected value"),
-        (place, '{"value": {"name": 5}}', "value.name: an integer was given, expected a string"),
-        (place, '{"value": {"name": ""}}', "value: Place: a place needs a name"),
-        (place, '{"value": {"name": "x", "near": [{}]}}', r"value.near\[0\]: name missing"),
-        (maybe_place, '{"value": {"name": 5}}', "value.name: an integer was given, expected a string"),
-        (union, '{"value": true}', "value: true or false fits none of the types"),
-        (number, '{"value": "secret"}', "value: a string was given, expected a number"),
-        (sequence, '{"value": [1.5]}', r"value\[0\]: a number was given, expected an integer"),
-        (sequence, '{"value": [true]}', r"value\[0\]: true or false was given, expected an integer"),
-        (either, '{"value": true}', "value: expected one of 'a', 1"),
-        (unit, '{"value": "secret"}', "value: expected one of 'c', 'f'"),
-        (pair, '{"value": [1]}', "value: a list of 1 was given, expected 2"),
-        (mapping, '{"value": {"secret": "x"}}', r"value\[…\]: a string was given, expected an integer"),
-        (model, '{"value": {"x": -1}}', "value: x: Input should be greater than or equal to 0"),
-        (model, '{"value": {"x": "secret"}}', "value: x: Input should be a valid integer"),
+        (place, "[]", "the whole: Input should be an object"),
+        (place, "{}", "value: Field required"),
+        (place, '{"value": {"name": "x"}, "secret": 1}', r"\[…\]: Extra inputs are not permitted"),
+        (place, '{"value": {"name": 5}}', "value.name: Input should be a valid string"),
+        (place, '{"value": {"name": ""}}', "value: Value error, a place needs a name"),
+        (place, '{"value": {"name": "x", "near": [{}]}}', r"value.near\[0\].name: Field required"),
+        (maybe_place, '{"value": {"name": 5}}', "value.name: Input should be a valid string"),
+        (union, '{"value": true}', "value.int: Input should be a valid integer; value.str: Input should be"),
+        (number, '{"value": "secret"}', "value: Input should be a valid number"),
+        (sequence, '{"value": [1.5]}', r"value\[0\]: Input should be a valid integer"),
+        (sequence, '{"value": [true]}', r"value\[0\]: Input should be a valid integer"),
+        (either, '{"value": 2}', "value: Input should be 'a' or 1"),
+        (unit, '{"value": "secret"}', "value: Input should be 'c' or 'f'"),
+        (pair, '{"value": [1]}', r"value\[1\]: Field required"),
+        (mapping, '{"value": {"secret": "x"}}', r"value\[…\]: Input should be a valid integer"),
+        (model, '{"value": {"x": -1}}', "value.x: Input should be greater than or equal to 0"),
+        (model, '{"value": {"x": "secret"}}', "value.x: Input should be a valid integer"),
     ],
 )
 def test_arguments_that_do_not_fit_are_told_by_their_place(
@@ -466,7 +479,7 @@ def test_results_are_fed_back_until_the_model_answers(kind: tuple[Run, Make]) ->
     ("call", "told"),
     [
         (("no_such", "{}"), "error: there is no function of this name, expected one of add, fail"),
-        (("add", '{"a": "x"}'), "error: add: a: a string was given, expected an integer"),
+        (("add", '{"a": "x"}'), "error: add: a: Input should be a valid integer"),
         (("add", "not JSON"), "error: add: the arguments are not valid JSON, expected an object"),
         (("fail", '{"text": "no city"}'), "error: LookupError: no city"),
     ],

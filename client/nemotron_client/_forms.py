@@ -1,0 +1,457 @@
+"""Python types as JSON schemas that the server can follow, and JSON as objects of these types: with pydantic.
+
+docs/structured-answers.md says which schemas those are. Errors about a value name its place and what its type expects,
+never the value itself: it is a part of an answer. pydantic and docstring_parser are loaded when the first type is
+looked at, for programs that use none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import inspect
+import json
+import math
+import sys
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from docstring_parser import Docstring
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.json_schema import GenerateJsonSchema
+
+REQUIRED: Final = dataclasses.MISSING
+_ANSWER = "answer"
+_EXACT = 2**53  # floats hold every integer up to here
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A parameter of a function.
+
+    Attributes:
+        annotation: Its type.
+        description: What it is, for the model; empty for nothing.
+        default: What it is when it is left out; REQUIRED where it may not be.
+    """
+
+    annotation: Any
+    description: str
+    default: Any
+
+
+class NotJsonError(ValueError):
+    """The text is not JSON."""
+
+
+class Form:
+    """A type, or the parameters of a function: as a JSON schema, and as what makes objects of JSON.
+
+    Attributes:
+        schema: The schema, with its `$defs`.
+    """
+
+    def __init__(self, adapter: TypeAdapter[Any], schema: dict[str, Any], *, wrapped: bool) -> None:
+        """Made by `form_of` and `parameters_form`.
+
+        Args:
+            adapter: Reads an object.
+            schema: The schema.
+            wrapped: Whether the adapter's object has the value as its only field, `answer`.
+        """
+        self.schema = schema
+        self._adapter = adapter
+        self._wrapped = wrapped
+        self._names = frozenset(_property_names(schema))
+
+    def read(self, text: str, *, quoting: bool = False) -> Any:
+        """The object that the JSON stands for; of parameters, a dict of those that it has.
+
+        Args:
+            text: The JSON.
+            quoting: Whether an error may quote a validator of the caller's, whose words may hold the value.
+
+        Raises:
+            NotJsonError: it is not JSON.
+            ValueError: it does not fit. The message says where, and what is expected.
+        """
+        from pydantic import ValidationError
+
+        try:
+            given = json.loads(text, parse_float=_number)
+            plain = json.dumps({_ANSWER: given} if self._wrapped else given)
+        except (ValueError, RecursionError):
+            raise NotJsonError("not valid JSON") from None
+        try:
+            made = self._adapter.validate_json(plain)
+        except ValidationError as error:
+            told = self._told(error, given, quoting)
+        except TypeError as error:  # raised by a __post_init__; pydantic lets it pass
+            told = f"the whole: {error if quoting else type(error).__name__}"
+        else:
+            return made[_ANSWER] if self._wrapped else made
+        raise ValueError(told)  # without pydantic's own error, which has the value
+
+    def _told(self, error: ValidationError, given: Any, quoting: bool) -> str:
+        parts = []
+        for one in error.errors(include_url=False, include_input=False):
+            place = self._place(one["loc"][self._wrapped :], given) or "the whole"
+            parts.append(f"{place}: {one['msg'] if quoting else _words(one)}")
+        return "; ".join(parts)
+
+    def _place(self, location: tuple[int | str, ...], given: Any) -> str:
+        """Where an error is, without names that only the given value has."""
+        at, parts = given, []
+        for one in location:
+            if isinstance(at, dict) and str(one) in at:
+                at = at[str(one)]
+                parts.append(f".{one}" if one in self._names else "[…]")
+            elif isinstance(one, int):
+                at = at[one] if isinstance(at, list) and one < len(at) else None
+                parts.append(f"[{one}]")
+            else:  # a field that is missing, or a member of a union
+                parts.append(f".{one}")
+        return "".join(parts).removeprefix(".")
+
+
+def form_of(annotation: Any, where: str) -> Form:
+    """The form of a type.
+
+    Args:
+        annotation: The type.
+        where: What it is the type of, for the error.
+
+    Raises:
+        TypeError: a type, perhaps within this one, that is not supported.
+    """
+    if inspect.isroutine(annotation):  # to pydantic, the type of its arguments
+        raise TypeError(f"{where}: a function was given, expected a type")
+    adapter, whole = _adapted({_ANSWER: Parameter(annotation, "", REQUIRED)}, where)
+    schema = whole["properties"][_ANSWER]
+    return Form(adapter, schema | {"$defs": whole["$defs"]} if "$defs" in whole else schema, wrapped=True)
+
+
+def parameters_form(parameters: Mapping[str, Parameter], where: str) -> Form:
+    """The form of an object with these parameters. Raises what `form_of` raises."""
+    adapter, schema = _adapted(parameters, where)
+    for name, parameter in parameters.items():
+        described = schema["properties"][name]
+        if parameter.description:
+            described.setdefault("description", parameter.description)
+        default = parameter.default.value if isinstance(parameter.default, enum.Enum) else parameter.default
+        if isinstance(default, (str, int, float)):
+            described["default"] = default
+    return Form(adapter, schema, wrapped=False)
+
+
+def hints_of(subject: Any, where: str) -> dict[str, Any]:
+    """The annotations of a function or a class, without quotes.
+
+    Raises:
+        TypeError: one that cannot be understood.
+    """
+    try:
+        return typing.get_type_hints(subject, include_extras=True)
+    except (NameError, TypeError, SyntaxError) as error:
+        message = f"{where}: an annotation cannot be read ({error}); its types have to be names of the module"
+        raise TypeError(message) from None
+
+
+def summary(text: str | None) -> str:
+    """The first paragraph of a docstring on one line; empty where there is none."""
+    described = _parsed(text).description or ""
+    return _on_one_line(described.partition("\n\n")[0])
+
+
+def descriptions(text: str | None) -> dict[str, str]:
+    """What a docstring in Google's, NumPy's or Sphinx' style says of each parameter or attribute, on one line each."""
+    return {
+        name.strip().lstrip("*"): _on_one_line(one.description)
+        for one in _parsed(text).params
+        for name in one.arg_name.split(",")  # NumPy's style lets several share a description
+        if one.description
+    }
+
+
+def _parsed(text: str | None) -> Docstring:
+    import docstring_parser
+
+    try:
+        return docstring_parser.parse(text or "")
+    except docstring_parser.ParseError:
+        return docstring_parser.Docstring()
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+# ── from a type to pydantic's adapter ──
+
+
+def _adapted(parameters: Mapping[str, Parameter], where: str) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    """What reads an object with these values, and the schema of such objects.
+
+    The object is a TypedDict, whose settings go for all within it but for pydantic's models, which have their own:
+    nothing is converted but an integer to a float, and no unknown name is taken.
+    """
+    import pydantic
+    import typing_extensions
+
+    fields: dict[str, Any] = {}
+    for name, one in parameters.items():
+        if sys.version_info < (3, 12):
+            _enable_typed_dicts(one.annotation, set())
+        kind = _in_pydantic_words(one.annotation)
+        fields[name] = (
+            typing_extensions.Required[kind] if one.default is REQUIRED else typing_extensions.NotRequired[kind]
+        )
+    record = typing_extensions.TypedDict("record", fields)  # type: ignore[misc]
+    record.__pydantic_config__ = pydantic.ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)  # type: ignore[attr-defined]
+    try:
+        adapter: TypeAdapter[Any] = pydantic.TypeAdapter(record)
+        schema = adapter.json_schema(schema_generator=_schema_generator())
+    except (pydantic.errors.PydanticUserError, NameError) as error:
+        reason = str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
+        raise TypeError(
+            f"{where}: a type is not supported ({reason}), expected str, int, float, bool, None, Any, list, tuple, "
+            "dict with str keys, Literal, an Enum, a union of these, a dataclass, a TypedDict, a pydantic model, or "
+            "what else pydantic reads from JSON"
+        ) from None
+    return adapter, _followable(schema, frozenset(_tags(schema)))
+
+
+def _in_pydantic_words(annotation: Any) -> Any:
+    """The type as pydantic has it: a text beside it is its description, and any iterable is a list."""
+    from pydantic import Field
+
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is None or origin is Literal:
+        return list[Any] if annotation is Iterable else annotation
+    if origin is Annotated:
+        notes = [Field(description=note) if isinstance(note, str) else note for note in arguments[1:]]
+        return Annotated[(_in_pydantic_words(arguments[0]), *notes)]
+    words = tuple(map(_in_pydantic_words, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[words]  # noqa: UP007 - it is computed
+    return (list if origin is Iterable else origin)[words]
+
+
+def _enable_typed_dicts(annotation: Any, seen: set[Any]) -> None:
+    """Have pydantic take the TypedDicts within a type: before Python 3.12 it takes those of typing_extensions alone."""
+    for argument in typing.get_args(annotation):
+        _enable_typed_dicts(argument, seen)
+    is_typed_dict = typing.is_typeddict(annotation)
+    is_dataclass = isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
+    if (is_typed_dict or is_dataclass) and annotation not in seen:
+        seen.add(annotation)
+        hints = hints_of(annotation, annotation.__name__)
+        if is_typed_dict and type(annotation).__module__ == "typing":
+            _stand_in(annotation, hints)
+        for hint in hints.values():
+            _enable_typed_dicts(hint, seen)
+
+
+def _stand_in(kind: Any, hints: Mapping[str, Any]) -> None:
+    """Have pydantic take another TypedDict, of typing_extensions, for this one."""
+    import typing_extensions
+
+    marks = {True: typing_extensions.Required, False: typing_extensions.NotRequired}
+    fields = {
+        name: hint if typing.get_origin(hint) in marks.values() else marks[name in kind.__required_keys__][hint]
+        for name, hint in hints.items()
+    }
+    make: Any = typing_extensions.TypedDict
+    twin = make(kind.__name__, fields)
+    twin.__doc__, twin.__module__, twin.__qualname__ = kind.__doc__, kind.__module__, kind.__qualname__
+    if config := getattr(kind, "__pydantic_config__", None):
+        twin.__pydantic_config__ = config
+    kind.__get_pydantic_core_schema__ = classmethod(lambda _cls, _source, handler: handler.generate_schema(twin))
+
+
+# ── from pydantic's schema to one that the server can follow ──
+
+
+@functools.cache
+def _schema_generator() -> type[GenerateJsonSchema]:
+    """A class, made once pydantic is needed."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Generator(GenerateJsonSchema):
+        """Leaves out what only repeats a name, puts in what docstrings say, and refers only to what is shared."""
+
+        _shared: frozenset[str] = frozenset()
+
+        def definitions_schema(self, schema: Any) -> dict[str, Any]:
+            self._shared |= {one["ref"] for one in schema["definitions"]}
+            return super().definitions_schema(schema)
+
+        def generate_inner(self, schema: Any) -> dict[str, Any]:
+            if schema["type"] == "enum":
+                schema = _without(schema, "metadata")  # which would add its name
+            return super().generate_inner(schema if schema.get("ref") in self._shared else _without(schema, "ref"))
+
+        def sort(self, value: Any, parent_key: str | None = None) -> Any:  # noqa: ARG002 - pydantic's name
+            return value  # the type before the properties, as models have seen it
+
+        def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's name
+            return False
+
+        def enum_schema(self, schema: Any) -> dict[str, Any]:
+            return _without(super().enum_schema(schema), "title", "description")
+
+        def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+            made = _told(super().dataclass_schema(schema), schema["cls"])
+            for field in dataclasses.fields(schema["cls"]):
+                if not field.init:
+                    made["properties"].pop(field.name, None)
+            return made
+
+        def typed_dict_schema(self, schema: Any) -> dict[str, Any]:
+            return _told(super().typed_dict_schema(schema), schema["cls"])
+
+    return Generator
+
+
+def _told(schema: dict[str, Any], kind: type) -> dict[str, Any]:
+    """The schema of a class with what its docstring and its annotations say of each field, in place of its name."""
+    told = descriptions(kind.__doc__)
+    for name, hint in hints_of(kind, kind.__name__).items():
+        notes = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, str)]
+        told |= {name: notes[0]} if notes else {}
+    for name in schema["properties"].keys() & told.keys():
+        schema["properties"][name].setdefault("description", told[name])
+    return _without(schema, "title", "description", "additionalProperties")
+
+
+def _without(schema: dict[str, Any], *keywords: str) -> dict[str, Any]:
+    return {name: value for name, value in schema.items() if name not in keywords}
+
+
+# What the server can hold an answer to, with what it is for. All else pydantic sees to when the answer is read.
+_HELD = frozenset(
+    (
+        *("title", "description", "default", "examples", "deprecated", "$defs", "$ref", "anyOf", "oneOf", "allOf"),
+        *("type", "enum", "const", "minLength", "maxLength", "pattern", "format"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+        *("items", "prefixItems", "minItems", "maxItems"),
+        *("properties", "required", "additionalProperties"),
+        *("propertyNames", "patternProperties", "minProperties", "maxProperties"),
+    )
+)
+_FORMATS = frozenset(
+    ("date", "time", "date-time", "duration", "uuid", "email", "ipv4", "ipv6", "hostname", "uri", "password")
+)
+_LOW, _HIGH = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
+_MOST_DIGITS = 10**15  # the server's numbers stay below
+
+
+def _tags(schema: Any) -> Iterator[str]:
+    """The properties that tell the members of a union apart."""
+    parts = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    mark = schema.get("discriminator") if isinstance(schema, dict) else None
+    if isinstance(mark, dict) and isinstance(name := mark.get("propertyName"), str):
+        yield name
+    for part in parts:
+        yield from _tags(part)
+
+
+def _followable(schema: Any, tags: frozenset[str]) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    kept: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in ("properties", "$defs", "patternProperties"):
+            kept[keyword] = {name: _followable(one, tags) for name, one in value.items()}
+        elif keyword in ("anyOf", "oneOf", "allOf", "prefixItems"):
+            # One tagged by a discriminator cannot fit two, which the server need not prove.
+            name = "anyOf" if keyword == "oneOf" and "discriminator" in schema else keyword
+            kept[name] = [_followable(one, tags) for one in value]
+        elif keyword in ("items", "additionalProperties", "propertyNames"):
+            kept[keyword] = _followable(value, tags)
+        elif keyword in _HELD:
+            kept[keyword] = value
+    # A tag with a default may be left out for the schema, but not for pydantic.
+    if missing := tags & kept.get("properties", {}).keys() - set(kept.get("required", ())):
+        kept["required"] = [*kept.get("required", ()), *sorted(missing)]
+    _loosen_text(kept)
+    _loosen_bounds(kept)
+    _loosen_counts(kept)
+    return kept
+
+
+def _loosen_text(schema: dict[str, Any]) -> None:
+    """The server holds one of lengths, a pattern and a format."""
+    if "pattern" in schema or schema.get("format") not in _FORMATS:
+        schema.pop("format", None)
+    if "pattern" in schema or "format" in schema:
+        for keyword in ("minLength", "maxLength"):
+            schema.pop(keyword, None)
+
+
+def _loosen_bounds(schema: dict[str, Any]) -> None:
+    """The server's bounds of numbers are integers."""
+    if schema.get("type") == "integer":
+        return
+    for keywords, rounded in ((_LOW, math.floor), (_HIGH, math.ceil)):
+        for keyword in keywords:
+            bound = schema.get(keyword)
+            if bound is not None and abs(bound) < _MOST_DIGITS:
+                schema[keyword] = rounded(bound)
+            else:
+                schema.pop(keyword, None)
+
+
+def _loosen_counts(schema: dict[str, Any]) -> None:
+    """The server cannot see that a name comes twice, nor choose among names."""
+    if "minProperties" in schema:
+        schema["minProperties"] = min(schema["minProperties"], 1)
+    if "propertyNames" in schema:
+        schema.pop("maxProperties", None)
+    if len(schema.get("patternProperties", "1")) != 1:
+        del schema["patternProperties"]
+
+
+def _property_names(schema: Any) -> Iterator[str]:
+    """The names of all fields within a schema."""
+    if isinstance(schema, dict):
+        if isinstance(properties := schema.get("properties"), dict):
+            yield from properties
+        for part in schema.values():
+            yield from _property_names(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from _property_names(part)
+
+
+# ── what is wrong with a value ──
+
+# What comes from the type in pydantic's words. All else may hold the value: what a validator says, for one.
+_OF_THE_TYPE = frozenset(
+    (
+        *("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "actual_length", "field_type"),
+        *("class", "class_name", "pattern", "expected", "expected_tags", "discriminator", "expected_schemes"),
+        *("expected_version", "max_digits", "decimal_places", "whole_digits", "encoding"),
+    )
+)
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """What pydantic says of a value, without what comes from the value."""
+    from pydantic_core import PydanticKnownError
+
+    context = {name: one if name in _OF_THE_TYPE else "…" for name, one in error.get("ctx", {}).items()}
+    try:
+        return PydanticKnownError(error["type"], context or None).message().removesuffix(", …")
+    except (KeyError, TypeError, ValueError):
+        return "a check of its type has failed"
+
+
+def _number(text: str) -> float:
+    """A number with a point. 1.0 is an integer to JSON Schema, but not to pydantic."""
+    value = float(text)
+    return int(value) if abs(value) <= _EXACT and value.is_integer() else value
