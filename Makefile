@@ -37,7 +37,7 @@ PYTHON := $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FI
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image test-isa images lint bench bench-robustness soak loadtest docs lock clean
+.PHONY: help render setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image test-isa images lint bench bench-robustness soak loadtest docs lock clean
 
 help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
@@ -54,6 +54,7 @@ help:
 	@echo "make setup           only install into $(VENV)"
 	@echo "make setup-quantize  also ModelOpt and torch"
 	@echo "make setup-image     install the serving image's versions into $(IMAGE_VENV)"
+	@echo "make render          write again what follows from the contract: config.pbtxt, the client's copy, tables"
 	@echo "make docs            write the client's API reference again"
 	@echo "make images          draw the docs' pictures again; needs chromium"
 	@echo "make lock            resolve $(LOCK) and the two beside it again from pyproject.toml"
@@ -173,6 +174,11 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --gen
 # The pictures in docs/images that a command makes; needs chromium.
 images: demo-package
 	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) -- $(BIN)/python docs/make_images.py > /dev/null
+
+# What follows from the contract, the one table of options and outputs.
+render: setup
+	$(BIN)/python -m nemotron_serving.render
+	$(BIN)/python docs/make_reference.py
 
 docs: setup
 	$(BIN)/python docs/make_reference.py

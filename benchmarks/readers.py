@@ -19,10 +19,10 @@ import tritonclient.grpc.aio as aioclient
 
 from benchmarks.streams import tensor
 from nemotron_client import AsyncClient, Client
-from nemotron_client._request import ENSEMBLE, OUTPUTS
+from nemotron_client._contract import ALWAYS_READ, ENSEMBLE
 
 # What the least a program can show needs.
-_LEAN_OUTPUTS = ("content", "finish_reason", "num_output_tokens")
+_LEAN_ALWAYS_READ = ("content", "finish_reason", "num_output_tokens")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def read_sync(address: str, prompt: str, streams: int, tokens: int) -> Run:
     return measured.run(events)
 
 
-def read_raw_async(address: str, prompt: str, streams: int, tokens: int, outputs: Sequence[str] = OUTPUTS) -> Run:
+def read_raw_async(address: str, prompt: str, streams: int, tokens: int, outputs: Sequence[str] = ALWAYS_READ) -> Run:
     """tritonclient.grpc.aio, every output of every response read as a Python value."""
 
     async def one(client: aioclient.InferenceServerClient) -> int:
@@ -113,7 +113,7 @@ def read_raw_async(address: str, prompt: str, streams: int, tokens: int, outputs
 
 def read_lean_async(address: str, prompt: str, streams: int, tokens: int) -> Run:
     """tritonclient.grpc.aio that asks for no more than the text, why it ends and how many tokens it has."""
-    return read_raw_async(address, prompt, streams, tokens, _LEAN_OUTPUTS)
+    return read_raw_async(address, prompt, streams, tokens, _LEAN_ALWAYS_READ)
 
 
 def read_raw_sync(address: str, prompt: str, streams: int, tokens: int) -> Run:
@@ -122,14 +122,14 @@ def read_raw_sync(address: str, prompt: str, streams: int, tokens: int) -> Run:
     def one(client: grpcclient.InferenceServerClient) -> int:
         responses: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         client.start_stream(lambda result, error: responses.put((result, error)))
-        client.async_stream_infer(ENSEMBLE, _inputs(prompt, tokens), outputs=_requested(OUTPUTS))
+        client.async_stream_infer(ENSEMBLE, _inputs(prompt, tokens), outputs=_requested(ALWAYS_READ))
         texts: list[str] = []
         values: dict[str, Any] = {"finish_reason": ""}
         while not values["finish_reason"]:
             result, error = responses.get()
             if error is not None:
                 raise error
-            values = _values(result, OUTPUTS)
+            values = _values(result, ALWAYS_READ)
             if values["content"]:
                 texts.append(values["content"])
         client.stop_stream()

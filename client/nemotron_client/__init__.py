@@ -11,6 +11,7 @@ from nemotron_client._async_client import AsyncClient
 from nemotron_client._async_streams import AsyncChatStream
 from nemotron_client._batch import BatchItem, BatchResult
 from nemotron_client._client import Client
+from nemotron_client._contract import Options
 from nemotron_client._errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -26,7 +27,6 @@ from nemotron_client._errors import (
     TransportError,
 )
 from nemotron_client._messages import AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
-from nemotron_client._request import Options
 from nemotron_client._streams import ChatStream
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._tool_runs import ToolRun, run_tools, run_tools_async

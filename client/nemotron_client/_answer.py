@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from nemotron_client._contract import STATES
 from nemotron_client._types import (
     ContentDelta,
     Event,
@@ -89,8 +90,7 @@ class AnswerReader:
             content="".join(self._content),
             reasoning_content="".join(self._reasoning),
             tool_calls=tuple(self._tool_calls),
-            finish_reason=values["finish_reason"],
-            thinking_budget_reached=values["thinking_budget_reached"],
+            **{name: values[name] for name in STATES},
             usage=_usage(values),
             timings=self._timings(values["num_output_tokens"], now),
             request_id=self._request_id,

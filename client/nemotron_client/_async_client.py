@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from nemotron_client import _defaults, _metrics
 from nemotron_client._async_streams import AsyncChatStream, AsyncExchange, AsyncShared
 from nemotron_client._batch import BatchResult, Conversation, batch_async
+from nemotron_client._contract import ENSEMBLE, Options
 from nemotron_client._errors import NemotronError
 from nemotron_client._messages import Message
 from nemotron_client._openai_words import stands_for_completions
 from nemotron_client._readiness import Answer, ReadyWait, may_take_requests
 from nemotron_client._replicas import Replicas
-from nemotron_client._request import ENSEMBLE, Options, cancel_call, chat_call, generate_call, ready_call
+from nemotron_client._request import cancel_call, chat_call, generate_call, ready_call
 from nemotron_client._settings import NOT_GIVEN, AsyncHeaders, NotGiven, Settings
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports import async_transport_for

@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nemotron_client._contract import Options
 from nemotron_client._messages import Message
-from nemotron_client._request import Options, chat_call
+from nemotron_client._request import chat_call
 from nemotron_client._types import Reply
 
 if TYPE_CHECKING:

@@ -35,9 +35,6 @@ READY_POLL_S = 0.1
 CANCEL_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 1.0  # what leaving a client waits at most for its cancels to be answered
 
-CALLER_HEADER = "nemotron-caller"
-"""Whose a request is, as a secret: what a server that was started with `--stops bound` wants to hear of a stop."""
-
 METRICS_PORT = 8002
 METRICS_URL_VARIABLE = "NEMOTRON_METRICS_URL"
 """The environment variable that goes with `URL_VARIABLE`: where that server has its metrics page."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nemotron_client._async_client import AsyncClient
     from nemotron_client._client import Client
-    from nemotron_client._request import Options
+    from nemotron_client._contract import Options
 
 _logger = logging.getLogger("nemotron_client")
 

@@ -1,199 +1,336 @@
-"""The tensors of every model in the repository: the one home of their names, types and shapes.
+"""All that can be asked and answered: the one table of options and outputs.
 
 The ensemble is a superset of the one in NVIDIA's TensorRT-LLM repository (1.0 to 1.2.1), so that a client written
 for that works unchanged. What this stack cannot do is in the contract too, and is refused by name when it is used.
-`model_repository/*/config.pbtxt` are rendered from here: `python -m nemotron_serving.render`.
+
+A row says all there is to say of an option or an output. What is read and refused here follows from it, and so do the
+files that `make render` writes: `model_repository/*/config.pbtxt`, the client's `_contract.py` and the tables in
+docs/requests.md.
 
 Shapes leave out the batch dimension, which is always 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
+Feature = Literal[
+    "penalties",
+    "guided_decoding",
+    "bad_words",
+    "logit_bias",
+    "min_tokens",
+    "logprobs",
+    "top_logprobs",
+    "sampled_logprobs",
+]
+"""What not every engine can do. A request that asks for what is missing is refused by name before it is submitted."""
 
-from nemotron_serving.errors import InvalidRequestError, shortened
+FinishReason = Literal["stop", "length", "tool_calls", "repetition", "cancelled", "timeout"]
+"""What a caller reads in `finish_reason`."""
+
+CALLER = "nemotron-caller"
+"""A secret of the caller's, by which its stops are known to be its own. Triton hands it on from a header where
+nemotron-serve asks it to, except for /generate, where it is a key of the body (server issue 8790)."""
+
+MOST_LOGPROBS = 20
+"""Most alternatives that a request may ask for, and that an engine without `sampled_logprobs` looks for a token in."""
+
+_MOST_INT32 = 2**31 - 1
+_TEXTS = "Sequence[str] | str"
+_REASONS = ", ".join(f"`{reason}`" for reason in get_args(FinishReason))
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output.
+    """One input or output of a model.
 
     Attributes:
+        name: As callers write it.
         dtype: Triton's name without TYPE_.
         dims: -1 is any length. `(1,)` is a scalar and reads as one value, `(-1,)` as a list.
-        only: For an input that is not supported: the values that ask nothing of it and are accepted.
-            None: the input is supported.
     """
 
     name: str
     dtype: str
     dims: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option(Tensor):
+    """What a caller may say: an input. All are optional.
+
+    Attributes:
+        range: The least and the greatest value.
+        default: What holds where nothing is said; None where the package, the engine or another option says that.
+        only: The values that ask nothing of it. Others need the `feature`; without one they are refused by every
+            engine. None: every value is taken.
+        feature: What an engine needs for other values than `only`.
+        to: Where it goes: into the prompt, into the engine's choice of tokens (the field of `Sampling` of this name),
+            to the generation service, or into the reading of the output.
+        generating_name: Its name at the generating model, where that is another one.
+        alias: Its name before TensorRT-LLM 1.0, which is taken as well.
+        python: Its type in the client's `Options`; empty for what is no option there.
+        doc: A line for the client's `Options` and for docs/requests.md.
+        python_doc: What the client says instead, where its type is richer.
+        more: What docs/requests.md adds, in Markdown.
+    """
+
+    range: tuple[float, float] | None = None
+    default: Any = None
     only: tuple[Any, ...] | None = None
+    feature: Feature | None = None
+    to: Literal["prompt", "sampling", "service", "output"] | None = None
+    generating_name: str = ""
+    alias: str = ""
+    python: str = ""
+    doc: str = ""
+    python_doc: str = ""
+    more: str = ""
+
+    @property
+    def supported(self) -> bool:
+        """Whether some engine takes more than the values that ask nothing."""
+        return self.only is None or self.feature is not None
 
 
-# What the caller of the ensemble may send, after NVIDIA's own inputs: all optional.
-_ADDED_INPUTS = (
-    Tensor("messages", "STRING"),
-    Tensor("thinking", "BOOL"),
-    Tensor("max_thinking_tokens", "INT32"),
-    Tensor("raw_prompt", "BOOL"),
-    Tensor("tools", "STRING"),
-    Tensor("tool_choice", "STRING"),
-    Tensor("response_format", "STRING"),
-    Tensor("repetition_guard", "BOOL"),
-)
+@dataclass(frozen=True, kw_only=True)
+class Output(Tensor):
+    """What a caller gets.
 
-# The same, for inputs that both levels have under one name.
-_ADDED_SHARED_INPUTS = (
-    Tensor("timeout_ms", "INT32"),
-    Tensor("priority", "INT32"),
-    Tensor("logit_bias", "STRING"),
-    Tensor("top_logprobs", "INT32"),
-)
+    Attributes:
+        sent: In every response, in those that have something to say with it (each output has its price in every
+            response), or in none.
+        kind: A `delta` is new, to be put behind what has come; a `total` counts what has come so far; of a `state` the
+            last one holds; what is there `once` is all there is.
+        read: Our client asks for it with every request (`always`), or with the option named; empty: never.
+        doc: A line for docs/requests.md, in Markdown.
+    """
 
-# NVIDIA's sampling and control inputs that both levels have under one name.
-_SHARED_INPUTS = (
-    Tensor("end_id", "INT32"),
-    Tensor("temperature", "FP32"),
-    Tensor("repetition_penalty", "FP32"),
-    Tensor("min_tokens", "INT32"),
-    Tensor("presence_penalty", "FP32"),
-    Tensor("frequency_penalty", "FP32"),
-    Tensor("seed", "UINT64"),
+    sent: Literal["always", "occasional", "never"] = "always"
+    kind: Literal["delta", "total", "state", "once"] = "state"
+    read: str = ""
+    doc: str = ""
+
+
+# Of the ensemble alone.
+_TEXT_OPTIONS = (
+    Option("text_input", "STRING", to="prompt", doc="The user's text; the chat format is put around it."),
+    Option("messages", "STRING", to="prompt",
+           doc="A conversation as JSON, at most 4,096 messages in OpenAI's shape.",
+           more="Roles are `system`, `user`, `assistant`, `tool`; see [chat formats](chat-formats.md)."),
+    Option("raw_prompt", "BOOL", to="prompt", default=False,
+           doc="`text_input` is a complete prompt, control tokens included.",
+           more="Do not build it from untrusted text."),
+    Option("thinking", "BOOL", to="prompt", python="bool",
+           doc="On or off; else what a system message says, else the package's default.",
+           more="Such a system message is `detailed thinking on`."),
+    Option("max_thinking_tokens", "INT32", to="service", range=(1, _MOST_INT32), python="int",
+           doc="The thinking is closed at the first newline after so many, and the answer follows.",
+           more="That is at most 10 % later (rounded down: 64 ends at 70); see [budgets](#thinking-budgets)."),
+    Option("stop_words", "STRING", (-1,), to="output", python=_TEXTS,
+           doc="Strings that end the answer, at most 32 of 256 characters.",
+           more="They are never part of it; they do not apply to thinking, nor inside tool calls. One that is a "
+           "special token of the tokenizer, such as `<|eom_id|>`, ends the output wherever it comes."),
+    Option("bad_words", "STRING", (-1,), only=((),), feature="bad_words", to="sampling", python=_TEXTS,
+           doc="Strings that the output must not contain, at most 32 of 256 characters in all.",
+           more="Not together with `response_format`."),
+    Option("repetition_guard", "BOOL", to="service", python="bool",
+           doc="Ends an output that repeats itself; on with thinking, else off.",
+           more="It looks for one pattern of at most 64 tokens, over and over in the last 256."),
+    Option("tools", "STRING", to="prompt", python="Any",
+           doc="Functions that the model may call, as JSON in OpenAI's shape.",
+           python_doc="Functions that the model may call: Python functions (see `tool_from_function`), or dicts in "
+           "OpenAI's shape. `run_tools` calls them.",
+           more="See [tools](tools.md)."),
+    Option("tool_choice", "STRING", to="prompt", python="Any",
+           doc="Whether it may, must or must not: `auto`, `none`, `required`, or one function as JSON.",
+           python_doc="`auto`, `none`, `required`, or one function, as in `tools`."),
+    Option("response_format", "STRING", to="prompt", python="Any",
+           doc="What the answer must look like: JSON, a schema, a pattern, a choice.",
+           python_doc="What the answer must look like: a dataclass, a TypedDict, a pydantic model or another type; "
+           "a JSON schema; or a dict in OpenAI's shape. `reply.parsed` is the answer in this form. An answer that "
+           "was cut off raises ParseError for a type; for a dict `parsed` is None.",
+           more="As JSON in OpenAI's shape; see [structured answers](structured-answers.md)."),
+    Option("decoder_text_input", "STRING", only=("",)),
+    Option("prompt_table_extra_id", "UINT64", only=(0,)),
+    Option("embedding_bias_words", "STRING", (-1,), only=("",)),
+    Option("embedding_bias_weights", "FP32", (-1,), only=(0.0,)),
+)  # fmt: skip
+
+# Of the ensemble and of the generating model.
+_SHARED_OPTIONS = (
+    Option("max_tokens", "INT32", to="service", range=(1, _MOST_INT32), generating_name="request_output_len",
+           python="int", doc="Of all output: thinking, its closing tag, the answer."),
+    Option("min_tokens", "INT32", to="sampling", range=(0, _MOST_INT32), default=0, only=(0, 1), feature="min_tokens",
+           alias="min_length", python="int",
+           doc="The model may not stop before.", more="Not together with `response_format`."),
+    Option("stream", "BOOL", to="service", default=False, generating_name="streaming",
+           doc="Many responses rather than one."),
+    Option("temperature", "FP32", to="sampling", range=(0.0, 10.0), python="float", doc="0 is greedy."),
+    Option("top_p", "FP32", to="sampling", range=(0.0, 1.0), generating_name="runtime_top_p", python="float",
+           doc="The share of probability that is drawn from."),
+    Option("top_k", "INT32", to="sampling", range=(0, _MOST_INT32), generating_name="runtime_top_k", python="int",
+           doc="How many tokens are drawn from; 1 is greedy."),
+    Option("seed", "UINT64", to="sampling", range=(0, 2**64 - 1), alias="random_seed", python="int",
+           doc="The same seed and request give the same text.",
+           more="So it is as far as the engine computes the same; see [known issues](known-issues.md#the-demo-model)."),
+    Option("repetition_penalty", "FP32", to="sampling", range=(0.001, 10.0), only=(1.0,), feature="penalties",
+           python="float", doc="1 is none."),
+    Option("presence_penalty", "FP32", to="sampling", range=(-2.0, 2.0), only=(0.0,), feature="penalties",
+           python="float", doc="0 is none."),
+    Option("frequency_penalty", "FP32", to="sampling", range=(-2.0, 2.0), only=(0.0,),
+           feature="penalties", python="float", doc="0 is none."),
+    Option("logit_bias", "STRING", only=({},), feature="logit_bias", to="sampling", python="Mapping[int, float]",
+           doc="Token id → what is added to its logit, -100 to 100.", more="It is a JSON object."),
+    Option("return_log_probs", "BOOL", to="output", default=False, only=(False,), feature="logprobs", python="bool",
+           doc="Log probabilities of the chosen tokens.", python_doc="Fills `reply.logprobs`."),
+    Option("top_logprobs", "INT32", to="output", range=(0, MOST_LOGPROBS), default=0, only=(0,),
+           feature="top_logprobs", python="int",
+           doc="With so many alternatives each."),
+    Option("end_id", "INT32", to="service", doc="A further token that ends the output."),
+    Option("priority", "INT32", to="service", range=(-1000, 1000), default=0, python="int",
+           doc="Seconds by which it stands behind others that wait, negative ahead of them; at most 10 count.",
+           more="With 3 it starts as if it had come 3 s later, with -3 as if 3 s earlier, so nobody waits for ever."),
+    Option("timeout_ms", "INT32", to="service", range=(1, _MOST_INT32), python="int",
+           doc="The server's own deadline in milliseconds: what was generated by then is the reply.",
+           more="It is looked at every 50 ms."),
+    Option("exclude_input_in_output", "BOOL", to="output", default=True,
+           doc="False: `text_output` begins with the prompt, unless the answer is streamed.",
+           more="The other fields never have it."),
+    Option("guided_decoding_guide_type", "STRING", to="prompt"),
+    Option("guided_decoding_guide", "STRING", to="prompt"),
     # Nothing is padded here and both counts are always returned: any value of these changes nothing.
-    Tensor("pad_id", "INT32"),
-    Tensor("return_num_input_tokens", "BOOL"),
-    Tensor("return_num_output_tokens", "BOOL"),
-    Tensor("num_return_sequences", "INT32", only=(0, 1)),
-    Tensor("beam_width", "INT32", only=(0, 1)),
-    Tensor("exclude_input_in_output", "BOOL"),
-    Tensor("return_log_probs", "BOOL"),
-    Tensor("return_context_logits", "BOOL", only=(False,)),
-    Tensor("return_generation_logits", "BOOL", only=(False,)),
-    Tensor("return_perf_metrics", "BOOL", only=(False,)),
-    Tensor("prompt_embedding_table", "FP16", (-1, -1), only=()),
-    Tensor("prompt_vocab_size", "INT32", only=(0,)),
-    Tensor("lora_task_id", "UINT64", only=()),
-    Tensor("lora_weights", "FP16", (-1, -1), only=()),
-    Tensor("lora_config", "INT32", (-1, 3), only=()),
-    Tensor("guided_decoding_guide_type", "STRING"),
-    Tensor("guided_decoding_guide", "STRING"),
+    Option("pad_id", "INT32"),
+    Option("return_num_input_tokens", "BOOL"),
+    Option("return_num_output_tokens", "BOOL"),
+    Option("num_return_sequences", "INT32", only=(0, 1)),
+    Option("beam_width", "INT32", only=(0, 1)),
+    Option("length_penalty", "FP32", only=(0.0, 1.0), generating_name="len_penalty"),
+    Option("return_context_logits", "BOOL", only=(False,)),
+    Option("return_generation_logits", "BOOL", only=(False,)),
+    Option("return_perf_metrics", "BOOL", only=(False,), alias="return_kv_cache_reuse_stats"),
+    Option("prompt_embedding_table", "FP16", (-1, -1), only=()),
+    Option("prompt_vocab_size", "INT32", only=(0,)),
+    Option("lora_task_id", "UINT64", only=()),
+    Option("lora_weights", "FP16", (-1, -1), only=()),
+    Option("lora_config", "INT32", (-1, 3), only=()),
+)  # fmt: skip
+
+# Of the generating model alone, for callers that bring token ids.
+_TOKEN_OPTIONS = (
+    Option("input_ids", "INT32", (-1,)),
+    Option("input_lengths", "INT32"),
+    Option("stop", "BOOL"),
+    Option("request_settings", "STRING"),
+    Option("encoder_input_features", "FP16", (-1, -1), only=()),
+    Option("encoder_output_lengths", "INT32", only=(0,)),
+    Option("draft_input_ids", "INT32", (-1,), only=()),
+    Option("draft_logits", "FP32", (-1, -1), only=()),
+    Option("draft_acceptance_threshold", "FP32", only=()),
+    Option("decoder_input_ids", "INT32", (-1,), only=()),
+    Option("decoder_input_lengths", "INT32", only=(0,)),
+    Option("stop_words_list", "INT32", (2, -1), only=(0, -1)),
+    Option("bad_words_list", "INT32", (2, -1), only=(0, -1)),
+    Option("embedding_bias", "FP32", (-1,), only=(0.0,)),
+    Option("runtime_top_p_min", "FP32", only=()),
+    Option("runtime_top_p_decay", "FP32", only=(1.0,)),
+    Option("runtime_top_p_reset_ids", "INT32", only=()),
+    Option("early_stopping", "BOOL", only=(False,)),
+    Option("beam_search_diversity_rate", "FP32", only=(0.0,)),
+    Option("prompt_table_extra_ids", "UINT64", (-1,), only=(0,)),
+    Option("cross_attention_mask", "BOOL", (-1, -1), only=()),
+    Option("mrope_rotary_cos_sin", "FP32", (-1,), only=()),
+    Option("mrope_position_deltas", "INT64", only=()),
+    Option("context_phase_params", "UINT8", (-1,), only=()),
+    Option("skip_cross_attn_blocks", "BOOL", only=(False,)),
+    Option("retention_token_range_starts", "INT32", (-1,), only=()),
+    Option("retention_token_range_ends", "INT32", (-1,), only=()),
+    Option("retention_token_range_priorities", "INT32", (-1,), only=()),
+    Option("retention_token_range_durations_ms", "INT32", (-1,), only=()),
+    Option("retention_decode_priority", "INT32", only=()),
+    Option("retention_decode_duration_ms", "INT32", only=()),
+    Option("lookahead_window_size", "INT32", only=()),
+    Option("lookahead_ngram_size", "INT32", only=()),
+    Option("lookahead_verification_set_size", "INT32", only=()),
 )
 
-INPUT_ALIASES = {
-    "random_seed": "seed",
-    "min_length": "min_tokens",
-    "return_kv_cache_reuse_stats": "return_perf_metrics",
-}
+
+def _under_both_names(options: tuple[Option, ...]) -> tuple[Option, ...]:
+    return (*options, *(replace(option, name=option.alias) for option in options if option.alias))
+
+
+OPTIONS = (*_TEXT_OPTIONS, *_SHARED_OPTIONS)
+"""What the ensemble takes, by today's names."""
+ENSEMBLE_INPUTS = _under_both_names(OPTIONS)
+TOKEN_INPUTS = _under_both_names(
+    (
+        *_TOKEN_OPTIONS,
+        *(replace(option, name=option.generating_name or option.name) for option in _SHARED_OPTIONS),
+    )
+)
+"""What the generating model takes."""
+INPUT_ALIASES = {option.alias: option.name for option in OPTIONS if option.alias}
 """What both levels called some of these before TensorRT-LLM 1.0: the old name → today's."""
-
-_ALIAS_INPUTS = tuple(
-    replace(tensor, name=old) for tensor in _SHARED_INPUTS for old, name in INPUT_ALIASES.items() if tensor.name == name
-)
-
-ENSEMBLE_INPUTS = (
-    Tensor("text_input", "STRING"),
-    Tensor("max_tokens", "INT32"),
-    Tensor("stream", "BOOL"),
-    Tensor("stop_words", "STRING", (-1,)),
-    Tensor("top_k", "INT32"),
-    Tensor("top_p", "FP32"),
-    *_SHARED_INPUTS,
-    *_ALIAS_INPUTS,
-    Tensor("decoder_text_input", "STRING", only=("",)),
-    Tensor("bad_words", "STRING", (-1,)),
-    Tensor("length_penalty", "FP32", only=(0.0, 1.0)),
-    Tensor("prompt_table_extra_id", "UINT64", only=(0,)),
-    Tensor("embedding_bias_words", "STRING", (-1,), only=("",)),
-    Tensor("embedding_bias_weights", "FP32", (-1,), only=(0.0,)),
-    *_ADDED_INPUTS,
-    *_ADDED_SHARED_INPUTS,
-)
-
-# The generating model, for callers that bring token ids.
-TOKEN_INPUTS = (
-    Tensor("input_ids", "INT32", (-1,)),
-    Tensor("input_lengths", "INT32"),
-    Tensor("request_output_len", "INT32"),
-    Tensor("streaming", "BOOL"),
-    Tensor("stop", "BOOL"),
-    Tensor("runtime_top_k", "INT32"),
-    Tensor("runtime_top_p", "FP32"),
-    *_SHARED_INPUTS,
-    *_ALIAS_INPUTS,
-    *_ADDED_SHARED_INPUTS,
-    Tensor("request_settings", "STRING"),
-    Tensor("encoder_input_features", "FP16", (-1, -1), only=()),
-    Tensor("encoder_output_lengths", "INT32", only=(0,)),
-    Tensor("draft_input_ids", "INT32", (-1,), only=()),
-    Tensor("draft_logits", "FP32", (-1, -1), only=()),
-    Tensor("draft_acceptance_threshold", "FP32", only=()),
-    Tensor("decoder_input_ids", "INT32", (-1,), only=()),
-    Tensor("decoder_input_lengths", "INT32", only=(0,)),
-    Tensor("stop_words_list", "INT32", (2, -1), only=(0, -1)),
-    Tensor("bad_words_list", "INT32", (2, -1), only=(0, -1)),
-    Tensor("embedding_bias", "FP32", (-1,), only=(0.0,)),
-    Tensor("runtime_top_p_min", "FP32", only=()),
-    Tensor("runtime_top_p_decay", "FP32", only=(1.0,)),
-    Tensor("runtime_top_p_reset_ids", "INT32", only=()),
-    Tensor("len_penalty", "FP32", only=(0.0, 1.0)),
-    Tensor("early_stopping", "BOOL", only=(False,)),
-    Tensor("beam_search_diversity_rate", "FP32", only=(0.0,)),
-    Tensor("prompt_table_extra_ids", "UINT64", (-1,), only=(0,)),
-    Tensor("cross_attention_mask", "BOOL", (-1, -1), only=()),
-    Tensor("mrope_rotary_cos_sin", "FP32", (-1,), only=()),
-    Tensor("mrope_position_deltas", "INT64", only=()),
-    Tensor("context_phase_params", "UINT8", (-1,), only=()),
-    Tensor("skip_cross_attn_blocks", "BOOL", only=(False,)),
-    Tensor("retention_token_range_starts", "INT32", (-1,), only=()),
-    Tensor("retention_token_range_ends", "INT32", (-1,), only=()),
-    Tensor("retention_token_range_priorities", "INT32", (-1,), only=()),
-    Tensor("retention_token_range_durations_ms", "INT32", (-1,), only=()),
-    Tensor("retention_decode_priority", "INT32", only=()),
-    Tensor("retention_decode_duration_ms", "INT32", only=()),
-    Tensor("lookahead_window_size", "INT32", only=()),
-    Tensor("lookahead_ngram_size", "INT32", only=()),
-    Tensor("lookahead_verification_set_size", "INT32", only=()),
-)
-TOKEN_INPUT_NAMES = {"max_tokens": "request_output_len", "top_k": "runtime_top_k", "top_p": "runtime_top_p"}
+TOKEN_INPUT_NAMES = {option.name: option.generating_name for option in OPTIONS if option.generating_name}
 """The generating model's names of inputs that the ensemble calls otherwise."""
+RANGES = {option.name: option.range for option in (*ENSEMBLE_INPUTS, *TOKEN_INPUTS) if option.range}
+"""Least and greatest value by the name of the option, at either level."""
 
 PREPROCESSING_OUTPUTS = (Tensor("input_ids", "INT32", (-1,)), Tensor("request_settings", "STRING"))
-
-# Outputs of the generating model that the ensemble returns as they are.
-_COUNTS = (
-    Tensor("num_input_tokens", "INT32"),
-    Tensor("num_output_tokens", "INT32"),
-    Tensor("num_cached_tokens", "INT32"),
-)
-_LOG_PROBABILITIES = (
-    Tensor("cum_log_probs", "FP32", (-1,)),
-    Tensor("output_log_probs", "FP32", (-1, -1)),
-)
-_NEVER_SENT = (  # what they tell cannot be asked for here
-    Tensor("context_logits", "FP32", (-1, -1)),
-    Tensor("generation_logits", "FP32", (-1, -1, -1)),
-    Tensor("batch_index", "INT32"),
-    Tensor("sequence_index", "INT32"),
-    Tensor("kv_cache_alloc_new_blocks", "INT32"),
-    Tensor("kv_cache_reused_blocks", "INT32"),
-    Tensor("kv_cache_alloc_total_blocks", "INT32"),
-    Tensor("arrival_time_ns", "INT64"),
-    Tensor("first_scheduled_time_ns", "INT64"),
-    Tensor("first_token_time_ns", "INT64"),
-    Tensor("last_token_time_ns", "INT64"),
-    Tensor("acceptance_rate", "FP32"),
-    Tensor("total_accepted_draft_tokens", "INT32"),
-    Tensor("total_draft_tokens", "INT32"),
-)
-GENERATION_OUTPUTS = (*_COUNTS, *_LOG_PROBABILITIES, *_NEVER_SENT)
 # For postprocessing. `stream_event` is a JSON object: what the generating model has to say besides token ids.
 STREAM_OUTPUTS = (Tensor("output_ids", "INT32", (-1, -1)), Tensor("stream_event", "STRING"))
+
+# What postprocessing writes.
+TEXT_OUTPUTS = (
+    Output("text_output", "STRING", (-1,), kind="delta",
+           doc="The text as the model wrote it, thinking and tags included."),
+    Output("reasoning_content", "STRING", kind="delta", read="always", doc="The thinking, without tags."),
+    Output("content", "STRING", kind="delta", read="always", doc="The answer."),
+    Output("tool_calls", "STRING", kind="delta", read="always",
+           doc="Calls that became complete in this response, a JSON list in OpenAI's shape; else empty."),
+    Output("tool_call_error", "STRING", sent="occasional", kind="once", read="tools",
+           doc="Only in the response that has the text of a [call that cannot be read](tools.md), and of a function "
+           "that was not given: a JSON object with `index`, `reason` and `text`. Other responses do not have this "
+           "output. At most one an answer."),
+    Output("finish_reason", "STRING", read="always", doc=f"Empty until the last response: {_REASONS}."),
+    Output("num_reasoning_tokens", "INT32", kind="total", read="always",
+           doc="Output tokens that gave text to `reasoning_content`."),
+    Output("thinking_budget_reached", "BOOL", read="always", doc="The budget, not the model, has closed the thinking."),
+    Output("logprobs", "STRING", kind="delta", read="return_log_probs",
+           doc="Log probabilities with texts and alternatives, a JSON list in OpenAI's shape, an entry a token; "
+           "else empty."),
+)  # fmt: skip
+
+# What the generating model writes, and the ensemble returns as it is. NVIDIA's models, too, leave out what nobody
+# asked for; what the last ones tell cannot be asked for here.
+GENERATION_OUTPUTS = (
+    Output("num_input_tokens", "INT32", kind="total", read="always", doc="Tokens of the prompt."),
+    Output("num_output_tokens", "INT32", kind="total", read="always", doc="Tokens of all output."),
+    Output("num_cached_tokens", "INT32", kind="total", read="always",
+           doc="Tokens that came from the engine's prefix cache when it last began; -1 where it does not say."),
+    Output("output_log_probs", "FP32", (-1, -1), sent="occasional", kind="delta",
+           doc="With `return_log_probs`: of the new tokens, shape [1, 1, n]."),
+    Output("cum_log_probs", "FP32", (-1,), sent="occasional", kind="total",
+           doc="With `return_log_probs`: the sum so far."),
+    Output("context_logits", "FP32", (-1, -1), sent="never"),
+    Output("generation_logits", "FP32", (-1, -1, -1), sent="never"),
+    Output("batch_index", "INT32", sent="never"),
+    Output("sequence_index", "INT32", sent="never"),
+    Output("kv_cache_alloc_new_blocks", "INT32", sent="never"),
+    Output("kv_cache_reused_blocks", "INT32", sent="never"),
+    Output("kv_cache_alloc_total_blocks", "INT32", sent="never"),
+    Output("arrival_time_ns", "INT64", sent="never"),
+    Output("first_scheduled_time_ns", "INT64", sent="never"),
+    Output("first_token_time_ns", "INT64", sent="never"),
+    Output("last_token_time_ns", "INT64", sent="never"),
+    Output("acceptance_rate", "FP32", sent="never"),
+    Output("total_accepted_draft_tokens", "INT32", sent="never"),
+    Output("total_draft_tokens", "INT32", sent="never"),
+)  # fmt: skip
+
+ENSEMBLE_OUTPUTS = (*TEXT_OUTPUTS, *GENERATION_OUTPUTS)
 TOKEN_OUTPUTS = (
     *STREAM_OUTPUTS,
     Tensor("sequence_length", "INT32", (-1,)),
@@ -201,85 +338,5 @@ TOKEN_OUTPUTS = (
     *GENERATION_OUTPUTS,
     Tensor("context_phase_params", "UINT8", (-1,)),
 )
-
-TEXT_OUTPUTS = (
-    Tensor("text_output", "STRING", (-1,)),
-    Tensor("reasoning_content", "STRING"),
-    Tensor("content", "STRING"),
-    Tensor("tool_calls", "STRING"),
-    Tensor("finish_reason", "STRING"),
-    Tensor("num_reasoning_tokens", "INT32"),
-    Tensor("thinking_budget_reached", "BOOL"),
-    Tensor("logprobs", "STRING"),
-    Tensor("tool_call_error", "STRING"),
-)
-OCCASIONAL_OUTPUTS = frozenset(("tool_call_error", *(tensor.name for tensor in (*_LOG_PROBABILITIES, *_NEVER_SENT))))
-"""Outputs that only those responses have that say something with them: each output has its price in every response.
-
-NVIDIA's models, too, leave out what nobody asked for.
-"""
-ENSEMBLE_OUTPUTS = (*TEXT_OUTPUTS, *GENERATION_OUTPUTS)
-
-NUMPY_TYPES: dict[str, Any] = {
-    "BOOL": np.bool_,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "STRING": np.object_,
-    "UINT8": np.uint8,
-    "UINT64": np.uint64,
-}
-
-
-def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Tensor, ...]) -> dict[str, Any]:
-    """Python values of the inputs that were sent, by the names of today: scalars and lists; strings from UTF-8.
-
-    Args:
-        arrays: What the request holds, by input name; a scalar has shape [1, 1], a list [1, n].
-        contract: The inputs of the model.
-
-    Raises:
-        InvalidRequestError: an input that asks what is not supported, a scalar of another size, invalid UTF-8, an
-            input under two names.
-    """
-    fields: dict[str, Any] = {}
-    for tensor in contract:
-        if tensor.name not in arrays:
-            continue
-        array = arrays[tensor.name]
-        name = INPUT_ALIASES.get(tensor.name, tensor.name)
-        if name != tensor.name and name in arrays:
-            raise InvalidRequestError(tensor.name, f"{name} was given as well, which is its name of today; send one")
-        if tensor.name == "input_ids":
-            fields[tensor.name] = array.reshape(-1)
-            continue
-        if tensor.dims == (1,) and array.size != 1:
-            raise InvalidRequestError(tensor.name, f"{array.size} values were given, expected one")
-        if tensor.only is None:
-            values = [_text(tensor.name, value) if tensor.dtype == "STRING" else value.item() for value in array.flat]
-            fields[name] = values[0] if tensor.dims == (1,) else values
-        elif (refused := _refused(tensor, array)).size:
-            accepted = f" or send {tensor.only[-1]!r}" if tensor.only else ""
-            raise InvalidRequestError(
-                tensor.name,
-                f"{shortened(refused.item(0))} was given, which this server does not support; leave it out{accepted}",
-            )
-    return fields
-
-
-def _refused(tensor: Tensor, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The values that are not accepted. A caller may send millions: they are compared as an array."""
-    values = array.reshape(-1)
-    if tensor.dtype == "STRING":
-        values = np.array([_text(tensor.name, value) for value in values], np.object_)
-    for accepted in tensor.only or ():
-        values = values[values != accepted]
-    return values
-
-
-def _text(name: str, value: bytes | str) -> str:
-    try:
-        return value if isinstance(value, str) else value.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidRequestError(name, f"not valid UTF-8 (byte {error.start})") from error
+OCCASIONAL_OUTPUTS = frozenset(output.name for output in ENSEMBLE_OUTPUTS if output.sent != "always")
+"""Outputs that only those responses have that say something with them."""

@@ -1,4 +1,4 @@
-"""What comes with a request besides its tensors: its id, and the parameters of Triton's protocols.
+"""What comes with a request: its inputs, its id, and the parameters of Triton's protocols.
 
 Triton takes some parameters for itself; docs/requests.md lists them. The others reach every model, and so do the keys
 of a body for /generate that are no inputs: this is where a misspelt input arrives.
@@ -10,15 +10,15 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
+
+from nemotron_serving.contract import CALLER, INPUT_ALIASES, RANGES, Option
 from nemotron_serving.errors import InvalidRequestError, did_you_mean, shortened, shortened_name
-from nemotron_serving.generation.checks import RANGES
 
 MAX_ID_CHARACTERS = 256  # ids of ended and stopped requests are remembered, and are written into the log
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 _ONLY_FOR_TRITON = "binary_data_output"  # how its HTTP front writes the answer
-CALLER = "nemotron-caller"
-"""A secret of the caller's, by which its stops are known to be its own. Triton hands it on from a header where
-nemotron-serve asks it to, except for /generate, where it is a key of the body (server issue 8790)."""
 _CALLER_CHARACTERS = (16, 256)
 
 # Inputs that other servers' clients would send, and what to send here.
@@ -35,6 +35,53 @@ _REMEDIES = {
     "stream_options": "the counts are always there; leave it out",
     "streaming": "send stream",
 }
+
+NUMPY_TYPES: dict[str, Any] = {
+    "BOOL": np.bool_,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "STRING": np.object_,
+    "UINT8": np.uint8,
+    "UINT64": np.uint64,
+}
+
+
+def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Option, ...]) -> dict[str, Any]:
+    """Python values of the inputs that were sent, by the names of today: scalars and lists; strings from UTF-8.
+
+    Args:
+        arrays: What the request holds, by input name; a scalar has shape [1, 1], a list [1, n].
+        contract: The inputs of the model.
+
+    Raises:
+        InvalidRequestError: an input that asks what is not supported, a scalar of another size, invalid UTF-8, an
+            input under two names.
+    """
+    fields: dict[str, Any] = {}
+    for option in contract:
+        if option.name not in arrays:
+            continue
+        array = arrays[option.name]
+        name = INPUT_ALIASES.get(option.name, option.name)
+        if name != option.name and name in arrays:
+            raise InvalidRequestError(option.name, f"{name} was given as well, which is its name of today; send one")
+        if option.name == "input_ids":
+            fields[option.name] = array.reshape(-1)
+            continue
+        if option.dims == (1,) and array.size != 1:
+            raise InvalidRequestError(option.name, f"{array.size} values were given, expected one")
+        if option.supported:
+            values = [_text(option.name, value) if option.dtype == "STRING" else value.item() for value in array.flat]
+            fields[name] = values[0] if option.dims == (1,) else values
+        elif (refused := _refused(option, array)).size:
+            accepted = f" or send {option.only[-1]!r}" if option.only else ""
+            raise InvalidRequestError(
+                option.name,
+                f"{shortened(refused.item(0))} was given, which this server does not support; leave it out{accepted}",
+            )
+    return fields
 
 
 def check_id(request_id: str) -> None:
@@ -97,6 +144,23 @@ def _without_second_caller(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if sum(name.lower() == CALLER for name, _ in pairs) > 1:
         raise InvalidRequestError(CALLER, "given twice, expected once; leave it to the header")
     return dict(pairs)
+
+
+def _refused(option: Option, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The values that are not accepted. A caller may send millions: they are compared as an array."""
+    values = array.reshape(-1)
+    if option.dtype == "STRING":
+        values = np.array([_text(option.name, value) for value in values], np.object_)
+    for accepted in option.only or ():
+        values = values[values != accepted]
+    return values
+
+
+def _text(name: str, value: bytes | str) -> str:
+    try:
+        return value if isinstance(value, str) else value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(name, f"not valid UTF-8 (byte {error.start})") from error
 
 
 def _checked_caller(value: Any) -> str:

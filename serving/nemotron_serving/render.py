@@ -1,30 +1,62 @@
-"""Render model_repository/*/config.pbtxt from the contract.
+"""Write what follows from the contract: `make render`, or `python -m nemotron_serving.render` in the checkout.
 
-Run `python -m nemotron_serving.render model_repository` after a change of the contract; a test compares.
+That is model_repository/*/config.pbtxt, the client's own copy of the contract, for it imports nothing of the server,
+and the tables in docs/requests.md. A test compares them.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from nemotron_serving.contract import (
+    CALLER,
     ENSEMBLE_INPUTS,
     ENSEMBLE_OUTPUTS,
     GENERATION_OUTPUTS,
+    OPTIONS,
     PREPROCESSING_OUTPUTS,
     STREAM_OUTPUTS,
     TEXT_OUTPUTS,
     TOKEN_INPUTS,
     TOKEN_OUTPUTS,
+    FinishReason,
+    Option,
     Tensor,
 )
 
-_HEADER = "# Rendered from nemotron_serving/contract.py by 'python -m nemotron_serving.render'. Do not edit.\n"
+CLIENT = Path("client/nemotron_client/_contract.py")
+REQUESTS = Path("docs/requests.md")
+_HEADER = "# Rendered from nemotron_serving/contract.py by 'make render'. Do not edit.\n"
+_TABLE_BEGINS, _TABLE_ENDS = "<!-- rendered from the contract: {} -->\n", "<!-- end of what is rendered -->\n"
+_LINE = 120  # characters, as ruff has it
+_MOST_INT32 = 2**31 - 1
+_NOTHING = {"STRING": '""', "INT32": "0", "BOOL": "False"}
+
+# Which requests of the client's a stop is, and all that its fake server answers to one.
+_STOP_INPUTS = ("stop",)
+_STOP_OUTPUTS = ("finish_reason", "sequence_length", "stream_event")
 
 
-def render_configs() -> dict[str, str]:
+def rendered(root: Path) -> dict[Path, str]:
+    """The content of every file, by its path in a checkout.
+
+    Args:
+        root: The checkout. docs/requests.md is read, whose tables alone are rendered.
+    """
+    configs = {Path("model_repository", model, "config.pbtxt"): text for model, text in _configs().items()}
+    requests = (root / REQUESTS).read_text()
+    for name, table in {"inputs": _inputs_table(), "outputs": _outputs_table()}.items():
+        before, begins, rest = requests.partition(_TABLE_BEGINS.format(name))
+        _, ends, after = rest.partition(_TABLE_ENDS)
+        requests = before + begins + table + ends + after
+    return {**configs, CLIENT: _client(), REQUESTS: requests}
+
+
+def _configs() -> dict[str, str]:
     """The content of config.pbtxt by model name."""
     return {
         "preprocessing": _python_model("preprocessing", ENSEMBLE_INPUTS, PREPROCESSING_OUTPUTS),
@@ -90,12 +122,144 @@ def _step(model: str, inputs: dict[str, str], outputs: dict[str, str]) -> str:
     return f'    {{\n      model_name: "{model}"\n      model_version: -1\n' + "\n".join(maps) + "\n    }"
 
 
+def _client() -> str:
+    """The client's module. TypedDicts cannot be computed, so the whole of it is text."""
+    options = [option for option in OPTIONS if option.python]
+    return (
+        '"""The options and outputs of the server, as this client and its fake server know them.\n\n'
+        "Rendered from the server's contract by 'make render'. Do not edit.\n"
+        '"""\n\n'
+        "from __future__ import annotations\n\n"
+        "from collections.abc import Mapping, Sequence\n"
+        "from typing import Any, NamedTuple, TypedDict\n\n"
+        'ENSEMBLE = "ensemble"\n'
+        'GENERATING_MODEL = "tensorrt_llm"\n'
+        f'CALLER_HEADER = "{CALLER}"\n'
+        '"""Whose a request is, as a secret: what a server that was started with `--stops bound` wants to hear of a '
+        'stop."""\n\n\n'
+        + _CLIENT_TYPES
+        + _options(options)
+        + "\n\n"
+        + _tensors_of("INPUTS", ENSEMBLE_INPUTS)
+        + '"""Of the ensemble, by name."""\n\n'
+        + _tensors_of("OUTPUTS", ENSEMBLE_OUTPUTS)
+        + '"""Of the ensemble, by name."""\n\n'
+        + _pairs("READ_OUTPUTS: dict[str, str]", {one.name: f'"{one.read}"' for one in ENSEMBLE_OUTPUTS if one.read})
+        + '"""What this client reads, and the option that has it ask for it; `always` with every request."""\n\n'
+        + _pairs(
+            "NOTHING_NEW: dict[str, Any]",
+            {one.name: _NOTHING[one.dtype] for one in ENSEMBLE_OUTPUTS if one.sent == "always"},
+        )
+        + '"""A response that says nothing: what is in every response. The others have something to say."""\n\n'
+        + _names("STATES", (one.name for one in ENSEMBLE_OUTPUTS if one.kind == "state" and one.read))
+        + '"""What holds as the last response has it."""\n\n'
+        + _names("FINISH_REASONS", get_args(FinishReason))
+        + "\n"
+        + _tensors_of("STOP_INPUTS", [one for one in TOKEN_INPUTS if one.name in _STOP_INPUTS])
+        + '"""Of the generating model, of which this client only asks to stop a request."""\n\n'
+        + _tensors_of("STOP_OUTPUTS", [one for one in TOKEN_OUTPUTS if one.name in _STOP_OUTPUTS])
+        + '"""What the fake server has of that model\'s."""\n\n'
+        + _CLIENT_VIEWS
+    )
+
+
+_CLIENT_VIEWS = '''MODELS = {ENSEMBLE: (INPUTS, OUTPUTS), GENERATING_MODEL: (STOP_INPUTS, STOP_OUTPUTS)}
+"""Inputs and outputs of every model."""
+DTYPES = {name: tensor.dtype for name, tensor in (INPUTS | STOP_INPUTS).items()}
+"""Triton's type of every input."""
+ALWAYS_READ = tuple(name for name, asked_with in READ_OUTPUTS.items() if asked_with == "always")
+"""The outputs that every request asks for."""
+OCCASIONAL_OUTPUTS = READ_OUTPUTS.keys() - NOTHING_NEW.keys()
+"""Those that this client asks for and a response may be without."""
+'''
+
+_CLIENT_TYPES = '''class Tensor(NamedTuple):
+    """One input or output.
+
+    Attributes:
+        dtype: Triton's name.
+        dims: Without the batch dimension; -1 is any length.
+    """
+
+    dtype: str
+    dims: tuple[int, ...] = (1,)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it holds any number of values."""
+        return self.dims != (1,)
+
+
+'''
+
+
+def _options(options: Sequence[Option]) -> str:
+    own = ("request_id", "str", "A name of your own for this request, unique, for `client.cancel` from elsewhere.")
+    rows = [*((one.name, one.python, one.python_doc or one.doc) for one in options), own]
+    docs = [_wrapped(f"{name}: {doc}", 8, 12) for name, _, doc in rows]
+    return (
+        "class Options(TypedDict, total=False):\n"
+        '    """What a caller may say besides the conversation. None, and an empty list, are the same as saying '
+        "nothing.\n\n"
+        "    Attributes:\n" + "".join(docs) + '    """\n\n'
+        "" + "".join(f"    {name}: {kind if kind == 'Any' else f'{kind} | None'}\n" for name, kind, _ in rows)
+    )
+
+
+def _wrapped(text: str, indent: int, then: int) -> str:
+    lines = textwrap.wrap(
+        text, _LINE, initial_indent=" " * indent, subsequent_indent=" " * then,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _tensors_of(name: str, tensors: Iterable[Tensor]) -> str:
+    rows = {}
+    for one in tensors:
+        dims = "" if one.dims == (1,) else f", {one.dims}"
+        rows[one.name] = f'Tensor("{one.dtype.replace("STRING", "BYTES")}"{dims})'
+    return _pairs(f"{name}: dict[str, Tensor]", rows)
+
+
+def _pairs(name: str, values: dict[str, str]) -> str:
+    return f"{name} = {{\n" + "".join(f'    "{key}": {value},\n' for key, value in values.items()) + "}\n"
+
+
+def _names(name: str, values: Iterable[str]) -> str:
+    return f"{name} = (" + ", ".join(f'"{value}"' for value in values) + ")\n"
+
+
+def _inputs_table() -> str:
+    lines = ["| input | type | if not given | |", "|---|---|---|---|"]
+    for one in OPTIONS:
+        if one.doc:
+            default = "" if one.default is None else f"{one.default}".lower()
+            lines.append(f"| `{one.name}` | {_type(one)} | {default} | {' '.join(filter(None, (one.doc, one.more)))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _type(option: Option) -> str:
+    kind = f"{option.dtype} list" if option.dims != (1,) else option.dtype
+    if option.range is None or option.dtype == "UINT64":
+        return kind
+    least, most = option.range
+    return f"{kind}, {least:g} or more" if most == _MOST_INT32 else f"{kind}, {least:g} to {most:g}"
+
+
+def _outputs_table() -> str:
+    rows = [f"| `{one.name}` | {one.dtype} | {one.kind} | {one.doc} |\n" for one in ENSEMBLE_OUTPUTS if one.doc]
+    return "| output | type | kind | |\n|---|---|---|---|\n" + "".join(rows)
+
+
 def main() -> None:
-    """Write the files below the directory given as the only argument."""
-    for model, text in render_configs().items():
-        directory = Path(sys.argv[1]) / model
-        (directory / "1").mkdir(parents=True, exist_ok=True)
-        (directory / "config.pbtxt").write_text(text)
+    """Write the files into the checkout given as the only argument, else the directory this was started in."""
+    root = Path(sys.argv[1] if sys.argv[1:] else ".")
+    if not (root / REQUESTS).is_file():
+        sys.exit(f"{root.resolve()} has no {REQUESTS}; expected a checkout of this project.")
+    for path, text in rendered(root).items():
+        (root / path.parent).mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
 
 
 if __name__ == "__main__":

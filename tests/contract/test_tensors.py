@@ -13,10 +13,11 @@ from tritonclient.grpc import model_config_pb2
 
 from nemotron_client import ModelInfo
 from nemotron_serving.launcher.prepare import about
-from nemotron_serving.render import main, render_configs
+from nemotron_serving.render import main, rendered
 from tests.unit.serving.support import make_package
 
-REPOSITORY = Path(__file__).parents[2] / "model_repository"
+ROOT = Path(__file__).parents[2]
+REPOSITORY = ROOT / "model_repository"
 STOCK: dict[str, Any] = json.loads((Path(__file__).parent / "stock_ensemble.json").read_text())
 MODELS = ["preprocessing", "tensorrt_llm", "postprocessing", "ensemble", "unary"]
 
@@ -80,17 +81,29 @@ def test_the_unary_front_is_the_ensemble_for_clients_that_only_know_infer() -> N
 
 
 def test_the_files_are_what_the_contract_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rendered = render_configs()
-    assert set(rendered) == set(MODELS) == {path.parent.name for path in REPOSITORY.glob("*/config.pbtxt")}
-    for model, text in rendered.items():
-        assert (REPOSITORY / model / "config.pbtxt").read_text() == text, (
-            f"{model} is out of date: run 'python -m nemotron_serving.render model_repository'"
-        )
-    monkeypatch.setattr("sys.argv", ["repository", str(tmp_path)])
+    files = rendered(ROOT)
+    configs = {path for path in files if path.name == "config.pbtxt"}
+    assert (
+        {path.parent.name for path in configs}
+        == set(MODELS)
+        == {path.parent.name for path in REPOSITORY.glob("*/config.pbtxt")}
+    )
+    assert len(files) == len(configs) + 2
+    for path, text in files.items():
+        assert (ROOT / path).read_text() == text, f"{path} is out of date: run 'make render'"
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "requests.md").write_text((ROOT / "docs" / "requests.md").read_text())
+    monkeypatch.setattr("sys.argv", ["render", str(tmp_path)])
     main()
-    for model, text in rendered.items():
-        assert (tmp_path / model / "config.pbtxt").read_text() == text
-        assert (tmp_path / model / "1").is_dir()
+    for path, text in files.items():
+        assert (tmp_path / path).read_text() == text
+
+
+def test_what_is_no_checkout_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["render", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"has no docs/requests\.md"):
+        main()
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_step_of_the_ensemble_fits_its_model_and_its_neighbours() -> None:

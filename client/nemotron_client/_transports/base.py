@@ -25,9 +25,9 @@ class Call:
         model: The model's name on the server.
         request_id: The name of the request in the server's log, and what a cancel says.
         inputs: Values by tensor name: bool, int, float or str, or a list of one of them. Each becomes a tensor of
-            shape [1, n]. `_request.DTYPES` says the type of each name.
-        outputs: The output tensors wanted; each response has these, but for `_request.OCCASIONAL_OUTPUTS`, which it has
-            when they say something.
+            shape [1, n]. `_contract.DTYPES` says the type of each name.
+        outputs: The output tensors wanted; each response has these, but for `_contract.OCCASIONAL_OUTPUTS`, which it
+            has when they say something.
         headers: Sent along, as HTTP headers or as gRPC metadata. Names are in lower case.
         compression: `gzip`, or None.
     """

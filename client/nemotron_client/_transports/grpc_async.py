@@ -13,8 +13,8 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2
 
+from nemotron_client._contract import ENSEMBLE
 from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_stream_error
-from nemotron_client._request import ENSEMBLE
 from nemotron_client._transports import grpc_codec as codec
 from nemotron_client._transports.base import Call, Connection
 

@@ -16,8 +16,8 @@ import grpc
 from tritonclient.grpc import service_pb2
 
 from nemotron_client import _defaults
+from nemotron_client._contract import CALLER_HEADER, DTYPES, OCCASIONAL_OUTPUTS
 from nemotron_client._errors import NemotronError, from_status
-from nemotron_client._request import DTYPES, OCCASIONAL_OUTPUTS
 from nemotron_client._transports.base import Call, Connection, Tls
 from nemotron_client._transports.tls_files import client_context
 from nemotron_client._version import user_agent
@@ -85,7 +85,7 @@ def metadata(headers: Mapping[str, str], caller: str = "") -> tuple[tuple[str, s
         headers: Of the call.
         caller: Whose the call is, where the headers say nothing else.
     """
-    own = {_defaults.CALLER_HEADER: caller} if caller else {}
+    own = {CALLER_HEADER: caller} if caller else {}
     return tuple((own | dict(headers)).items())
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx2
 
+from nemotron_client._contract import ENSEMBLE
 from nemotron_client._errors import NemotronError
-from nemotron_client._request import ENSEMBLE
 from nemotron_client._transports import http_codec as codec
 from nemotron_client._transports import http_connection as connecting
 from nemotron_client._transports.base import Call, Connection

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from nemotron_client._defaults import CALLER_HEADER
+from nemotron_client._contract import CALLER_HEADER, OCCASIONAL_OUTPUTS
 from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_status, from_stream_error
-from nemotron_client._request import OCCASIONAL_OUTPUTS
 from nemotron_client._transports.base import Call
 
 EVENT_STREAM = "text/event-stream"

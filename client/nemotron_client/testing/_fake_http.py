@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-from nemotron_client._defaults import CALLER_HEADER
-from nemotron_client.testing._contract import MODELS, Tensor
+from nemotron_client._contract import CALLER_HEADER, MODELS, Tensor
 from nemotron_client.testing._performance import Faulted, Values
 from nemotron_client.testing._replies import Fault
 from nemotron_client.testing._service import DESCRIPTION, Arrival, Service, is_ready, metrics_page, unknown_model

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nemotron_client.testing._contract import NOTHING_NEW
+from nemotron_client._contract import NOTHING_NEW, STATES
 from nemotron_client.testing._replies import Fault, ScriptedReply
 from nemotron_client.testing._requests import RecordedRequest
 
@@ -132,15 +132,9 @@ class Performance:
         logprobs = json.dumps(list(reply.logprobs), ensure_ascii=False) if reply.logprobs else ""
         error = reply.tool_call_error if "tools" in self._request.inputs else None
         occasional = {"tool_call_error": json.dumps(vars(error), ensure_ascii=False)} if error else {}
-        return (
-            self._counts()
-            | occasional
-            | {
-                "finish_reason": finish_reason,
-                "thinking_budget_reached": reply.thinking_budget_reached,
-                "logprobs": logprobs if self._request.inputs.get("return_log_probs") else "",
-            }
-        )
+        states = {name: getattr(reply, name, NOTHING_NEW[name]) for name in STATES} | {"finish_reason": finish_reason}
+        asked = {"logprobs": logprobs} if self._request.inputs.get("return_log_probs") else {}
+        return self._counts() | occasional | states | asked
 
 
 def _share(total: int, done: int, size: int) -> int:

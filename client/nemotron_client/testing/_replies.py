@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from nemotron_client._contract import FINISH_REASONS
 from nemotron_client._types import ToolCall, ToolCallError, Usage
 
 if TYPE_CHECKING:
     from nemotron_client.testing._requests import RecordedRequest
-
-FINISH_REASONS = ("stop", "length", "tool_calls", "repetition", "cancelled", "timeout")
 
 Split = Callable[[str], Iterable[str]]
 """Cuts a text into pieces, which joined are the text again. A piece is what one response brings: a token."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from nemotron_client._contract import INPUTS
 from nemotron_client._transports.base import Call
-from nemotron_client.testing._contract import INPUTS
 
 # Not what a caller would call an option.
 _CONVERSATION = ("messages", "text_input", "raw_prompt", "stream")

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nemotron_client._request import ENSEMBLE, GENERATING_MODEL, READY_ID
+from nemotron_client._contract import ENSEMBLE, GENERATING_MODEL
+from nemotron_client._request import READY_ID
 from nemotron_client.testing._performance import Faulted, Values
 from nemotron_client.testing._player import LeftError, Player
 from nemotron_client.testing._replies import Fault

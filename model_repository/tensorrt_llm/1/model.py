@@ -1,12 +1,11 @@
 """Prompt ids to output ids with in-flight batching, on whatever engine the package holds."""
 
-from nemotron_serving.contract import TOKEN_INPUTS
+from nemotron_serving.contract import CALLER, TOKEN_INPUTS
 from nemotron_serving.engine import open_engine
 from nemotron_serving.generation.request import read_generation_request
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import IN_FLIGHT_METRIC, RuntimeDir
-from nemotron_serving.inputs import CALLER
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.generate import ResponseSink

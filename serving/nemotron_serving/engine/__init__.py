@@ -5,15 +5,14 @@ All that is common to engines is taken from here; what one engine alone has, fro
 
 from __future__ import annotations
 
+from nemotron_serving.contract import Feature
 from nemotron_serving.engine.base import (
-    MOST_LOGPROBS,
     Delta,
     Engine,
     EngineFinish,
     EngineLimits,
     EngineRequest,
     EngineStats,
-    Feature,
     OnDelta,
     Sampling,
     TokenLogprob,
@@ -23,7 +22,6 @@ from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package
 
 __all__ = [
-    "MOST_LOGPROBS",
     "Delta",
     "Engine",
     "EngineFinish",

@@ -8,22 +8,9 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from nemotron_serving.contract import MOST_LOGPROBS, Feature
+
 EngineFinish = Literal["stop", "length"]
-Feature = Literal[
-    "penalties",
-    "guided_decoding",
-    "bad_words",
-    "logit_bias",
-    "min_tokens",
-    "logprobs",
-    "top_logprobs",
-    "sampled_logprobs",
-]
-"""What not every engine can do. A request that asks for what is missing is refused by name before it is submitted."""
-
-MOST_LOGPROBS = 20
-"""Most alternatives that a request may ask for, and that an engine without `sampled_logprobs` looks for a token in."""
-
 _GREEDY_BELOW = 1e-6  # dividing logits by less overflows
 
 

@@ -19,13 +19,13 @@ import msgspec
 from tokenizers import Tokenizer
 
 from nemotron_serving.clock import MACHINE_CLOCK, Clock
+from nemotron_serving.contract import Feature
 from nemotron_serving.engine.base import (
     Delta,
     EngineFinish,
     EngineLimits,
     EngineRequest,
     EngineStats,
-    Feature,
     OnDelta,
     TokenLogprob,
 )

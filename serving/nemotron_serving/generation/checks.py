@@ -1,34 +1,18 @@
-"""Ranges and sizes of what a request may ask for: the one home of these limits."""
+"""Ranges and sizes of what a request may ask for: ranges are in the contract, sizes here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nemotron_serving.engine import MOST_LOGPROBS
+from nemotron_serving.contract import RANGES
 from nemotron_serving.errors import InvalidRequestError
 
-_INT32_MAX = 2**31 - 1
 _MAX_WORDS = 32  # each is looked for in every token's text, on a thread that all streams share
 _MAX_WORD_CHARACTERS = 256
 _MAX_BAD_CHARACTERS = 256  # of all bad words: an engine may make a grammar of them, in a step that all requests share
 _MAX_LOGIT_BIASES = 1024
 _MAX_LOGIT_BIAS_CHARACTERS = 64 * _MAX_LOGIT_BIASES  # of their JSON, which has to be read before they are counted
 _LOGIT_BIAS_LIMIT = 100.0
-RANGES: dict[str, tuple[float, float]] = {
-    "temperature": (0.0, 10.0),
-    "top_p": (0.0, 1.0),
-    "top_k": (0, _INT32_MAX),
-    "repetition_penalty": (0.001, 10.0),
-    "presence_penalty": (-2.0, 2.0),
-    "frequency_penalty": (-2.0, 2.0),
-    "min_tokens": (0, _INT32_MAX),
-    "max_tokens": (1, _INT32_MAX),
-    "max_thinking_tokens": (1, _INT32_MAX),
-    "seed": (0, 2**64 - 1),
-    "timeout_ms": (1, _INT32_MAX),
-    "priority": (-1000, 1000),
-    "top_logprobs": (0, MOST_LOGPROBS),
-}
 
 
 def check_range(field: str, value: float, rule: str | None = None) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.contract import TOKEN_INPUT_NAMES
-from nemotron_serving.engine import Feature
+from nemotron_serving.contract import TOKEN_INPUT_NAMES, Feature
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.checks import check_range
 from nemotron_serving.generation.sampling import resolve_priority, resolve_sampling, resolve_stop_ids

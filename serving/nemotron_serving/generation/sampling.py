@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from nemotron_serving.contract import OPTIONS
 from nemotron_serving.engine import Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.checks import (
-    RANGES,
     check_bad_words,
     check_logit_bias,
     check_logit_bias_size,
@@ -19,16 +19,7 @@ from nemotron_serving.generation.checks import (
 )
 from nemotron_serving.package import SamplingDefaults
 
-_NUMBERS = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "seed",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "min_tokens",
-)
+_NUMBERS = tuple(option.name for option in OPTIONS if option.to == "sampling" and option.range)
 
 
 def resolve_sampling(
@@ -49,8 +40,7 @@ def resolve_sampling(
     for field in _NUMBERS:
         name = names.get(field, field)
         if name in given:
-            if field in RANGES:
-                check_range(name, given[name], rule=field)
+            check_range(name, given[name], rule=field)
             values[field] = given[name]
     if values["top_p"] == 0:
         # NVIDIA's clients send 0 for "not set".

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import msgspec
 
-from nemotron_serving.engine import MOST_LOGPROBS, Feature, Sampling
+from nemotron_serving.contract import MOST_LOGPROBS, OPTIONS, RANGES, Feature, Option
+from nemotron_serving.engine import Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.budget import ThinkingBudget
-from nemotron_serving.generation.checks import RANGES, check_bad_words, check_logit_bias, check_range, check_words
+from nemotron_serving.generation.checks import check_bad_words, check_logit_bias, check_range, check_words
 from nemotron_serving.generation.sampling import shortest_words
 from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, StockGuide
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.tags import CLOSE_TAG
 
-_ONE_TOKEN = 1  # at the least: TensorRT-LLM's own default, which clients made for it send
+_OPTIONS_BY_FEATURE: dict[Feature, list[Option]] = {}
+for _option in OPTIONS:
+    if _option.feature is not None:
+        _OPTIONS_BY_FEATURE.setdefault(_option.feature, []).append(_option)
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,26 +71,31 @@ def check_features(settings: GenerationSettings, features: frozenset[Feature]) -
         InvalidRequestError: naming the field that asks for it.
     """
     sampling = settings.sampling
-    asked: tuple[tuple[str, Feature, bool], ...] = (
-        ("repetition_penalty, presence_penalty or frequency_penalty", "penalties", sampling.has_penalties),
-        (settings.form_field, "guided_decoding", settings.guide is not None),
-        ("bad_words", "bad_words", bool(sampling.bad_words)),
-        ("logit_bias", "logit_bias", bool(sampling.logit_bias)),
-        ("min_tokens", "min_tokens", sampling.min_tokens > _ONE_TOKEN),
-        ("return_log_probs", "logprobs", sampling.logprobs is not None),
-        ("top_logprobs", "top_logprobs", bool(sampling.logprobs)),
-    )
-    for field, feature, is_asked in asked:
-        if is_asked and feature not in features:
-            raise InvalidRequestError(
-                field, f"the engine of this package has no {feature.replace('_', ' ')}; leave it out"
-            )
+    if settings.guide is not None and "guided_decoding" not in features:
+        raise _missing(settings.form_field, "guided_decoding")
+    for feature, options in _OPTIONS_BY_FEATURE.items():
+        if feature not in features and any(_asks(option, sampling) for option in options):
+            *others, last = (option.name for option in options)
+            raise _missing(f"{', '.join(others)} or {last}" if others else last, feature)
     if sampling.logprobs is not None and not sampling.chosen_among_few and "sampled_logprobs" not in features:
         raise InvalidRequestError(
             "return_log_probs",
             f"the engine of this package has them for at most {MOST_LOGPROBS} tokens a place, and this request chooses "
             f"among more; set top_k to 1 to {MOST_LOGPROBS} or temperature to 0, or leave it out",
         )
+
+
+def _asks(option: Option, sampling: Sampling) -> bool:
+    asked = {
+        "return_log_probs": sampling.logprobs is not None,
+        "top_logprobs": sampling.logprobs or 0,
+    }
+    value = asked[option.name] if option.name in asked else getattr(sampling, option.name)
+    return value not in (option.only or ())
+
+
+def _missing(field: str, feature: Feature) -> InvalidRequestError:
+    return InvalidRequestError(field, f"the engine of this package has no {feature.replace('_', ' ')}; leave it out")
 
 
 def check_guide(settings: GenerationSettings) -> None:

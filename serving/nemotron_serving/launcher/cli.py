@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import get_args
 
 from nemotron_serving.command_line import Parser, number, path, whole
+from nemotron_serving.contract import CALLER
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import StopRule
-from nemotron_serving.inputs import CALLER
 from nemotron_serving.launcher.check import check_memory, report, report_engine
 from nemotron_serving.launcher.child import check_command
 from nemotron_serving.launcher.console import complain, open_missing_streams, say

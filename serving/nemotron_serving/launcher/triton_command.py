@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nemotron_serving.cgroups import cores
+from nemotron_serving.contract import CALLER
 from nemotron_serving.host import HostOptions, StopRule
-from nemotron_serving.inputs import CALLER
 from nemotron_serving.launcher.find import Triton
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 from nemotron_serving.launcher.ports import Endpoints

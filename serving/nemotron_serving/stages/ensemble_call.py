@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.contract import ENSEMBLE_INPUTS, OCCASIONAL_OUTPUTS
+from nemotron_serving.contract import CALLER, ENSEMBLE_INPUTS, OCCASIONAL_OUTPUTS
 from nemotron_serving.errors import EngineError, InvalidRequestError
-from nemotron_serving.inputs import CALLER
 from nemotron_serving.stages.triton import request_fields, request_id, send_error
 from nemotron_serving.stages.unary import triton_code
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.contract import Tensor, read_inputs
+from nemotron_serving.contract import Option
 from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError
 from nemotron_serving.host import HostOptions, plain_path
-from nemotron_serving.inputs import MAX_ID_CHARACTERS, apply_parameters, check_id, read_parameters
+from nemotron_serving.inputs import MAX_ID_CHARACTERS, apply_parameters, check_id, read_inputs, read_parameters
 from nemotron_serving.package import Package
 from nemotron_serving.stages.gauges import GaugeReporter
 
@@ -137,7 +137,7 @@ def _shown_id(request: Any) -> str:
         return "with an id that is not UTF-8"
 
 
-def request_fields(request: Any, contract: tuple[Tensor, ...], wanted: tuple[Tensor, ...] = ()) -> dict[str, Any]:
+def request_fields(request: Any, contract: tuple[Option, ...], wanted: tuple[Option, ...] = ()) -> dict[str, Any]:
     """Values of the inputs that a request holds, and of the parameters that say the same as an input.
 
     Args:

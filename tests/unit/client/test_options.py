@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from nemotron_client import AsyncClient, Client, Options, Timeouts, Tls
-from nemotron_client._request import DTYPES, chat_call, generate_call
+from nemotron_client._contract import DTYPES
+from nemotron_client._request import cancel_call, chat_call, generate_call
 from nemotron_client._settings import Settings
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -75,7 +76,9 @@ def test_text_that_is_not_unicode_is_not_repeated_in_the_error() -> None:
 
 def test_every_option_is_a_tensor() -> None:
     assert Options.__annotations__.keys() - DTYPES.keys() == {"request_id"}
-    assert DTYPES.keys() - Options.__annotations__.keys() == {"messages", "raw_prompt", "stop", "stream", "text_input"}
+    sent = chat_call(HI, {}).inputs.keys() | generate_call("Hi", {}).inputs.keys() | cancel_call("x", {}).inputs.keys()
+    assert sent == {"messages", "raw_prompt", "stop", "stream", "text_input"}
+    assert sent <= DTYPES.keys()
 
 
 def test_what_is_sent() -> None:

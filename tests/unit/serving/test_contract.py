@@ -8,12 +8,11 @@ import pytest
 
 from nemotron_serving.contract import (
     ENSEMBLE_INPUTS,
-    NUMPY_TYPES,
     TOKEN_INPUTS,
-    Tensor,
-    read_inputs,
+    Option,
 )
 from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.inputs import NUMPY_TYPES, read_inputs
 
 
 def text(*values: str | bytes) -> npt.NDArray[Any]:
@@ -69,12 +68,12 @@ UNSUPPORTED = [
     pytest.param(contract, tensor, id=f"{model}-{tensor.name}")
     for model, contract in {"ensemble": ENSEMBLE_INPUTS, "tensorrt_llm": TOKEN_INPUTS}.items()
     for tensor in contract
-    if tensor.only is not None
+    if not tensor.supported
 ]
 
 
 @pytest.mark.parametrize(("contract", "tensor"), UNSUPPORTED)
-def test_what_is_not_supported_is_refused_by_name_when_it_is_used(contract: tuple[Tensor, ...], tensor: Tensor) -> None:
+def test_what_is_not_supported_is_refused_by_name_when_it_is_used(contract: tuple[Option, ...], tensor: Option) -> None:
     with pytest.raises(
         InvalidRequestError, match=f"^{tensor.name}: .* which this server does not support; leave it out"
     ):
@@ -82,12 +81,12 @@ def test_what_is_not_supported_is_refused_by_name_when_it_is_used(contract: tupl
 
 
 @pytest.mark.parametrize(("contract", "tensor"), UNSUPPORTED)
-def test_values_that_ask_nothing_of_it_are_accepted(contract: tuple[Tensor, ...], tensor: Tensor) -> None:
+def test_values_that_ask_nothing_of_it_are_accepted(contract: tuple[Option, ...], tensor: Option) -> None:
     for value in tensor.only or ():
         assert read_inputs({tensor.name: example(tensor, value)}, contract) == {}
 
 
-def example(tensor: Tensor, value: Any = None, *, using: bool = False) -> npt.NDArray[Any]:
+def example(tensor: Option, value: Any = None, *, using: bool = False) -> npt.NDArray[Any]:
     """An array as Triton gives it, of a value, or of one that uses the feature."""
     if using:
         assert tensor.only is not None
@@ -98,7 +97,7 @@ def example(tensor: Tensor, value: Any = None, *, using: bool = False) -> npt.ND
     return np.full([1, *(max(size, 1) for size in tensor.dims)], value, dtype=dtype)
 
 
-def _candidates(tensor: Tensor) -> list[Any]:
+def _candidates(tensor: Option) -> list[Any]:
     if tensor.dtype == "STRING":
         return ["used"]
     return [True, False] if tensor.dtype == "BOOL" else [5]
@@ -122,13 +121,13 @@ OLD_NAMES = [
 
 
 @pytest.mark.parametrize(("contract", "old", "name"), OLD_NAMES)
-def test_an_old_name_means_the_input_of_today(contract: tuple[Tensor, ...], old: str, name: str) -> None:
+def test_an_old_name_means_the_input_of_today(contract: tuple[Option, ...], old: str, name: str) -> None:
     array = np.array([[7]], np.int32)
     assert read_inputs({old: array}, contract) == read_inputs({name: array}, contract) == {name: 7}
 
 
 @pytest.mark.parametrize(("contract", "old", "name"), OLD_NAMES)
-def test_an_input_under_both_of_its_names_is_refused(contract: tuple[Tensor, ...], old: str, name: str) -> None:
+def test_an_input_under_both_of_its_names_is_refused(contract: tuple[Option, ...], old: str, name: str) -> None:
     array = np.array([[7]], np.int32)
     with pytest.raises(InvalidRequestError, match=f"^{old}: {name} was given as well"):
         read_inputs({old: array, name: array}, contract)

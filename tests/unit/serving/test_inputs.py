@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from nemotron_serving.contract import CALLER
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.inputs import CALLER, apply_parameters, check_id, read_parameters
+from nemotron_serving.inputs import apply_parameters, check_id, read_parameters
 
 INPUTS = ("text_input", "max_tokens", "temperature", "timeout_ms", "stop_words")
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, Feature, OnDelta
+from nemotron_serving.contract import Feature
+from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package

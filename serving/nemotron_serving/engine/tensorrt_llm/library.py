@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.engine.base import EngineRequest, Feature, Sampling
+from nemotron_serving.contract import Feature
+from nemotron_serving.engine.base import EngineRequest, Sampling
 from nemotron_serving.engine.tensorrt_llm.files import IMAGE, EngineFiles, Flow, check_release
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import HostOptions
