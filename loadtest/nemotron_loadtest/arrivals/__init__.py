@@ -1,35 +1,13 @@
 """When requests are sent."""
 
-from nemotron_loadtest.arrivals.kinds import (
-    Arrivals,
-    ClosedLoop,
-    Constant,
-    OpenLoop,
-    Poisson,
-    Ramp,
-    Spike,
-    Staircase,
-    TraceReplay,
-)
-from nemotron_loadtest.arrivals.rates import Rate, rate_of
-from nemotron_loadtest.arrivals.schedule import schedule, think_times, user_starts
-from nemotron_loadtest.arrivals.trace_lines import BLOCK_TOKENS, TraceRequest
-from nemotron_loadtest.arrivals.traces import Trace, read_trace
+from nemotron_loadtest.arrivals.schedule import Rate, rate_of, schedule, think_times, user_starts
+from nemotron_loadtest.arrivals.traces import BLOCK_TOKENS, TraceRequest, check_trace, read_trace
 
 __all__ = [
     "BLOCK_TOKENS",
-    "Arrivals",
-    "ClosedLoop",
-    "Constant",
-    "OpenLoop",
-    "Poisson",
-    "Ramp",
     "Rate",
-    "Spike",
-    "Staircase",
-    "Trace",
-    "TraceReplay",
     "TraceRequest",
+    "check_trace",
     "rate_of",
     "read_trace",
     "schedule",

@@ -24,8 +24,9 @@ def run_visibly(given: argparse.Namespace, scenario: Scenario, directory: Path) 
     from nemotron_loadtest.run.runner import run_scenario
 
     # isort: split
-    from nemotron_loadtest.arrivals import ClosedLoop, rate_of
+    from nemotron_loadtest.arrivals import rate_of
     from nemotron_loadtest.report import LiveView
+    from nemotron_loadtest.scenario import ClosedLoop
 
     rate = None if isinstance(scenario.arrivals, ClosedLoop) else rate_of(scenario.arrivals)
     with LiveView(directory.name, scenario.duration_s) as view:

@@ -77,9 +77,9 @@ class _Runs:
     def run_at_rate(self, rate: float) -> Verdict | None:
         """Run and judge; None if the run was cut short."""
         from nemotron_loadtest.analysis import judge, summarise
-        from nemotron_loadtest.arrivals import Poisson
         from nemotron_loadtest.metrics import Window
         from nemotron_loadtest.report import sweep_point
+        from nemotron_loadtest.scenario import Poisson
 
         number = len(self._runs) + 1
         # With the same seed a repeat would meet the same luck, and find its prompts in the server's prefix cache.

@@ -8,11 +8,11 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Group
 
-from nemotron_loadtest.arrivals import ClosedLoop, schedule, think_times, user_starts
+from nemotron_loadtest.arrivals import schedule, think_times, user_starts
 from nemotron_loadtest.run.clock import RunClock
-from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.scenario import ClosedLoop, Scenario
 from nemotron_loadtest.users.asker import Asker
-from nemotron_loadtest.workload.requests import Conversation, RequestSpec
+from nemotron_loadtest.workload import Conversation, RequestSpec
 
 CUT_S = 2.0
 """How long requests that were cut may take to notice."""

@@ -20,8 +20,7 @@ import msgspec
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics import Window
 from nemotron_loadtest.samples import Sample, decode_sample, encode_sample
-from nemotron_loadtest.scenario import Scenario
-from nemotron_loadtest.scenario.texts import without_texts
+from nemotron_loadtest.scenario import Scenario, without_texts
 from nemotron_loadtest.server import ServerSample, encode_server_sample
 
 SAMPLES, SERVER, RUN = "samples.jsonl", "server.jsonl", "run.json"

@@ -18,13 +18,11 @@ from nemotron_loadtest.run.runner import run_scenario
 import numpy as np
 
 from nemotron_loadtest.analysis import Distribution, describe
-from nemotron_loadtest.arrivals import Arrivals, ClosedLoop, Poisson
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics import ITL, SCHEDULE_DELAY, TTFT, Traffic, Window
 from nemotron_loadtest.run import self_server
 from nemotron_loadtest.samples import Sample
-from nemotron_loadtest.scenario import Scenario
-from nemotron_loadtest.workload.kinds import Synthetic
+from nemotron_loadtest.scenario import Arrivals, ClosedLoop, Poisson, Scenario, Synthetic
 
 FIRST = 50
 _SPEED = 0.9

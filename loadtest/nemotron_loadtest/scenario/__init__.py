@@ -1,18 +1,76 @@
-"""What a load test does, as a TOML file says it."""
+"""What a load test does, as a TOML file says it: the tables that may stand in one."""
 
-from nemotron_loadtest.arrivals.kinds import Arrivals
-from nemotron_loadtest.scenario.load import load_scenario
-from nemotron_loadtest.scenario.scenario import Cancel, Scenario, UserKind
-from nemotron_loadtest.scenario.shipped import find_scenario, shipped_scenarios
-from nemotron_loadtest.workload.kinds import Workload
+from nemotron_loadtest.scenario.arrivals import (
+    Arrivals,
+    ClosedLoop,
+    Constant,
+    OpenLoop,
+    Poisson,
+    Ramp,
+    Spike,
+    Staircase,
+    Trace,
+    TraceReplay,
+)
+from nemotron_loadtest.scenario.distributions import (
+    MAX_TOKENS,
+    Delay,
+    Exponential,
+    Length,
+    Lognormal,
+    Normal,
+    Uniform,
+    draw_delay,
+    draw_length,
+)
+from nemotron_loadtest.scenario.files import find_scenario, load_scenario, shipped_scenarios
+from nemotron_loadtest.scenario.scenario import Cancel, Scenario, UserKind, without_texts
+from nemotron_loadtest.scenario.workload import (
+    Chat,
+    Lines,
+    Made,
+    Rag,
+    Sized,
+    Synthetic,
+    Tools,
+    TraceLengths,
+    Workload,
+)
 
 __all__ = [
+    "MAX_TOKENS",
     "Arrivals",
     "Cancel",
+    "Chat",
+    "ClosedLoop",
+    "Constant",
+    "Delay",
+    "Exponential",
+    "Length",
+    "Lines",
+    "Lognormal",
+    "Made",
+    "Normal",
+    "OpenLoop",
+    "Poisson",
+    "Rag",
+    "Ramp",
     "Scenario",
+    "Sized",
+    "Spike",
+    "Staircase",
+    "Synthetic",
+    "Tools",
+    "Trace",
+    "TraceLengths",
+    "TraceReplay",
+    "Uniform",
     "UserKind",
     "Workload",
+    "draw_delay",
+    "draw_length",
     "find_scenario",
     "load_scenario",
     "shipped_scenarios",
+    "without_texts",
 ]

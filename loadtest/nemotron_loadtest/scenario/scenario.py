@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from nemotron_loadtest.arrivals.kinds import Arrivals, ClosedLoop, TraceReplay
-from nemotron_loadtest.arrivals.traces import Trace
-from nemotron_loadtest.distributions import Delay, Seconds
-from nemotron_loadtest.workload.kinds import Share, Synthetic, TraceLengths, Workload
+from nemotron_loadtest.scenario.arrivals import Arrivals, ClosedLoop, Trace, TraceReplay
+from nemotron_loadtest.scenario.distributions import Delay, Seconds
+from nemotron_loadtest.scenario.workload import Share, Synthetic, TraceLengths, Workload
 
 UserKind = Literal["grpc_stream", "http_stream", "http_generate"]
 
@@ -69,3 +69,18 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name, table in (("arrivals", self.arrivals), ("workload", self.workload)):
             if isinstance(table, (TraceReplay, TraceLengths)) and self.trace is None:
                 raise ValueError(f"{name}.kind is 'trace', but there is no table [trace] with a path")
+
+
+def without_texts(scenario: Scenario) -> Scenario:
+    """The same, with a length in the place of each text of a prompt; options hold whatever the client takes."""
+    workload = msgspec.to_builtins(scenario.workload)
+    texts = {name: _lengths(workload[name]) for name in ("ask", "options") if name in workload}
+    return msgspec.structs.replace(scenario, workload=msgspec.structs.replace(scenario.workload, **texts))
+
+
+def _lengths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _lengths(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_lengths(inner) for inner in value]
+    return f"({len(value):,} characters)" if isinstance(value, str) and value else value

@@ -13,7 +13,7 @@ from nemotron_client import Reply, RequestTimeoutError, Usage
 from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.samples import Arrival, Outcome, Sample
 from nemotron_loadtest.scenario import UserKind
-from nemotron_loadtest.workload.requests import RequestSpec
+from nemotron_loadtest.workload import RequestSpec
 
 OnSample = Callable[[Sample], None]
 

@@ -25,7 +25,7 @@ from nemotron_client import (
 from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.samples import Arrival
 from nemotron_loadtest.users.asker import Answer, Asker, OnSample, Running
-from nemotron_loadtest.workload.requests import RequestSpec
+from nemotron_loadtest.workload import RequestSpec
 
 _PATH = "/v2/models/ensemble/generate"
 _TIMEOUT_S = 600.0

@@ -7,7 +7,7 @@ from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.samples import Arrival
 from nemotron_loadtest.scenario import UserKind
 from nemotron_loadtest.users.asker import Answer, Asker, OnSample, Running
-from nemotron_loadtest.workload.requests import RequestSpec
+from nemotron_loadtest.workload import RequestSpec
 
 
 class StreamAsker(Asker):

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from nemotron_loadtest.errors import ScenarioError
-from nemotron_loadtest.workload.options import check_options
 
 
 class RequestLine(msgspec.Struct, frozen=True):
@@ -86,3 +85,22 @@ def _request(line: bytes) -> RequestLine:
     if messages is not None and not (isinstance(messages, list) and all(isinstance(one, dict) for one in messages)):
         raise ValueError('messages is no list of messages, like [{"role": "user", "content": "…"}]')
     return RequestLine(tuple(messages or ()), prompt, options)
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Find mistakes before the load starts.
+
+    Imports the client, and with it threads and sockets: only after gevent's patching, where there is any.
+
+    Raises:
+        ValueError: an option that does not exist, or of another type.
+    """
+    from nemotron_client import Options
+    from nemotron_client._request import unknown_option
+
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise ValueError(unknown_option(min(unknown)))
+    try:
+        msgspec.convert(options, Options)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"options: {error}") from None

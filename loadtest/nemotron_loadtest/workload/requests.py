@@ -1,10 +1,16 @@
-"""What a user of the load test sends, and how a conversation goes on."""
+"""What a user of the load test sends, and how the requests of one conversation are drawn.
+
+The requests of a conversation have in common the chance behind them, thinking, limits and leaving.
+"""
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+
+from nemotron_loadtest.scenario import Cancel, Length, Sized, Workload, draw_delay, draw_length
 
 if TYPE_CHECKING:
     from nemotron_client import Reply
@@ -48,3 +54,68 @@ class Conversation(Protocol):
             None at the end of the conversation.
         """
         ...
+
+
+class Drawn:
+    """Draws the requests of one conversation.
+
+    All chance is a function of the seed and the conversation's number, so it does not matter which worker has it.
+
+    Attributes:
+        number: Of the conversation.
+        random: Its chance.
+        thinking: Whether its requests ask for thinking.
+    """
+
+    def __init__(self, workload: Workload, cancel: Cancel, seed: int, number: int) -> None:
+        self.number = number
+        self.random = Random(f"{seed}/conversation/{number}")  # noqa: S311 - not for secrets
+        self.thinking = self.random.random() < workload.thinking_share
+        self._workload = workload
+        self._cancel = cancel
+        self._turn = 0
+
+    def length(self, length: Length) -> int:
+        """A number of tokens."""
+        return draw_length(length, self.random)
+
+    def output_tokens(self, workload: Sized) -> int:
+        """How long the answer shall be."""
+        if self.thinking and workload.thinking_output_tokens is not None:
+            return self.length(workload.thinking_output_tokens)
+        return self.length(workload.output_tokens)
+
+    def request(
+        self,
+        messages: tuple[dict[str, Any], ...],
+        options: dict[str, Any],
+        *,
+        prompt: str | None = None,
+        thinking: bool | None = None,
+        wait_s: float = 0.0,
+    ) -> RequestSpec:
+        """The next request.
+
+        Args:
+            messages: The conversation.
+            options: Besides those that the workload gives to all.
+            prompt: A complete prompt in its place.
+            thinking: Of this request; None is that of the conversation.
+            wait_s: See `RequestSpec`.
+        """
+        thinking = self.thinking if thinking is None else thinking
+        budget = self._workload.max_thinking_tokens
+        if thinking and budget is not None:
+            options = {"max_thinking_tokens": self.length(budget), **options}
+        leaves = self.random.random() < self._cancel.share
+        turn, self._turn = self._turn, self._turn + 1
+        return RequestSpec(
+            messages=messages,
+            prompt=prompt,
+            options=self._workload.options | options,
+            thinking=thinking,
+            conversation=self.number,
+            turn=turn,
+            wait_s=wait_s,
+            cancel_after_s=draw_delay(self._cancel.after_s, self.random) if leaves else None,
+        )

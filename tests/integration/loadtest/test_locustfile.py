@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from nemotron_client.testing import FakeServer, ScriptedReply
-from nemotron_loadtest.arrivals import ClosedLoop
 from nemotron_loadtest.run.record import read_run
+from nemotron_loadtest.scenario import ClosedLoop
 from tests.integration.conftest import ROOT
 from tests.integration.loadtest.bench import closed, poisson, scenario_file
 

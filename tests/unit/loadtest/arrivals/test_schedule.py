@@ -12,24 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemotron_loadtest.arrivals import (
+from nemotron_loadtest.arrivals import Rate, rate_of, schedule, think_times, user_starts
+from nemotron_loadtest.errors import ScenarioError
+from nemotron_loadtest.scenario import (
     ClosedLoop,
     Constant,
+    Exponential,
     OpenLoop,
     Poisson,
     Ramp,
-    Rate,
     Spike,
     Staircase,
     Trace,
     TraceReplay,
-    rate_of,
-    schedule,
-    think_times,
-    user_starts,
 )
-from nemotron_loadtest.distributions import Exponential
-from nemotron_loadtest.errors import ScenarioError
 
 EVEN: list[OpenLoop] = [
     Constant(rate=7),

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemotron_loadtest.arrivals import Trace, TraceRequest, read_trace
-from nemotron_loadtest.arrivals.trace_lines import line_parser
-from nemotron_loadtest.arrivals.traces import check_trace
+from nemotron_loadtest.arrivals import TraceRequest, read_trace
+from nemotron_loadtest.arrivals.traces import check_trace, line_parser
 from nemotron_loadtest.errors import ScenarioError
+from nemotron_loadtest.scenario import Trace
 
 FILES = Path(__file__).parent / "traces"
 

@@ -12,10 +12,10 @@ import pytest
 from gevent.event import Event
 
 from nemotron_client import Reply, Timings, Usage
-from nemotron_loadtest.arrivals import ClosedLoop, Constant, Poisson, schedule
+from nemotron_loadtest.arrivals import schedule
 from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.run.load import Load
-from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.scenario import ClosedLoop, Constant, Poisson, Scenario
 from nemotron_loadtest.workload import Conversation, RequestSpec
 
 LONG_S = 60.0  # nobody waits for it

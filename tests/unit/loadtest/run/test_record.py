@@ -11,8 +11,7 @@ from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.metrics import Window
 from nemotron_loadtest.run.record import RUN, SAMPLES, Recorder, measured_window, new_record, read_run
 from nemotron_loadtest.samples import Arrival, Sample
-from nemotron_loadtest.scenario import Scenario
-from nemotron_loadtest.workload.kinds import Chat, Lines
+from nemotron_loadtest.scenario import Chat, Lines, Scenario
 
 SAMPLE = Sample(
     request_id="r",

@@ -9,9 +9,8 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from nemotron_loadtest.arrivals import Arrivals
-from nemotron_loadtest.scenario import Cancel, Scenario, Workload, load_scenario, shipped_scenarios
-from nemotron_loadtest.workload.kinds import Made, Sized, Synthetic
+from nemotron_loadtest.scenario import Arrivals, Cancel, Scenario, Workload, load_scenario, shipped_scenarios
+from nemotron_loadtest.scenario.workload import Made, Sized, Synthetic
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "loadtest" / "scenarios.md").read_text()

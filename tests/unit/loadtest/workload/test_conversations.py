@@ -12,14 +12,27 @@ import pytest
 
 from nemotron_client import Reply, Timings, ToolCall, Usage
 from nemotron_client._tools import tools_json
-from nemotron_loadtest.arrivals import Poisson, Trace, TraceReplay
-from nemotron_loadtest.distributions import Exponential, Normal, Uniform
 from nemotron_loadtest.errors import ScenarioError
-from nemotron_loadtest.scenario import Cancel, Scenario, Workload
+from nemotron_loadtest.scenario import (
+    Cancel,
+    Chat,
+    Exponential,
+    Lines,
+    Normal,
+    Poisson,
+    Rag,
+    Scenario,
+    Synthetic,
+    Tools,
+    Trace,
+    TraceLengths,
+    TraceReplay,
+    Uniform,
+    Workload,
+)
 from nemotron_loadtest.workload import ConversationSource, RequestSpec, open_workload
-from nemotron_loadtest.workload.kinds import Chat, Lines, Rag, Synthetic, Tools, TraceLengths
-from nemotron_loadtest.workload.tokenizer import measure_of
-from nemotron_loadtest.workload.tools import RESULTS, TOOLS
+from nemotron_loadtest.workload.material import RESULTS, TOOLS
+from nemotron_loadtest.workload.text import measure_of
 
 MOONCAKE = """\
 {"timestamp": 0, "input_length": 1200, "output_length": 30, "hash_ids": [1, 2, 3]}

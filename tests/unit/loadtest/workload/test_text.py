@@ -8,9 +8,8 @@ from random import Random
 import pytest
 
 from nemotron_loadtest.errors import ScenarioError
-from nemotron_loadtest.workload.text import TextMaker
-from nemotron_loadtest.workload.tokenizer import BYTES_PER_TOKEN, Measure, measure_of
-from nemotron_loadtest.workload.words import sentences
+from nemotron_loadtest.workload.material import sentences
+from nemotron_loadtest.workload.text import BYTES_PER_TOKEN, Measure, TextMaker, measure_of
 
 ENDINGS = ["", "[sim:random]", "Write about this at length."]
 

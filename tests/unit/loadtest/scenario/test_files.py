@@ -11,11 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemotron_loadtest.arrivals import ClosedLoop, Poisson, TraceReplay, rate_of, schedule, user_starts
+import nemotron_loadtest
+from nemotron_loadtest.arrivals import rate_of, schedule, user_starts
+from nemotron_loadtest.cli import main
 from nemotron_loadtest.errors import ScenarioError
-from nemotron_loadtest.scenario import Cancel, Scenario, load_scenario, shipped_scenarios
+from nemotron_loadtest.scenario import (
+    Cancel,
+    Chat,
+    ClosedLoop,
+    Lines,
+    Poisson,
+    Scenario,
+    Synthetic,
+    TraceLengths,
+    TraceReplay,
+    find_scenario,
+    load_scenario,
+    shipped_scenarios,
+)
 from nemotron_loadtest.workload import open_workload
-from nemotron_loadtest.workload.kinds import Chat, Lines, Synthetic, TraceLengths
 
 SHIPPED = shipped_scenarios()
 
@@ -245,3 +259,33 @@ def refused_or_sound(directory: Path, text: str) -> None:
     if not isinstance(scenario.arrivals, (ClosedLoop, TraceReplay)):
         times = schedule(scenario.arrivals, duration_s=scenario.duration_s, seed=scenario.seed)
         assert all(time_s >= 0 for time_s in itertools.islice(times, 20))
+
+
+def test_those_that_ship_lie_in_the_package() -> None:
+    package = Path(nemotron_loadtest.__file__).parent
+    assert shipped_scenarios()
+    assert all(package in path.parents for path in shipped_scenarios())
+
+
+def test_none_needs_what_is_not_shipped() -> None:
+    assert [path.stem for path in shipped_scenarios() if load_scenario(path).package] == []
+
+
+def test_a_name_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_scenario("quick").name == "quick.toml"
+    assert find_scenario("own.toml") == Path("own.toml")
+    (tmp_path / "quick").write_text("")
+    assert find_scenario("quick") == Path("quick")
+
+
+def test_they_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scenarios"]) == 0
+    listed = capsys.readouterr().out
+    assert all(path.stem in listed and load_scenario(path).description in listed for path in shipped_scenarios())
+
+
+def test_neither_name_nor_path(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "nope"]) == 2
+    error = capsys.readouterr().err
+    assert "nope: No such file" in error and "nemotron-bench scenarios" in error

@@ -1,4 +1,4 @@
-"""The `[arrivals]` table: one struct for each kind."""
+"""The `[arrivals]` table, one struct for each kind, and the `[trace]` table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from nemotron_loadtest.distributions import Delay, Seconds
+from nemotron_loadtest.scenario.distributions import Delay, Seconds
 
 MAX_RATE = 100_000.0
 
@@ -119,6 +119,16 @@ class TraceReplay(_Kind, frozen=True, kw_only=True, tag="trace"):
     """
 
     speed: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[trace]` table.
+
+    Attributes:
+        path: A file. In a scenario it is relative to the scenario's directory.
+    """
+
+    path: str
 
 
 OpenLoop = Constant | Poisson | Ramp | Staircase | Spike | TraceReplay

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from nemotron_loadtest.distributions import Delay, Length, Tokens
+from nemotron_loadtest.scenario.distributions import Delay, Length, Tokens
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 

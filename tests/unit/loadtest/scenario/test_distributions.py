@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemotron_loadtest.distributions import (
+from nemotron_loadtest.scenario.distributions import (
     Delay,
     Exponential,
     Length,
