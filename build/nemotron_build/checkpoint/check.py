@@ -18,7 +18,6 @@ from nemotron_build.checkpoint.files import (
     source_revision,
 )
 from nemotron_build.checkpoint.generation import GENERATION_CONFIG, GenerationFacts, read_generation
-from nemotron_build.checkpoint.json_file import read_json
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape, named_dtype, read_shape
 from nemotron_build.checkpoint.tensors import INDEX, TensorRecord, read_tensors
 from nemotron_build.checkpoint.tokenizer import (
@@ -28,9 +27,9 @@ from nemotron_build.checkpoint.tokenizer import (
     TokenizerFacts,
     read_tokenizer,
 )
-from nemotron_build.checkpoint.values import scan_tensors
-from nemotron_build.checkpoint.weights import main_dtype, own_tensors
+from nemotron_build.checkpoint.weights import main_dtype, own_tensors, scan_tensors
 from nemotron_build.errors import CheckpointError
+from nemotron_build.json_file import read_json
 from nemotron_build.steps import Report
 
 _QUANTIZED_FILES = (QUANTIZATION_CONFIG, "quantize_config.json", "quant_config.json")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from nemotron_build.checkpoint.json_file import read_json
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape
 from nemotron_build.checkpoint.tokenizer import TokenizerFacts
 from nemotron_build.errors import CheckpointError
+from nemotron_build.json_file import read_json
 from nemotron_build.serving_defaults import NEMOTRON_STOP_TOKENS
 from nemotron_serving.package import SamplingDefaults
 

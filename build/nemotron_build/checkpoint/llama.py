@@ -16,8 +16,7 @@ import torch
 import transformers
 from transformers import LlamaConfig
 
-from nemotron_build.checkpoint.shape import ModelShape
-from nemotron_build.cpu.rope import inverse_frequencies
+from nemotron_build.checkpoint.shape import ModelShape, inverse_frequencies
 from nemotron_build.errors import UnsupportedError
 
 _TOLERANCE = 1e-5  # relative; float32 in another order of operations differs by 2e-7

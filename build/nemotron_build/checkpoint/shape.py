@@ -1,4 +1,7 @@
-"""The shape of a Llama-shaped model: everything that decides its memory, its speed and its arithmetic."""
+"""The shape of a Llama-shaped model: everything that decides its memory, its speed and its arithmetic.
+
+Read from config.json. Among how many GPUs it divides and by which angles it turns positions follow from it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from nemotron_build.checkpoint.json_file import read_json
-from nemotron_build.errors import CheckpointError
+from nemotron_build.errors import CheckpointError, UnsupportedError
+from nemotron_build.json_file import read_json
 from nemotron_serving.paths import no_checkpoint
 
 CONFIG = "config.json"
@@ -152,6 +157,44 @@ def read_shape(checkpoint: Path) -> ModelShape:
     # The kind first: another architecture's file has other fields, and that is not what is wrong with it.
     _check_kind(read_json(path, _Kind), path)
     return _shape(read_json(path, _Config), path)
+
+
+def tp_sizes(shape: ModelShape) -> list[int]:
+    """The numbers of GPUs that each get whole and equal parts of heads, KV heads, MLP and vocabulary."""
+    parts = math.gcd(shape.num_kv_heads, shape.num_heads, shape.intermediate_size, shape.vocab_size)
+    return [size for size in range(1, parts + 1) if parts % size == 0]
+
+
+def check_tp_size(shape: ModelShape, tp_size: int) -> None:
+    """Refuse a tensor parallelism that would not split the model into equal pieces.
+
+    Raises:
+        UnsupportedError: naming the sizes, and the values that divide them all.
+    """
+    possible = tp_sizes(shape)
+    if tp_size not in possible:
+        raise UnsupportedError(
+            f"tp_size {tp_size} does not divide the model's {shape.num_kv_heads} KV heads, {shape.num_heads} heads, "
+            f"{shape.intermediate_size} rows of its MLP and {shape.vocab_size} tokens. "
+            f"Use one of {', '.join(map(str, possible))}."
+        )
+
+
+def inverse_frequencies(shape: ModelShape) -> npt.NDArray[np.float32]:
+    """Radians by which a position turns each pair of a head, FP32 (head_dim / 2,).
+
+    The scaling is that of Llama 3.1 (`rope_type` `llama3`): frequencies whose wave fits `high_freq_factor` times into
+    the original context stay, those that fit less than `low_freq_factor` times are slowed down by `factor`, and the
+    ones between are blended by how often they fit.
+    """
+    plain = shape.rope_theta ** -(np.arange(0, shape.head_dim, 2, dtype=np.float64) / shape.head_dim)
+    scaling = shape.rope_scaling
+    if scaling is None:
+        return np.asarray(plain, np.float32)
+    waves = scaling.original_max_position_embeddings * plain / (2 * math.pi)
+    share = (waves - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    kept = np.clip(share, 0, 1)
+    return np.asarray(plain * (kept + (1 - kept) / scaling.factor), np.float32)
 
 
 def named_dtype(*names: str | None) -> str | None:

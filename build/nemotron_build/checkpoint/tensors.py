@@ -17,9 +17,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from nemotron_build.checkpoint.json_file import read_json
 from nemotron_build.checkpoint.shape import ModelShape
 from nemotron_build.errors import CheckpointError
+from nemotron_build.json_file import read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from tokenizers import Tokenizer
 
-from nemotron_build.checkpoint.json_file import read_json
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape
 from nemotron_build.errors import CheckpointError
+from nemotron_build.json_file import read_json
 
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"

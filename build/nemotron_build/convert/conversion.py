@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemotron_build.checkpoint.tensor_parallel import check_tp_size
+from nemotron_build.checkpoint.shape import check_tp_size
 from nemotron_build.convert.worker import Job, run_worker
 from nemotron_build.errors import BuildError
 from nemotron_build.machine import require_libraries

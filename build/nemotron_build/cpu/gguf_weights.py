@@ -1,4 +1,10 @@
-"""A GGUF file as the conversion reads it: Hugging Face's names, and Hugging Face's order of query and key rows."""
+"""A GGUF file's weights as the conversion reads them: by Hugging Face's names and in its order of query and key rows.
+
+Blocks that OpenVINO's groups can express are taken over without rounding the weights again. The layouts are those of
+ggml: a block is an FP16 scale, for some an FP16 minimum, and the codes of 32 weights, with weight i in the low and
+weight i + 16 in the high four bits of byte i. A Q4_K block is eight such groups whose scales and minima are themselves
+in six bits.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +14,25 @@ from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType
-from gguf.quants import dequantize
+from gguf.quants import Q4_K, dequantize
 
 from nemotron_build.checkpoint.tensors import EMBEDDING, FINAL_NORM, OUTPUT, expected_tensors
-from nemotron_build.cpu import gguf_shape
-from nemotron_build.cpu.gguf_blocks import FOUR_BITS, take_over
-from nemotron_build.cpu.gguf_file import GgufFile
-from nemotron_build.cpu.gguf_shape import FREQUENCY_FACTORS, read_frequencies, read_gguf_shape
-from nemotron_build.cpu.packed import Array, Element, Packed
+from nemotron_build.cpu.gguf_file import (
+    FREQUENCY_FACTORS,
+    OUTPUT_LAYER,
+    TOKEN_EMBEDDING,
+    GgufFile,
+    read_frequencies,
+    read_gguf_shape,
+)
+from nemotron_build.cpu.packed import GROUP, MAX_ZERO, Array, Element, Packed, join_nibbles, quantize_u4
 from nemotron_build.errors import CheckpointError
 
+FOUR_BITS = (GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q4_K)
+
+
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight")
-_TOP = {EMBEDDING: gguf_shape.EMBEDDING, FINAL_NORM: "output_norm.weight", OUTPUT: gguf_shape.OUTPUT}
+_TOP = {EMBEDDING: TOKEN_EMBEDDING, FINAL_NORM: "output_norm.weight", OUTPUT: OUTPUT_LAYER}
 _IN_LAYER = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -33,10 +46,14 @@ _IN_LAYER = {
 }
 
 
+_HALF = 2  # bytes of an FP16
+_Q4_K_SCALES, _Q4_K_GROUPS = 12, 8
+
+
 class GgufSource:
     """See `WeightSource`.
 
-    What its fields say is read in gguf_shape.py. llama.cpp turns neighbouring values of a head by one angle, Hugging
+    What its fields say is read in gguf_file.py. llama.cpp turns neighbouring values of a head by one angle, Hugging
     Face those half a head apart, so the rows of queries and keys are in another order in the file.
     """
 
@@ -104,6 +121,27 @@ class GgufSource:
             _check_readable(tensor, file.path.name)
 
 
+def take_over(data: Array, kind: GGMLQuantizationType, element: Element) -> Packed | None:
+    """Blocks of a matrix as groups of `element`.
+
+    Args:
+        data: uint8 (rows, bytes of a row).
+        kind: Their type.
+        element: `bf16` takes BF16, `i8` Q8_0, `u4` Q4_0 (it becomes `i4`), Q4_1 and Q4_K.
+
+    Returns:
+        None where the blocks have no such form.
+    """
+    convert = {
+        (GGMLQuantizationType.BF16, "bf16"): _bf16,
+        (GGMLQuantizationType.Q8_0, "i8"): _q8_0,
+        (GGMLQuantizationType.Q4_0, "u4"): _q4_0,
+        (GGMLQuantizationType.Q4_1, "u4"): _q4_1,
+        (GGMLQuantizationType.Q4_K, "u4"): _q4_k,
+    }.get((kind, element))
+    return convert(data) if convert else None
+
+
 def _check_readable(tensor: Any, file: str) -> None:
     try:
         dequantize(tensor.data.reshape(-1, tensor.data.shape[-1])[:1], tensor.tensor_type)
@@ -118,3 +156,66 @@ def _check_readable(tensor: Any, file: str) -> None:
 def _name_in_file(name: str) -> str:
     in_layer = _LAYER.fullmatch(name)
     return f"blk.{in_layer[1]}.{_IN_LAYER[in_layer[2]]}.weight" if in_layer else _TOP[name]
+
+
+def _bf16(data: Array) -> Packed:
+    values = data.view(np.uint16)
+    return Packed("bf16", len(values), values.shape[1], values)
+
+
+def _q8_0(data: Array) -> Packed:
+    groups = data.reshape(len(data), -1, _HALF + GROUP)
+    return Packed("i8", len(data), groups.shape[1] * GROUP, _tail(groups, _HALF).view(np.int8), _half(groups, 0))
+
+
+def _q4_0(data: Array) -> Packed:
+    groups = data.reshape(len(data), -1, _HALF + GROUP // 2)
+    codes = join_nibbles(_nibbles(groups[..., _HALF:]))
+    # Codes 0 to 15 stand for -8 to 7; in two's complement that is the topmost bit the other way round.
+    return Packed("i4", len(data), groups.shape[1] * GROUP, codes ^ 0x88, _half(groups, 0))
+
+
+def _q4_1(data: Array) -> Packed:
+    groups = data.reshape(len(data), -1, 2 * _HALF + GROUP // 2)
+    codes = _nibbles(groups[..., 2 * _HALF :])
+    return _with_minimum(codes, _half(groups, 0).astype(np.float32), _half(groups, _HALF).astype(np.float32))
+
+
+def _q4_k(data: Array) -> Packed:
+    start = 2 * _HALF + _Q4_K_SCALES
+    blocks = data.reshape(len(data), -1, start + _Q4_K_GROUPS * GROUP // 2)
+    shape = (len(data), blocks.shape[1] * _Q4_K_GROUPS, 1)
+    small_scales, small_minima = Q4_K.get_scale_min(blocks[..., 2 * _HALF : start].reshape(-1, _Q4_K_SCALES))
+    scales = _half(blocks, 0).astype(np.float32) * small_scales.reshape(*blocks.shape[:2], _Q4_K_GROUPS)
+    minima = _half(blocks, _HALF).astype(np.float32) * small_minima.reshape(*blocks.shape[:2], _Q4_K_GROUPS)
+    # 32 bytes hold two groups: one in the low, one in the high four bits.
+    pairs = blocks[..., start:].reshape(len(data), -1, 1, GROUP)
+    codes = np.concatenate([pairs & 15, pairs >> 4], axis=2).reshape(*shape[:2], GROUP)
+    return _with_minimum(codes, scales.reshape(shape), -minima.reshape(shape))
+
+
+def _with_minimum(codes: Array, scales: Array, minima: Array) -> Packed:
+    """Groups of `code * scale + minimum`, codes (rows, groups, 32).
+
+    Those whose minimum is too far from 0 for a zero, in steps of their scale, are rounded again.
+    """
+    far = (np.abs(minima) > MAX_ZERO * np.abs(scales))[..., 0]
+    steps = np.where(far[..., None] | (scales == 0), 1, scales)
+    packed, rounded, zeros = join_nibbles(codes), scales.astype(np.float16), (-minima / steps).astype(np.float16)
+    if far.any():
+        packed[far], rounded[far], zeros[far] = quantize_u4(codes[far] * scales[far] + minima[far])
+    rows, groups = codes.shape[:2]
+    return Packed("u4", rows, groups * GROUP, packed, rounded, zeros)
+
+
+def _nibbles(data: Array) -> Array:
+    return np.concatenate([data & 15, data >> 4], axis=-1)
+
+
+def _half(blocks: Array, offset: int) -> Array:
+    """The FP16 at a place of each block, (rows, blocks, 1)."""
+    return np.ascontiguousarray(blocks[..., offset : offset + _HALF]).view(np.float16)
+
+
+def _tail(blocks: Array, offset: int) -> Array:
+    return np.ascontiguousarray(blocks[..., offset:])

@@ -1,4 +1,5 @@
-"""OpenVINO's tokenizer and detokenizer out of a tokenizer.json.
+# ruff: noqa: RUF001 - look-alikes of Latin letters are among what is tested here
+"""OpenVINO's tokenizer and detokenizer out of a tokenizer.json, and tokenizer.json held against them.
 
 The engine gets token ids and gives token ids; it takes from these files the text of each token, which structured
 answers are matched against, and the token that ends them. OpenVINO's own converter wants transformers and a tokenizer
@@ -12,7 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nemotron_build.errors import CheckpointError
+from tokenizers import Tokenizer
+
+from nemotron_build.byte_level import letters_of_bytes
+from nemotron_build.errors import CheckpointError, VerificationError
 
 
 def write_tokenizer_ir(tokenizer_json: Path, directory: Path, stop_token_ids: Sequence[int]) -> None:
@@ -67,6 +71,46 @@ def write_tokenizer_ir(tokenizer_json: Path, directory: Path, stop_token_ids: Se
         openvino.save_model(model, directory / f"openvino_{name}.xml", compress_to_fp16=False)
 
 
+def check_against_openvino(tokenizer: Tokenizer, openvino_directory: Path) -> int:
+    """Compare the text of every token, encode the corpus with both and decode it again.
+
+    Args:
+        tokenizer: What goes into the package.
+        openvino_directory: Has openvino_tokenizer.xml and openvino_detokenizer.xml.
+
+    Returns:
+        The number of strings on which both agree.
+
+    Raises:
+        VerificationError: naming the first token or string on which they differ, or that does not come back from
+            decoding.
+    """
+    import openvino_genai
+
+    reference = openvino_genai.Tokenizer(openvino_directory)
+    _compare_tokens(tokenizer, {id_: text for text, id_ in reference.get_vocab().items()})
+    by_merges = _without_whole_words(tokenizer)
+    strings = corpus()
+    for text in strings:
+        ids = by_merges.encode(text, add_special_tokens=False).ids
+        expected = reference.encode(text, add_special_tokens=False).input_ids.data[0].tolist()
+        if ids != expected:
+            raise VerificationError(f"tokenizer.json encodes {text!r} as {ids}, OpenVINO's tokenizer as {expected}.")
+        check_round_trip(tokenizer, text, tokenizer.encode(text, add_special_tokens=False).ids)
+    return len(strings)
+
+
+def check_round_trip(tokenizer: Tokenizer, text: str, ids: list[int]) -> None:
+    """Make sure that `ids` decode to `text`.
+
+    Raises:
+        VerificationError: naming the string and what it became.
+    """
+    decoded = tokenizer.decode(ids, skip_special_tokens=False)
+    if decoded != text:
+        raise VerificationError(f"tokenizer.json decodes {text!r} as {decoded!r}.")
+
+
 def _splits(pre_tokenizer: dict[str, Any], where: Path) -> list[Any]:
     """The regular expressions that cut a text into words."""
     from openvino_tokenizers.tokenizer_pipeline import RegexSplitStep
@@ -97,3 +141,99 @@ def _check(content: dict[str, Any], where: Path) -> None:
         )
     if content["normalizer"] is not None:
         raise CheckpointError(f"{where} has a normalizer; only tokenizers without one can be built for the CPU.")
+
+
+def _compare_tokens(tokenizer: Tokenizer, texts: dict[int, bytes]) -> None:
+    """Structured answers are matched against OpenVINO's texts, and written with the tokenizer's."""
+    letters = letters_of_bytes()
+    special = {id_: token.content for id_, token in tokenizer.get_added_tokens_decoder().items()}
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    for token, id_ in sorted(vocabulary.items(), key=lambda item: item[1]):
+        text = special[id_].encode() if id_ in special else bytes(letters[letter] for letter in token)
+        if texts.get(id_) != text:
+            raise VerificationError(f"Token {id_} is {text!r} in tokenizer.json, {texts.get(id_)!r} in OpenVINO's.")
+
+
+def _without_whole_words(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer as OpenVINO can have it.
+
+    Llama 3 takes a word that is a token as that token, also where its merges do not lead there. OpenVINO's tokenizer
+    follows the merges alone. It encodes nothing here: the server hands over ids.
+    """
+    content = json.loads(tokenizer.to_str())
+    if not content["model"].get("ignore_merges"):
+        return tokenizer
+    content["model"]["ignore_merges"] = False
+    return Tokenizer.from_str(json.dumps(content))
+
+
+_WORDS = (
+    "Hello world",
+    "naïve façade, Ærøskøbing, Łódź, Çeşme, Việt Nam",
+    "e\u0301 n\u0303 o\u0302\u0323 a\u0308\u0304",
+    "สวัสดีครับ ผมชื่อสมชาย",
+    "กำลังทดสอบ น้ำ ที่นี่",
+    "नमस्ते दुनिया, क्षत्रिय",
+    "আমি বাংলায় কথা বলি",
+    "வணக்கம் உலகம்",
+    "كيف حالك؟ السَّلَامُ عَلَيْكُمْ",
+    "שלום עולם, בְּרֵאשִׁית",
+    "中文测试,繁體字。",
+    "日本語のテスト、カタカナとひらがな",
+    "안녕하세요 세계",
+    "Привет, мир! Ёлка",
+    "Γειά σου Κόσμε, ἀρχή",
+    "Բարեւ աշխարհ",
+    "გამარჯობა მსოფლიო",
+    "ሰላም ዓለም",
+    "မင်္ဂလာပါ",
+    "ជំរាបសួរ",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 🇹🇭🇺🇸",
+    "👍🏽👋🏿 ❤️ 1️⃣ ☕",
+    "1234567890",
+    "3.14159 1,000,000 0x7fFF 1e-9",
+    "½ ² ३ ٤ ３ Ⅷ",
+    "don't we'll I'M they've HE'D",
+    "def f(x):\n    return {'a': [x, *y]}  # ok",
+    'SELECT * FROM "t" WHERE a <> b;',
+    "https://example.org/a?b=c&d=%20#e",
+    '{"name": "get_weather", "arguments": {"city": "Bangkok"}}',
+    "<think>\n2 + 2 = 4\n</think>\n\n",
+    "<|im_start|>user\nhi<|im_end|>\n",
+    "<|endoftext|>",
+    "<|im_start> <im_end|> <|im_start |> |im_end|>",
+    "<|im_end|><|im_end|>",
+    "$€¥฿ ∑∫√∞ ≠≤ → ⇒",
+    "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𐍈 𓀀 𠜎",
+    "«quotes» „low“ ‘single’ … — –",
+    "Pneumonoultramicroscopicsilicovolcanoconiosis",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "\u200b\u200d\u2060\ufeff\u00ad",
+    "\u202eright to left\u202c",
+    "\u0000\u0001\u001f\u007f",
+    "\ufffd\uffff\U0010ffff",
+)
+_SPACES = (" ", "  ", "   ", "\t", "\n", "\n\n\n", "\r\n", "\r\n\r\n", " \n ", "\u00a0", "\u3000", "\u2028", "\x0b\x0c")
+
+
+def corpus() -> list[str]:
+    """Some four hundred strings on which two tokenizers must agree, in many scripts and shapes.
+
+    Each word alone, each in all kinds of white space, and each beside others.
+    """
+    strings = list(_WORDS) + list(_SPACES)
+    for index, word in enumerate(_WORDS):
+        space, other = _SPACES[index % len(_SPACES)], _SPACES[(index * 5 + 3) % len(_SPACES)]
+        following = _WORDS[(index + 1) % len(_WORDS)]
+        distant = _WORDS[(index * 7 + 3) % len(_WORDS)]
+        strings += [
+            space + word,
+            word + space,
+            other + word + other,
+            word + following,
+            word + space + distant,
+            f"{word}{index}{distant}",
+            f"{distant}'{word}'s",
+            f"{word}.{word}!{word}",
+        ]
+    return strings

@@ -3,17 +3,26 @@
 A group's weights are `(code - zero) * scale`. Scales and zeros are FP16, 32 weights of a row share them. Zeros with a
 fraction let the ranges of GGUF's Q4_1 and Q4_K stand as they are; rounded to whole codes, as OpenVINO's own GGUF
 reader has them, they shift a group by up to half a step.
+
+What a whole model takes in a precision follows from that.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
+from nemotron_build.checkpoint.tensors import EMBEDDING, OUTPUT, expected_tensors
+
+if TYPE_CHECKING:
+    from nemotron_build.checkpoint.shape import ModelShape
+    from nemotron_build.profiles import Precision
 
 Array = npt.NDArray[Any]
 Element = Literal["bf16", "i8", "i4", "u4"]
@@ -24,6 +33,17 @@ BITS: dict[Element, float] = {"bf16": 16, "i8": 8.5, "i4": 4.5, "u4": 5}
 
 MAX_ZERO = 64.0
 """Zeros stay within this: up to here FP16 holds them to 1/32 of a step and better."""
+
+CPU_KV_VALUE_BYTES = 2
+"""Bytes of a value in the KV cache, as the graph asks for it."""
+
+_ELEMENTS: dict[Precision, tuple[Element, Element]] = {
+    "bf16": ("bf16", "bf16"),
+    "int8": ("i8", "i8"),
+    "int4": ("u4", "i8"),
+}
+_NORM_BYTES = 4
+
 
 _I8_MAX, _U4_MAX = 127, 15
 
@@ -86,6 +106,21 @@ def pack(blocks: Iterable[Array], rows: int, columns: int, element: Element) -> 
     with np.errstate(invalid="ignore", over="ignore"):  # it shows in the scales, see `is_finite`
         parts = [quantize(block.reshape(len(block), columns // GROUP, GROUP)) for block in blocks]
     return Packed(element, rows, columns, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def element_of(name: str, precision: Precision) -> Element:
+    """How a matrix is stored: a vocabulary's has 8 bits where layers have 4."""
+    layers, vocabulary = _ELEMENTS[precision]
+    return vocabulary if name in (EMBEDDING, OUTPUT) else layers
+
+
+def weight_bytes(shape: ModelShape, precision: Precision) -> int:
+    """Bytes of the weights as OpenVINO holds them, scales included, norms in FP32."""
+    total = 0.0
+    for name, size in expected_tensors(shape).items():
+        value_bytes = _NORM_BYTES if len(size) == 1 else BITS[element_of(name, precision)] / 8
+        total += math.prod(size) * value_bytes
+    return int(total)
 
 
 def quantize_u4(groups: Array) -> tuple[Array, ...]:

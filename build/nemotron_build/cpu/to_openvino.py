@@ -11,8 +11,7 @@ import numpy as np
 
 from nemotron_build.checkpoint.tensors import expected_tensors
 from nemotron_build.cpu.gguf_file import GgufFile
-from nemotron_build.cpu.packed import GROUP, Packed, pack
-from nemotron_build.cpu.sizes import element_of, weight_bytes
+from nemotron_build.cpu.packed import GROUP, Packed, element_of, pack, weight_bytes
 from nemotron_build.cpu.weight_source import WeightSource, blocks
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError
 from nemotron_serving.package import TOKENIZER
@@ -97,7 +96,7 @@ class _Opened:
 
 def _from_checkpoint(path: Path, output: Path) -> _Opened:
     from nemotron_build.checkpoint.check import check_checkpoint
-    from nemotron_build.cpu.safetensors_source import SafetensorsSource
+    from nemotron_build.cpu.weight_source import SafetensorsSource
 
     checkpoint = check_checkpoint(path)
     shutil.copyfile(checkpoint.tokenizer.path, output / TOKENIZER)
@@ -136,8 +135,7 @@ def _convert(opened: _Opened, precision: Precision, output: Path, report: Report
 
     from nemotron_build.cpu.fidelity import check_answers, check_weights
     from nemotron_build.cpu.graph import write_graph
-    from nemotron_build.cpu.openvino_tokenizer import write_tokenizer_ir
-    from nemotron_build.cpu.tokenizer_check import check_against_openvino
+    from nemotron_build.cpu.openvino_tokenizer import check_against_openvino, write_tokenizer_ir
 
     source, model = opened.source, output / MODEL
     matrices = [name for name, size in expected_tensors(source.shape).items() if len(size) > 1]

@@ -53,7 +53,7 @@ class CheckStage:
 
     def run(self, output: Path, tools: Tools) -> None:
         """Scan the values, if that was asked for, and hash the files."""
-        from nemotron_build.checkpoint.values import scan_tensors
+        from nemotron_build.checkpoint.weights import scan_tensors
 
         source = self.request.source
         if self.request.scan_values:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from nemotron_build.checkpoint.shape import ModelShape
-from nemotron_build.cpu.sizes import KV_VALUE_BYTES, weight_bytes
+from nemotron_build.cpu.packed import CPU_KV_VALUE_BYTES, weight_bytes
 from nemotron_build.errors import UnsupportedError
 from nemotron_build.plan.limits import CHAT_TOKENS, check_length
 from nemotron_build.plan.plan import Concurrency
@@ -62,7 +62,7 @@ def make_cpu_plan(shape: ModelShape, profile: Profile, memory_bytes: int) -> Cpu
     check_length(shape, profile)
     length = profile.limits.max_seq_len
     weights = weight_bytes(shape, profile.precision)
-    per_token = shape.kv_bytes_per_token(KV_VALUE_BYTES)
+    per_token = shape.kv_bytes_per_token(CPU_KV_VALUE_BYTES)
     free_bytes = memory_bytes - weights - _RUNTIME_BYTES
     needed_gib = math.ceil(length * per_token / 2**30)
     if needed_gib * 2**30 > free_bytes * _LARGEST_SHARE:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from nemotron_build.checkpoint.shape import ModelShape
-from nemotron_build.checkpoint.tensor_parallel import check_tp_size, tp_sizes
+from nemotron_build.checkpoint.shape import ModelShape, check_tp_size, tp_sizes
 from nemotron_build.errors import UnsupportedError
 from nemotron_build.plan.gpus import GPUS, Gpu
 from nemotron_build.plan.memory import Footprint, footprint

@@ -13,8 +13,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from nemotron_build.cli import main
-from nemotron_build.cpu.tokenizer_check import check_round_trip
-from nemotron_build.cpu.tokenizer_corpus import corpus
+from nemotron_build.cpu.openvino_tokenizer import check_round_trip, corpus
 from nemotron_build.errors import BuildError
 from nemotron_build.simulated import SimulatedOptions, build_simulated, byte_tokenizer, read_scripts
 from nemotron_build.steps import Steps

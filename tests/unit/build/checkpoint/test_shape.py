@@ -1,15 +1,24 @@
-"""config.json in its spellings, and what it must not say."""
+"""config.json in its spellings, what it must not say, and what follows from it: GPUs to divide among, frequencies."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from nemotron_build.checkpoint.shape import LLAMA_31_8B, RopeScaling, read_shape
-from nemotron_build.errors import CheckpointError
+from nemotron_build.checkpoint.shape import (
+    LLAMA_31_8B,
+    ModelShape,
+    RopeScaling,
+    check_tp_size,
+    inverse_frequencies,
+    read_shape,
+    tp_sizes,
+)
+from nemotron_build.errors import CheckpointError, UnsupportedError
 from tests.unit.build.checkpoint.conftest import EditJson
 from tests.unit.build.tiny import write_json
 
@@ -51,7 +60,7 @@ def test_every_spelling_of_rope_is_the_same_shape(tmp_path: Path, spelling: dict
 
 
 def test_tied_embeddings_count_once() -> None:
-    tied = dataclasses.replace(LLAMA_31_8B, tie_word_embeddings=True)
+    tied = replace(LLAMA_31_8B, tie_word_embeddings=True)
     assert LLAMA_31_8B.parameters - tied.parameters == 128256 * 4096
 
 
@@ -117,3 +126,43 @@ def test_config_cut_short(checkpoint: Path) -> None:
     path.write_text(path.read_text()[:100])
     with pytest.raises(CheckpointError, match=r"cannot be used.*Download it again"):
         read_shape(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("shape", "tp_size", "named"),
+    [
+        (LLAMA_31_8B, 16, "8 KV heads"),
+        (replace(LLAMA_31_8B, num_heads=36, num_kv_heads=36), 8, "36 heads"),
+        (replace(LLAMA_31_8B, intermediate_size=14337), 2, "14337 rows of its MLP"),
+        (replace(LLAMA_31_8B, vocab_size=128257), 2, "128257 tokens"),
+    ],
+)
+def test_an_uneven_split_is_refused_by_name(shape: ModelShape, tp_size: int, named: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"tp_size {tp_size} does not divide the model's .*{named}.*Use one of"):
+        check_tp_size(shape, tp_size)
+
+
+def test_the_8b_splits_evenly() -> None:
+    assert tp_sizes(LLAMA_31_8B) == [1, 2, 4, 8]
+    for tp_size in tp_sizes(LLAMA_31_8B):
+        check_tp_size(LLAMA_31_8B, tp_size)
+
+
+def test_llama_31_8b_as_transformers_has_it() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    from nemotron_build.checkpoint.llama import llama_config
+
+    config = llama_config(LLAMA_31_8B)
+    expected, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    np.testing.assert_allclose(inverse_frequencies(LLAMA_31_8B), expected.numpy(), rtol=1e-6)
+
+
+def test_fast_ones_stay_and_slow_ones_are_slowed() -> None:
+    plain = inverse_frequencies(replace(LLAMA_31_8B, rope_scaling=None))
+    scaled = inverse_frequencies(LLAMA_31_8B)
+    assert plain[0] == scaled[0] == 1
+    assert plain[-1] / scaled[-1] == pytest.approx(8)
+    assert np.all(np.diff(scaled) < 0)

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nemotron_build.checkpoint.shape import LLAMA_31_8B
-from nemotron_build.checkpoint.tensor_parallel import check_tp_size
+from nemotron_build.checkpoint.shape import LLAMA_31_8B, check_tp_size
 from nemotron_build.convert.calibration import CALIBRATION_SET, read_conversations
 from nemotron_build.convert.conversion import converted_bytes
 from nemotron_build.errors import DiskSpaceError, UnsupportedError

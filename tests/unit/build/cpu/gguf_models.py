@@ -12,9 +12,8 @@ from gguf import GGMLQuantizationType, GGUFValueType
 from gguf.quants import dequantize, quantize
 from tokenizers import Tokenizer
 
-from nemotron_build.checkpoint.shape import ModelShape, read_shape
+from nemotron_build.checkpoint.shape import ModelShape, inverse_frequencies, read_shape
 from nemotron_build.checkpoint.tensors import load_tensor, read_tensors
-from nemotron_build.cpu.rope import inverse_frequencies
 
 Array = npt.NDArray[Any]
 

@@ -12,7 +12,7 @@ from nemotron_build.checkpoint.tensors import expected_tensors, read_tensors
 from nemotron_build.cpu.fidelity import check_answers, check_weights
 from nemotron_build.cpu.graph import write_graph
 from nemotron_build.cpu.packed import Array, Packed, pack
-from nemotron_build.cpu.safetensors_source import SafetensorsSource
+from nemotron_build.cpu.weight_source import SafetensorsSource
 from nemotron_build.errors import VerificationError
 
 _PROMPT = list(range(40, 90))

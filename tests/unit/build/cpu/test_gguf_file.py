@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
 
-from nemotron_build.checkpoint.shape import read_shape
+from nemotron_build.checkpoint.shape import inverse_frequencies, read_shape
 from nemotron_build.cpu.gguf_file import GgufFile
 from nemotron_build.cpu.gguf_weights import GgufSource
-from nemotron_build.cpu.rope import inverse_frequencies
 from nemotron_build.errors import CheckpointError
 from tests.unit.build.cpu.gguf_models import Array, write_gguf
 

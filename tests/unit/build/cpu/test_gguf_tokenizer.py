@@ -14,9 +14,7 @@ from gguf import GGUFValueType as Field
 from tokenizers.pre_tokenizers import ByteLevel
 
 from nemotron_build.cpu.gguf_tokenizer import GgufVocabulary, make_tokenizer, read_vocabulary
-from nemotron_build.cpu.openvino_tokenizer import write_tokenizer_ir
-from nemotron_build.cpu.tokenizer_check import check_against_openvino, check_round_trip
-from nemotron_build.cpu.tokenizer_corpus import corpus
+from nemotron_build.cpu.openvino_tokenizer import check_against_openvino, check_round_trip, corpus, write_tokenizer_ir
 from nemotron_build.errors import BuildError, CheckpointError
 from nemotron_serving.chat.tokenizer import PromptTokenizer
 from nemotron_serving.output.detokenizer import Vocabulary

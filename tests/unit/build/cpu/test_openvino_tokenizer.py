@@ -9,8 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from nemotron_build.byte_level import byte_level_bpe, letters_of_bytes
-from nemotron_build.cpu.openvino_tokenizer import write_tokenizer_ir
-from nemotron_build.cpu.tokenizer_check import check_against_openvino
+from nemotron_build.cpu.openvino_tokenizer import check_against_openvino, write_tokenizer_ir
 from nemotron_build.errors import CheckpointError, VerificationError
 from tests.llama3 import llama3_tokenizer
 

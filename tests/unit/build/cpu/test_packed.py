@@ -8,7 +8,7 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 from gguf.quants import dequantize, quantize
 
-from nemotron_build.cpu.gguf_blocks import take_over
+from nemotron_build.cpu.gguf_weights import take_over
 from nemotron_build.cpu.packed import MAX_ZERO, Array, Element, Packed, pack
 from tests.unit.build.cpu.gguf_models import random_blocks
 

@@ -12,11 +12,10 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 from tokenizers import Tokenizer
 
-from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape, read_shape
+from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape, inverse_frequencies, read_shape
 from nemotron_build.cpu import to_openvino
-from nemotron_build.cpu.rope import inverse_frequencies
+from nemotron_build.cpu.openvino_tokenizer import corpus
 from nemotron_build.cpu.to_openvino import ENGINE_FILES, convert_for_cpu, converted_bytes
-from nemotron_build.cpu.tokenizer_corpus import corpus
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError, VerificationError
 from nemotron_build.profiles import Precision
 from tests.unit.build.cpu.conftest import Convert

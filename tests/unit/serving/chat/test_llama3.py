@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from nemotron_build.cpu.tokenizer_corpus import corpus
+from nemotron_build.cpu.openvino_tokenizer import corpus
 from nemotron_serving.chat.formats import ChatFormat, ChatRequest
 from nemotron_serving.chat.messages import FunctionCall, Message, ToolCall
 from nemotron_serving.chat.tokenizer import PromptTokenizer
