@@ -1,10 +1,21 @@
 """Every error that the serving side raises on purpose.
 
 ServingError
-├── InvalidRequestError      the caller's fault: INVALID_ARGUMENT over gRPC, 400 over HTTP
-├── UnavailableError         try again: UNAVAILABLE, 503
-├── EngineError              our fault: INTERNAL, 500
+├── InvalidRequestError      the caller's fault: INVALID_ARGUMENT
+├── UnavailableError         try again: UNAVAILABLE
+├── EngineError              our fault: INTERNAL
 └── PackageError             a package that cannot be served here (never sent to a caller)
+
+What a caller sees of the status:
+
+    way in                            INVALID_ARGUMENT    UNAVAILABLE    INTERNAL
+    `unary` over gRPC                 the same            the same       the same
+    `unary` over HTTP                 400                 503            500
+    /generate of Triton 2.51          400                 400            400
+    /generate of newer ones           400                 503            500
+    a stream: gRPC, /generate_stream  none                none           none (200 over HTTP)
+
+So it stands at the end of each message, too.
 """
 
 from __future__ import annotations
@@ -21,8 +32,7 @@ class ServingError(Exception):
 
     Attributes:
         triton_code: The attribute of `pb_utils.TritonError` that it becomes.
-        status: The gRPC status it has. It stands at the end of the message a caller gets, because a stream's error
-            carries no status, and the embedded Triton's HTTP front answers 400 to all.
+        status: The gRPC status it has, which stands at the end of the message a caller gets.
     """
 
     triton_code: ClassVar[str] = "INTERNAL"

@@ -1,10 +1,28 @@
-"""Stops whose request has not come yet, told apart from stops that come after its end.
+"""What happens when a caller leaves: it cancels its call, closes its connection, or dies. Told here for all ways in.
 
-A client that cancels at once sends its stop while the request is still in preprocessing.
+A model hears of it only where it asks Triton, an ensemble passes nothing on to a step that runs, and Triton's HTTP
+front does not look at a connection before it answers. So it depends on the way in who notices, and when:
 
-Anybody may send stops for ids that no request will have. They are forgotten after seconds, and never push out those of
-others: where there are too many, the newest is not remembered. That takes more stops than the server's front can
-receive in the seconds for which they are kept.
+    way in                           noticed                 by whom
+    `ensemble`, as a stream          at a next response,     `Postprocessor` asks for the response's own request,
+      (gRPC, /generate_stream)         every 0.5 s at most     and tells it by `RuntimeDir.report_departure`
+    `tensorrt_llm`, as a stream      within 0.05 s           the service's tick asks the sink
+    `unary`, over gRPC               within 0.1 s            `UnaryFront` asks for all calls, and sends a stop
+    one response from `ensemble`,    never                   nobody: it runs to its end or its deadline
+      any one response over HTTP
+    our client, in every way         at once                 the client itself sends a stop, whatever ends its call
+                                                             early; when its process is killed, as for the others
+
+All of them end in `GenerationService`: the stream ends as `cancelled`, the engine's request is aborted, and the place
+is free within 200 ms. A stop is TensorRT-LLM's own: a second request, to `tensorrt_llm`, with the id of the first and
+`stop` true, see `GenerationService.stop`. What a caller may expect is in docs/requests.md#cancelling, and attacks are
+in tests/robustness/test_leaving.py.
+
+This module holds the part that needs memory: stops whose request has not come yet, told apart from stops that come
+after its end. A client that cancels at once sends its stop while the request is still in preprocessing. Anybody may
+send stops for ids that no request will have. They are forgotten after seconds, and never push out those of others:
+where there are too many, the newest is not remembered. That takes more stops than the server's front can receive in
+the seconds for which they are kept.
 """
 
 from __future__ import annotations

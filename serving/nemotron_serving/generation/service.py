@@ -283,7 +283,7 @@ class GenerationService:
             if now >= stream.deadline:
                 self._end(stream, "timeout")
             elif stream.number in departed or (stream.settings.output is None and stream.sink.is_cancelled()):
-                # The sink only knows of callers of this model itself: an ensemble does not pass a cancel on.
+                # The sink only knows of callers of this model itself; see `nemotron_serving.generation.leaving`.
                 self._end(stream, "cancelled")
 
     def _deliver(self, stream: Stream, engine_id: int, delta: Delta) -> None:

@@ -182,7 +182,7 @@ class Postprocessor:
         return assembler
 
     def _look(self, state: _State, has_left: Callable[[], bool]) -> None:
-        """See whether the caller is there. An ensemble tells its generating model nothing, but its later steps."""
+        """See whether the caller is there; see `nemotron_serving.generation.leaving`."""
         now = self._clock()
         if state.next_look is not None and state.next_look <= now:
             told = has_left() and self._report_departure(state.number)

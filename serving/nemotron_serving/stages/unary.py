@@ -1,6 +1,7 @@
 """Calls that wait for one answer: many at once, and the place of a caller that left is free again.
 
-A thread of a pool waits for each answer. One more thread asks, for all of them, whether their callers are still there.
+A thread of a pool waits for each answer. One more thread asks, for all of them, whether their callers are still there:
+see `nemotron_serving.generation.leaving`.
 """
 
 from __future__ import annotations
