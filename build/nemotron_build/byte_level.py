@@ -16,13 +16,6 @@ _LLAMA3_WORDS = (
 )
 
 
-def letters_of_bytes() -> dict[str, int]:
-    """The letters that byte-level vocabularies write for bytes: printable Latin-1 itself, the rest from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = (byte for byte in range(256) if byte not in printable)
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
-
-
 def byte_level_bpe(
     tokens: Sequence[str | None],
     merges: list[tuple[str, str]],

@@ -11,11 +11,6 @@ from importlib.util import find_spec
 
 from nemotron_build.errors import UnsupportedError
 
-TENSORRT_LLM = "1.2.1"
-"""The last stable release with TensorRT engines; engines are built and served with it."""
-IMAGE = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
-"""The serving image that has it."""
-
 _LIBRARIES = {
     "tensorrt_llm": "tensorrt-llm",
     "tensorrt": "tensorrt",

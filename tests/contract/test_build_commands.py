@@ -8,10 +8,9 @@ import msgspec
 import pytest
 
 from nemotron_build.errors import BuildError, UnsupportedError
-from nemotron_build.machine import IMAGE, TENSORRT_LLM
 from nemotron_build.pipeline.trtllm_build import PROGRAM, build_command
 from nemotron_build.profiles import Profile, ProfileLimits, builtin_profiles
-from nemotron_serving.engine.tensorrt_llm import files
+from nemotron_serving.engine.tensorrt_llm.files import TENSORRT_LLM
 from nemotron_serving.launcher.llm_api import recorded_api
 
 from .option_parser import parse_options, recorded_options
@@ -98,6 +97,5 @@ def test_the_parser_refuses_what_the_tool_removed() -> None:
     assert len(recorded_options()) == 67
 
 
-def test_image_and_release_are_those_that_serve() -> None:
-    assert IMAGE == files.IMAGE
+def test_the_release_that_builds_is_the_one_that_serves() -> None:
     assert recorded_api().release == TENSORRT_LLM

@@ -18,6 +18,8 @@ BUILD_MAY_TAKE = (
     "nemotron_serving.errors",
     "nemotron_serving.launcher.prepare.default_repository",
     "nemotron_serving.engine.openvino.cpu",
+    "nemotron_serving.engine.tensorrt_llm.files",
+    "nemotron_serving.output.detokenizer.byte_of_character",
     "nemotron_serving.paths",
     "nemotron_serving.engine.simulated",
     "nemotron_serving.__version__",

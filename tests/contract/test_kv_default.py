@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nemotron_build.checkpoint.shape import LLAMA_31_8B
-from nemotron_build.cpu.packed import weight_bytes
-from nemotron_build.plan import cpu
+from nemotron_build.plan.cpu import make_cpu_plan
 from nemotron_build.profiles import changed_profile, load_profile
 from nemotron_serving.engine.openvino.cpu import default_kv_cache_gib
 
@@ -15,6 +14,6 @@ from nemotron_serving.engine.openvino.cpu import default_kv_cache_gib
 def test_the_plan_knows_the_servers_default(free_gib: float) -> None:
     """A sequence of 4096 tokens needs half a GiB, so that nothing but the default decides."""
     profile = changed_profile(load_profile("cpu-int4"), {"max_seq_len": 4096})
-    taken = weight_bytes(LLAMA_31_8B, "int4") + cpu._RUNTIME_BYTES
-    plan = cpu.make_cpu_plan(LLAMA_31_8B, profile, int(free_gib * 2**30) + taken)
+    roomy = make_cpu_plan(LLAMA_31_8B, profile, 2**40)
+    plan = make_cpu_plan(LLAMA_31_8B, profile, int(free_gib * 2**30) + roomy.weights + roomy.runtime)
     assert plan.kv_cache_gib == default_kv_cache_gib(int(free_gib * 2**30))

@@ -80,7 +80,7 @@ def _add_docker_options(parser: argparse.ArgumentParser) -> None:
 def _serve(arguments: argparse.Namespace, _: Console) -> str | None:
     from nemotron_build.docker import docker_command, run_container, serve_options
     from nemotron_build.errors import UsageError
-    from nemotron_build.machine import IMAGE
+    from nemotron_serving.engine.tensorrt_llm.files import IMAGE
     from nemotron_serving.package import Package
 
     package: Path = arguments.package
@@ -108,8 +108,8 @@ def _serve(arguments: argparse.Namespace, _: Console) -> str | None:
 def _container(arguments: argparse.Namespace, _: Console) -> str | None:
     from nemotron_build.docker import ContainerOptions, docker_command, run_container
     from nemotron_build.errors import CheckpointError, UsageError
-    from nemotron_build.machine import IMAGE
     from nemotron_build.target import refuse_existing
+    from nemotron_serving.engine.tensorrt_llm.files import IMAGE
     from nemotron_serving.paths import hub_name, no_checkpoint
 
     package = arguments.package.absolute()

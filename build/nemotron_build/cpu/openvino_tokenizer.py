@@ -15,8 +15,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from nemotron_build.byte_level import letters_of_bytes
 from nemotron_build.errors import CheckpointError, VerificationError
+from nemotron_serving.output.detokenizer import byte_of_character
 
 
 def write_tokenizer_ir(tokenizer_json: Path, directory: Path, stop_token_ids: Sequence[int]) -> None:
@@ -145,7 +145,7 @@ def _check(content: dict[str, Any], where: Path) -> None:
 
 def _compare_tokens(tokenizer: Tokenizer, texts: dict[int, bytes]) -> None:
     """Structured answers are matched against OpenVINO's texts, and written with the tokenizer's."""
-    letters = letters_of_bytes()
+    letters = byte_of_character()
     special = {id_: token.content for id_, token in tokenizer.get_added_tokens_decoder().items()}
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     for token, id_ in sorted(vocabulary.items(), key=lambda item: item[1]):

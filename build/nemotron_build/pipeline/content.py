@@ -9,11 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from nemotron_build.machine import TENSORRT_LLM, Machine
+from nemotron_build.machine import Machine
 from nemotron_build.pipeline.assemble import Content, engine_spec
 from nemotron_build.pipeline.cpu_stage import read_conversion
 from nemotron_build.pipeline.request import Request
 from nemotron_build.pipeline.trtllm_build import engine_options
+from nemotron_serving.engine.tensorrt_llm.files import TENSORRT_LLM
 from nemotron_serving.package import TOKENIZER, BuildRecord, EngineSpec
 
 # What computes in each precision, for checkpoints that are compiled for no GPU in particular.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemotron_build.errors import UnsupportedError, UsageError
-from nemotron_build.machine import IMAGE, TENSORRT_LLM, InstalledGpu, Machine
+from nemotron_build.machine import InstalledGpu, Machine
 from nemotron_build.pipeline.source import Source
 from nemotron_build.pipeline.trtllm_build import engine_options
 from nemotron_build.plan.gpus import find_gpu
@@ -15,6 +15,7 @@ from nemotron_build.plan.limits import check_length
 from nemotron_build.plan.plan import make_plan
 from nemotron_build.plan.roofline import Workload
 from nemotron_build.profiles import Profile
+from nemotron_serving.engine.tensorrt_llm.files import IMAGE, TENSORRT_LLM
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint

@@ -8,13 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from nemotron_build.checkpoint.shape import CONFIG
 from nemotron_build.errors import BuildError, VerificationError
-from nemotron_build.machine import TENSORRT_LLM
 from nemotron_build.plan.limits import check_kv_cache
 from nemotron_build.profiles import Profile
+from nemotron_serving.engine.tensorrt_llm.files import (
+    CONFIG,
+    TENSORRT_LLM,
+    BuildConfig,
+    ModelConfig,
+    PluginConfig,
+    engine_file,
+    read_config,
+)
 
 PROGRAM = "trtllm-build"
 # A profile's build_options may not name these.
@@ -105,36 +110,6 @@ def _check_added(profile: Profile, added: dict[str, str]) -> None:
             )
 
 
-class _Mapping(msgspec.Struct):
-    world_size: int = 1
-    tp_size: int = 1
-
-
-class _Quantization(msgspec.Struct):
-    quant_algo: str | None = None
-    kv_cache_quant_algo: str | None = None
-
-
-class _Model(msgspec.Struct):
-    dtype: str
-    mapping: _Mapping = msgspec.field(default_factory=_Mapping)
-    quantization: _Quantization = msgspec.field(default_factory=_Quantization)
-
-
-class _Build(msgspec.Struct):
-    max_batch_size: int
-    max_seq_len: int
-    max_num_tokens: int
-    max_beam_width: int
-    plugin_config: dict[str, Any]
-
-
-class _Config(msgspec.Struct):
-    version: str
-    pretrained_config: _Model
-    build_config: _Build
-
-
 def check_engine(engine: Path, profile: Profile, log: Path | None = None) -> None:
     """Compare an engine directory with its profile.
 
@@ -146,8 +121,9 @@ def check_engine(engine: Path, profile: Profile, log: Path | None = None) -> Non
     Raises:
         VerificationError: naming the first thing that is missing or different, with both values.
     """
-    config = _read(engine / CONFIG)
-    for name, found, expected in _facts(config, profile):
+    version, model, build = _read(engine)
+    facts = [("version", version, (TENSORRT_LLM,)), *_facts(model, build, profile)]
+    for name, found, expected in facts:
         if found not in expected:
             wanted = " or ".join(repr(value) for value in expected)
             raise VerificationError(
@@ -155,18 +131,16 @@ def check_engine(engine: Path, profile: Profile, log: Path | None = None) -> Non
                 f"The reason is in trtllm-build's log{f', {log}' if log else ''}. Compile again."
             )
     for rank in range(profile.tp_size):
-        path = engine / f"rank{rank}.engine"
+        path = engine / engine_file(rank)
         if not path.is_file() or not path.stat().st_size:
             raise VerificationError(f"{path} is missing or empty; {profile.tp_size} are expected. Compile again.")
 
 
-def _facts(config: _Config, profile: Profile) -> list[tuple[str, Any, tuple[Any, ...]]]:
-    model, build, limits = config.pretrained_config, config.build_config, profile.limits
-    plugins = build.plugin_config
+def _facts(model: ModelConfig, build: BuildConfig, profile: Profile) -> list[tuple[str, Any, tuple[Any, ...]]]:
+    limits = profile.limits
     # More tokens than all requests have together are cut down to those.
     tokens = min(limits.max_num_tokens, limits.max_batch_size * limits.max_seq_len)
     return [
-        ("version", config.version, (TENSORRT_LLM,)),
         ("build_config.max_batch_size", build.max_batch_size, (limits.max_batch_size,)),
         ("build_config.max_seq_len", build.max_seq_len, (limits.max_seq_len,)),
         ("build_config.max_num_tokens", build.max_num_tokens, (tokens,)),
@@ -184,11 +158,11 @@ def _facts(config: _Config, profile: Profile) -> list[tuple[str, Any, tuple[Any,
             model.quantization.kv_cache_quant_algo,
             ("FP8",) if profile.kv_cache == "fp8" else (None,),
         ),
-        *_plugin_facts(plugins, profile),
+        *_plugin_facts(build.plugin_config, profile),
     ]
 
 
-def _plugin_facts(plugins: dict[str, Any], profile: Profile) -> list[tuple[str, Any, tuple[Any, ...]]]:
+def _plugin_facts(plugins: PluginConfig, profile: Profile) -> list[tuple[str, Any, tuple[Any, ...]]]:
     gemm = ("auto", "bfloat16") if profile.precision == "bf16" else (None, "disable")
     expected: dict[str, tuple[Any, ...]] = {
         "gpt_attention_plugin": ("auto", "bfloat16"),
@@ -200,16 +174,22 @@ def _plugin_facts(plugins: dict[str, Any], profile: Profile) -> list[tuple[str, 
     }
     # What a profile changes on its own is its own business.
     return [
-        (f"build_config.plugin_config.{name}", plugins.get(name), values)
+        (f"build_config.plugin_config.{name}", getattr(plugins, name), values)
         for name, values in expected.items()
         if name not in profile.build_options
     ]
 
 
-def _read(path: Path) -> _Config:
+def _read(engine: Path) -> tuple[str, ModelConfig, BuildConfig]:
+    path = engine / CONFIG
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Config)
+        config = read_config(engine)
     except FileNotFoundError:
         raise VerificationError(f"{path} is missing: trtllm-build made no engine. Compile again.") from None
     except (OSError, ValueError) as error:
         raise VerificationError(f"{path} cannot be used: {error}. Compile again.") from error
+    if config.pretrained_config is None or config.build_config is None:
+        raise VerificationError(
+            f"{path} is not an engine's: pretrained_config or build_config is missing. Compile again."
+        )
+    return config.version, config.pretrained_config, config.build_config

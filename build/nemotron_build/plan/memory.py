@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nemotron_build.checkpoint.shape import ModelShape
+from nemotron_serving.engine.tensorrt_llm.files import TOKENS_PER_BLOCK
 
 KV_VALUE_BYTES = {"bf16": 2, "fp8": 1}
-KV_BLOCK_TOKENS = 32
-"""Tokens of a block of the paged cache: trtllm-build's default of --tokens_per_block."""
-
 KV_SHARE = 0.9
 """Of the memory free after loading, what TensorRT-LLM takes for the KV cache where nothing else is said."""
 
@@ -45,12 +43,12 @@ class Footprint:
     @property
     def kv_pool_tokens(self) -> int:
         """Tokens that the KV cache holds, in whole blocks."""
-        return self.kv_pool // (self.kv_bytes_per_token * KV_BLOCK_TOKENS) * KV_BLOCK_TOKENS
+        return self.kv_pool // (self.kv_bytes_per_token * TOKENS_PER_BLOCK) * TOKENS_PER_BLOCK
 
     def sequences(self, tokens: int) -> int:
         """How many sequences of so many tokens the KV cache holds at once, each in blocks of its own."""
-        blocks = -(-tokens // KV_BLOCK_TOKENS)
-        return self.kv_pool_tokens // KV_BLOCK_TOKENS // blocks
+        blocks = -(-tokens // TOKENS_PER_BLOCK)
+        return self.kv_pool_tokens // TOKENS_PER_BLOCK // blocks
 
 
 def footprint(

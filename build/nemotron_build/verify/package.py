@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from nemotron_build.chat_format import check_tokenizer
 from nemotron_build.checkpoint.files import QUANTIZATION_CONFIG
 from nemotron_build.checkpoint.shape import CONFIG
 from nemotron_build.errors import VerificationError
+from nemotron_serving.engine.tensorrt_llm.files import EngineConfig, engine_file, read_config
 from nemotron_serving.package import CHAT_TEMPLATE, MANIFEST, Package
 
 
@@ -47,31 +46,9 @@ def verify(path: Path) -> tuple[Package, list[str]]:
     return package, checks
 
 
-class _Mapping(msgspec.Struct):
-    world_size: int = 1
-
-
-class _Model(msgspec.Struct):
-    vocab_size: int = 0
-    mapping: _Mapping = msgspec.field(default_factory=_Mapping)
-
-
-class _Build(msgspec.Struct):
-    max_batch_size: int
-    max_seq_len: int
-
-
-class _Config(msgspec.Struct):
-    version: str = ""
-    architectures: list[str] = []
-    max_position_embeddings: int = 0
-    pretrained_config: _Model | None = None
-    build_config: _Build | None = None
-
-
 def _check_tensorrt_llm(package: Package) -> str:
     engine, limits = package.engine_path, package.serving.limits
-    config = _read(engine / CONFIG)
+    config = _read(engine)
     if config.build_config is None or config.pretrained_config is None:
         _check_checkpoint(package, config)
         return "the checkpoint in engine/ has the positions that limits promise"
@@ -87,12 +64,12 @@ def _check_tensorrt_llm(package: Package) -> str:
                 f"{engine / CONFIG}: {name} is {held}, the package promises {promised}. Build the package again."
             )
     for rank in range(config.pretrained_config.mapping.world_size):
-        if not (engine / f"rank{rank}.engine").is_file():
-            raise VerificationError(f"{engine / f'rank{rank}.engine'} is missing. Build the package again.")
+        if not (engine / engine_file(rank)).is_file():
+            raise VerificationError(f"{engine / engine_file(rank)} is missing. Build the package again.")
     return f"the engine was built by {version} and holds what limits promise"
 
 
-def _check_checkpoint(package: Package, config: _Config) -> None:
+def _check_checkpoint(package: Package, config: EngineConfig) -> None:
     engine, limits = package.engine_path, package.serving.limits
     if not config.architectures or not any(engine.glob("*.safetensors")):
         raise VerificationError(f"{engine} is neither an engine nor a checkpoint. Build the package again.")
@@ -110,8 +87,8 @@ def _check_checkpoint(package: Package, config: _Config) -> None:
         )
 
 
-def _read(path: Path) -> _Config:
+def _read(engine: Path) -> EngineConfig:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Config)
+        return read_config(engine)
     except (OSError, ValueError) as error:
-        raise VerificationError(f"{path} cannot be used: {error}. Build the package again.") from error
+        raise VerificationError(f"{engine / CONFIG} cannot be used: {error}. Build the package again.") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
-from nemotron_serving.engine.tensorrt_llm.files import IMAGE, check_release
+from nemotron_serving.engine.tensorrt_llm.files import IMAGE, TENSORRT_LLM, check_release
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.package import EngineSpec, check_engine_version
 
@@ -34,7 +34,7 @@ def check_engine_library(spec: EngineSpec, engine_path: Path) -> str:
     except metadata.PackageNotFoundError:
         advice = f"Install it with: pip install '{distribution}=={spec.version}'."
         if spec.kind == "tensorrt_llm":
-            advice = f"Serve in {IMAGE}, which has 1.2.1."
+            advice = f"Serve in {IMAGE}, which has {TENSORRT_LLM}."
         raise SetupError(f"The package needs {distribution} {spec.version}, which is not installed. {advice}") from None
     if spec.kind == "tensorrt_llm":
         check_release(spec, engine_path, installed)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nemotron_build.cli import main
-from nemotron_build.machine import IMAGE
+from nemotron_serving.engine.tensorrt_llm.files import IMAGE
 from nemotron_serving.launcher.cli import main as serve_main
 from tests.fakes.packages import make_package
 from tests.unit.build.pipeline.pretend import write_profile

@@ -12,13 +12,87 @@ from nemotron_serving.errors import PackageError
 from nemotron_serving.package import EngineSpec, Limits, Package, check_engine_version
 
 CONFIG = "config.json"
-IMAGE = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"  # has 1.2.1, the last with engines
-DEFAULT_TOKENS_PER_BLOCK = 32  # of KvCacheConfig and of trtllm-build
+TENSORRT_LLM = "1.2.1"
+"""The last stable release with TensorRT engines; engines are built and served with it."""
+IMAGE = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
+"""The image that has it."""
+TOKENS_PER_BLOCK = 32
+"""Tokens of a block of the paged KV cache, by default of KvCacheConfig and of trtllm-build."""
+
 _CHECKPOINT_NUM_TOKENS = 8192  # TensorRT-LLM's default, said so that it stays
 _QUANTIZATION = "hf_quant_config.json"
 
 Flow = Literal["engine", "pytorch"]
 _T = TypeVar("_T")
+
+
+class Mapping(msgspec.Struct, frozen=True):
+    """The GPUs of an engine: all of them, and those that share its tensors."""
+
+    world_size: int = 1
+    tp_size: int = 1
+
+
+class Quantization(msgspec.Struct, frozen=True):
+    """How weights and KV cache are quantized, such as `FP8`; None where they are not."""
+
+    quant_algo: str | None = None
+    kv_cache_quant_algo: str | None = None
+
+
+class ModelConfig(msgspec.Struct, frozen=True):
+    """What an engine's pretrained_config and a Hugging Face checkpoint's config.json have in common, and GPUs."""
+
+    vocab_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    hidden_size: int
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    head_size: int | None = None
+    max_position_embeddings: int = 0
+    dtype: str | None = None
+    mapping: Mapping = Mapping()
+    quantization: Quantization = Quantization()
+
+    def kv_bytes_per_token(self, quantization: Quantization) -> int:
+        """Bytes of the KV cache of one token, on all GPUs together."""
+        heads = self.num_key_value_heads or self.num_attention_heads
+        size = self.head_dim or self.head_size or self.hidden_size // self.num_attention_heads
+        value_bytes = 1 if quantization.kv_cache_quant_algo == "FP8" else 2
+        return 2 * self.num_hidden_layers * heads * size * value_bytes
+
+
+class PluginConfig(msgspec.Struct, frozen=True):
+    """Settings of trtllm-build's plugins and kernels."""
+
+    gpt_attention_plugin: str | None = None
+    gemm_plugin: str | None = None
+    remove_input_padding: bool | None = None
+    use_paged_context_fmha: bool | None = True
+    use_fp8_context_fmha: bool | None = None
+    multiple_profiles: bool | None = None
+    tokens_per_block: int = TOKENS_PER_BLOCK
+
+
+class BuildConfig(msgspec.Struct, frozen=True):
+    """Sizes and settings that an engine was compiled with."""
+
+    max_batch_size: int
+    max_seq_len: int
+    max_num_tokens: int
+    max_beam_width: int = 1
+    plugin_config: PluginConfig = PluginConfig()
+
+
+class EngineConfig(msgspec.Struct, frozen=True):
+    """config.json, as far as anybody here reads it: of an engine the first three fields, of a checkpoint the others."""
+
+    version: str = ""
+    pretrained_config: ModelConfig | None = None
+    build_config: BuildConfig | None = None
+    architectures: list[str] = []
+    max_position_embeddings: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,7 +131,7 @@ def read_engine_files(package: Package) -> EngineFiles:
         PackageError: files that are neither, an engine file missing, or a package that promises more than they hold.
     """
     path, limits = package.engine_path, package.serving.limits
-    config = _read(path / CONFIG, _Config)
+    config = _read(path / CONFIG, EngineConfig)
     if config.build_config is not None and config.pretrained_config is not None:
         files = _engine(path, config.pretrained_config, config.build_config)
     elif config.architectures and any(path.glob("*.safetensors")):
@@ -79,7 +153,7 @@ def check_release(spec: EngineSpec, engine_path: Path, installed: str) -> None:
     Raises:
         PackageError: naming both versions.
     """
-    config = _read(engine_path / CONFIG, _Config)
+    config = _read(engine_path / CONFIG, EngineConfig)
     if config.build_config is None:
         if _release(installed) < _release(spec.version):
             check_engine_version(spec, installed)
@@ -90,68 +164,34 @@ def check_release(spec: EngineSpec, engine_path: Path, installed: str) -> None:
         )
 
 
+def read_config(engine: Path) -> EngineConfig:
+    """Read config.json of a directory with an engine or a checkpoint.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        ValueError: it is no JSON, or lacks what every engine has.
+    """
+    return msgspec.json.decode((engine / CONFIG).read_bytes(), type=EngineConfig)
+
+
+def engine_file(rank: int) -> str:
+    """The file of an engine that one GPU loads."""
+    return f"rank{rank}.engine"
+
+
 def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
-class _Mapping(msgspec.Struct, frozen=True):
-    world_size: int = 1
-
-
-class _Quantization(msgspec.Struct, frozen=True):
-    quant_algo: str | None = None
-    kv_cache_quant_algo: str | None = None
-
-
-class _Model(msgspec.Struct, frozen=True):
-    """The fields of a model that an engine's pretrained_config and a checkpoint's config.json have in common."""
-
-    vocab_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    hidden_size: int
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None
-    head_size: int | None = None
-    max_position_embeddings: int = 0
-    mapping: _Mapping = _Mapping()
-    quantization: _Quantization = _Quantization()
-
-    def kv_bytes_per_token(self, quantization: _Quantization) -> int:
-        heads = self.num_key_value_heads or self.num_attention_heads
-        size = self.head_dim or self.head_size or self.hidden_size // self.num_attention_heads
-        value_bytes = 1 if quantization.kv_cache_quant_algo == "FP8" else 2
-        return 2 * self.num_hidden_layers * heads * size * value_bytes
-
-
-class _Plugins(msgspec.Struct, frozen=True):
-    use_paged_context_fmha: bool | None = True
-    tokens_per_block: int = DEFAULT_TOKENS_PER_BLOCK
-
-
-class _Build(msgspec.Struct, frozen=True):
-    max_batch_size: int
-    max_seq_len: int
-    max_num_tokens: int
-    plugin_config: _Plugins = _Plugins()
-
-
-class _Config(msgspec.Struct, frozen=True):
-    version: str = ""
-    pretrained_config: _Model | None = None
-    build_config: _Build | None = None
-    architectures: list[str] = []
-
-
 class _QuantizationFile(msgspec.Struct, frozen=True):
-    quantization: _Quantization
+    quantization: Quantization
 
 
-def _engine(path: Path, model: _Model, build: _Build) -> EngineFiles:
+def _engine(path: Path, model: ModelConfig, build: BuildConfig) -> EngineFiles:
     for rank in range(model.mapping.world_size):
-        if not (path / f"rank{rank}.engine").is_file():
+        if not (path / engine_file(rank)).is_file():
             raise PackageError(
-                f"{path / f'rank{rank}.engine'} is missing; {CONFIG} says that there are {model.mapping.world_size}. "
+                f"{path / engine_file(rank)} is missing; {CONFIG} says that there are {model.mapping.world_size}. "
                 "Build the package again."
             )
     return EngineFiles(
@@ -169,7 +209,7 @@ def _engine(path: Path, model: _Model, build: _Build) -> EngineFiles:
 
 
 def _checkpoint(path: Path, limits: Limits) -> EngineFiles:
-    model, quantization = _read(path / CONFIG, _Model), _Quantization()
+    model, quantization = _read(path / CONFIG, ModelConfig), Quantization()
     if (path / _QUANTIZATION).is_file():
         quantization = _read(path / _QUANTIZATION, _QuantizationFile).quantization
         if quantization.quant_algo is None:
@@ -191,7 +231,7 @@ def _checkpoint(path: Path, limits: Limits) -> EngineFiles:
         vocab_size=model.vocab_size,
         world_size=1,
         cuts_prompts=True,
-        tokens_per_block=DEFAULT_TOKENS_PER_BLOCK,
+        tokens_per_block=TOKENS_PER_BLOCK,
         kv_bytes_per_token=model.kv_bytes_per_token(quantization),
     )
 

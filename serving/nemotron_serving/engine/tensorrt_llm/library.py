@@ -17,7 +17,7 @@ import msgspec
 
 from nemotron_serving.contract import Feature
 from nemotron_serving.engine.base import EngineRequest, Sampling
-from nemotron_serving.engine.tensorrt_llm.files import IMAGE, EngineFiles, Flow, check_release
+from nemotron_serving.engine.tensorrt_llm.files import IMAGE, TENSORRT_LLM, EngineFiles, Flow, check_release
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import EngineSpec, Package
@@ -98,7 +98,7 @@ def load_library(spec: EngineSpec, files: EngineFiles) -> Library:
             from tensorrt_llm import LLM
     except ImportError as error:
         raise PackageError(
-            f"TensorRT-LLM {spec.version} cannot be imported: {error}. Serve in {IMAGE}, which has 1.2.1."
+            f"TensorRT-LLM {spec.version} cannot be imported: {error}. Serve in {IMAGE}, which has {TENSORRT_LLM}."
         ) from error
     return Library(
         version=tensorrt_llm.__version__,

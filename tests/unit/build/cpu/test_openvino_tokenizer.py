@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from nemotron_build.byte_level import byte_level_bpe, letters_of_bytes
+from nemotron_build.byte_level import byte_level_bpe
 from nemotron_build.cpu.openvino_tokenizer import check_against_openvino, write_tokenizer_ir
 from nemotron_build.errors import CheckpointError, VerificationError
+from nemotron_serving.output.detokenizer import byte_of_character
 from tests.llama3 import llama3_tokenizer
 
 
@@ -21,7 +22,7 @@ def _write(tokenizer: Tokenizer, directory: Path, end: int) -> Path:
 
 
 def _smollm() -> Tokenizer:
-    letters = list(letters_of_bytes())
+    letters = list(byte_of_character())
     return byte_level_bpe(
         ["<|end|>", *letters, "he", "ll", "hell"], [("h", "e"), ("l", "l"), ("he", "ll")], ["<|end|>"]
     )
@@ -41,7 +42,7 @@ def test_smollms_tokenizer(tmp_path: Path) -> None:
 
 
 def test_another_tokenizer_is_noticed(tmp_path: Path) -> None:
-    letters = list(letters_of_bytes())
+    letters = list(byte_of_character())
     _write(byte_level_bpe(["<|end|>", *letters, "he"], [("h", "e")], ["<|end|>"]), tmp_path, 0)
     with pytest.raises(VerificationError, match=r"Token 258 is b'll' in tokenizer.json, None in OpenVINO's"):
         check_against_openvino(_smollm(), tmp_path)
@@ -49,7 +50,7 @@ def test_another_tokenizer_is_noticed(tmp_path: Path) -> None:
 
 def test_other_merges_are_noticed(tmp_path: Path) -> None:
     """The same tokens, but `world` is cut another way."""
-    tokens, merges = ["<|end|>", *letters_of_bytes(), "or", "rl"], [("o", "r"), ("r", "l")]
+    tokens, merges = ["<|end|>", *byte_of_character(), "or", "rl"], [("o", "r"), ("r", "l")]
     _write(byte_level_bpe(tokens, merges, ["<|end|>"]), tmp_path, 0)
     with pytest.raises(VerificationError, match=r"tokenizer.json encodes .*OpenVINO's tokenizer as"):
         check_against_openvino(byte_level_bpe(tokens, merges[::-1], ["<|end|>"]), tmp_path)

@@ -14,6 +14,7 @@ from nemotron_build.errors import VerificationError
 from nemotron_build.pipeline.trtllm_build import build_command, check_engine
 from nemotron_build.profiles import Profile, ProfileLimits
 from tests.fakes import trtllm_build
+from tests.fakes.packages import engine_config
 
 PROFILE = Profile(
     name="p",
@@ -40,7 +41,8 @@ def engine(tmp_path: Path, profile: Profile, monkeypatch: pytest.MonkeyPatch) ->
         "kv_cache_quant_algo": "FP8" if profile.kv_cache == "fp8" else None,
     }
     mapping = {"world_size": profile.tp_size, "tp_size": profile.tp_size}
-    config = {"dtype": "bfloat16", "mapping": mapping, "quantization": quantization}
+    sizes = engine_config()["pretrained_config"]
+    config = {**sizes, "dtype": "bfloat16", "mapping": mapping, "quantization": quantization}
     (checkpoint / "config.json").write_text(json.dumps(config))
     monkeypatch.chdir(tmp_path)
     trtllm_build.main(build_command(profile, checkpoint, tmp_path / "e")[1:])
