@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import nemotron_client
-from nemotron_client import _batch, _errors, _messages, _metrics, _settings, _types, testing
+from nemotron_client import _batch, _errors, _probes, _settings, _types, testing
 from nemotron_client.testing import _replies, _script
 
 PAGE = Path(__file__).parent / "client" / "reference.md"
@@ -52,11 +52,11 @@ GROUPS = {
 # Types that have a name in the source alone, and where that is.
 ALIASES: dict[str, ModuleType] = {
     "Event": _types,
-    "Message": _messages,
+    "Message": _types,
     "Conversation": _batch,
     "Headers": _settings,
     "AsyncHeaders": _settings,
-    "Metrics": _metrics,
+    "Metrics": _probes,
     "NotGiven": _settings,
     "Phase": _errors,
     "Answer": _script,

@@ -7,21 +7,20 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from nemotron_client import _defaults, _metrics
+from nemotron_client import _defaults, _probes
 from nemotron_client._async_streams import AsyncChatStream, AsyncExchange, AsyncShared
 from nemotron_client._batch import BatchResult, Conversation, batch_async
 from nemotron_client._contract import ENSEMBLE, Options
 from nemotron_client._errors import NemotronError
-from nemotron_client._messages import Message
 from nemotron_client._openai_words import stands_for_completions
-from nemotron_client._readiness import Answer, ReadyWait, may_take_requests
-from nemotron_client._replicas import Replicas
+from nemotron_client._probes import Answer, ReadyWait, may_take_requests
 from nemotron_client._request import cancel_call, chat_call, generate_call, ready_call
+from nemotron_client._retries import Replicas
 from nemotron_client._settings import NOT_GIVEN, AsyncHeaders, NotGiven, Settings
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports import async_transport_for
 from nemotron_client._transports.base import AsyncTransport, Call, Connection, Tls
-from nemotron_client._types import Reply, ServerInfo
+from nemotron_client._types import Message, Reply, ServerInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -53,7 +52,7 @@ class AsyncClient:
         connection = Connection(tls, self._settings.timeouts.connect, keepalive_time_s, keepalive_timeout_s)
         transports = [transport] if transport else [async_transport_for(one, connection) for one in urls]
         self._shared = AsyncShared(transports, Replicas(urls))
-        self._metrics_url = metrics_url or _metrics.metrics_url(urls[0], named=bool(url or transport))
+        self._metrics_url = metrics_url or _probes.metrics_url(urls[0], named=bool(url or transport))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.urls))})"
@@ -141,9 +140,9 @@ class AsyncClient:
         assert error is not None  # noqa: S101 - there is at least one server
         raise error
 
-    async def metrics(self) -> _metrics.Metrics:
+    async def metrics(self) -> _probes.Metrics:
         """The values on the server's metrics page. See `Client.metrics`."""
-        return await asyncio.to_thread(_metrics.fetch, self._metrics_url)
+        return await asyncio.to_thread(_probes.fetch, self._metrics_url)
 
     def with_options(
         self,

@@ -13,9 +13,8 @@ from typing import Any
 
 from nemotron_client import _defaults
 from nemotron_client._errors import NemotronError
-from nemotron_client._exchange import ExchangeState
-from nemotron_client._living import CLOSED, Living
-from nemotron_client._replicas import Replicas
+from nemotron_client._exchange import CLOSED, ExchangeState, Living
+from nemotron_client._retries import Replicas
 from nemotron_client._settings import Settings
 from nemotron_client._transports.base import AsyncResponseStream, AsyncTransport, Call
 from nemotron_client._types import Event, Reply, Usage

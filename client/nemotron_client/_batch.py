@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nemotron_client._contract import Options
-from nemotron_client._messages import Message
 from nemotron_client._request import chat_call
-from nemotron_client._types import Reply
+from nemotron_client._types import Message, Reply
 
 if TYPE_CHECKING:
     from nemotron_client._async_client import AsyncClient

@@ -8,21 +8,20 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from nemotron_client import _defaults, _metrics
+from nemotron_client import _defaults, _probes
 from nemotron_client._batch import BatchResult, Conversation, batch
 from nemotron_client._contract import ENSEMBLE, Options
 from nemotron_client._errors import NemotronError
-from nemotron_client._messages import Message
 from nemotron_client._openai_words import stands_for_completions
-from nemotron_client._readiness import Answer, ReadyWait, may_take_requests
-from nemotron_client._replicas import Replicas
+from nemotron_client._probes import Answer, ReadyWait, may_take_requests
 from nemotron_client._request import cancel_call, chat_call, generate_call, ready_call
+from nemotron_client._retries import Replicas
 from nemotron_client._settings import NOT_GIVEN, Headers, NotGiven, Settings
 from nemotron_client._streams import ChatStream, Exchange, Shared
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports import transport_for
 from nemotron_client._transports.base import Call, Connection, Tls, Transport
-from nemotron_client._types import Reply, ServerInfo
+from nemotron_client._types import Message, Reply, ServerInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -72,7 +71,7 @@ class Client:
         connection = Connection(tls, self._settings.timeouts.connect, keepalive_time_s, keepalive_timeout_s)
         transports = [transport] if transport else [transport_for(one, connection) for one in urls]
         self._shared = Shared(transports, Replicas(urls))
-        self._metrics_url = metrics_url or _metrics.metrics_url(urls[0], named=bool(url or transport))
+        self._metrics_url = metrics_url or _probes.metrics_url(urls[0], named=bool(url or transport))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.urls))})"
@@ -200,13 +199,13 @@ class Client:
         assert error is not None  # noqa: S101 - there is at least one server
         raise error
 
-    def metrics(self) -> _metrics.Metrics:
+    def metrics(self) -> _probes.Metrics:
         """The values on the server's metrics page: name → a list of labels and value.
 
         Raises:
             ServerUnavailableError: the page cannot be had.
         """
-        return _metrics.fetch(self._metrics_url)
+        return _probes.fetch(self._metrics_url)
 
     def with_options(
         self,

@@ -1,9 +1,12 @@
-"""One request and its answer, tried again where that is allowed: what `Client` and `AsyncClient` share. Does no I/O."""
+"""What the clients for threads and for asyncio decide alike: the life of a client, and of each request. Does no I/O."""
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,9 +15,8 @@ from nemotron_client import _telemetry
 from nemotron_client._answer import AnswerReader
 from nemotron_client._errors import NemotronError, ServerUnavailableError, StreamClosedError
 from nemotron_client._formats import format_of
-from nemotron_client._replicas import Attempts, Replicas
 from nemotron_client._request import cancel_call
-from nemotron_client._retries import may_be_at_work
+from nemotron_client._retries import Attempts, Replicas, may_be_at_work
 from nemotron_client._settings import Settings
 from nemotron_client._timeouts import Deadline
 from nemotron_client._transports.base import Call
@@ -159,3 +161,55 @@ class ExchangeState:
     @property
     def _url(self) -> str:
         return self._replicas.urls[self._attempts.replica]
+
+
+CLOSED = "The client is closed, expected one that is open"
+FORKED = "The client was made before a fork, expected one that this process has made itself"
+
+
+class Living:
+    """The life of a client and its copies.
+
+    Attributes:
+        replicas: Its servers.
+        ended: Why no further request is sent; empty as long as they are.
+    """
+
+    def __init__(self, replicas: Replicas) -> None:
+        self.replicas = replicas
+        self.ended = ""
+        _living.add(self)
+
+    def check(self, request_id: str = "") -> None:
+        """Go on only while the client lives.
+
+        Raises:
+            StreamClosedError: it has ended.
+        """
+        if self.ended:
+            raise StreamClosedError(self.ended, request_id=request_id, url=", ".join(self.replicas.urls))
+
+    def at_exit(self) -> None:
+        """The process ends, and the client was not closed."""
+
+    def disown(self) -> None:
+        """This process is a fork of the client's: the connections, and what runs on them, are the other's."""
+        self.ended = FORKED
+
+
+_living: weakref.WeakSet[Living] = weakref.WeakSet()
+
+
+def _end_all() -> None:
+    for one in list(_living):
+        one.at_exit()
+
+
+def _disown_all() -> None:
+    for one in list(_living):
+        one.disown()
+    _living.clear()
+
+
+atexit.register(_end_all)
+os.register_at_fork(after_in_child=_disown_all)

@@ -9,10 +9,10 @@ from typing import Any
 
 from nemotron_client._contract import ALWAYS_READ, DTYPES, ENSEMBLE, GENERATING_MODEL, READ_OUTPUTS, Options
 from nemotron_client._formats import format_of
-from nemotron_client._messages import Message, messages_json
 from nemotron_client._openai_words import hint
 from nemotron_client._tools import tool_choice_json, tools_json
 from nemotron_client._transports.base import Call
+from nemotron_client._types import Message, messages_json
 
 READY_ID = "nemotron-client-is-ready"
 """The id in `ready_call`. It is always the same, so that servers have one to remember and not thousands."""

@@ -1,9 +1,13 @@
-"""When a failed request is tried again, and after how long. Does no I/O."""
+"""Where and when a failed request is tried again: which server, after which errors, after how long. Does no I/O."""
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from nemotron_client import _defaults
 from nemotron_client._errors import (
@@ -15,21 +19,7 @@ from nemotron_client._errors import (
     ServerUnavailableError,
 )
 
-
-def checked_max_retries(value: int) -> int:
-    """The number of retries that a caller gave.
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: below 0.
-    """
-    if value is None:
-        raise TypeError("max_retries: None was given; say 0 for no retries, or a large number for many")
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"max_retries: {type(value).__name__} was given, expected int")
-    if value < 0:
-        raise ValueError(f"max_retries: {value} was given, expected 0 or more")
-    return value
+_logger = logging.getLogger("nemotron_client")
 
 
 def may_succeed_later(error: NemotronError) -> bool:
@@ -56,3 +46,122 @@ def delay_s(retry: int, chance: Callable[[], float] = random.random) -> float:
     # The exponent is bounded: a float holds no 2**1024.
     full = min(_defaults.RETRY_FIRST_DELAY_S * _defaults.RETRY_FACTOR ** min(retry, 100), _defaults.RETRY_MAX_DELAY_S)
     return full * (1 - _defaults.RETRY_JITTER * chance())
+
+
+@dataclass
+class _Health:
+    failures: int = 0
+    back_at: float = 0.0
+
+
+class Replicas:
+    """The health of some servers. Thread-safe."""
+
+    def __init__(self, urls: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self.urls = tuple(urls)
+        self._clock = clock
+        self._health = [_Health() for _ in urls]
+        self._turn = 0
+        self._lock = threading.Lock()
+
+    def pick(self, tried: Collection[int] = ()) -> int | None:
+        """The index of the server whose turn it is; None when all were tried.
+
+        One that failed lately is only taken when no other is left: a request fails after trying, never before.
+        """
+        with self._lock:
+            count = len(self.urls)
+            order = [(self._turn + step) % count for step in range(count)]
+            left = [index for index in order if index not in tried]
+            if not left:
+                return None
+            now = self._clock()
+            healthy = [index for index in left if self._health[index].back_at <= now]
+            chosen = healthy[0] if healthy else min(left, key=lambda index: self._health[index].back_at)
+            self._turn = (chosen + 1) % count
+            return chosen
+
+    def failed(self, index: int) -> None:
+        """This server cannot be used: pass it over for a while, longer with each failure in a row."""
+        with self._lock:
+            health = self._health[index]
+            # The exponent is bounded: a float holds no 2**1024.
+            pause = min(
+                _defaults.REPLICA_FIRST_PAUSE_S * 2.0 ** min(health.failures, 100), _defaults.REPLICA_MAX_PAUSE_S
+            )
+            health.failures += 1
+            health.back_at = self._clock() + pause
+        if len(self.urls) > 1:
+            _logger.warning("%s failed and is passed over for %g s", self.urls[index], pause)
+
+    def worked(self, index: int) -> None:
+        """This server has answered."""
+        if self._health[index].failures:
+            with self._lock:
+                self._health[index] = _Health()
+
+
+class Attempts:
+    """The tries of one request: each server once without waiting, then all again after a delay, as often as allowed."""
+
+    def __init__(
+        self, replicas: Replicas, max_retries: int, delay: Callable[[int], float] = delay_s, request_id: str = ""
+    ) -> None:
+        self._replicas = replicas
+        self._max_retries = max_retries
+        self._delay = delay
+        self._request_id = request_id
+        self._retries = 0
+        self._tried: dict[int, NemotronError] = {}
+        self.replica = self._next()
+
+    def again_after(self, error: NemotronError, left_s: float) -> float:
+        """Choose the server of the next try, in `replica`.
+
+        Args:
+            error: What the last try ended with.
+            left_s: What is left of the total timeout.
+
+        Returns:
+            Seconds to wait before it.
+
+        Raises:
+            NemotronError: there is no next try; the error given, or one that names every server.
+        """
+        if not may_succeed_later(error):
+            raise error
+        self._tried[self.replica] = error
+        if not isinstance(error, OverloadedError):
+            self._replicas.failed(self.replica)
+        elsewhere = self._replicas.pick(self._tried)
+        if elsewhere is not None:
+            self.replica = elsewhere
+            return 0.0
+        delay = self._delay(self._retries)
+        if self._retries >= self._max_retries or delay >= left_s:
+            raise self._verdict(error)
+        self._retries += 1
+        _logger.info(
+            "request %s: retry %d of %d in %.2f s after %s",
+            self._request_id,
+            self._retries,
+            self._max_retries,
+            delay,
+            type(error).__name__,
+        )
+        self._tried.clear()
+        self.replica = self._next()
+        return delay
+
+    def _next(self) -> int:
+        index = self._replicas.pick()
+        assert index is not None  # noqa: S101 - nothing was tried
+        return index
+
+    def _verdict(self, last: NemotronError) -> NemotronError:
+        kinds = {type(error) for error in self._tried.values()}
+        if len(self._tried) == 1 or kinds in ({OverloadedError}, {ModelNotReadyError}):
+            return last
+        reasons = "; ".join(f"{self._replicas.urls[index]}: {error}" for index, error in self._tried.items())
+        urls = ", ".join(self._replicas.urls)
+        return ServerUnavailableError(f"None of the servers answers. {reasons}", request_id=last.request_id, url=urls)

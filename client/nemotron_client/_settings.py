@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from nemotron_client._retries import checked_max_retries
 from nemotron_client._timeouts import Timeouts
 
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -47,7 +46,7 @@ class Settings:
     compression: str | None
 
     def __post_init__(self) -> None:
-        checked_max_retries(self.max_retries)
+        _check_max_retries(self.max_retries)
         if self.compression not in (None, "gzip"):
             raise ValueError(f"compression: {self.compression!r} was given, expected 'gzip' or None")
         if not callable(self.headers) and not isinstance(self.headers, Mapping):
@@ -91,6 +90,15 @@ class Settings:
                 "give it to the client's constructor"
             )
         return replace(timeouts, connect=self.timeouts.connect)
+
+
+def _check_max_retries(value: int) -> None:
+    if value is None:
+        raise TypeError("max_retries: None was given; say 0 for no retries, or a large number for many")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"max_retries: {type(value).__name__} was given, expected int")
+    if value < 0:
+        raise ValueError(f"max_retries: {value} was given, expected 0 or more")
 
 
 def _checked(value: Mapping[str, str]) -> dict[str, str]:

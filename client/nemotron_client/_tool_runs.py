@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nemotron_client import _defaults
-from nemotron_client._messages import Message, messages_json
 from nemotron_client._tools import FunctionTool, result_text
-from nemotron_client._types import Reply, ToolCall
+from nemotron_client._types import Message, Reply, ToolCall, messages_json
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

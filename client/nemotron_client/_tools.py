@@ -13,16 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nemotron_client._forms import (
-    REQUIRED,
-    Form,
-    NotJsonError,
-    Parameter,
-    descriptions,
-    hints_of,
-    parameters_form,
-    summary,
-)
+from nemotron_client._forms import REQUIRED, Form, NotJsonError, Parameter, parameters_form
+from nemotron_client._schemas import descriptions, hints_of, summary
 
 _PARTS = ("name", "description", "parameters", "strict")  # of OpenAI's function object
 

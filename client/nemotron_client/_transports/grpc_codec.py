@@ -19,8 +19,7 @@ from nemotron_client import _defaults
 from nemotron_client._contract import CALLER_HEADER, DTYPES, OCCASIONAL_OUTPUTS
 from nemotron_client._errors import NemotronError, from_status
 from nemotron_client._transports.base import Call, Connection, Tls
-from nemotron_client._transports.tls_files import client_context
-from nemotron_client._version import user_agent
+from nemotron_client._transports.identity import client_context, user_agent
 
 SERVICE = "/inference.GRPCInferenceService"
 STREAM = f"{SERVICE}/ModelStreamInfer"

@@ -13,7 +13,6 @@ import httpx2
 from nemotron_client._contract import ENSEMBLE
 from nemotron_client._errors import NemotronError
 from nemotron_client._transports import http_codec as codec
-from nemotron_client._transports import http_connection as connecting
 from nemotron_client._transports.base import Call, Connection
 
 
@@ -27,10 +26,10 @@ class AsyncHttpTransport:
         self._connection = connection
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: httpx2.AsyncBaseTransport = httpx2.AsyncHTTPTransport(
-            verify=connecting.ssl_context(url, connection.tls),
+            verify=codec.ssl_context(url, connection.tls),
             trust_env=False,
-            limits=httpx2.Limits(max_keepalive_connections=connecting.MAX_IDLE, keepalive_expiry=connecting.IDLE_S),
-            socket_options=connecting.socket_options(connection),
+            limits=httpx2.Limits(max_keepalive_connections=codec.MAX_IDLE, keepalive_expiry=codec.IDLE_S),
+            socket_options=codec.socket_options(connection),
         )
 
     def open(self, call: Call) -> AsyncHttpResponseStream:
@@ -95,17 +94,17 @@ class AsyncHttpTransport:
                     async for chunk in chunks:
                         for values in reader.feed(chunk):
                             put(values)
-        except connecting.FAILURES as error:
-            raise connecting.connection_error(error, request_id=call.request_id, url=self.url) from error
+        except codec.FAILURES as error:
+            raise codec.connection_error(error, request_id=call.request_id, url=self.url) from error
         reader.end()
 
     def _generate(self, call: Call, timeout_s: float | None = None) -> httpx2.Request:
         url, headers = self._base + codec.generate_path(call), codec.generate_headers(call)
         body = codec.generate_body(call)
-        return connecting.request("POST", url, headers, self._connection, body=body, timeout_s=timeout_s)
+        return codec.request("POST", url, headers, self._connection, body=body, timeout_s=timeout_s)
 
     async def _get(self, path: str, headers: Mapping[str, str], timeout_s: float) -> tuple[int, str, bytes]:
-        request = connecting.request("GET", self._base + path, headers, self._connection, timeout_s=timeout_s)
+        request = codec.request("GET", self._base + path, headers, self._connection, timeout_s=timeout_s)
         return await self._ask(request)
 
     async def _ask(self, request: httpx2.Request) -> tuple[int, str, bytes]:
@@ -114,8 +113,8 @@ class AsyncHttpTransport:
             response = await self._transport.handle_async_request(request)
             async with contextlib.aclosing(response):
                 await response.aread()
-        except connecting.FAILURES as error:
-            raise connecting.connection_error(error, request_id="", url=self.url) from error
+        except codec.FAILURES as error:
+            raise codec.connection_error(error, request_id="", url=self.url) from error
         return response.status_code, response.headers.get("content-type", ""), response.content
 
 
@@ -167,5 +166,5 @@ class AsyncHttpResponseStream:
 
     def _end(self, task: asyncio.Task[None] | None) -> BaseException:
         if task is None or task.cancelled():
-            return connecting.given_up(self._request_id, self._url)
+            return codec.given_up(self._request_id, self._url)
         return task.exception() or StopAsyncIteration()

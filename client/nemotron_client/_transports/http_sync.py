@@ -13,7 +13,6 @@ import httpx2
 from nemotron_client._contract import ENSEMBLE
 from nemotron_client._errors import NemotronError
 from nemotron_client._transports import http_codec as codec
-from nemotron_client._transports import http_connection as connecting
 from nemotron_client._transports.base import Call, Connection
 
 
@@ -32,8 +31,8 @@ class HttpTransport:
         self.url = url
         self._base = codec.base_url(url)
         self._connection = connection
-        self._ssl_context = connecting.ssl_context(url, connection.tls)
-        self._socket_options = connecting.socket_options(connection)
+        self._ssl_context = codec.ssl_context(url, connection.tls)
+        self._socket_options = codec.socket_options(connection)
         self._idle: list[HttpLink] = []
         self._busy: set[HttpLink] = set()
         # Finalizers of forgotten streams may run in the middle of what it guards, in the same thread.
@@ -102,14 +101,14 @@ class HttpTransport:
         """Keep a connection for the next call, if the last one was read to its end."""
         with self._lock:
             self._busy.discard(link)
-            keep = clean and not self._closed and not link.is_cut and len(self._idle) < connecting.MAX_IDLE
+            keep = clean and not self._closed and not link.is_cut and len(self._idle) < codec.MAX_IDLE
             if keep:
                 self._idle.append(link)
         if not keep:
             link.close()
 
     def _one_connection(self) -> httpx2.BaseTransport:
-        limits = httpx2.Limits(max_connections=1, keepalive_expiry=connecting.IDLE_S)
+        limits = httpx2.Limits(max_connections=1, keepalive_expiry=codec.IDLE_S)
         return httpx2.HTTPTransport(
             verify=self._ssl_context, trust_env=False, limits=limits, socket_options=self._socket_options
         )
@@ -117,10 +116,10 @@ class HttpTransport:
     def _generate(self, call: Call, timeout_s: float | None = None) -> httpx2.Request:
         url, headers = self._base + codec.generate_path(call), codec.generate_headers(call)
         body = codec.generate_body(call)
-        return connecting.request("POST", url, headers, self._connection, body=body, timeout_s=timeout_s)
+        return codec.request("POST", url, headers, self._connection, body=body, timeout_s=timeout_s)
 
     def _get(self, path: str, headers: Mapping[str, str], timeout_s: float) -> tuple[int, str, bytes]:
-        return self._ask(connecting.request("GET", self._base + path, headers, self._connection, timeout_s=timeout_s))
+        return self._ask(codec.request("GET", self._base + path, headers, self._connection, timeout_s=timeout_s))
 
     def _ask(self, request: httpx2.Request) -> tuple[int, str, bytes]:
         """The status, the content type and the body of the response."""
@@ -133,8 +132,8 @@ class HttpTransport:
                 response.close()
             clean = True
             return response.status_code, response.headers.get("content-type", ""), response.content
-        except connecting.FAILURES as error:
-            raise connecting.connection_error(error, request_id="", url=self.url) from error
+        except codec.FAILURES as error:
+            raise codec.connection_error(error, request_id="", url=self.url) from error
         finally:
             self.give_back(link, clean=clean)
 
@@ -220,7 +219,7 @@ class HttpResponseStream:
             aborted = self._aborted
         try:
             if aborted and not self._over:
-                raise connecting.given_up(self._request_id, self._transport.url)
+                raise codec.given_up(self._request_id, self._transport.url)
             return self._next_values()
         finally:
             with self._lock:
@@ -261,9 +260,9 @@ class HttpResponseStream:
                 if (values := next(self._values, None)) is not None:
                     return values
                 self._values = self._next_chunk()
-        except connecting.FAILURES as error:
+        except codec.FAILURES as error:
             self._end(clean=False)
-            raise connecting.connection_error(error, request_id=self._request_id, url=self._transport.url) from error
+            raise codec.connection_error(error, request_id=self._request_id, url=self._transport.url) from error
         except NemotronError:
             self._end(clean=False)
             raise
@@ -285,9 +284,9 @@ class HttpResponseStream:
     def _body(self) -> Iterator[bytes]:
         self._head.wait()
         if self._aborted:
-            raise connecting.given_up(self._request_id, self._transport.url)
+            raise codec.given_up(self._request_id, self._transport.url)
         if self._response is None:
-            raise self._failure or connecting.given_up(self._request_id, self._transport.url)
+            raise self._failure or codec.given_up(self._request_id, self._transport.url)
         content_type = self._response.headers.get("content-type", "")
         if not codec.is_event_stream(content_type):
             body = self._response.read()

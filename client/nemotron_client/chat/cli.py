@@ -18,10 +18,9 @@ from nemotron_client._client import Client
 from nemotron_client._errors import NemotronError
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports.base import Tls
-from nemotron_client.chat import once, problems, transcript
-from nemotron_client.chat.problems import ChatError
+from nemotron_client.chat import answering, transcript
 from nemotron_client.chat.safe_text import encodable, safe
-from nemotron_client.chat.session import Session, Settings
+from nemotron_client.chat.session import ChatError, Session, Settings
 
 _EPILOG = """\
 examples:
@@ -54,7 +53,7 @@ exit status:
   141  nobody reads the output any more
   143  ended by SIGTERM
 """
-_NOBODY_READS = {errno.EPIPE: problems.BROKEN_PIPE, errno.EIO: problems.HUNG_UP}
+_NOBODY_READS = {errno.EPIPE: answering.BROKEN_PIPE, errno.EIO: answering.HUNG_UP}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,18 +73,18 @@ def main(argv: list[str] | None = None) -> int:
             return _run(given)
     except NemotronError as error:
         _complain(str(error))
-        return problems.exit_status(error)
+        return answering.exit_status(error)
     except (ChatError, TypeError, ValueError) as error:
         _complain(str(error))
-        return problems.USAGE
+        return answering.USAGE
     except KeyboardInterrupt:
-        return problems.INTERRUPTED
+        return answering.INTERRUPTED
     except OSError as error:
         if error.errno not in _NOBODY_READS:
             _complain(f"The output cannot be written: {error.strerror}.")
         # Python would complain when it flushes stdout at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _NOBODY_READS.get(error.errno or 0, problems.FAILED)
+        return _NOBODY_READS.get(error.errno or 0, answering.FAILED)
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -96,7 +95,7 @@ def _run(given: argparse.Namespace) -> int:
     with _client(given) as client:
         if question is not None:
             session.ask(question)
-            return once.answer(client, session, as_json=given.json)
+            return answering.answer(client, session, as_json=given.json)
         _chat(client, session)
     return 0
 
@@ -106,8 +105,7 @@ def _chat(client: Client, session: Session) -> None:
     try:
         from rich.console import Console
 
-        from nemotron_client.chat.interactive import Interactive
-        from nemotron_client.chat.prompt import Prompt, history_path
+        from nemotron_client.chat.interactive import Interactive, Prompt, history_path
         from nemotron_client.chat.screen import Screen
     except ImportError as error:
         library = (error.name or "A library").partition(".")[0]

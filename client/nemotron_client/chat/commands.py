@@ -9,10 +9,9 @@ from enum import Enum, auto
 from pathlib import Path
 
 from nemotron_client.chat import transcript
-from nemotron_client.chat.problems import ChatError
 from nemotron_client.chat.safe_text import safe_line
 from nemotron_client.chat.screen import Screen
-from nemotron_client.chat.session import Session
+from nemotron_client.chat.session import ChatError, Session
 
 
 class Next(Enum):

@@ -11,9 +11,7 @@ from rich.style import Style
 from rich.text import Text
 
 from nemotron_client._types import ToolCall
-from nemotron_client.chat.flow import Flow
-from nemotron_client.chat.markdown import AnswerMarkdown, finished_length
-from nemotron_client.chat.region import LiveRegion
+from nemotron_client.chat.live_text import AnswerMarkdown, Flow, LiveRegion, finished_length
 from nemotron_client.chat.safe_text import SafeStream, encodable, safe, safe_line
 
 _FRAME_S = 0.08

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nemotron_client._types import ModelInfo, Reply, ToolCall
-from nemotron_client.chat.problems import ChatError
 
 Message = dict[str, Any]
+
+
+class ChatError(Exception):
+    """Something that the user can put right; the message is one line."""
 
 
 @dataclass
@@ -196,3 +199,16 @@ class Session:
             if self.messages[at]["role"] == "user":
                 return at
         raise ChatError("Nothing was asked yet.")
+
+
+def finish_note(finish_reason: str) -> str:
+    """What to tell of an answer that did not end by itself; empty for one that did."""
+    return _NOTES.get(finish_reason, "")
+
+
+_NOTES = {
+    "cancelled": "cancelled",
+    "length": "cut off at the limit of its tokens",
+    "repetition": "ended because it repeated itself",
+    "timeout": "cut off at the server's deadline",
+}

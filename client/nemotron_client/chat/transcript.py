@@ -8,8 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from nemotron_client.chat.problems import ChatError
-from nemotron_client.chat.session import Message, Settings
+from nemotron_client.chat.session import ChatError, Message, Settings
 
 _MAX_BYTES = 64 * 2**20
 _SETTINGS: dict[str, type | tuple[type, ...]] = {

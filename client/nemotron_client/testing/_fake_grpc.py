@@ -12,7 +12,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from nemotron_client._contract import MODELS, Tensor
-from nemotron_client.testing._performance import Faulted, Values
+from nemotron_client.testing._player import Faulted, Values
 from nemotron_client.testing._replies import Fault
 from nemotron_client.testing._service import DESCRIPTION, Arrival, Service, is_ready, unknown_model
 

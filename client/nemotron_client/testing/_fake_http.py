@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 from nemotron_client._contract import CALLER_HEADER, MODELS, Tensor
-from nemotron_client.testing._performance import Faulted, Values
+from nemotron_client.testing._player import Faulted, Values
 from nemotron_client.testing._replies import Fault
 from nemotron_client.testing._service import DESCRIPTION, Arrival, Service, is_ready, metrics_page, unknown_model
 

@@ -12,7 +12,7 @@ from nemotron_client._contract import FINISH_REASONS
 from nemotron_client._types import ToolCall, ToolCallError, Usage
 
 if TYPE_CHECKING:
-    from nemotron_client.testing._requests import RecordedRequest
+    from nemotron_client.testing._script import RecordedRequest
 
 Split = Callable[[str], Iterable[str]]
 """Cuts a text into pieces, which joined are the text again. A piece is what one response brings: a token."""

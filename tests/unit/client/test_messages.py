@@ -9,7 +9,7 @@ import pytest
 
 from nemotron_client import AssistantMessage, Message, SystemMessage, ToolCall, ToolMessage, UserMessage
 from nemotron_client._answer import AnswerReader
-from nemotron_client._messages import messages_json
+from nemotron_client._types import messages_json
 from nemotron_serving.chat.messages import parse_messages
 from tests.unit.client.pretend import asks, says
 

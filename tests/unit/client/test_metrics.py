@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nemotron_client import Client, ServerUnavailableError
-from nemotron_client._metrics import metrics_url, parse
+from nemotron_client._probes import metrics_url, parse
 from tests.unit.client.http_peer import PeerConnection, peer, refusing_address
 
 PAGE = r"""# HELP nv_inference_count Number of inferences

@@ -17,8 +17,7 @@ from nemotron_client import (
     ServerError,
     ServerUnavailableError,
 )
-from nemotron_client._replicas import Attempts, Replicas
-from nemotron_client._retries import delay_s, may_succeed_later
+from nemotron_client._retries import Attempts, Replicas, delay_s, may_succeed_later
 
 WHERE: dict[str, Any] = {"request_id": "r", "url": "u"}
 DOWN = ServerUnavailableError("down", **WHERE)

@@ -14,10 +14,9 @@ from rich.console import Console
 from nemotron_client import Reply, Timings, Usage
 from nemotron_client.chat import commands
 from nemotron_client.chat.commands import COMMANDS, Chat, Next, is_command, run
-from nemotron_client.chat.problems import ChatError
-from nemotron_client.chat.prompt import CommandCompleter
+from nemotron_client.chat.interactive import CommandCompleter
 from nemotron_client.chat.screen import Screen
-from nemotron_client.chat.session import Answer, Session
+from nemotron_client.chat.session import Answer, ChatError, Session
 
 TOOLS = '[{"type": "function", "function": {"name": "f", "description": "Does \\u001b[31mf"}}]'
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nemotron_client import ModelInfo, Reply, Timings, ToolCall, Usage
-from nemotron_client.chat.problems import ChatError
-from nemotron_client.chat.session import Answer, Session, Settings
+from nemotron_client.chat.session import Answer, ChatError, Session, Settings
 
 CALL = ToolCall("call_1", "f", "{}")
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from nemotron_client.chat.problems import ChatError
-from nemotron_client.chat.session import Settings
+from nemotron_client.chat.session import ChatError, Settings
 from nemotron_client.chat.transcript import load, load_tools, save
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

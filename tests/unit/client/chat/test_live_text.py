@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemotron_client.chat.markdown import finished_length
+from nemotron_client.chat.live_text import finished_length
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from nemotron_client import (
     ServerUnavailableError,
     TlsError,
 )
-from nemotron_client.chat.problems import exit_status, finish_note, finish_status
+from nemotron_client.chat.answering import exit_status, finish_status
+from nemotron_client.chat.session import finish_note
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prompt_toolkit.history import FileHistory, InMemoryHistory
 
-from nemotron_client.chat.prompt import history_path, opened_history
+from nemotron_client.chat.interactive import history_path, opened_history
 
 
 def test_the_history_is_in_the_state_directory(monkeypatch: pytest.MonkeyPatch) -> None:

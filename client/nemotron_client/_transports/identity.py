@@ -1,9 +1,11 @@
-"""The files of a `Tls`, looked at before they are used: every transport says in the same words what is wrong."""
+"""Who is who: how a client names itself to servers, and the files by which both prove who they are."""
 
 from __future__ import annotations
 
+import functools
 import ssl
 from collections.abc import Callable
+from importlib import metadata
 
 from nemotron_client._transports.base import Tls
 
@@ -27,3 +29,12 @@ def client_context(tls: Tls, without_ca: Callable[[], ssl.SSLContext]) -> ssl.SS
         files = ", ".join(path for path in (tls.ca, tls.cert, tls.key) if path)
         raise ValueError(f"tls: {error}, expected certificates and a key in PEM format in {files}") from error
     return context
+
+
+@functools.cache
+def user_agent() -> str:
+    """`nemotron-client/VERSION`."""
+    try:
+        return f"nemotron-client/{metadata.version('nemotron-triton')}"
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "nemotron-client"
