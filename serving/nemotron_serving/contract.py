@@ -278,6 +278,9 @@ TOKEN_INPUT_NAMES = {option.name: option.generating_name for option in OPTIONS i
 RANGES = {option.name: option.range for option in (*ENSEMBLE_INPUTS, *TOKEN_INPUTS) if option.range}
 """Least and greatest value by the name of the option, at either level."""
 
+DEFAULTS = {option.name: option.default for option in (*ENSEMBLE_INPUTS, *TOKEN_INPUTS) if option.default is not None}
+"""What holds where nothing is said, by the name of the option, at either level."""
+
 PREPROCESSING_OUTPUTS = (Tensor("input_ids", "INT32", (-1,)), Tensor("request_settings", "STRING"))
 # For postprocessing. `stream_event` is a JSON object: what the generating model has to say besides token ids.
 STREAM_OUTPUTS = (Tensor("output_ids", "INT32", (-1, -1)), Tensor("stream_event", "STRING"))

@@ -26,7 +26,7 @@ IN_FLIGHT_METRIC = "nemotron_requests_in_flight"
 PROBE_PLACES = 1  # beside those of callers, for the launcher's own requests
 
 StopRule = Literal["any", "bound"]
-"""`any`: whoever knows the request's id. `bound`: only the caller that sent it, see `parameters.CALLER`."""
+"""`any`: whoever knows the request's id. `bound`: only the caller that sent it, see `contract.CALLER`."""
 
 
 class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
         kv_cache_gib: Size of the KV cache in GiB; None takes it from the machine.
         stream_interval_ms: Least time between two responses of a stream; None adapts it to the load.
         secret: Hex text that the launcher and the models know and no caller; the launcher makes one for each start.
-            Empty with a Triton started by hand, and then what derives from it protects nothing.
+            Empty with a Triton started by hand; see `nemotron_serving.seal` for what that means.
         stops: Whose stop requests end a request.
     """
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from nemotron_serving.contract import CALLER, INPUT_ALIASES, RANGES, Option
+from nemotron_serving.contract import CALLER, DEFAULTS, INPUT_ALIASES, RANGES, Option
 from nemotron_serving.errors import InvalidRequestError, did_you_mean, shortened, shortened_name
 
 MAX_ID_CHARACTERS = 256  # ids of ended and stopped requests are remembered, and are written into the log
@@ -82,6 +82,27 @@ def read_inputs(arrays: Mapping[str, npt.NDArray[Any]], contract: tuple[Option, 
                 f"{shortened(refused.item(0))} was given, which this server does not support; leave it out{accepted}",
             )
     return fields
+
+
+def check_ranges(fields: Mapping[str, Any]) -> None:
+    """Refuse numbers outside the range of their option, or that are no numbers.
+
+    Args:
+        fields: Values by input name, of either level.
+
+    Raises:
+        InvalidRequestError: naming the field, the value and the range.
+    """
+    for name, value in fields.items():
+        if name in RANGES:
+            low, high = RANGES[name]
+            if not low <= value <= high:
+                raise InvalidRequestError(name, f"{value} was given, expected {low} to {high}")
+
+
+def value_of(fields: Mapping[str, Any], name: str) -> Any:
+    """What was sent for an option, else its default."""
+    return fields.get(name, DEFAULTS[name])
 
 
 def check_id(request_id: str) -> None:

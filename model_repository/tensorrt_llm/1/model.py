@@ -2,8 +2,8 @@
 
 from nemotron_serving.contract import CALLER, TOKEN_INPUTS
 from nemotron_serving.engine import open_engine
-from nemotron_serving.generation.request import read_generation_request
 from nemotron_serving.generation.service import GenerationService
+from nemotron_serving.generation.settings import read_generation_request
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import IN_FLIGHT_METRIC, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary

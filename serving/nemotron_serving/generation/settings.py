@@ -6,19 +6,23 @@ to postprocessing. Callers of the generating model itself say the same with NVID
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
-from nemotron_serving.contract import MOST_LOGPROBS, OPTIONS, RANGES, Feature, Option
+from nemotron_serving.contract import MOST_LOGPROBS, OPTIONS, TOKEN_INPUT_NAMES, Feature, Option
 from nemotron_serving.engine import Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.budget import ThinkingBudget
-from nemotron_serving.generation.checks import check_bad_words, check_logit_bias, check_range, check_words
-from nemotron_serving.generation.sampling import shortest_words
-from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, StockGuide
+from nemotron_serving.generation.sampling import resolve_sampling, resolve_stop_ids
+from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, StockGuide, stock_spec
+from nemotron_serving.inputs import check_ranges, value_of
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
-from nemotron_serving.output.tags import CLOSE_TAG
+from nemotron_serving.package import SamplingDefaults, ServingConfig
 
+_GREEDY = SamplingDefaults()
 _OPTIONS_BY_FEATURE: dict[Feature, list[Option]] = {}
 for _option in OPTIONS:
     if _option.feature is not None:
@@ -64,12 +68,96 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         return "bad_words" if self.guide is None else "response_format"
 
 
-def check_features(settings: GenerationSettings, features: frozenset[Feature]) -> None:
-    """Refuse what this engine cannot do.
+def read_generation_request(
+    fields: Mapping[str, Any], config: ServingConfig, vocabulary: Vocabulary, features: frozenset[Feature]
+) -> tuple[list[int], GenerationSettings]:
+    """Prompt ids and settings, from preprocessing's JSON or from NVIDIA's token-level tensors.
+
+    Args:
+        fields: Values by input name of the generating model; absent ones were not sent.
+        config: Of the package.
+        vocabulary: Of the package's tokenizer.
+        features: What the engine can do.
 
     Raises:
-        InvalidRequestError: naming the field that asks for it.
+        InvalidRequestError: naming the field, what was given and what was expected.
     """
+    prompt_ids = _prompt_ids(fields, len(vocabulary), config.limits.max_seq_len)
+    settings = (
+        _from_json(fields["request_settings"])
+        if "request_settings" in fields
+        else _from_tensors(fields, config, len(vocabulary))
+    )
+    _check_features(settings, features)
+    check_guide(settings)
+    total, limit = len(prompt_ids) + settings.max_tokens, config.limits.max_seq_len
+    if total > limit:
+        raise InvalidRequestError(
+            "request_output_len", f"{len(prompt_ids)} prompt tokens plus {settings.max_tokens} are over {limit}"
+        )
+    return prompt_ids, settings
+
+
+def check_guide(settings: GenerationSettings) -> None:
+    """Refuse what would break the form of an answer.
+
+    Raises:
+        InvalidRequestError: naming the field.
+    """
+    for field in ("bad_words", "min_tokens"):
+        if settings.guide is not None and getattr(settings.sampling, field):
+            raise InvalidRequestError(
+                field,
+                "it does not go with response_format or a required call, whose form says what comes and when it ends",
+            )
+
+
+def _prompt_ids(fields: Mapping[str, Any], vocabulary_size: int, limit: int) -> list[int]:
+    ids = fields.get("input_ids")
+    if ids is None or not len(ids):
+        raise InvalidRequestError("input_ids", "empty, expected the token ids of a prompt")
+    length = fields.get("input_lengths", len(ids))
+    if not 1 <= length <= len(ids):
+        raise InvalidRequestError("input_lengths", f"{length} was given with {len(ids)} input_ids")
+    if length >= limit:  # before work is done that grows with it
+        raise InvalidRequestError("input_ids", f"{length} were given, this server takes at most {limit - 1}")
+    ids = ids[:length]
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocabulary_size:
+        raise InvalidRequestError(
+            "input_ids", f"{low if low < 0 else high} is no token id, expected 0 to {vocabulary_size - 1}"
+        )
+    prompt_ids: list[int] = ids.tolist()
+    return prompt_ids
+
+
+def _from_json(value: str) -> GenerationSettings:
+    """What preprocessing has checked; the seal says that it is as preprocessing wrote it."""
+    try:
+        return msgspec.json.decode(value, type=GenerationSettings)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise InvalidRequestError("request_settings", f"{error}; it is written by the preprocessing model") from error
+
+
+def _from_tensors(fields: Mapping[str, Any], config: ServingConfig, vocabulary_size: int) -> GenerationSettings:
+    if "request_output_len" not in fields:
+        raise InvalidRequestError("request_output_len", "missing, expected the most output tokens")
+    check_ranges(fields)
+    stream = value_of(fields, "streaming")
+    return GenerationSettings(
+        sampling=resolve_sampling(fields, _GREEDY, TOKEN_INPUT_NAMES, vocabulary_size),
+        max_tokens=fields["request_output_len"],
+        stream=stream,
+        timeout_ms=fields.get("timeout_ms", config.limits.default_timeout_ms),
+        stop_token_ids=resolve_stop_ids(fields, config.stop_token_ids, vocabulary_size),
+        guide=stock_spec(fields),
+        priority=value_of(fields, "priority"),
+        include_prompt=not (stream or value_of(fields, "exclude_input_in_output")),
+    )
+
+
+def _check_features(settings: GenerationSettings, features: frozenset[Feature]) -> None:
+    """Refuse what this engine cannot do, naming the field that asks for it."""
     sampling = settings.sampling
     if settings.guide is not None and "guided_decoding" not in features:
         raise _missing(settings.form_field, "guided_decoding")
@@ -96,56 +184,3 @@ def _asks(option: Option, sampling: Sampling) -> bool:
 
 def _missing(field: str, feature: Feature) -> InvalidRequestError:
     return InvalidRequestError(field, f"the engine of this package has no {feature.replace('_', ' ')}; leave it out")
-
-
-def check_guide(settings: GenerationSettings) -> None:
-    """Refuse what would break the form of an answer.
-
-    Raises:
-        InvalidRequestError: naming the field.
-    """
-    for field in ("bad_words", "min_tokens"):
-        if settings.guide is not None and getattr(settings.sampling, field):
-            raise InvalidRequestError(
-                field,
-                "it does not go with response_format or a required call, whose form says what comes and when it ends",
-            )
-
-
-def check_settings(settings: GenerationSettings, vocabulary: Vocabulary) -> None:
-    """Refuse settings that could do harm: whoever calls the generating model itself may write what it likes.
-
-    Raises:
-        InvalidRequestError: naming `request_settings` and what is wrong in it.
-    """
-    vocabulary_size = len(vocabulary)
-    check_range("request_settings", settings.max_tokens, rule="max_tokens")
-    check_range("request_settings", settings.timeout_ms, rule="timeout_ms")
-    for field in Sampling.__struct_fields__:
-        value = getattr(settings.sampling, field)
-        if field in RANGES and value is not None:
-            check_range("request_settings", value, rule=field)
-    check_range("request_settings", settings.priority, rule="priority")
-    check_bad_words("request_settings", settings.sampling.bad_words)
-    if len(shortest_words(settings.sampling.bad_words)) < len(settings.sampling.bad_words):
-        raise InvalidRequestError("request_settings", "bad words of which one begins with another")
-    if settings.sampling.top_p == 0:
-        raise InvalidRequestError("request_settings", "top_p is 0, expected more")
-    check_logit_bias("request_settings", settings.sampling.logit_bias, vocabulary_size)
-    if settings.sampling.logprobs is not None:
-        check_range("request_settings", settings.sampling.logprobs, rule="top_logprobs")
-    if settings.output is not None:
-        check_words("request_settings", settings.output.stop_words)
-        if settings.output.tools and not (settings.output.tools.open_tag and settings.output.tools.close_tag):
-            raise InvalidRequestError("request_settings", "tools without tags")
-        if settings.guide and settings.output.start == "thinking" and settings.budget is None:
-            raise InvalidRequestError("request_settings", "a guide after thinking without a budget")
-    budget = settings.budget
-    ids = settings.stop_token_ids + (budget.close_ids if budget else ())
-    if not settings.stop_token_ids or not all(0 <= index < vocabulary_size for index in ids):
-        raise InvalidRequestError("request_settings", f"token ids {list(ids)}, expected stop ids of the vocabulary")
-    if budget:
-        check_range("request_settings", budget.max_tokens, rule="max_thinking_tokens")
-        check_range("request_settings", budget.grace_tokens, rule="min_tokens")
-        if CLOSE_TAG not in vocabulary.decode(budget.close_ids):
-            raise InvalidRequestError("request_settings", "a thinking budget that does not close the thinking")

@@ -18,10 +18,10 @@ from nemotron_serving.chat.tokenizer import PromptTokenizer, TooManyTokensError
 from nemotron_serving.chat.tools import Tool
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.budget import THINKING_CLOSE, ThinkingBudget, resolve_budget
-from nemotron_serving.generation.checks import check_range, check_words
-from nemotron_serving.generation.sampling import resolve_priority, resolve_sampling, resolve_stop_ids
+from nemotron_serving.generation.sampling import check_words, resolve_sampling, resolve_stop_ids
 from nemotron_serving.generation.settings import GenerationSettings, check_guide
 from nemotron_serving.heartbeat import Pulse, Work
+from nemotron_serving.inputs import check_ranges, value_of
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.reasoning import Start
 from nemotron_serving.output.tags import CLOSE_TAG, OPEN_TAG, READ_TAGS
@@ -56,9 +56,10 @@ class Preprocessor:
         """
         config, vocabulary_size = self._config, self._tokenizer.vocabulary_size
         self._check_sizes(fields)
+        check_ranges(fields)
         form = resolve_answer_form(fields, self._format.tool_tags)
         guided = form.guide is not None
-        if fields.get("raw_prompt", False):
+        if value_of(fields, "raw_prompt"):
             parts = self._raw_parts(fields)
             thinking = ends_with(parts, OPEN_TAG)
             start: Start = "thinking" if thinking else "detect"
@@ -68,21 +69,19 @@ class Preprocessor:
             start = _start(parts, thinking)
         ids = self._encoded(parts, _prompt_field(fields))
         max_tokens = self._max_tokens(fields, len(ids))
-        timeout_ms = fields.get("timeout_ms", config.limits.default_timeout_ms)
-        check_range("timeout_ms", timeout_ms)
         check_words("stop_words", fields.get("stop_words", ()))
         stop_words = tuple(filter(None, fields.get("stop_words", ())))
         defaults = config.sampling_on if thinking else config.sampling_off
         settings = GenerationSettings(
             sampling=resolve_sampling(fields, defaults, {}, vocabulary_size),
             max_tokens=max_tokens,
-            stream=fields.get("stream", False),
-            timeout_ms=timeout_ms,
+            stream=value_of(fields, "stream"),
+            timeout_ms=fields.get("timeout_ms", config.limits.default_timeout_ms),
             stop_token_ids=self._stop_token_ids(fields, stop_words),
             budget=self._budget(fields, max_tokens, thinking, guided),
             guide=form.guide,
             repetition_guard=fields.get("repetition_guard", thinking),
-            priority=resolve_priority(fields),
+            priority=value_of(fields, "priority"),
             output=OutputRules(start, stop_words, form.tool_rules, _prompt_to_return(fields, parts)),
         )
         check_guide(settings)
@@ -155,7 +154,6 @@ class Preprocessor:
         if "max_tokens" not in fields:
             return min(self._config.max_tokens, limit - prompt_tokens)
         max_tokens: int = fields["max_tokens"]
-        check_range("max_tokens", max_tokens)
         if prompt_tokens + max_tokens > limit:
             raise InvalidRequestError(
                 "max_tokens",
@@ -168,10 +166,8 @@ class Preprocessor:
         self, fields: Mapping[str, Any], max_tokens: int, thinking: bool, guided: bool
     ) -> ThinkingBudget | None:
         wanted: int | None = fields.get("max_thinking_tokens")
-        if wanted is not None:
-            check_range("max_thinking_tokens", wanted)
-            if not thinking:
-                raise InvalidRequestError("max_thinking_tokens", f"thinking is off; {_remedy_for_no_thinking(fields)}")
+        if wanted is not None and not thinking:
+            raise InvalidRequestError("max_thinking_tokens", f"thinking is off; {_remedy_for_no_thinking(fields)}")
         if not thinking:
             return None
         return resolve_budget(wanted, self._config.thinking, max_tokens, self._close_ids, needed=guided)
@@ -234,9 +230,9 @@ def _prompt_to_return(fields: Mapping[str, Any], parts: list[PromptPart]) -> str
     That is text_input as it was sent. For messages, and a complete prompt, it is what the model reads, without its
     control tokens: just what detokenizing gives back.
     """
-    if fields.get("stream", False) or fields.get("exclude_input_in_output", True):
+    if value_of(fields, "stream") or value_of(fields, "exclude_input_in_output"):
         return ""
-    if "messages" in fields or fields.get("raw_prompt", False):
+    if "messages" in fields or value_of(fields, "raw_prompt"):
         return "".join(map(shown, parts))
     text: str = fields["text_input"]
     return text
@@ -257,7 +253,7 @@ def _asked_thinking(fields: Mapping[str, Any], messages: list[Message]) -> bool 
 
 
 def _remedy_for_no_thinking(fields: Mapping[str, Any]) -> str:
-    if fields.get("raw_prompt", False):
+    if value_of(fields, "raw_prompt"):
         return f"end text_input with {OPEN_TAG}"
     if fields.get("thinking", False):
         return "the package's chat template always closes it, so leave max_thinking_tokens out"

@@ -35,6 +35,14 @@ def test_nothing_else_opens() -> None:
             seal().open(closed, beside)
 
 
+def test_without_a_secret_the_machine_has_one_that_no_caller_knows() -> None:
+    closed = seal(secret="").close(MESSAGE)
+    assert MESSAGE in closed
+    for sealed in (MESSAGE, b"0" * 32 + MESSAGE, seal().close(MESSAGE)):
+        with pytest.raises(InvalidRequestError, match=r"^stream_event: .*passed on as the model tensorrt_llm"):
+            seal(secret="").open(sealed)
+
+
 def test_a_byte_cannot_be_moved_from_the_message_to_what_is_beside_it() -> None:
     closed = seal().close(MESSAGE + b"x", b"y")
     with pytest.raises(InvalidRequestError):
