@@ -9,8 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from nemotron_loadtest.cli import capacity, compare, run, scenarios, self_test, sweep
+from nemotron_loadtest.cli.compare import add_compare
 from nemotron_loadtest.cli.options import INTERRUPTED
+from nemotron_loadtest.cli.run import add_report, add_run, add_scenarios, add_self_test
+from nemotron_loadtest.cli.sweep import add_capacity, add_sweep
 from nemotron_loadtest.errors import LoadTestError
 
 _FAILURE, _USAGE = 2, 2
@@ -87,6 +89,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=shape,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for part in (run, sweep, compare, capacity, scenarios, self_test):
-        part.add_command(commands)
+    for add in (add_run, add_report, add_sweep, add_compare, add_capacity, add_scenarios, add_self_test):
+        add(commands)
     return parser

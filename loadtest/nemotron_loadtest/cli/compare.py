@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from nemotron_loadtest.analysis import Difference, Run
 
 
-def add_command(commands: Any) -> None:
-    """Add the command."""
+def add_compare(commands: Any) -> None:
+    """Add the command `compare`."""
     parser = commands.add_parser(
         "compare",
         help="say what differs between two measurements, and what is noise",

@@ -1,4 +1,4 @@
-"""`nemotron-bench sweep`."""
+"""`nemotron-bench sweep`, and `nemotron-bench capacity`, which plans by what a sweep has found."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nemotron_loadtest.capacity import DEFAULT_HEADROOM
 from nemotron_loadtest.cli.options import above_zero, add_run_options, directory_of, say, scenario_of, whole
-from nemotron_loadtest.cli.running import complain_of, run_visibly
+from nemotron_loadtest.cli.run import complain_of, run_visibly
 from nemotron_loadtest.errors import LoadTestError, ScenarioError
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from nemotron_loadtest.scenario import Scenario
 
 
-def add_command(commands: Any) -> None:
-    """Add the command."""
+def add_sweep(commands: Any) -> None:
+    """Add the command `sweep`."""
     parser = commands.add_parser(
         "sweep",
         help="find the highest rate that meets an SLO",
@@ -35,6 +36,23 @@ def add_command(commands: Any) -> None:
         "--max-runs", metavar="N", type=whole(1), default=30, help="the search stops then (default: %(default)s)"
     )
     parser.set_defaults(action=_sweep)
+
+
+def add_capacity(commands: Any) -> None:
+    """Add the command `capacity`."""
+    parser = commands.add_parser(
+        "capacity",
+        help="say how many replicas a traffic needs",
+        description="How many replicas a traffic needs, from a sweep of one. It is also put into the sweep's report.",
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path, help="of the sweep")
+    parser.add_argument("--peak", metavar="RATE", type=above_zero, required=True, help="requests/s at the busiest time")
+    parser.add_argument(
+        "--headroom", metavar="SHARE", type=above_zero, default=DEFAULT_HEADROOM, help="(default: %(default)s)"
+    )
+    parser.add_argument("--thinking-share", metavar="SHARE", type=_share, help="of the requests (default: as measured)")
+    parser.add_argument("--plan", metavar="FILE", type=Path, help="output of 'nemotron-build plan --json'")
+    parser.set_defaults(action=_capacity)
 
 
 def _sweep(given: argparse.Namespace) -> int:
@@ -56,6 +74,20 @@ def _sweep(given: argparse.Namespace) -> int:
     if runs.stopped_by is not None:
         raise runs.stopped_by
     return 0 if capacity.rate_per_s is not None else 1
+
+
+def _capacity(given: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from nemotron_loadtest.capacity import Demand, load_plan, plan_capacity
+    from nemotron_loadtest.report import add_capacity, capacity_table, read_sweep
+
+    demand = Demand(peak_per_s=given.peak, headroom=given.headroom, thinking_share=given.thinking_share)
+    plan = plan_capacity(read_sweep(given.directory).replica(), demand, load_plan(given.plan) if given.plan else None)
+    page = add_capacity(plan, given.directory)
+    Console().print(capacity_table(plan))
+    say(str(page))
+    return 0
 
 
 class _Runs:
@@ -130,3 +162,14 @@ def _described(capacity: Capacity, slo: str) -> str:
         head = f"The SLO {slo} is met up to {capacity.rate_per_s:.4g} requests/s."
     stable = [] if capacity.stable else ["The result is NOT STABLE:"]
     return "\n".join([head, *stable, *(f"  {reason}" for reason in capacity.reasons)])
+
+
+def _share(text: str) -> float:
+    """Reads a share."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected a number from 0 to 1")
+    return value

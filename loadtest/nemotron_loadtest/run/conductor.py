@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from gevent.event import Event
 
+from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.errors import LoadTestError
-from nemotron_loadtest.run.clock import RunClock
-from nemotron_loadtest.run.failing import FailureWatch
 from nemotron_loadtest.run.record import EndedBy, Recorder, new_record
-from nemotron_loadtest.run.sides import Side
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.scenario import Scenario
 from nemotron_loadtest.server import ServerMonitor, ServerSample, Watched
 from nemotron_loadtest.users.asker import OnSample
 from nemotron_loadtest.users.servers import client_for_metrics
 
+if TYPE_CHECKING:  # a conductor needs no Locust, which patches whoever imports it
+    from nemotron_loadtest.run.sides import Side
+
 START_DELAY_S = 0.3
 """From the decision to begin to the start, so that it reaches every worker before."""
 _LOOK_EVERY_S = 0.1
+_FAILING_S = 5.0
+_FAILING_REQUESTS = 3
 
 
 OnMoment = Callable[[float, int | None], None]
@@ -169,3 +173,34 @@ class Conductor:
             )
         if self._recorder:
             self._recorder.write_server(sample)
+
+
+class FailureWatch:
+    """Looks whether every request fails, for some seconds. A server that is only full is one that works.
+
+    Attributes:
+        last_error: Type of the last error.
+    """
+
+    def __init__(self, seconds: float = _FAILING_S, requests: int = _FAILING_REQUESTS) -> None:
+        """How long, and how often at least."""
+        self.last_error = ""
+        self._seconds = seconds
+        self._requests = requests
+        self._count = 0
+        self._first_s = self._last_s = 0.0
+
+    def see(self, sample: Sample) -> None:
+        """Take a sample into account."""
+        if sample.outcome == "error" and sample.error_type != "OverloadedError":
+            self._first_s = self._first_s if self._count else sample.ended_s
+            self._last_s = max(self._last_s, sample.ended_s)
+            self._count += 1
+            self.last_error = sample.error_type
+        elif sample.outcome != "incomplete":
+            self._count = 0
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether nothing else is to be expected."""
+        return self._count >= self._requests and self._last_s - self._first_s >= self._seconds

@@ -9,7 +9,7 @@ from gevent.event import Event
 from gevent.pool import Group
 
 from nemotron_loadtest.arrivals import schedule, think_times, user_starts
-from nemotron_loadtest.run.clock import RunClock
+from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.scenario import ClosedLoop, Scenario
 from nemotron_loadtest.users.asker import Asker
 from nemotron_loadtest.workload import Conversation, RequestSpec

@@ -17,9 +17,9 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from nemotron_loadtest.errors import LoadTestError
 from nemotron_loadtest.run.conductor import Conductor
-from nemotron_loadtest.run.distributed import MasterSide, WorkerSide
 from nemotron_loadtest.run.runner import LOOPBACK, users_of
 from nemotron_loadtest.run.sides import OwnSide, Side
+from nemotron_loadtest.run.workers import MasterSide, WorkerSide
 from nemotron_loadtest.scenario import Scenario, find_scenario, load_scenario
 from nemotron_loadtest.users.locust_users import USERS
 from nemotron_loadtest.users.servers import servers

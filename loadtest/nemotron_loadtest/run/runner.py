@@ -16,10 +16,9 @@ import gevent
 from locust.env import Environment
 
 from nemotron_loadtest.run.conductor import Conductor, OnMoment
-from nemotron_loadtest.run.distributed import MasterSide
 from nemotron_loadtest.run.record import RunRecord
 from nemotron_loadtest.run.sides import OwnSide, Side
-from nemotron_loadtest.run.workers import worker_processes
+from nemotron_loadtest.run.workers import MasterSide, worker_processes
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.scenario import ClosedLoop, Scenario
 from nemotron_loadtest.users.asker import OnSample

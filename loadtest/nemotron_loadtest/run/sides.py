@@ -8,13 +8,12 @@ import msgspec
 from gevent.event import Event
 from locust.env import Environment
 
-from nemotron_loadtest.run.clock import RunClock
+from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.run.load import Load
-from nemotron_loadtest.run.locust_rows import show
 from nemotron_loadtest.samples import Sample
 from nemotron_loadtest.scenario import Scenario
 from nemotron_loadtest.users.asker import OnSample
-from nemotron_loadtest.users.locust_users import give_work
+from nemotron_loadtest.users.locust_users import give_work, show
 from nemotron_loadtest.users.patched import allow_streams
 from nemotron_loadtest.users.servers import asker_of, connect, without_secrets
 from nemotron_loadtest.workload import open_workload

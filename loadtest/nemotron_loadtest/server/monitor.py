@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from nemotron_loadtest.server.gpus import Gpus
-from nemotron_loadtest.server.processes import ServerProcesses, by_port, is_local
+from nemotron_loadtest.server.machine import Gpus, ServerProcesses, by_port, is_local
 from nemotron_loadtest.server.sample import ServerSample
 from nemotron_loadtest.server.triton_metrics import Page, TritonMetrics
 

@@ -1,4 +1,4 @@
-"""Sends requests and makes a sample of each: what the kinds of users have in common. Knows nothing of Locust."""
+"""Sends requests and makes a sample of each: for each kind of user an `Asker`. Knows nothing of Locust."""
 
 from __future__ import annotations
 
@@ -7,15 +7,34 @@ import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from nemotron_client import Reply, RequestTimeoutError, Usage
-from nemotron_loadtest.run.clock import RunClock
+import httpx2
+
+from nemotron_client import (
+    ChatStream,
+    Client,
+    NemotronError,
+    ReasoningDelta,
+    Reply,
+    RequestTimeoutError,
+    ServerUnavailableError,
+    Usage,
+)
+from nemotron_client._answer import AnswerReader
+from nemotron_client._errors import from_stream_error
+from nemotron_client._request import chat_call, generate_call
+from nemotron_client._transports.base import Call
+from nemotron_client._transports.http_codec import generate_body, refusal
+from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.samples import Arrival, Outcome, Sample
 from nemotron_loadtest.scenario import UserKind
 from nemotron_loadtest.workload import RequestSpec
 
 OnSample = Callable[[Sample], None]
+_GENERATE_S = 600.0
+_OK = 200
 
 
 @dataclass
@@ -149,6 +168,111 @@ class Asker(ABC):
             error_type=error_type,
             worker=self._worker,
         )
+
+
+class StreamAsker(Asker):
+    """Users who read the answer while it is written, over gRPC or HTTP.
+
+    All requests of a process share one client, as a program's would. Its retries are off: a failure is a result.
+    """
+
+    def __init__(self, client: Client, kind: UserKind, clock: RunClock, on_sample: OnSample, worker: str = "0") -> None:
+        super().__init__(kind, clock, on_sample, worker)
+        self._client = client.with_options(max_retries=0)
+
+    def close(self) -> None:
+        """See `Asker.close`. Cancels that are under way are sent."""
+        self._client.close()
+
+    def _send(self, spec: RequestSpec, running: Running, answer: Answer) -> None:
+        with self._open(spec, running.request_id) as stream:
+            running.abort = stream.close
+            if running.left is not None:  # before there was something to abort
+                return
+            try:
+                for event in stream:
+                    if answer.first_answer_s is None and not isinstance(event, ReasoningDelta):
+                        answer.first_answer_s = self._clock.now()
+                answer.reply = stream.get_final()
+            finally:
+                answer.arrivals = tuple(Arrival(self._clock.at(at), tokens) for at, tokens in stream.arrivals)
+                answer.usage = stream.usage_so_far
+
+    def _open(self, spec: RequestSpec, request_id: str) -> ChatStream:
+        options = {**spec.options, "request_id": request_id}
+        if spec.prompt is not None:
+            return self._client.stream_generate(spec.prompt, **options)
+        return self._client.stream_chat(spec.messages, thinking=spec.thinking, **options)
+
+
+class GenerateAsker(Asker):
+    """Users who wait for the whole answer: Triton's `/generate`, which has no stream. They cannot see a first token.
+
+    All requests of a process share a pool of connections. The client is for cancels.
+    """
+
+    def __init__(self, client: Client, url: str, clock: RunClock, on_sample: OnSample, worker: str = "0") -> None:
+        super().__init__("http_generate", clock, on_sample, worker)
+        self._client = client
+        self._url = url.rstrip("/")
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+        self._http = httpx2.Client(timeout=httpx2.Timeout(_GENERATE_S, pool=None), limits=limits, trust_env=False)
+
+    def close(self) -> None:
+        """See `Asker.close`."""
+        self._http.close()
+        self._client.close()
+
+    def _send(self, spec: RequestSpec, running: Running, answer: Answer) -> None:
+        cancelling = threading.Thread(target=self._client.cancel, args=[running.request_id], daemon=True)
+        running.abort = cancelling.start
+        if running.left is not None:  # before there was something to abort
+            return
+        reader = AnswerReader(running.request_id, self._clock.now())
+        values = self._post(_whole_call(spec, running.request_id))
+        now = self._clock.now()
+        reader.read(values, now)
+        answer.reply, answer.usage = reader.reply, reader.usage
+        answer.arrivals = tuple(Arrival(at, tokens) for at, tokens in reader.arrivals)
+        if reader.reply and (reader.reply.content or reader.reply.tool_calls):
+            answer.first_answer_s = now
+
+    def _post(self, call: Call) -> dict[str, Any]:
+        where = {"request_id": call.request_id, "url": self._url}
+        try:
+            response = self._http.post(
+                f"{self._url}/v2/models/{call.model}/generate",
+                content=generate_body(call),
+                headers={"content-type": "application/json"},
+            )
+        except httpx2.TimeoutException:
+            raise RequestTimeoutError("No answer in time", phase="total", **where) from None
+        except httpx2.TransportError as error:
+            raise ServerUnavailableError(f"The server cannot be reached ({error})", **where) from None
+        if response.status_code != _OK:
+            raise _failure(response, **where)
+        values: dict[str, Any] = response.json()
+        return values
+
+
+def _failure(response: httpx2.Response, **where: str) -> NemotronError:
+    """Whatever the HTTP status is: the ensemble's models end their messages with their own, as in a stream."""
+    try:
+        message = str(response.json()["error"])
+    except (ValueError, TypeError, KeyError):  # a gateway's
+        kind = response.headers.get("content-type", "")
+        return refusal(response.status_code, kind, response.content, **where)
+    return from_stream_error(message, **where)
+
+
+def _whole_call(spec: RequestSpec, request_id: str) -> Call:
+    """The client's own call, for one response in the place of a stream."""
+    options = {**spec.options, "request_id": request_id}
+    if spec.prompt is not None:
+        call = generate_call(spec.prompt, options)
+    else:
+        call = chat_call(spec.messages, {**options, "thinking": spec.thinking})
+    return replace(call, inputs={name: value for name, value in call.inputs.items() if name != "stream"})
 
 
 def _verdict(running: Running, answer: Answer, error_type: str) -> tuple[Outcome, str]:

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
 
 from nemotron_client import Client, NemotronError
+from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.errors import ScenarioError, UnreachableError
-from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.scenario import Scenario
-from nemotron_loadtest.server.processes import ports_of
-from nemotron_loadtest.users.asker import Asker, OnSample
-from nemotron_loadtest.users.generate import GenerateAsker
-from nemotron_loadtest.users.streams import StreamAsker
+from nemotron_loadtest.server.machine import ports_of
+from nemotron_loadtest.users.asker import Asker, GenerateAsker, OnSample, StreamAsker
 
 _READY_S = 5.0
 _SCHEMES = {

@@ -13,7 +13,7 @@ from gevent.event import Event
 
 from nemotron_client import Reply, Timings, Usage
 from nemotron_loadtest.arrivals import schedule
-from nemotron_loadtest.run.clock import RunClock
+from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.run.load import Load
 from nemotron_loadtest.scenario import ClosedLoop, Constant, Poisson, Scenario
 from nemotron_loadtest.workload import Conversation, RequestSpec

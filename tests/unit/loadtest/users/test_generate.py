@@ -8,9 +8,9 @@ import pytest
 
 from nemotron_client import Client, ToolCall, Usage
 from nemotron_client.testing import FakeServer, Fault, ScriptedReply
-from nemotron_loadtest.run.clock import RunClock
+from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.samples import Sample
-from nemotron_loadtest.users.generate import GenerateAsker
+from nemotron_loadtest.users.asker import GenerateAsker
 from nemotron_loadtest.workload import RequestSpec
 
 HI = ({"role": "user", "content": "Hi"},)

@@ -74,7 +74,7 @@ print({one.value for one in greenlets} == {30})
 
 def test_reading_results_does_not_load_locust() -> None:
     code = """
-import sys, nemotron_loadtest.cli, nemotron_loadtest.run.record, nemotron_loadtest.users.streams
+import sys, nemotron_loadtest.cli, nemotron_loadtest.run.record, nemotron_loadtest.users.asker
 print([name for name in ("locust", "gevent", "matplotlib") if name in sys.modules])
 """
     assert output_of(code) == ["[]"]

@@ -6,12 +6,11 @@ import pytest
 
 from nemotron_client import NemotronError
 from nemotron_client.testing import FakeServer
+from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.errors import ScenarioError, UnreachableError
-from nemotron_loadtest.run.clock import RunClock
 from nemotron_loadtest.scenario import Scenario
 from nemotron_loadtest.users import servers
-from nemotron_loadtest.users.generate import GenerateAsker
-from nemotron_loadtest.users.streams import StreamAsker
+from nemotron_loadtest.users.asker import GenerateAsker, StreamAsker
 
 
 @pytest.mark.parametrize(

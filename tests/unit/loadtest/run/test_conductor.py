@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nemotron_loadtest.run.failing import FailureWatch
+from nemotron_loadtest.run.conductor import FailureWatch
 from nemotron_loadtest.samples import Outcome, Sample
 
 

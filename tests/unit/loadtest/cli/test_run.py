@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from nemotron_loadtest.cli.described import described
+from nemotron_loadtest.cli.run import described
 from nemotron_loadtest.report import make_report
 from tests.unit.loadtest.report.made_up import FACTS, INTERACTIVE, WINDOW, requests
 

@@ -1,4 +1,4 @@
-"""The time of a run."""
+"""The time of a run, on which its processes agree."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from nemotron_loadtest.run import clock
-from nemotron_loadtest.run.clock import RunClock, Start
+from nemotron_loadtest import clock
+from nemotron_loadtest.clock import RunClock, Start
 
 
 def test_seconds_since_the_start() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from nemotron_client import Client, Usage
 from nemotron_client.testing import Fault, MockTransport, ScriptedReply
-from nemotron_loadtest.run.clock import RunClock
+from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.samples import Sample
-from nemotron_loadtest.users.streams import StreamAsker
+from nemotron_loadtest.users.asker import StreamAsker
 from nemotron_loadtest.workload import RequestSpec
 from tests.waiting import wait_until
 
