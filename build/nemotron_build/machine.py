@@ -1,4 +1,4 @@
-"""What this machine has: GPUs, their driver, and the versions of the libraries that a build depends on."""
+"""What this machine has: memory, GPUs, their driver, and the versions of the libraries that a build depends on."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def detect() -> Machine:
     versions = {name: version for name in _LIBRARIES if (version := library_version(name)) is not None}
     gpus, driver = _nvml()
     return Machine(gpus, {**versions, **driver})
+
+
+def machine_memory() -> int:
+    """RAM of this machine in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def library_version(name: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nemotron_build.checkpoint.shape import LLAMA_31_8B
-from nemotron_build.plan.cpu import make_cpu_plan
+from nemotron_build.plan.plan import make_cpu_plan
 from nemotron_build.profiles import changed_profile, load_profile
 from nemotron_serving.engine.openvino.cpu import default_kv_cache_gib
 

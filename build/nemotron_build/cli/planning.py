@@ -115,7 +115,8 @@ def _validate(as_json: bool) -> str | None:
 
 def _plan_cpu(arguments: argparse.Namespace, source: PlannedModel, profile: Profile) -> str | None:
     from nemotron_build.errors import UsageError
-    from nemotron_build.plan.cpu import machine_memory, make_cpu_plan
+    from nemotron_build.machine import machine_memory
+    from nemotron_build.plan.plan import make_cpu_plan
     from nemotron_build.plan.report import cpu_plan_table, plan_document
 
     for_gpus = [name for name in ("gpu", "tp", "max_num_tokens", "plot") if getattr(arguments, name)]
@@ -137,8 +138,7 @@ def _plan_gpu(
     from nemotron_build.plan.gpus import detect_gpu, find_gpu
     from nemotron_build.plan.limits import suggested_profile
     from nemotron_build.plan.plan import default_workload, make_plan, throughput_curve
-    from nemotron_build.plan.plot import draw_plan
-    from nemotron_build.plan.report import plan_document, plan_table
+    from nemotron_build.plan.report import draw_plan, plan_document, plan_table
     from nemotron_build.plan.roofline import Workload
 
     notes: tuple[str, ...] = ()

@@ -1,10 +1,14 @@
-"""Where a GPU's memory goes: weights, activations, runtime, and the KV cache that takes the rest."""
+"""Where the memory goes, a GPU's or a CPU's: weights, activations, runtime, and the KV cache with what is left."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from nemotron_build.checkpoint.shape import ModelShape
+from nemotron_build.cpu.packed import CPU_KV_VALUE_BYTES, weight_bytes
+from nemotron_build.profiles import Precision
+from nemotron_serving.engine.openvino.cpu import default_kv_cache_gib
 from nemotron_serving.engine.tensorrt_llm.files import TOKENS_PER_BLOCK
 
 KV_VALUE_BYTES = {"bf16": 2, "fp8": 1}
@@ -16,6 +20,10 @@ _FP32_BYTES = 4
 _LINEAR_LAYERS = 7
 # CUDA context, libraries' workspaces and NCCL: about what nvidia-smi shows for a process before it loads a model.
 _RUNTIME_BYTES = 2**30
+# Python, Triton, tokenizers, compiled kernels of a server on a CPU.
+_CPU_RUNTIME_BYTES = 2 * 2**30
+# Of what a CPU's machine has free, the most to ask for with --kv-cache-gib.
+_LARGEST_CPU_SHARE = 0.8
 # The decoder keeps logits, probabilities and a sorted copy of them for every sequence of the batch.
 _LOGIT_COPIES = 3
 
@@ -51,6 +59,43 @@ class Footprint:
         return self.kv_pool_tokens // TOKENS_PER_BLOCK // blocks
 
 
+@dataclass(frozen=True)
+class CpuFootprint:
+    """The memory of a machine that serves on its CPU, in bytes unless the name says otherwise.
+
+    Attributes:
+        total: RAM of the machine.
+        weights: The model.
+        runtime: The server's processes.
+        kv_bytes_per_token: In 16 bits.
+        needed_gib: What the KV cache takes to hold one sequence of max_seq_len.
+        default_gib: What `nemotron-serve` takes for it where nothing is said.
+    """
+
+    total: int
+    weights: int
+    runtime: int
+    kv_bytes_per_token: int
+    needed_gib: int
+    default_gib: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the machine can hold one sequence of max_seq_len beside the model."""
+        free = self.total - self.weights - self.runtime
+        return self.needed_gib * 2**30 <= free * _LARGEST_CPU_SHARE
+
+    @property
+    def kv_cache_gib(self) -> int:
+        """For `nemotron-serve --kv-cache-gib`."""
+        return max(self.default_gib, self.needed_gib)
+
+    @property
+    def kv_pool_tokens(self) -> int:
+        """Tokens that the KV cache holds."""
+        return self.kv_cache_gib * 2**30 // self.kv_bytes_per_token
+
+
 def footprint(
     shape: ModelShape,
     *,
@@ -74,6 +119,19 @@ def footprint(
         runtime=runtime,
         kv_bytes_per_token=shape.kv_bytes_per_token(KV_VALUE_BYTES[kv_cache]) // tp_size,
         kv_pool=max(0, int(free * kv_share)),
+    )
+
+
+def cpu_footprint(shape: ModelShape, *, memory_bytes: int, precision: Precision, max_seq_len: int) -> CpuFootprint:
+    """Divide a machine's RAM among the model, the server and the KV cache."""
+    weights, per_token = weight_bytes(shape, precision), shape.kv_bytes_per_token(CPU_KV_VALUE_BYTES)
+    return CpuFootprint(
+        total=memory_bytes,
+        weights=weights,
+        runtime=_CPU_RUNTIME_BYTES,
+        kv_bytes_per_token=per_token,
+        needed_gib=math.ceil(max_seq_len * per_token / 2**30),
+        default_gib=default_kv_cache_gib(memory_bytes - weights - _CPU_RUNTIME_BYTES),
     )
 
 

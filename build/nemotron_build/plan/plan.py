@@ -1,4 +1,7 @@
-"""A plan: where the memory goes, what runs at once, which limits to build for, and how fast it will be."""
+"""A plan: where the memory goes, what runs at once, which limits to build for, and on a GPU how fast it will be.
+
+A plan for a CPU is memory alone. Speed there depends on too much that is not in a data sheet; measure it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,18 @@ from dataclasses import dataclass
 
 from nemotron_build.checkpoint.shape import ModelShape
 from nemotron_build.errors import UnsupportedError
-from nemotron_build.plan.constants import FITTED_GPUS
 from nemotron_build.plan.gpus import Gpu
 from nemotron_build.plan.limits import (
     CHAT_TOKENS,
     THINKING_SEQ_LEN,
     THINKING_TOKENS,
+    check_length,
     check_supported,
     does_not_fit,
     profile_footprint,
 )
-from nemotron_build.plan.memory import Footprint
-from nemotron_build.plan.roofline import Bound, Roofline, Workload
+from nemotron_build.plan.memory import Footprint, cpu_footprint
+from nemotron_build.plan.roofline import FITTED_GPUS, Bound, Roofline, Workload
 from nemotron_build.profiles import Profile
 
 LENGTHS = (CHAT_TOKENS, 8192, THINKING_TOKENS)
@@ -103,6 +106,39 @@ class Plan:
         return max((estimate for estimate in self.estimates if estimate.fits), key=lambda estimate: estimate.batch)
 
 
+@dataclass(frozen=True)
+class CpuPlan:
+    """What to expect of a model on a CPU with a profile; bytes unless the name says otherwise.
+
+    Attributes:
+        profile: The profile's name.
+        precision: Of the weights.
+        memory_total: RAM of the machine.
+        weights: The model.
+        runtime: The server's processes.
+        kv_bytes_per_token: In 16 bits.
+        kv_cache_gib: For `nemotron-serve --kv-cache-gib`.
+        kv_pool_tokens: Tokens that it holds.
+        max_batch_size: To build for.
+        max_seq_len: To build for.
+        concurrency: Sequences at once.
+        notes: What one should know to read the figures.
+    """
+
+    profile: str
+    precision: str
+    memory_total: int
+    weights: int
+    runtime: int
+    kv_bytes_per_token: int
+    kv_cache_gib: int
+    kv_pool_tokens: int
+    max_batch_size: int
+    max_seq_len: int
+    concurrency: tuple[Concurrency, ...]
+    notes: tuple[str, ...]
+
+
 def make_plan(shape: ModelShape, gpu: Gpu, profile: Profile, workload: Workload | None = None) -> Plan:
     """Plan a model on a GPU.
 
@@ -155,6 +191,43 @@ def make_plan(shape: ModelShape, gpu: Gpu, profile: Profile, workload: Workload 
         prefill_tokens_per_s=roofline.prefill_tokens_per_s(workload.input_tokens, limits.max_num_tokens),
         warnings=_warnings(profile, memory),
         notes=_notes(shape, gpu, profile, memory),
+    )
+
+
+def make_cpu_plan(shape: ModelShape, profile: Profile, memory_bytes: int) -> CpuPlan:
+    """Plan a model on a machine with so much RAM, for its CPU.
+
+    Raises:
+        UnsupportedError: it does not fit, or max_seq_len is beyond the model's.
+    """
+    check_length(shape, profile)
+    length = profile.limits.max_seq_len
+    memory = cpu_footprint(shape, memory_bytes=memory_bytes, precision=profile.precision, max_seq_len=length)
+    if not memory.fits:
+        raise UnsupportedError(
+            f"It does not fit: weights {memory.weights / 1e9:.1f} GB, the server {memory.runtime / 1e9:.1f} GB and a "
+            f"KV cache of {memory.needed_gib} GiB for one sequence of {length} tokens need more than the machine's "
+            f"{memory_bytes / 1e9:.1f} GB leave. Use {_smaller(profile.precision)}a shorter --max-seq-len."
+        )
+    notes = ["No speed is estimated for CPUs: serve the package and measure."]
+    if memory.needed_gib > memory.default_gib:
+        notes.append(
+            f"Serve it with --kv-cache-gib {memory.kv_cache_gib}: the default of {memory.default_gib} holds less."
+        )
+    tokens = memory.kv_pool_tokens
+    return CpuPlan(
+        profile=profile.name,
+        precision=profile.precision,
+        memory_total=memory_bytes,
+        weights=memory.weights,
+        runtime=memory.runtime,
+        kv_bytes_per_token=memory.kv_bytes_per_token,
+        kv_cache_gib=memory.kv_cache_gib,
+        kv_pool_tokens=tokens,
+        max_batch_size=profile.limits.max_batch_size,
+        max_seq_len=length,
+        concurrency=tuple(Concurrency(size, tokens // size) for size in sorted({CHAT_TOKENS, 8192, length})),
+        notes=tuple(notes),
     )
 
 
@@ -224,3 +297,7 @@ def _notes(shape: ModelShape, gpu: Gpu, profile: Profile, memory: Footprint) -> 
             "other GPUs and may be wrong by a lot."
         )
     return tuple(notes)
+
+
+def _smaller(precision: str) -> str:
+    return {"bf16": "cpu-int8, cpu-int4 or ", "int8": "cpu-int4 or ", "int4": ""}[precision]

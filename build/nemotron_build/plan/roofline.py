@@ -7,18 +7,23 @@ that are due, and attention for each sequence over what it holds. Nothing overla
     + 2 * parameters * tokens / (peak * compute) + attention of the prompts / (BF16 peak * attention)
     + overhead of a step + all-reduce over several GPUs
 
-The efficiencies and the overhead are in `constants.py`. Forms with the larger of reading and computing instead of their
-sum came no closer to published figures (docs/plan.md).
+Forms with the larger of reading and computing instead of their sum came no closer to published figures (docs/plan.md).
+
+The efficiencies and the overhead, `FITTED`, were fitted to published figures; this is their only home. How:
+`python -m nemotron_build.plan.validation` minimizes the squared logarithms of predicted over published, by
+Levenberg-Marquardt, over the rows of `published.json` that are marked there as fitted: the throughput at five of the
+eleven request sizes, and the inter-token latency at one of three. It prints what is written here, and a test runs it
+again and compares. Nothing is adjusted by version of TensorRT-LLM or by GPU model.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from nemotron_build.checkpoint.shape import ModelShape
-from nemotron_build.plan.constants import FITTED, Constants
 from nemotron_build.plan.gpus import Gpu
 from nemotron_build.plan.memory import KV_VALUE_BYTES
 
@@ -27,6 +32,51 @@ Bound = Literal["memory", "compute", "overhead"]
 _BF16_BYTES = 2
 # Of one small all-reduce over NVLink; not fitted, there are no published figures of the 8B model on several GPUs.
 _ALL_REDUCE_S = 10e-6
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What a GPU and its software make of the peaks in the data sheet.
+
+    Attributes:
+        compute: Share of the tensor cores' peak that the linear layers reach, by architecture and precision.
+        attention: Share of the BF16 peak that attention over prompts reaches.
+        memory: Share of the peak bandwidth.
+        step_s: Time of a step that is there whatever the step does: launches, scheduling, sampling, the response's way.
+    """
+
+    compute: Mapping[tuple[str, str], float]
+    attention: float
+    memory: float
+    step_s: float
+
+    def compute_efficiency(self, architecture: str, precision: str) -> float:
+        """Share for an architecture and precision; that of the nearest one where this was not fitted."""
+        wanted = (architecture, precision)
+        return self.compute[_NEAREST.get(wanted, wanted)]
+
+
+# No figures of the 8B model were published for these.
+_NEAREST = {
+    ("ada", "bf16"): ("ada", "fp8"),
+    ("blackwell", "bf16"): ("ada", "fp8"),
+    ("blackwell", "fp8"): ("ada", "fp8"),
+}
+
+FITTED = Constants(
+    compute={
+        ("hopper", "fp8"): 0.5168,
+        ("hopper", "bf16"): 0.5887,
+        ("ampere", "bf16"): 0.7092,
+        ("ada", "fp8"): 0.4298,
+    },
+    attention=0.6182,
+    memory=0.9409,
+    step_s=2.663e-3,
+)
+
+FITTED_GPUS = ("h100", "h200", "a100", "l40s")
+"""The GPUs whose figures were published; for others the estimates are extrapolated."""
 
 
 @dataclass(frozen=True)

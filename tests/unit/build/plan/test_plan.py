@@ -11,10 +11,9 @@ import pytest
 from nemotron_build.checkpoint.shape import LLAMA_31_8B
 from nemotron_build.errors import UnsupportedError
 from nemotron_build.pipeline.trtllm_build import engine_options
-from nemotron_build.plan.cpu import make_cpu_plan
 from nemotron_build.plan.gpus import GPUS
 from nemotron_build.plan.limits import suggested_profile
-from nemotron_build.plan.plan import Plan, make_plan, throughput_curve
+from nemotron_build.plan.plan import Plan, make_cpu_plan, make_plan, throughput_curve
 from nemotron_build.plan.roofline import Workload
 from nemotron_build.profiles import Profile, builtin_profiles, changed_profile, load_profile
 

@@ -193,7 +193,7 @@ def test_refusals_are_one_line(
 
 
 def test_a_cpu_is_planned_by_its_memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nemotron_build.plan.cpu.machine_memory", lambda: 16 * 2**30)
+    monkeypatch.setattr("nemotron_build.machine.machine_memory", lambda: 16 * 2**30)
     assert "No speed is estimated" in out(capsys, "plan", "--profile", "cpu-int4")
     plan = json.loads(out(capsys, "plan", "--profile", "cpu-int4", "--json"))
     assert plan["kv_pool_tokens"] >= plan["max_seq_len"] == 16384

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from nemotron_build.plan.constants import FITTED
-from nemotron_build.plan.fit import fit
+from nemotron_build.plan.roofline import FITTED
 from nemotron_build.plan.validation import (
     Comparison,
     ErrorSummary,
     bench_batch,
     compare_latency,
     compare_throughput,
+    fit,
     read_published,
 )
 
