@@ -149,7 +149,7 @@ def test_a_choice_is_taken(writer: Writer) -> None:
 
 def test_tool_calls_are_well_formed(writer: Writer) -> None:
     tools = [("get_weather", {**record(city=string(maxLength=20)), "required": ["city"]}), ("save", PERSON)]
-    schemas = [(name, json.dumps(schema)) for name, schema in tools]
+    schemas = tuple((name, json.dumps(schema)) for name, schema in tools)
     for text in writer.finished(writer.begin(tool_guide(schemas, "<TOOLCALL>", "</TOOLCALL>", single=True), 6)):
         (call,) = json.loads(text.removeprefix("<TOOLCALL>").removesuffix("</TOOLCALL>"))
         jsonschema.Draft202012Validator(dict(tools)[call["name"]]).validate(call["arguments"])

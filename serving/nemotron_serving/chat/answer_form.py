@@ -10,7 +10,7 @@ import msgspec
 
 from nemotron_serving.chat.tools import Tool, ToolChoice, parse_tool_choice, parse_tools
 from nemotron_serving.errors import InvalidRequestError
-from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, ResponseFormat, stock_spec
+from nemotron_serving.guide import ForcedCalls, GuideSpec, ResponseFormat, stock_spec
 from nemotron_serving.output.assembler import ToolRules
 
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}

@@ -16,7 +16,7 @@ from nemotron_serving.engine import Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.budget import ThinkingBudget
 from nemotron_serving.generation.sampling import resolve_sampling, resolve_stop_ids
-from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, StockGuide, stock_spec
+from nemotron_serving.guide import ForcedCalls, GuideSpec, StockGuide, stock_spec
 from nemotron_serving.inputs import check_ranges, value_of
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary

@@ -4,7 +4,24 @@ One grammar in xgrammar's EBNF serves every engine. What xgrammar would make of 
 ignores keywords that it does not know, allows white space without end, and an error in it can stop an engine.
 """
 
-from nemotron_serving.guide.response_format import response_guide, stock_guide
-from nemotron_serving.guide.tool_calls import tool_guide
+from nemotron_serving.guide.spec import (
+    ForcedCalls,
+    GuideSpec,
+    ResponseFormat,
+    StockGuide,
+    response_guide,
+    stock_guide,
+    stock_spec,
+    tool_guide,
+)
 
-__all__ = ["response_guide", "stock_guide", "tool_guide"]
+__all__ = [
+    "ForcedCalls",
+    "GuideSpec",
+    "ResponseFormat",
+    "StockGuide",
+    "response_guide",
+    "stock_guide",
+    "stock_spec",
+    "tool_guide",
+]

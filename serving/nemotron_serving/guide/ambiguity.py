@@ -13,8 +13,21 @@ import math
 from dataclasses import dataclass
 from functools import reduce
 
-from nemotron_serving.guide.characters import Ranges, breadth, common, of, size_of, union
-from nemotron_serving.guide.grammar import MAX_COUNT, Chars, Choice, Node, Repeat, Seq, Text
+from nemotron_serving.guide.grammar import (
+    MAX_COUNT,
+    Chars,
+    Choice,
+    Node,
+    Ranges,
+    Repeat,
+    Seq,
+    Text,
+    breadth,
+    common,
+    set_of,
+    size_of,
+    union,
+)
 
 _LITERAL_COST = 0.1  # few tokens begin with a given character
 
@@ -50,8 +63,8 @@ def places_at_once(node: Node) -> float:
 
 def _facts(node: Node) -> _Facts:
     if isinstance(node, Text):
-        characters = of(node.text)
-        return _Facts(not node.text, of(node.text[:1]), (), characters, _LITERAL_COST, 0)
+        characters = set_of(node.text)
+        return _Facts(not node.text, set_of(node.text[:1]), (), characters, _LITERAL_COST, 0)
     if isinstance(node, Chars):
         cost = breadth(node.ranges)
         return _Facts(False, node.ranges, (), node.ranges, cost, cost)

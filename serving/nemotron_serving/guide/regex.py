@@ -7,19 +7,27 @@ generated. What looks around, refers back or depends on flags is refused by name
 from __future__ import annotations
 
 from nemotron_serving.guide.ambiguity import places_at_once
-from nemotron_serving.guide.characters import (
+from nemotron_serving.guide.grammar import (
     ALPHABET,
     DIGITS,
+    EMPTY,
     FEW,
+    MAX_COUNT,
     NON_ASCII,
+    Chars,
+    GuideError,
+    Node,
     Ranges,
+    Repeat,
+    Text,
+    choice,
     common,
     holdable,
     minus,
-    of,
+    sequence,
+    set_of,
     union,
 )
-from nemotron_serving.guide.grammar import EMPTY, MAX_COUNT, Chars, GuideError, Node, Repeat, Text, choice, sequence
 
 MAX_LENGTH = 1024
 _MAX_DEPTH = 30
@@ -27,12 +35,12 @@ _MAX_PLACES_AT_ONCE = 8
 
 _LETTERS: Ranges = ((ord("A"), ord("Z")), (ord("_"), ord("_")), (ord("a"), ord("z")))
 _WORD = union(DIGITS, _LETTERS)
-_SPACE = of(" \t\n\r")
+_SPACE = set_of(" \t\n\r")
 # All that Python or ECMAScript counts as a space.
 _ANY_SPACE = union(_SPACE, ((0x09, 0x0D), (0x1C, 0x1F), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680)))
 _ANY_SPACE = union(_ANY_SPACE, ((0x2000, 0x200A), (0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F)))
 _ANY_SPACE = union(_ANY_SPACE, ((0x3000, 0x3000), (0xFEFF, 0xFEFF)))
-_DOT = minus(ALPHABET, of("\n\r"))
+_DOT = minus(ALPHABET, set_of("\n\r"))
 
 # By the letter: what certainly is of the kind, and what may be.
 _KINDS: dict[str, tuple[Ranges, Ranges]] = {
@@ -230,7 +238,7 @@ class _Parser:
                 self._take("-")
                 item = self._range(item, self._class_item(at))
             elif isinstance(item, str):
-                item = (of(item), of(item))
+                item = (set_of(item), set_of(item))
             items.append(item)
         least, most = union(*(item[0] for item in items)), union(*(item[1] for item in items))
         ranges = minus(ALPHABET, most) if negated else common(least, ALPHABET)
@@ -289,7 +297,7 @@ class _Parser:
         return chr(int(text, 16))
 
     def _writable(self, character: str, at: int) -> str:
-        if not common(of(character), ALPHABET):
+        if not common(set_of(character), ALPHABET):
             raise self._error(f"a control character, U+{ord(character):04X},", at)
         return character
 

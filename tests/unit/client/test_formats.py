@@ -23,8 +23,8 @@ from pydantic_core import PydanticCustomError
 
 from nemotron_client import AsyncClient, Client, ContentDelta, ParseError, Reply, UserMessage
 from nemotron_client._request import chat_call
-from nemotron_serving.guide.formats import FORMATS
-from nemotron_serving.guide.response_format import response_guide
+from nemotron_serving.guide import response_guide
+from nemotron_serving.guide.schema_scalars import FORMATS
 from tests.unit.client.pretend import AsyncPretend, Pretend, says
 
 HI = [UserMessage("Hi")]

@@ -30,7 +30,7 @@ from nemotron_client import (
 from nemotron_client._request import chat_call
 from nemotron_client._tools import FunctionTool
 from nemotron_serving.chat.tools import parse_tool_choice, parse_tools
-from nemotron_serving.guide.response_format import response_guide
+from nemotron_serving.guide import response_guide
 from tests.unit.client.pretend import Answer, AsyncPretend, Pretend, asks, conversation, says, values
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from nemotron_serving.engine.simulated import Script, SimulatedEngine
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.generation.stream import Response
-from nemotron_serving.guide.spec import StockGuide
+from nemotron_serving.guide import StockGuide
 from nemotron_serving.host import RuntimeDir, StopRule
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary

@@ -12,7 +12,7 @@ import pytest
 from nemotron_serving.engine import Feature, Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.settings import GenerationSettings, read_generation_request
-from nemotron_serving.guide.spec import StockGuide
+from nemotron_serving.guide import StockGuide
 from tests.unit.serving.support import (
     END_OF_TEXT,
     IM_END,

@@ -10,7 +10,7 @@ from nemotron_serving.engine.simulated import SimulatedEngine
 from nemotron_serving.generation.leaving import RequestName
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Stream
-from nemotron_serving.guide.spec import ForcedCalls, GuideSpec, ResponseFormat, StockGuide
+from nemotron_serving.guide import ForcedCalls, GuideSpec, ResponseFormat, StockGuide
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.reasoning import Start
 from tests.unit.serving.support import Collector, RecordingEngine, ids_of, make_package, settings, text_of

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nemotron_serving.engine import Sampling
 from nemotron_serving.errors import InvalidRequestError, PackageError
 from nemotron_serving.generation.budget import THINKING_CLOSE, ThinkingBudget
-from nemotron_serving.guide.spec import ForcedCalls, ResponseFormat, StockGuide
+from nemotron_serving.guide import ForcedCalls, ResponseFormat, StockGuide
 from nemotron_serving.output.assembler import OutputRules, ToolRules
 from nemotron_serving.package import CHAT_TEMPLATE, Package, write_package
 from nemotron_serving.stages.preprocess import Preprocessor

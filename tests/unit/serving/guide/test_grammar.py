@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.guide import stock_guide
-from nemotron_serving.guide.characters import Ranges, common, minus, size_of, union
+from nemotron_serving.guide.grammar import Ranges, common, minus, size_of, union
 
 _SETS = st.frozensets(st.integers(0, 40), max_size=30)
 

@@ -26,7 +26,7 @@ TOOLS: list[tuple[str, dict[str, Any]]] = [
 def guide(*tools: tuple[str, Any], single: bool = False) -> str:
     """The grammar for these tools, whose schemas are passed on as JSON."""
     return tool_guide(
-        [(name, json.dumps(schema)) for name, schema in tools], "<TOOLCALL>", "</TOOLCALL>", single=single
+        tuple((name, json.dumps(schema)) for name, schema in tools), "<TOOLCALL>", "</TOOLCALL>", single=single
     )
 
 
@@ -92,13 +92,14 @@ def test_one_tool_whose_arguments_cannot_be_held_may_be_called_with_any_object()
 @pytest.mark.parametrize("parameters", ["{", "3", "[]", "null", '{"a": 1', "[" * 100_000])
 def test_parameters_that_are_no_schema_are_refused(parameters: str) -> None:
     with pytest.raises(InvalidRequestError, match=r"^tools: "):
-        tool_guide([("f", parameters)], "<a>", "</a>", single=False)
+        tool_guide((("f", parameters),), "<a>", "</a>", single=False)
 
 
 def test_what_is_too_much_or_nothing_is_refused() -> None:
     long = record(a={"description": "x" * 33_000})
     with pytest.raises(InvalidRequestError, match=r"^tools: \d+ bytes were given, a form may have 32768"):
         guide(("f", long))
-    for tools, open_tag, close_tag in (([], "<a>", "</a>"), ([("f", "{}")], "", "</a>"), ([("f", "{}")], "<a>", "")):
+    one = (("f", "{}"),)
+    for tools, open_tag, close_tag in (((), "<a>", "</a>"), (one, "", "</a>"), (one, "<a>", "")):
         with pytest.raises(InvalidRequestError, match=r"^tools: "):
             tool_guide(tools, open_tag, close_tag, single=False)
