@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from nemotron_client import _defaults, _probes
 from nemotron_client._async_streams import AsyncChatStream, AsyncExchange, AsyncShared
@@ -21,9 +22,6 @@ from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports import async_transport_for
 from nemotron_client._transports.base import AsyncTransport, Call, Connection, Tls
 from nemotron_client._types import Message, Reply, ServerInfo
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class AsyncClient:
@@ -129,16 +127,15 @@ class AsyncClient:
     async def server_info(self) -> ServerInfo:
         """What the first server that answers says of itself. Raises what `Client.server_info` raises."""
         headers = await self._headers()
-        error: NemotronError | None = None
-        for transport in self._shared.transports:
-            try:
-                found = await transport.metadata(headers, _defaults.PROBE_TIMEOUT_S)
-            except NemotronError as failed:
-                error = failed
-            else:
-                return ServerInfo.of(transport.url, found)
-        assert error is not None  # noqa: S101 - there is at least one server
-        raise error
+
+        async def ask(transport: AsyncTransport) -> ServerInfo:
+            return ServerInfo.of(transport.url, await transport.metadata(headers, _defaults.PROBE_TIMEOUT_S))
+
+        *others, last = self._shared.transports
+        for transport in others:
+            with contextlib.suppress(NemotronError):
+                return await ask(transport)
+        return await ask(last)
 
     async def metrics(self) -> _probes.Metrics:
         """The values on the server's metrics page. See `Client.metrics`."""

@@ -256,13 +256,13 @@ class AsyncExchange:
             self._responses.abort()
 
     async def _try_again(self, error: NemotronError) -> None:
-        try:
-            delay = self.state.delay_after(error)
-        finally:
-            if self.state.left_behind is not None:
-                self._cancel(self.state.left_behind)
+        sequel = self.state.after(error)
+        if sequel.also_stop is not None:
+            self._cancel(sequel.also_stop)
+        if sequel.error is not None:
+            raise sequel.error
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), delay)
+            await asyncio.wait_for(self._wake.wait(), sequel.delay_s)
         if self._wake.is_set():
             raise self.state.reason()
         await self._send()

@@ -8,16 +8,12 @@ import queue
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol, Unpack
 
 from nemotron_client._contract import Options
 from nemotron_client._request import chat_call
+from nemotron_client._streams import ChatStream
 from nemotron_client._types import Message, Reply
-
-if TYPE_CHECKING:
-    from nemotron_client._async_client import AsyncClient
-    from nemotron_client._client import Client
-    from nemotron_client._streams import ChatStream
 
 _AHEAD = 4  # conversations taken and not yet handed back, as a multiple of those that run
 
@@ -56,8 +52,20 @@ Conversation = Iterable[Message] | BatchItem
 _Job = tuple[contextvars.Context, int, Conversation]
 
 
+class _Streaming(Protocol):
+    """What a batch needs of a `Client`."""
+
+    def stream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> ChatStream: ...
+
+
+class _Chatting(Protocol):
+    """What a batch needs of an `AsyncClient`."""
+
+    async def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> Reply: ...
+
+
 def batch(
-    client: Client, conversations: Iterable[Conversation], concurrency: int, in_order: bool, options: Options
+    client: _Streaming, conversations: Iterable[Conversation], concurrency: int, in_order: bool, options: Options
 ) -> Generator[BatchResult, None, None]:
     """See `Client.batch`."""
     _check(concurrency, options)
@@ -65,7 +73,7 @@ def batch(
 
 
 def batch_async(
-    client: AsyncClient,
+    client: _Chatting,
     conversations: Iterable[Conversation] | AsyncIterable[Conversation],
     concurrency: int,
     in_order: bool,
@@ -126,12 +134,15 @@ def _run(
 class _Workers:
     """Threads that answer conversations.
 
+    A ThreadPoolExecutor would not do: Python waits for its threads at the end of a program, before what stops the
+    answers that they wait for; and it takes its first thread for granted, which a full system does not give.
+
     Attributes:
         window: How many conversations may be taken and not yet handed back.
         taken: How many conversations there were so far.
     """
 
-    def __init__(self, client: Client, concurrency: int, options: Options) -> None:
+    def __init__(self, client: _Streaming, concurrency: int, options: Options) -> None:
         self.window = _AHEAD * concurrency
         self.taken = 0
         self._received = 0
@@ -242,7 +253,7 @@ class _Tasks:
         taken: How many conversations there were so far.
     """
 
-    def __init__(self, client: AsyncClient, concurrency: int, options: Options) -> None:
+    def __init__(self, client: _Chatting, concurrency: int, options: Options) -> None:
         self.results: asyncio.Queue[BatchResult | None] = asyncio.Queue()
         self.room = asyncio.Semaphore(_AHEAD * concurrency)
         self.taken = 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from nemotron_client import _defaults, _probes
 from nemotron_client._batch import BatchResult, Conversation, batch
@@ -22,9 +23,6 @@ from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports import transport_for
 from nemotron_client._transports.base import Call, Connection, Tls, Transport
 from nemotron_client._types import Message, Reply, ServerInfo
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class Client:
@@ -188,16 +186,15 @@ class Client:
             NemotronError: none answers.
         """
         headers = self._headers()
-        error: NemotronError | None = None
-        for transport in self._shared.transports:
-            try:
-                found = transport.metadata(headers, _defaults.PROBE_TIMEOUT_S)
-            except NemotronError as failed:
-                error = failed
-            else:
-                return ServerInfo.of(transport.url, found)
-        assert error is not None  # noqa: S101 - there is at least one server
-        raise error
+
+        def ask(transport: Transport) -> ServerInfo:
+            return ServerInfo.of(transport.url, transport.metadata(headers, _defaults.PROBE_TIMEOUT_S))
+
+        *others, last = self._shared.transports
+        for transport in others:
+            with contextlib.suppress(NemotronError):
+                return ask(transport)
+        return ask(last)
 
     def metrics(self) -> _probes.Metrics:
         """The values on the server's metrics page: name → a list of labels and value.

@@ -8,7 +8,7 @@ import os
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nemotron_client import _telemetry
@@ -25,6 +25,21 @@ from nemotron_client._types import Event, Reply, Usage
 _logger = logging.getLogger("nemotron_client")
 
 
+@dataclass(frozen=True)
+class Sequel:
+    """What follows when a try has failed.
+
+    Attributes:
+        delay_s: Seconds until the request is sent again.
+        error: Why it is not sent again, for the caller to see; None where it is.
+        also_stop: The index of a server that may still be at work on the try, though nobody reads it; None for none.
+    """
+
+    delay_s: float = 0.0
+    error: NemotronError | None = None
+    also_stop: int | None = None
+
+
 class ExchangeState:
     """Where a request stands.
 
@@ -33,14 +48,12 @@ class ExchangeState:
         deadline: When it is given up.
         closed: The program has closed the stream.
         error: What the caller got to see.
-        left_behind: The index of a server that may still be at work on the last try, though nobody reads it.
     """
 
     def __init__(self, replicas: Replicas, settings: Settings, call: Call, response_format: Any) -> None:
         self.call = replace(call, compression=settings.compression)
         self.closed = False
         self.error: NemotronError | None = None
-        self.left_behind: int | None = None
         self._response_format = response_format
         self._span = _telemetry.Span()
         self._timeouts = settings.timeouts
@@ -100,27 +113,22 @@ class ExchangeState:
             self._replicas.worked(self._attempts.replica)
         return self._reader.read(values, time.perf_counter())
 
-    def delay_after(self, error: NemotronError) -> float:
-        """After a failure: seconds until the request is sent again, to `replica`. Sets `left_behind`.
-
-        Raises:
-            NemotronError: it is not; what the caller gets to see.
-        """
-        self.left_behind = None
+    def after(self, error: NemotronError) -> Sequel:
+        """What follows when a try has failed. Another one, if there is one, goes to `replica`."""
         if self.given_up:  # which has sent its own cancel
-            raise self.reason() from None
+            reason = self.reason()
+            reason.__suppress_context__ = True  # how the try has ended then is of no interest
+            return Sequel(error=reason)
         failed = self.replica if may_be_at_work(error) else None
+        if self._reader.started:
+            return Sequel(error=error, also_stop=failed)
         try:
-            if self._reader.started:
-                raise error
             delay = self._attempts.again_after(error, self.deadline.total_at - time.perf_counter())
-        except NemotronError:
-            self.left_behind = failed
-            raise
-        if self.replica != failed:  # else a cancel could stop the next try, which has the same id
-            self.left_behind = failed
+        except NemotronError as verdict:
+            return Sequel(error=verdict, also_stop=failed)
         self.deadline.resting()
-        return delay
+        # A cancel at the same server could stop the next try, which has the same id.
+        return Sequel(delay, also_stop=None if self.replica == failed else failed)
 
     def reason(self) -> NemotronError:
         """Why the request was given up."""

@@ -64,8 +64,8 @@ class Replicas:
         self._turn = 0
         self._lock = threading.Lock()
 
-    def pick(self, tried: Collection[int] = ()) -> int | None:
-        """The index of the server whose turn it is; None when all were tried.
+    def pick(self, tried: Collection[int] = ()) -> int:
+        """The index of the server whose turn it is, of those that were not tried.
 
         One that failed lately is only taken when no other is left: a request fails after trying, never before.
         """
@@ -73,8 +73,6 @@ class Replicas:
             count = len(self.urls)
             order = [(self._turn + step) % count for step in range(count)]
             left = [index for index in order if index not in tried]
-            if not left:
-                return None
             now = self._clock()
             healthy = [index for index in left if self._health[index].back_at <= now]
             chosen = healthy[0] if healthy else min(left, key=lambda index: self._health[index].back_at)
@@ -113,7 +111,7 @@ class Attempts:
         self._request_id = request_id
         self._retries = 0
         self._tried: dict[int, NemotronError] = {}
-        self.replica = self._next()
+        self.replica = replicas.pick()
 
     def again_after(self, error: NemotronError, left_s: float) -> float:
         """Choose the server of the next try, in `replica`.
@@ -133,9 +131,8 @@ class Attempts:
         self._tried[self.replica] = error
         if not isinstance(error, OverloadedError):
             self._replicas.failed(self.replica)
-        elsewhere = self._replicas.pick(self._tried)
-        if elsewhere is not None:
-            self.replica = elsewhere
+        if len(self._tried) < len(self._replicas.urls):
+            self.replica = self._replicas.pick(self._tried)
             return 0.0
         delay = self._delay(self._retries)
         if self._retries >= self._max_retries or delay >= left_s:
@@ -150,13 +147,8 @@ class Attempts:
             type(error).__name__,
         )
         self._tried.clear()
-        self.replica = self._next()
+        self.replica = self._replicas.pick()
         return delay
-
-    def _next(self) -> int:
-        index = self._replicas.pick()
-        assert index is not None  # noqa: S101 - nothing was tried
-        return index
 
     def _verdict(self, last: NemotronError) -> NemotronError:
         kinds = {type(error) for error in self._tried.values()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Any
@@ -13,10 +14,9 @@ from nemotron_client._errors import NemotronError
 from nemotron_client._exchange import CLOSED, ExchangeState, Living
 from nemotron_client._retries import Replicas
 from nemotron_client._settings import Settings
-from nemotron_client._timeouts import Guarded
 from nemotron_client._transports.base import Call, Transport
 from nemotron_client._types import Event, Reply, Usage
-from nemotron_client._watch import Watch
+from nemotron_client._watch import Guarded, Watch
 
 
 class Shared(Living):
@@ -124,7 +124,7 @@ class Exchange:
         self.state = ExchangeState(shared.replicas, settings, call, response_format)
         self._shared = shared
         self._settings = settings
-        self._guarded = Guarded(self.state.deadline, self._give_up)
+        self._guarded = Guarded(self.state.deadline, weakref.WeakMethod(self._give_up))
         self._wake = threading.Event()  # ends the wait before a retry
         self._ended = False
         shared.check(call.request_id)
@@ -169,7 +169,6 @@ class Exchange:
             self.state.closed = True
             self._give_up()
         self._guarded.done = True
-        self._guarded.expire = _nothing  # the watch may remember it for some seconds
         self._shared.running.pop(self.request_id, None)
         self.state.log_end()
 
@@ -191,12 +190,12 @@ class Exchange:
             self._responses.abort()
 
     def _try_again(self, error: NemotronError) -> None:
-        try:
-            delay = self.state.delay_after(error)
-        finally:
-            if self.state.left_behind is not None:
-                self._cancel(self.state.left_behind)
-        if self._wake.wait(delay):
+        sequel = self.state.after(error)
+        if sequel.also_stop is not None:
+            self._cancel(sequel.also_stop)
+        if sequel.error is not None:
+            raise sequel.error
+        if self._wake.wait(sequel.delay_s):
             raise self.state.reason()
         self._send()
 
@@ -208,6 +207,3 @@ class Exchange:
 
     def _cancel(self, replica: int) -> None:
         self._shared.watch.post(self._shared.transports[replica], self.state.cancel_call())
-
-
-def _nothing() -> None: ...

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from nemotron_client import _defaults
@@ -98,20 +97,3 @@ class Deadline:
 
     def _wait(self, until: float, phase: Phase) -> None:
         self._due = (until, phase) if until < self.total_at else (self.total_at, "total")
-
-
-@dataclass
-class Guarded:
-    """A deadline and what to do when it is reached, for whoever watches.
-
-    Attributes:
-        deadline: Read again each time it was reached.
-        expire: Called once, without blocking.
-        watched_until: When the watcher looks next; it has to be told of an earlier deadline.
-        done: The request has ended and needs no watching.
-    """
-
-    deadline: Deadline
-    expire: Callable[[], None]
-    watched_until: float = math.inf
-    done: bool = False

@@ -7,15 +7,13 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nemotron_client import _defaults
 from nemotron_client._tools import FunctionTool, result_text
 from nemotron_client._types import Message, Reply, ToolCall, messages_json
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from nemotron_client._async_client import AsyncClient
     from nemotron_client._client import Client
     from nemotron_client._contract import Options

@@ -9,16 +9,35 @@ import math
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from nemotron_client import _defaults
-from nemotron_client._timeouts import Guarded
+from nemotron_client._timeouts import Deadline
 from nemotron_client._transports.base import Call, Transport
 
 _logger = logging.getLogger("nemotron_client")
 # How long a request that has ended may stay in the watch's memory.
 _LOOK_EVERY_S = 5.0
 _Job = Callable[[], None]
+
+
+@dataclass
+class Guarded:
+    """A deadline and what to do when it is reached.
+
+    Attributes:
+        deadline: Read again each time it was reached.
+        expire: Called once, without blocking. Weak: the watch may remember for some seconds what nobody else does.
+        watched_until: When the watcher looks next; it has to be told of an earlier deadline.
+        done: The request has ended and needs no watching.
+    """
+
+    deadline: Deadline
+    expire: weakref.WeakMethod[_Job]
+    watched_until: float = math.inf
+    done: bool = False
 
 
 class Watch:
@@ -101,7 +120,8 @@ class Watch:
         """Look at one whose time has come; whether there will be another look."""
         if not guarded.done and guarded.deadline.expire(now):
             guarded.done = True
-            guarded.expire()
+            if expire := guarded.expire():
+                expire()
         if guarded.done:
             return False
         guarded.watched_until = _look_again(guarded, now)

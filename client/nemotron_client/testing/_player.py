@@ -9,7 +9,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nemotron_client._contract import NOTHING_NEW, STATES
@@ -34,12 +34,12 @@ class Step:
 
     Attributes:
         delay_s: After so long; infinite for never.
-        values: The outputs of a response.
+        values: The outputs of a response; empty where none comes.
         fault: In place of a response.
     """
 
     delay_s: float
-    values: Values | None = None
+    values: Values = field(default_factory=dict)
     fault: Fault | None = None
 
 
@@ -85,10 +85,10 @@ class Performance:
             return
         self._done = self._size
         end = self._end(reply.ttft_s + reply.token_s * max(0, self._size - 1))
-        if end.values is not None:
+        if end.values:
             pieces = list(self._pieces())
-            for field in ("reasoning_content", "content"):
-                end.values[field] = "".join(piece.text for piece in pieces if piece.field == field)
+            for name in ("reasoning_content", "content"):
+                end.values[name] = "".join(piece.text for piece in pieces if piece.field == name)
             end.values["tool_calls"] = self._calls_json() if reply.tool_calls else ""
             end.values["text_output"] = "".join(piece.raw for piece in pieces)
         yield end
@@ -202,7 +202,6 @@ class _Playing:
             if step.fault.kind == "error":
                 self._request.outcome = self._request.outcome or "failed"
             raise Faulted(step.fault)
-        assert step.values is not None  # noqa: S101 - what is no fault is a response
         return step.values
 
     def _end(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 
 from nemotron_client import Client, Timeouts
 from nemotron_client._request import cancel_call
-from nemotron_client._timeouts import Deadline, Guarded
+from nemotron_client._timeouts import Deadline
 from nemotron_client._transports.base import Call
-from nemotron_client._watch import Watch
+from nemotron_client._watch import Guarded, Watch
 from tests.unit.client.pretend import Pretend
 
 PARTS = Timeouts(first_token=5, between_tokens=2, total=20)
@@ -94,7 +95,8 @@ class Alarm:
     def __init__(self, seconds: float, soon: float | None = None) -> None:
         self.rang = threading.Event()
         self.count = 0
-        self.guarded = Guarded(Deadline(Timeouts(None, None, soon, seconds), time.perf_counter()), self._ring)
+        deadline = Deadline(Timeouts(None, None, soon, seconds), time.perf_counter())
+        self.guarded = Guarded(deadline, weakref.WeakMethod(self._ring))
 
     def _ring(self) -> None:
         self.count += 1
