@@ -146,9 +146,9 @@ class GenerationService:
             new_id=lambda: next(self._ids),
             deliver=self._deliver,
             slot=slot,
-            number=time.monotonic_ns(),  # not of a test's clock, which may stand: no two streams have the same
         )
         with self._lock:
+            stream.number = time.monotonic_ns()  # not by the service's clock, which may stand: no two have the same
             self._streams[stream.stream_id] = stream
             stopped = self._stops.take(name)
         if stopped:
