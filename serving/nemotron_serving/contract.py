@@ -27,6 +27,46 @@ Feature = Literal[
 ]
 """What not every engine can do. A request that asks for what is missing is refused by name before it is submitted."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Support:
+    """Which engines have a feature.
+
+    Attributes:
+        openvino: OpenVINO GenAI.
+        simulated: The simulated engine takes it, also where its scripts do not follow it.
+        compiled: TensorRT-LLM with an engine.
+        checkpoint: TensorRT-LLM with a checkpoint (its PyTorch flow), from this release on; None: no release.
+        pull: Their pull request that brought it there.
+        doc: What needs it, for the docs.
+    """
+
+    openvino: bool = False
+    simulated: bool = False
+    compiled: bool = False
+    checkpoint: tuple[int, int] | None = None
+    pull: int | None = None
+    doc: str
+
+
+# Before 1.3 the PyTorch flow's sampler took bad words and penalties and did nothing with them, counted the prompt into
+# min_tokens, and left the chosen token out of its log probabilities where others were more probable. With an engine, an
+# abort of a request with log probabilities takes the engine down (TensorRT-LLM issue #10810).
+FEATURES: dict[Feature, Support] = {
+    "guided_decoding": Support(openvino=True, compiled=True, checkpoint=(1, 2),
+                               doc="`response_format`, a required tool call"),
+    "bad_words": Support(openvino=True, compiled=True, checkpoint=(1, 3), pull=16052, doc="`bad_words`"),
+    "penalties": Support(openvino=True, simulated=True, compiled=True, checkpoint=(1, 3), pull=16485,
+                         doc="the three penalties"),
+    "min_tokens": Support(openvino=True, simulated=True, compiled=True, checkpoint=(1, 3), pull=12166,
+                          doc="`min_tokens` above 1"),
+    "logit_bias": Support(compiled=True, checkpoint=(1, 2), doc="`logit_bias`"),
+    "logprobs": Support(openvino=True, simulated=True, checkpoint=(1, 2), doc="`return_log_probs`"),
+    "sampled_logprobs": Support(openvino=True, simulated=True, checkpoint=(1, 3),
+                                doc="`return_log_probs` of a choice among more than 20 tokens"),
+    "top_logprobs": Support(checkpoint=(1, 2), doc="`top_logprobs`"),
+}  # fmt: skip
+
 FinishReason = Literal["stop", "length", "tool_calls", "repetition", "cancelled", "timeout"]
 """What a caller reads in `finish_reason`."""
 
@@ -67,8 +107,9 @@ class Option(Tensor):
         only: The values that ask nothing of it. Others need the `feature`; without one they are refused by every
             engine. None: every value is taken.
         feature: What an engine needs for other values than `only`.
-        to: Where it goes: into the prompt, into the engine's choice of tokens (the field of `Sampling` of this name),
-            to the generation service, or into the reading of the output.
+        to: Where it goes: into the prompt, to the generation service, into the reading of the output, or into the
+            choice of tokens, `Sampling`. There engines map a `sampling` option each in its own way; a `library` option
+            they hand on, for their libraries have it under the same name.
         generating_name: Its name at the generating model, where that is another one.
         alias: Its name before TensorRT-LLM 1.0, which is taken as well.
         python: Its type in the client's `Options`; empty for what is no option there.
@@ -81,7 +122,7 @@ class Option(Tensor):
     default: Any = None
     only: tuple[Any, ...] | None = None
     feature: Feature | None = None
-    to: Literal["prompt", "sampling", "service", "output"] | None = None
+    to: Literal["prompt", "service", "output", "sampling", "library"] | None = None
     generating_name: str = ""
     alias: str = ""
     python: str = ""
@@ -176,11 +217,11 @@ _SHARED_OPTIONS = (
     Option("seed", "UINT64", to="sampling", range=(0, 2**64 - 1), alias="random_seed", python="int",
            doc="The same seed and request give the same text.",
            more="So it is as far as the engine computes the same; see [known issues](known-issues.md#the-demo-model)."),
-    Option("repetition_penalty", "FP32", to="sampling", range=(0.001, 10.0), only=(1.0,), feature="penalties",
+    Option("repetition_penalty", "FP32", to="library", range=(0.001, 10.0), only=(1.0,), feature="penalties",
            python="float", doc="1 is none."),
-    Option("presence_penalty", "FP32", to="sampling", range=(-2.0, 2.0), only=(0.0,), feature="penalties",
+    Option("presence_penalty", "FP32", to="library", range=(-2.0, 2.0), only=(0.0,), feature="penalties",
            python="float", doc="0 is none."),
-    Option("frequency_penalty", "FP32", to="sampling", range=(-2.0, 2.0), only=(0.0,),
+    Option("frequency_penalty", "FP32", to="library", range=(-2.0, 2.0), only=(0.0,),
            feature="penalties", python="float", doc="0 is none."),
     Option("logit_bias", "STRING", only=({},), feature="logit_bias", to="sampling", python="Mapping[int, float]",
            doc="Token id → what is added to its logit, -100 to 100.", more="It is a JSON object."),
@@ -278,6 +319,8 @@ TOKEN_INPUT_NAMES = {option.name: option.generating_name for option in OPTIONS i
 RANGES = {option.name: option.range for option in (*ENSEMBLE_INPUTS, *TOKEN_INPUTS) if option.range}
 """Least and greatest value by the name of the option, at either level."""
 
+LIBRARY_OPTIONS = tuple(option for option in OPTIONS if option.to == "library")
+"""Numbers that engines hand on to their libraries by name, where they ask for something."""
 DEFAULTS = {option.name: option.default for option in (*ENSEMBLE_INPUTS, *TOKEN_INPUTS) if option.default is not None}
 """What holds where nothing is said, by the name of the option, at either level."""
 

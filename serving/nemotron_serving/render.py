@@ -16,6 +16,7 @@ from nemotron_serving.contract import (
     CALLER,
     ENSEMBLE_INPUTS,
     ENSEMBLE_OUTPUTS,
+    FEATURES,
     GENERATION_OUTPUTS,
     OPTIONS,
     PREPROCESSING_OUTPUTS,
@@ -30,10 +31,12 @@ from nemotron_serving.contract import (
 
 CLIENT = Path("client/nemotron_client/_contract.py")
 REQUESTS = Path("docs/requests.md")
+TENSORRT_LLM = Path("docs/tensorrt-llm.md")
 _HEADER = "# Rendered from nemotron_serving/contract.py by 'make render'. Do not edit.\n"
 _TABLE_BEGINS, _TABLE_ENDS = "<!-- rendered from the contract: {} -->\n", "<!-- end of what is rendered -->\n"
 _LINE = 120  # characters, as ruff has it
 _MOST_INT32 = 2**31 - 1
+_RELEASE = (1, 2)  # of TensorRT-LLM, that the adapter was written for
 _NOTHING = {"STRING": '""', "INT32": "0", "BOOL": "False"}
 
 # Which requests of the client's a stop is, and all that its fake server answers to one.
@@ -45,15 +48,21 @@ def rendered(root: Path) -> dict[Path, str]:
     """The content of every file, by its path in a checkout.
 
     Args:
-        root: The checkout. docs/requests.md is read, whose tables alone are rendered.
+        root: The checkout. The pages of docs are read, for their tables alone are rendered.
     """
     configs = {Path("model_repository", model, "config.pbtxt"): text for model, text in _configs().items()}
-    requests = (root / REQUESTS).read_text()
-    for name, table in {"inputs": _inputs_table(), "outputs": _outputs_table()}.items():
-        before, begins, rest = requests.partition(_TABLE_BEGINS.format(name))
+    tables = {"inputs": _inputs_table(), "outputs": _outputs_table(), "engines": _engines_table()}
+    requests = _with_tables((root / REQUESTS).read_text(), tables)
+    flows = _with_tables((root / TENSORRT_LLM).read_text(), {"flows": _flows_table()})
+    return {**configs, CLIENT: _client(), REQUESTS: requests, TENSORRT_LLM: flows}
+
+
+def _with_tables(page: str, tables: dict[str, str]) -> str:
+    for name, table in tables.items():
+        before, begins, rest = page.partition(_TABLE_BEGINS.format(name))
         _, ends, after = rest.partition(_TABLE_ENDS)
-        requests = before + begins + table + ends + after
-    return {**configs, CLIENT: _client(), REQUESTS: requests}
+        page = before + begins + table + ends + after
+    return page
 
 
 def _configs() -> dict[str, str]:
@@ -250,6 +259,36 @@ def _type(option: Option) -> str:
 def _outputs_table() -> str:
     rows = [f"| `{one.name}` | {one.dtype} | {one.kind} | {one.doc} |\n" for one in ENSEMBLE_OUTPUTS if one.doc]
     return "| output | type | kind | |\n|---|---|---|---|\n" + "".join(rows)
+
+
+def _engines_table() -> str:
+    rows = ["| | OpenVINO | simulated | [TensorRT-LLM](tensorrt-llm.md) |", "|---|---|---|---|"]
+    for one in FEATURES.values():
+        since = "" if one.checkpoint is None or one.checkpoint <= _RELEASE else f" from {_release(one.checkpoint)} on"
+        checkpoints = f"checkpoints{since}" if one.checkpoint else ""
+        flows = [*(["engines"] if one.compiled else []), *([checkpoints] if checkpoints else [])]
+        both = "yes" if flows == ["engines", "checkpoints"] else ", and ".join(flows) or "no"
+        rows.append(f"| {one.doc} | {_yes(one.openvino)} | {_yes(one.simulated)} | {both} |")
+    return "\n".join(rows) + "\n"
+
+
+def _flows_table() -> str:
+    now, next_one = _release(_RELEASE), _release((_RELEASE[0], _RELEASE[1] + 1))
+    rows = [f"| | engine, {now}.1 | checkpoint, {now}.x | checkpoint, {next_one} and later |", "|---|---|---|---|"]
+    for one in FEATURES.values():
+        there = one.checkpoint is not None and one.checkpoint <= _RELEASE
+        pull = f" ([#{one.pull}](https://github.com/NVIDIA/TensorRT-LLM/pull/{one.pull}))" if one.pull else ""
+        refused = "yes" if there else f"no, refused{pull}"
+        rows.append(f"| {one.doc} | {_yes(one.compiled)} | {refused} | {_yes(one.checkpoint)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _yes(there: object) -> str:
+    return "yes" if there else "no"
+
+
+def _release(numbers: tuple[int, int]) -> str:
+    return ".".join(map(str, numbers))
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nemotron_serving.contract import LIBRARY_OPTIONS
 from nemotron_serving.launcher.llm_api import RecordedObject, recorded_api
 
 ENGINE = Path(__file__).parents[2] / "serving" / "nemotron_serving" / "engine" / "tensorrt_llm"
@@ -39,12 +40,16 @@ def calls(tree: ast.AST, owner: str, method: str) -> Iterator[ast.Call]:
 
 
 def keywords(found: list[ast.Call]) -> set[str]:
-    """Names that calls pass; there are some, and nothing is passed in another way."""
+    """Names that calls pass; there are some, and nothing is passed in another way than the contract's by name."""
     assert found
+    names: set[str] = set()
     for call in found:
         assert call.args == [], ast.unparse(call)
-        assert all(keyword.arg for keyword in call.keywords), ast.unparse(call)
-    return {keyword.arg or "" for call in found for keyword in call.keywords}
+        for keyword in call.keywords:
+            if keyword.arg is None:
+                assert ast.unparse(keyword.value) == "sampling.handed_on", ast.unparse(call)
+            names |= {keyword.arg} if keyword.arg else {option.name for option in LIBRARY_OPTIONS}
+    return names
 
 
 def members(*names: str) -> set[str]:

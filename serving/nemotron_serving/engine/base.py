@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from nemotron_serving.contract import MOST_LOGPROBS, Feature
+from nemotron_serving.contract import LIBRARY_OPTIONS, MOST_LOGPROBS, Feature
 
 EngineFinish = Literal["stop", "length"]
 _GREEDY_BELOW = 1e-6  # dividing logits by less overflows
@@ -46,9 +46,10 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logprobs: int | None = None
 
     @property
-    def has_penalties(self) -> bool:
-        """Whether tokens are weighed by what was generated before."""
-        return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
+    def handed_on(self) -> dict[str, float]:
+        """What asks for something of an engine's library, under the name that both libraries know it by."""
+        values = {option.name: (getattr(self, option.name), option.only or ()) for option in LIBRARY_OPTIONS}
+        return {name: value for name, (value, asks_nothing) in values.items() if value not in asks_nothing}
 
     @property
     def greedy(self) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 from tokenizers import Tokenizer
 
 from nemotron_serving.clock import MACHINE_CLOCK, Clock
-from nemotron_serving.contract import Feature
+from nemotron_serving.contract import FEATURES, Feature
 from nemotron_serving.engine.base import (
     Delta,
     EngineFinish,
@@ -144,7 +144,7 @@ class _Running:
 class SimulatedEngine:
     """The `simulated` engine."""
 
-    features: ClassVar[frozenset[Feature]] = frozenset(("logprobs", "min_tokens", "penalties", "sampled_logprobs"))
+    features: ClassVar[frozenset[Feature]] = frozenset(name for name, support in FEATURES.items() if support.simulated)
 
     def __init__(self, package: Package, clock: Clock = MACHINE_CLOCK) -> None:
         """Read engine/simulated.json.

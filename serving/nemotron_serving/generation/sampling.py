@@ -22,7 +22,7 @@ _MAX_BAD_CHARACTERS = 256  # of all bad words: an engine may make a grammar of t
 _MAX_LOGIT_BIASES = 1024
 _MAX_LOGIT_BIAS_CHARACTERS = 64 * _MAX_LOGIT_BIASES  # of their JSON, which has to be read before they are counted
 _LOGIT_BIAS_LIMIT = 100.0
-_NUMBERS = tuple(option.name for option in OPTIONS if option.to == "sampling" and option.range)
+_NUMBERS = tuple(option.name for option in OPTIONS if option.to in ("sampling", "library") and option.range)
 
 
 def resolve_sampling(

@@ -1,6 +1,7 @@
 """Compare the installed TensorRT-LLM with what was recorded of the release that the engine's adapter was written for.
 
-`recorded_llm_api.json` holds the names and types that the adapter uses, and nothing else.
+`recorded_llm_api.json` holds the names and types that the adapter uses, and nothing else; the sampling options that it
+hands on by name are in the contract.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from nemotron_serving.contract import LIBRARY_OPTIONS
 from nemotron_serving.engine.tensorrt_llm.files import IMAGE, Flow
 from nemotron_serving.engine.tensorrt_llm.library import clear_job_variables
 from nemotron_serving.launcher.errors import SetupError
@@ -57,8 +59,11 @@ class Difference:
 
 
 def recorded_api() -> RecordedApi:
-    """What was recorded."""
-    return msgspec.json.decode(RECORDED_PATH.read_bytes(), type=RecordedApi)
+    """What was recorded, and what the contract says is handed on by name."""
+    recorded = msgspec.json.decode(RECORDED_PATH.read_bytes(), type=RecordedApi)
+    parameters = next(one for one in recorded.objects if one.name == "SamplingParams")
+    parameters.members.update((option.name, "Optional[float]") for option in LIBRARY_OPTIONS)
+    return recorded
 
 
 def installed_release() -> str:

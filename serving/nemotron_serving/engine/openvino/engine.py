@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.contract import Feature
+from nemotron_serving.contract import FEATURES, Feature
 from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta
 from nemotron_serving.errors import EngineError, PackageError
 from nemotron_serving.host import HostOptions
@@ -200,9 +200,9 @@ class OpenVINOEngine:
 
 
 def _features(package: Package) -> frozenset[Feature]:
+    features = frozenset(feature for feature, support in FEATURES.items() if support.openvino)
     has_vocabulary = (package.engine_path / _VOCABULARY).is_file()
-    grammars: tuple[Feature, ...] = ("guided_decoding", "bad_words") if has_vocabulary else ()
-    return frozenset(("penalties", "min_tokens", "logprobs", "sampled_logprobs", *grammars))
+    return features if has_vocabulary else features - {"guided_decoding", "bad_words"}  # which are grammars
 
 
 def _start_worker() -> tuple[subprocess.Popen[Any], Connection]:

@@ -99,9 +99,8 @@ def _generation_config(request: EngineRequest) -> Any:
     config.min_new_tokens = min(sampling.min_tokens, request.max_tokens)
     config.stop_token_ids = set(request.stop_token_ids)
     config.eos_token_id = min(request.stop_token_ids)
-    config.repetition_penalty = sampling.repetition_penalty
-    config.presence_penalty = sampling.presence_penalty
-    config.frequency_penalty = sampling.frequency_penalty
+    for name, value in sampling.handed_on.items():
+        setattr(config, name, value)
     config.do_sample = not sampling.greedy
     if config.do_sample:
         config.temperature = sampling.temperature

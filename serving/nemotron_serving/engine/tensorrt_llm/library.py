@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.contract import Feature
+from nemotron_serving.contract import FEATURES, Feature
 from nemotron_serving.engine.base import EngineRequest, Sampling
 from nemotron_serving.engine.tensorrt_llm.files import IMAGE, TENSORRT_LLM, EngineFiles, Flow, check_release
 from nemotron_serving.errors import PackageError
@@ -30,10 +30,6 @@ _JOB = re.compile(
     r"OMPI_(COMM_WORLD_|MCA_orte_|UNIVERSE_SIZE$|FIRST_RANKS$|APP_CTX_NUM_PROCS$)"
     r"|ORTE_|PMI_|PMIX_(?!MCA_)|TLLM_SPAWN_PROXY_PROCESS$"
 )
-# Before this release the PyTorch flow's sampler took bad words (TensorRT-LLM #16052) and penalties (#16485) and did
-# nothing with them, counted the prompt into min_tokens (#12166), and left the chosen token out of its log probabilities
-# where others were more probable.
-_SAMPLER_COMPLETE = (1, 3)
 
 
 class TensorRTLLMOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,15 +114,13 @@ def clear_job_variables(environment: MutableMapping[str, str] = os.environ) -> N
 
 
 def features(library: Library, flow: Flow) -> frozenset[Feature]:
-    """What the LLM of a flow can do beyond plain sampling.
-
-    The engine flow has no log probabilities: with them an abort takes the engine down (TensorRT-LLM issue #10810).
-    """
+    """What the LLM of a flow can do beyond plain sampling."""
     if flow == "engine":
-        return frozenset(("guided_decoding", "logit_bias", "bad_words", "min_tokens", "penalties"))
-    complete: tuple[Feature, ...] = ("bad_words", "min_tokens", "penalties", "sampled_logprobs")
-    more = complete if _sampler_complete(library) else ()
-    return frozenset(("guided_decoding", "logit_bias", "logprobs", "top_logprobs", *more))
+        return frozenset(name for name, support in FEATURES.items() if support.compiled)
+    major, minor = (int(part) for part in library.version.split(".")[:2])
+    return frozenset(
+        name for name, support in FEATURES.items() if support.checkpoint and support.checkpoint <= (major, minor)
+    )
 
 
 def open_llm(
@@ -244,13 +238,11 @@ def sampling_params(library: Library, request: EngineRequest, stop_order: Sequen
         top_p=None if greedy else sampling.top_p,
         # None would be the same seed for every request.
         seed=secrets.randbits(63) if sampling.seed is None else sampling.seed,
-        repetition_penalty=sampling.repetition_penalty if sampling.repetition_penalty != 1 else None,
-        presence_penalty=sampling.presence_penalty or None,
-        frequency_penalty=sampling.frequency_penalty or None,
         embedding_bias=_embedding_bias(sampling.logit_bias, vocab_size) if sampling.logit_bias else None,
         logprobs=_logprobs(sampling),
         guided_decoding=library.guided_decoding_params(grammar=request.guide) if request.guide else None,
         detokenize=False,
+        **sampling.handed_on,
     )
 
 
@@ -274,7 +266,3 @@ def _embedding_bias(logit_bias: dict[int, float], vocab_size: int) -> Any:
     for token, value in logit_bias.items():
         bias[token] = value
     return bias
-
-
-def _sampler_complete(library: Library) -> bool:
-    return tuple(int(part) for part in library.version.split(".")[:2]) >= _SAMPLER_COMPLETE

@@ -142,7 +142,8 @@ def running(engine: Engine, number: int = 1) -> Deltas:
 def test_an_engine_is_loaded_with_its_own_sizes(start: Start, library: Any) -> None:
     engine = start("engine", max_batch_size=4, max_seq_len=4096)
     assert (engine.limits.max_batch_size, engine.limits.max_seq_len) == (8, 8192)
-    assert engine.features == {"guided_decoding", "logit_bias", "bad_words", "min_tokens", "penalties"}
+    assert engine.features >= {"guided_decoding", "logit_bias", "bad_words", "min_tokens", "penalties"}
+    assert not engine.features & {"logprobs", "top_logprobs", "sampled_logprobs"}
     arguments = llm(library).arguments
     assert {name: arguments[name] for name in BUILD} == BUILD
     assert arguments["enable_chunked_prefill"] is True
