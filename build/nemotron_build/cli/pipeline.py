@@ -119,8 +119,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
     Raises:
         BuildError: the profile or the checkpoint cannot be used.
     """
-    from nemotron_build.pipeline.request import Request
-    from nemotron_build.pipeline.source import open_source, source_name
+    from nemotron_build.pipeline.request import Request, open_source, source_name
 
     profile = named_profile(arguments)
     path = arguments.checkpoint.absolute()
@@ -162,8 +161,7 @@ def _build(arguments: argparse.Namespace, console: Console) -> str:
 
 def _check(arguments: argparse.Namespace, console: Console) -> str:
     from nemotron_build.checkpoint.check import check_checkpoint
-    from nemotron_build.pipeline.request import check_scannable
-    from nemotron_build.pipeline.source import open_gguf
+    from nemotron_build.pipeline.request import check_scannable, open_gguf
     from nemotron_build.pipeline.tables import checkpoint_table, gguf_table
     from nemotron_build.steps import Steps
     from nemotron_serving.paths import is_gguf

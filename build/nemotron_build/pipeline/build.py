@@ -9,13 +9,11 @@ from pathlib import Path
 from nemotron_build.checkpoint.shape import CONFIG
 from nemotron_build.errors import BuildError
 from nemotron_build.machine import Machine, detect
-from nemotron_build.pipeline.assemble import assemble
-from nemotron_build.pipeline.content import package_content
+from nemotron_build.pipeline.assemble import assemble, package_content
 from nemotron_build.pipeline.request import Request, check_possible, require_compiler
 from nemotron_build.pipeline.run import OUTPUT_OPTION, Interrupted, kept, run_stages
-from nemotron_build.pipeline.stage import Cost
+from nemotron_build.pipeline.stage import Cost, logs_of
 from nemotron_build.pipeline.stages import Files, make_stages, read_accuracy, results
-from nemotron_build.pipeline.tools import logs_of
 from nemotron_build.pipeline.trtllm_build import check_engine
 from nemotron_build.pipeline.work import WORK_OPTION, files_of, opened
 from nemotron_build.profiles import Profile

@@ -15,8 +15,7 @@ from nemotron_build.errors import BuildError
 from nemotron_build.json_file import write_json
 from nemotron_build.machine import Machine
 from nemotron_build.pipeline.request import Request, require_compiler
-from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost, texts_hash
-from nemotron_build.pipeline.tools import Tools
+from nemotron_build.pipeline.stage import READ_BYTES_PER_S, SMALL_BYTES, Cost, Tools, texts_hash
 from nemotron_build.pipeline.trtllm_build import build_command, check_engine, engine_options
 from nemotron_build.profiles import Profile
 from nemotron_build.steps import Steps

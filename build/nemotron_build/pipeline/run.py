@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nemotron_build.errors import BuildError
-from nemotron_build.pipeline.stage import Stage, StageRecord, fingerprint
-from nemotron_build.pipeline.tools import Tools, drop_empty_logs, logs_of
-from nemotron_build.pipeline.work import WORK_OPTION, WorkDirectory
+from nemotron_build.pipeline.stage import Stage, Tools, drop_empty_logs, logs_of
+from nemotron_build.pipeline.work import WORK_OPTION, StageRecord, WorkDirectory, fingerprint
 from nemotron_build.space import full_disk_as_error, require_space
 from nemotron_build.steps import Steps
 from nemotron_build.target import refuse_file_above

@@ -14,7 +14,7 @@ from nemotron_serving.package import Package
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
     from nemotron_build.checkpoint.shape import ModelShape
-    from nemotron_build.pipeline.source import Source
+    from nemotron_build.pipeline.request import Source
 
 
 def checkpoint_table(checkpoint: Checkpoint) -> Table:

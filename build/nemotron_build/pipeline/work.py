@@ -10,10 +10,11 @@ WORK/
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,9 +22,9 @@ import msgspec
 
 from nemotron_build.errors import BuildError
 from nemotron_build.json_file import write_json
-from nemotron_build.pipeline.stage import StageRecord, fingerprint, record_files
-from nemotron_build.pipeline.tools import drop_empty_logs
+from nemotron_build.pipeline.stage import drop_empty_logs
 from nemotron_build.space import full_disk_as_error
+from nemotron_serving.package import FileRecord, sha256_of
 
 WORK_OPTION = "--work"
 """The option that names another working directory."""
@@ -33,6 +34,22 @@ _RECORD = "stage.json"
 _FILES = "files"
 _LOGS = "logs"
 _PARTIAL = ".partial-"
+
+
+class StageRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of stage.json, beside the files of a finished stage.
+
+    Attributes:
+        inputs: Fingerprint of what decided the outcome.
+        digest: Stands for the files of this stage and of all before it.
+        files: What it left.
+        seconds: How long it took.
+    """
+
+    inputs: str
+    digest: str
+    files: dict[str, FileRecord]
+    seconds: float
 
 
 def default_work(package: Path) -> Path:
@@ -142,6 +159,20 @@ def opened(path: Path) -> Iterator[WorkDirectory]:
         finally:
             if path.is_dir() and not any(path.glob(f"*/{_RECORD}")) and not work.logs.exists():
                 work.remove()
+
+
+def fingerprint(values: Mapping[str, str]) -> str:
+    """One value that changes with any of these."""
+    return hashlib.sha256(msgspec.json.encode(dict(sorted(values.items())))).hexdigest()
+
+
+def record_files(directory: Path) -> dict[str, FileRecord]:
+    """Size and SHA-256 of every file below a directory, by its relative path."""
+    return {
+        file.relative_to(directory).as_posix(): FileRecord(file.stat().st_size, sha256_of(file))
+        for file in sorted(directory.rglob("*"))
+        if file.is_file()
+    }
 
 
 def _take(lock: int, path: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from nemotron_build.cli import main
 from nemotron_build.errors import CheckpointError
-from nemotron_build.pipeline.source import open_source, source_name
+from nemotron_build.pipeline.request import open_source, source_name
 from nemotron_build.profiles import load_profile
 from nemotron_serving.package import Package
 from nemotron_serving.stages.preprocess import Preprocessor

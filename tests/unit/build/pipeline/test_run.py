@@ -14,8 +14,7 @@ import pytest
 
 from nemotron_build.errors import BuildError, DiskSpaceError, VerificationError
 from nemotron_build.pipeline.run import Interrupted, run_alone, run_stages
-from nemotron_build.pipeline.stage import Cost
-from nemotron_build.pipeline.tools import Tools
+from nemotron_build.pipeline.stage import Cost, Tools
 from nemotron_build.pipeline.work import WorkDirectory, opened
 from nemotron_build.steps import Steps
 

@@ -13,7 +13,7 @@ import pytest
 
 from nemotron_build import programs
 from nemotron_build.errors import BuildError, DiskSpaceError
-from nemotron_build.pipeline.tools import Tools, drop_empty_logs
+from nemotron_build.pipeline.stage import Tools, drop_empty_logs
 from tests.unit.build.pipeline.pretend import alive
 from tests.waiting import wait_until
 
