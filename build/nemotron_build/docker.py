@@ -16,7 +16,7 @@ import nemotron_build
 import nemotron_serving
 from nemotron_build.errors import BuildError, UnsupportedError
 from nemotron_serving.engine.tensorrt_llm.files import IMAGE
-from nemotron_serving.launcher.prepare import default_repository
+from nemotron_serving.launcher.triton_files import default_repository
 
 # Our own code is mounted and put on Python's path: it is pure Python, and nothing has to be built for the image.
 _CODE = "/opt/nemotron"

@@ -11,7 +11,7 @@ from nemotron_build.errors import BuildError, UnsupportedError
 from nemotron_build.pipeline.trtllm_build import PROGRAM, build_command
 from nemotron_build.profiles import Profile, ProfileLimits, builtin_profiles
 from nemotron_serving.engine.tensorrt_llm.files import TENSORRT_LLM
-from nemotron_serving.launcher.llm_api import recorded_api
+from nemotron_serving.launcher.engine_library import recorded_api
 
 from .option_parser import parse_options, recorded_options
 

@@ -16,7 +16,7 @@ BUILD_MAY_TAKE = (
     "nemotron_serving.package",
     "nemotron_serving.command_line",
     "nemotron_serving.errors",
-    "nemotron_serving.launcher.prepare.default_repository",
+    "nemotron_serving.launcher.triton_files.default_repository",
     "nemotron_serving.engine.openvino.cpu",
     "nemotron_serving.engine.tensorrt_llm.files",
     "nemotron_serving.output.detokenizer.byte_of_character",

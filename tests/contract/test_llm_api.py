@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nemotron_serving.contract import LIBRARY_OPTIONS
-from nemotron_serving.launcher.llm_api import RecordedObject, recorded_api
+from nemotron_serving.launcher.engine_library import RecordedObject, recorded_api
 
 ENGINE = Path(__file__).parents[2] / "serving" / "nemotron_serving" / "engine" / "tensorrt_llm"
 FACTS: dict[str, Any] = json.loads(Path(__file__).with_name("llm_api.json").read_text())

@@ -12,7 +12,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2
 
 from nemotron_client import ModelInfo
-from nemotron_serving.launcher.prepare import about
+from nemotron_serving.launcher.triton_files import about
 from nemotron_serving.render import main, rendered
 from tests.unit.serving.support import make_package
 

@@ -15,16 +15,21 @@ import psutil
 from nemotron_serving.cgroups import available_memory, memory_limit
 from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
 from nemotron_serving.errors import ServingError
-from nemotron_serving.launcher.console import show
-from nemotron_serving.launcher.engine_library import check_engine_library
+from nemotron_serving.launcher.endpoints import choose_endpoints
+from nemotron_serving.launcher.engine_library import check_engine_library, differences, installed_release, recorded_api
 from nemotron_serving.launcher.errors import SetupError
-from nemotron_serving.launcher.find import PYTHON_VERSION, check_stub, find_triton, libpython_directories
 from nemotron_serving.launcher.limits import Look, Need, check_files, check_shared_memory, check_threads
-from nemotron_serving.launcher.llm_api import differences, installed_release, recorded_api
 from nemotron_serving.launcher.options import ServeOptions
-from nemotron_serving.launcher.ports import choose_endpoints
-from nemotron_serving.launcher.prepare import default_repository, model_names
+from nemotron_serving.launcher.terminal import show
 from nemotron_serving.launcher.triton_command import tritonserver_environment
+from nemotron_serving.launcher.triton_files import (
+    PYTHON_VERSION,
+    check_stub,
+    default_repository,
+    find_triton,
+    libpython_directories,
+    model_names,
+)
 from nemotron_serving.package import ENGINE_DIR, Package
 
 _VERSION_S = 20.0

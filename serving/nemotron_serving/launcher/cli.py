@@ -16,15 +16,14 @@ from nemotron_serving.contract import CALLER
 from nemotron_serving.errors import PackageError
 from nemotron_serving.host import StopRule
 from nemotron_serving.launcher.check import check_memory, report, report_engine
-from nemotron_serving.launcher.child import check_command
-from nemotron_serving.launcher.console import complain, open_missing_streams, say
+from nemotron_serving.launcher.endpoints import choose_endpoints, resolve_bind
 from nemotron_serving.launcher.engine_library import check_engine_library
 from nemotron_serving.launcher.errors import LauncherError, SetupError
 from nemotron_serving.launcher.health import HealthServer, ServerState
 from nemotron_serving.launcher.limits import Need, require
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
-from nemotron_serving.launcher.ports import choose_endpoints, resolve_bind
 from nemotron_serving.launcher.supervise import Supervisor
+from nemotron_serving.launcher.terminal import check_command, complain, open_missing_streams, say
 from nemotron_serving.package import Package
 
 _DRAIN_SECONDS = 30.0

@@ -19,20 +19,22 @@ from nemotron_serving import cgroups
 from nemotron_serving.heartbeat import Heartbeats
 from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE, HostOptions
 from nemotron_serving.launcher import limits, probe
-from nemotron_serving.launcher.console import say, write
+from nemotron_serving.launcher.endpoints import Endpoints, choose_endpoints
 from nemotron_serving.launcher.errors import SetupError, StartError
-from nemotron_serving.launcher.find import STUB_NAME, check_stub, find_triton
 from nemotron_serving.launcher.guard import SHARED_MEMORY, Guard
 from nemotron_serving.launcher.options import ServeOptions
-from nemotron_serving.launcher.ports import Endpoints, choose_endpoints
-from nemotron_serving.launcher.prepare import (
+from nemotron_serving.launcher.terminal import say, write
+from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
+from nemotron_serving.launcher.triton_files import (
+    STUB_NAME,
+    check_stub,
     default_repository,
+    find_triton,
     keep_from_aging,
     prepare_backends,
     prepare_repository,
     runtime_directory,
 )
-from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
 from nemotron_serving.launcher.triton_log import TritonLog
 from nemotron_serving.launcher.watchdog import HangWatch
 

@@ -3,23 +3,146 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
-from nemotron_serving.launcher.child import ChildCommand
-from nemotron_serving.launcher.console import complain, say
-from nemotron_serving.launcher.drain import drain
+from nemotron_serving.launcher.endpoints import Endpoints
 from nemotron_serving.launcher.errors import RestartError, SetupError, StartError
-from nemotron_serving.launcher.health import Phase, ServerState
+from nemotron_serving.launcher.health import Phase, ReadyFile, ServerState
 from nemotron_serving.launcher.options import ServeOptions
-from nemotron_serving.launcher.policy import RestartPolicy
-from nemotron_serving.launcher.ports import Endpoints
-from nemotron_serving.launcher.prepare import about
-from nemotron_serving.launcher.ready_file import ReadyFile
 from nemotron_serving.launcher.server import TritonServer
-from nemotron_serving.launcher.stop_signals import StopRequested, StopSignals
+from nemotron_serving.launcher.terminal import ChildCommand, StopRequested, StopSignals, complain, say
+from nemotron_serving.launcher.triton_files import about
 from nemotron_serving.package import Package
+
+
+class RestartPolicy:
+    """After the first crash at once, then after 1, 2, 4 … seconds, for as long as a start succeeds.
+
+    One request may be enough to crash a server, so crashes alone are no reason to end the service for everybody. Starts
+    that fail one after another are: nothing that a caller sends can mend them.
+
+    Args:
+        most_failed_starts: The failed start with this number, without one in between that succeeded, is the last.
+        longest_s: No wait is longer.
+        quiet_s: A server that was up for so long has its earlier crashes forgotten.
+        clock: Gives seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        most_failed_starts: int = 5,
+        longest_s: float = 30.0,
+        quiet_s: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.most_failed_starts = most_failed_starts
+        self._longest_s = longest_s
+        self._quiet_s = quiet_s
+        self._clock = clock
+        self._failures = 0  # crashes and failed starts that are not forgotten
+        self._failed_starts = 0  # one after another
+        self._up_since: float | None = clock()
+
+    def started(self) -> None:
+        """Note that a start succeeded."""
+        self._failed_starts = 0
+        self._up_since = self._clock()
+
+    def crashed(self) -> float:
+        """Note that a server which callers reached is gone. Returns the seconds to wait before the next start."""
+        if self._up_since is not None and self._clock() - self._up_since >= self._quiet_s:
+            self._failures = 0
+        self._up_since = None
+        return self._next_wait()
+
+    def start_failed(self) -> float | None:
+        """Note a failed start. Returns the seconds to wait before the next one, or None to give up."""
+        self._failed_starts += 1
+        return None if self._failed_starts >= self.most_failed_starts else self._next_wait()
+
+    def _next_wait(self) -> float:
+        wait_s = 2.0 ** (self._failures - 1) if self._failures else 0.0
+        if wait_s < self._longest_s:
+            self._failures += 1
+        return min(wait_s, self._longest_s)
+
+
+_POLL_S = 0.1
+_CANCEL_S = 5.0
+# The models publish their count a few times a second, and a last response may be on its way.
+_IDLE_S = 0.6
+
+
+class Drainable(Protocol):
+    """What draining needs of a server."""
+
+    def refuse_new(self) -> None:
+        """Have the models refuse new requests."""
+
+    def cancel_running(self) -> None:
+        """Have the models end what runs, with a reason."""
+
+    def in_flight(self) -> int | None:
+        """Requests the models work on; None if the server does not say, for it is gone or slow."""
+
+    def death(self) -> str | None:
+        """What is gone of its processes; None while all live."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+def drain(server: Drainable, seconds: float, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Refuse new requests and wait for the running ones; cancel what is left when the time is up.
+
+    When a process of the server dies meanwhile, nothing is waited for: requests that it worked on never end.
+
+    Args:
+        server: The server; it is left running, and idle.
+        seconds: Time for the running requests.
+        clock: Gives seconds.
+
+    Returns:
+        Whether all ended by themselves.
+    """
+    server.refuse_new()
+    left = _wait_idle(server, seconds, clock, f"Draining: {{}} running, up to {seconds:g} s")
+    if left and (death := server.death()) is not None:
+        say(f"{_requests(left)} lost while draining: {death}.")
+    elif left:
+        server.cancel_running()
+        say(f"{_requests(left)} still running after {seconds:g} s: cancelled.")
+        _wait_idle(server, _CANCEL_S, clock, None)
+    return not left
+
+
+def _wait_idle(server: Drainable, seconds: float, clock: Callable[[], float], progress: str | None) -> int:
+    began = busy_at = clock()
+    deadline = began + seconds
+    said = last = 0
+    while True:
+        count, now = server.in_flight(), clock()
+        last = last if count is None else count
+        if now >= deadline or (count != 0 and server.death() is not None):
+            return last
+        if count != 0:
+            busy_at = now
+        elif now - busy_at >= _IDLE_S:
+            return 0
+        # Not at once: the count may be that of a moment before, with nothing left to wait for.
+        if progress and count and count != said and now - began >= _IDLE_S:
+            say(progress.format(_requests(count)))
+            said = count
+        server.sleep(_POLL_S)
+
+
+def _requests(count: int) -> str:
+    return f"{count} request{'' if count == 1 else 's'}"
+
 
 _WATCH_S = 0.25
 _SAFER_TRITON = (2, 68)  # 26.04: mended what a caller does by mistake to 2.51; see docs/security.md for the rest

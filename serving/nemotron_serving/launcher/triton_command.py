@@ -12,10 +12,9 @@ from pathlib import Path
 from nemotron_serving.cgroups import cores
 from nemotron_serving.contract import CALLER
 from nemotron_serving.host import HostOptions, StopRule
-from nemotron_serving.launcher.find import Triton
+from nemotron_serving.launcher.endpoints import Endpoints
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
-from nemotron_serving.launcher.ports import Endpoints
-from nemotron_serving.launcher.prepare import PYTHON_BACKEND, WAITING_BACKEND
+from nemotron_serving.launcher.triton_files import PYTHON_BACKEND, WAITING_BACKEND, Triton
 from nemotron_serving.stages.unary import MOST_CALLS
 
 ADMIN_HEADER = "nemotron-admin-key"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from nemotron_serving.heartbeat import Beat, Pulse
-from nemotron_serving.launcher.probe import Probe
+from nemotron_serving.launcher.endpoints import Probe
 
 _LATE_S = 0.5  # a look that comes later counts for no more: this process, or the whole machine, stood still meanwhile
 _SLOWER = 3.0  # than ever seen is not slow but hangs

@@ -15,8 +15,7 @@ import pytest
 
 from nemotron_serving.launcher.errors import RestartError
 from nemotron_serving.launcher.options import ServeOptions
-from nemotron_serving.launcher.policy import RestartPolicy
-from nemotron_serving.launcher.supervise import Supervisor
+from nemotron_serving.launcher.supervise import RestartPolicy, Supervisor
 from nemotron_serving.package import Package
 from tests.waiting import allowed, wait_until
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nemotron_serving.launcher.child import ChildCommand, check_command
 from nemotron_serving.launcher.errors import SetupError
+from nemotron_serving.launcher.terminal import ChildCommand, check_command
 from tests.waiting import wait_until
 
 

@@ -8,7 +8,7 @@ from typing import TextIO
 
 import pytest
 
-from nemotron_serving.launcher.console import say, show, write
+from nemotron_serving.launcher.terminal import say, show, write
 
 _SERVE = [sys.executable, "-m", "nemotron_serving.launcher"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from nemotron_serving.launcher.drain import drain
+from nemotron_serving.launcher.supervise import drain
 
 
 class Server:

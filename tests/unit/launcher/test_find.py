@@ -8,7 +8,7 @@ import pytest
 
 from nemotron_serving.launcher import find
 from nemotron_serving.launcher.errors import SetupError
-from nemotron_serving.launcher.find import PYTHON_VERSION, STUB_NAME, check_stub, find_triton
+from nemotron_serving.launcher.triton_files import PYTHON_VERSION, STUB_NAME, check_stub, find_triton
 
 
 def installation(root: Path, *, stub: bytes = f"libpython{PYTHON_VERSION}.so.1.0".encode()) -> Path:

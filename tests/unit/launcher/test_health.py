@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from nemotron_serving.launcher.endpoints import Endpoints, choose_endpoints
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.health import HealthServer, Phase, ServerState
 from nemotron_serving.launcher.options import ServeOptions
-from nemotron_serving.launcher.ports import Endpoints, choose_endpoints
 
 _LONG_S = 20.0  # what no answer takes
 

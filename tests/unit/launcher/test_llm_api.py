@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 import pytest
 
 from nemotron_serving.launcher.cli import main
-from nemotron_serving.launcher.llm_api import canonical_type, recorded_api
+from nemotron_serving.launcher.engine_library import canonical_type, recorded_api
 from tests.fakes import importable
 from tests.fakes.packages import make_package
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from nemotron_serving.launcher.endpoints import Endpoints, choose_endpoints, readable, resolve_bind
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
-from nemotron_serving.launcher.ports import Endpoints, choose_endpoints, readable, resolve_bind
 
 FREE = ServeOptions(package=Path("package"), http_port=0, grpc_port=0, metrics_port=0)
 

@@ -8,9 +8,10 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2
 
 from nemotron_serving.launcher.errors import SetupError
-from nemotron_serving.launcher.find import STUB_NAME, Triton
-from nemotron_serving.launcher.prepare import (
+from nemotron_serving.launcher.triton_files import (
+    STUB_NAME,
     WAITING_BACKEND,
+    Triton,
     default_repository,
     model_names,
     prepare_backends,

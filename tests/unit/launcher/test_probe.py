@@ -7,8 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from nemotron_serving.launcher.ports import Endpoints
-from nemotron_serving.launcher.probe import Probe, sum_of_gauge
+from nemotron_serving.launcher.endpoints import Endpoints, Probe, sum_of_gauge
 from tests.waiting import wait_until
 
 EXPOSITION = """# HELP running Requests

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from nemotron_serving.launcher.endpoints import Endpoints
 from nemotron_serving.launcher.errors import SetupError
-from nemotron_serving.launcher.ports import Endpoints
-from nemotron_serving.launcher.ready_file import ReadyFile
+from nemotron_serving.launcher.health import ReadyFile
 
 SERVER: Any = SimpleNamespace(
     endpoints=Endpoints("127.0.0.1", 8000, 8001, 8002, 8003, tls=False),

@@ -8,11 +8,10 @@ import msgspec
 import pytest
 
 from nemotron_serving.host import HostOptions, StopRule
-from nemotron_serving.launcher.find import Triton
+from nemotron_serving.launcher.endpoints import Endpoints
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
-from nemotron_serving.launcher.ports import Endpoints
-from nemotron_serving.launcher.prepare import WAITING_BACKEND
 from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
+from nemotron_serving.launcher.triton_files import WAITING_BACKEND, Triton
 from nemotron_serving.stages.unary import MOST_CALLS
 
 TRITON = Triton(Path("/triton/bin/tritonserver"), Path("/backend"), Path("/stub"), (Path("/libs"), Path("/python/lib")))
