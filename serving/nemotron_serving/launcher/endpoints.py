@@ -23,6 +23,13 @@ from nemotron_serving.launcher.triton_files import PUBLIC_MODEL
 
 _ANY = "0.0.0.0"  # noqa: S104 - compared with, never bound by default
 _HIGHEST = 65535
+_TIMEOUT_S = 2.0  # of a question
+_FIRST_PATH = f"/v2/models/{PUBLIC_MODEL}/generate"
+_FIRST_REQUEST = {"text_input": "Hi", "max_tokens": 1}
+_POLL_S = 0.1  # of the probe, for the answer
+_RETRY_S = 0.5
+# Too many open files here, or no port free for one more connection to the server: it may well be fine.
+_OWN_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 
 
 @dataclass(frozen=True)
@@ -173,15 +180,6 @@ def readable(sockets: Iterable[socket.socket], seconds: float | None) -> list[so
     for number in by_number:
         poll.register(number, select.POLLIN)
     return [by_number[number] for number, _ in poll.poll(None if seconds is None else math.ceil(seconds * 1000))]
-
-
-_TIMEOUT_S = 2.0
-_FIRST_PATH = f"/v2/models/{PUBLIC_MODEL}/generate"
-_FIRST_REQUEST = {"text_input": "Hi", "max_tokens": 1}
-_POLL_S = 0.1
-_RETRY_S = 0.5
-# Too many open files here, or no port free for one more connection to the server: it may well be fine.
-_OWN_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 
 
 def all_ready(endpoints: Endpoints, models: tuple[str, ...]) -> bool:

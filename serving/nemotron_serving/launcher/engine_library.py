@@ -25,6 +25,7 @@ from nemotron_serving.package import EngineSpec, check_engine_version
 
 _SPELLINGS = {"NoneType": "None", "List": "list", "Dict": "dict"}
 RECORDED_PATH = Path(__file__).with_name("recorded_llm_api.json")
+_DISTRIBUTIONS = {"openvino": "openvino-genai", "tensorrt_llm": "tensorrt-llm"}
 
 
 class RecordedObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,9 +177,6 @@ def _subscript(node: ast.Subscript) -> str:
 def _union(parts: list[ast.expr]) -> str:
     members = {member for part in parts for member in _canonical(part).removeprefix("Union:").split("|")}
     return f"Union:{'|'.join(sorted(members))}"
-
-
-_DISTRIBUTIONS = {"openvino": "openvino-genai", "tensorrt_llm": "tensorrt-llm"}
 
 
 def check_engine_library(spec: EngineSpec, engine_path: Path) -> str:

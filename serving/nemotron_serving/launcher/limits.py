@@ -19,7 +19,7 @@ import psutil
 
 from nemotron_serving import cgroups
 from nemotron_serving.launcher.errors import SetupError
-from nemotron_serving.launcher.guard import SHARED_MEMORY
+from nemotron_serving.launcher.processes import SHARED_MEMORY
 from nemotron_serving.launcher.triton_command import PYTHON_MODELS, tritonserver_threads
 from nemotron_serving.package import Package
 from nemotron_serving.stages.unary import MOST_CALLS

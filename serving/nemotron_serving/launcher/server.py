@@ -18,15 +18,30 @@ import psutil
 from nemotron_serving import cgroups
 from nemotron_serving.heartbeat import Heartbeats
 from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE, HostOptions
-from nemotron_serving.launcher import limits, probe
-from nemotron_serving.launcher.endpoints import Endpoints, choose_endpoints
+from nemotron_serving.launcher import limits
+from nemotron_serving.launcher.endpoints import (
+    Endpoints,
+    Probe,
+    all_ready,
+    answer_one_request,
+    choose_endpoints,
+    requests_in_flight,
+    server_version,
+)
 from nemotron_serving.launcher.errors import SetupError, StartError
-from nemotron_serving.launcher.guard import SHARED_MEMORY, Guard
 from nemotron_serving.launcher.options import ServeOptions
+from nemotron_serving.launcher.processes import (
+    SHARED_MEMORY,
+    Guard,
+    alive,
+    children,
+    how_it_ended,
+    model_processes,
+    stopped,
+)
 from nemotron_serving.launcher.terminal import say, write
 from nemotron_serving.launcher.triton_command import tritonserver_arguments, tritonserver_environment
 from nemotron_serving.launcher.triton_files import (
-    STUB_NAME,
     check_stub,
     default_repository,
     find_triton,
@@ -35,10 +50,9 @@ from nemotron_serving.launcher.triton_files import (
     prepare_repository,
     runtime_directory,
 )
-from nemotron_serving.launcher.triton_log import TritonLog
+from nemotron_serving.launcher.triton_log import LOG_NAME, TritonLog, log_directory
 from nemotron_serving.launcher.watchdog import HangWatch
 
-_LOG_NAME = "triton.log"
 _POLL_S = 0.05
 _CLOSE_S = 5.0
 _END_S = 0.5  # between the end of a connection to Triton and that of its process
@@ -90,7 +104,7 @@ class TritonServer:
         self._log_stream = log_stream
         triton = find_triton(options.tritonserver)
         self.endpoints = endpoints or choose_endpoints(options)
-        log_dir = _log_directory(options.log_dir)
+        log_dir = log_directory(options.log_dir)
         self.runtime_dir = runtime_directory()
         self._lock = keep_from_aging(self.runtime_dir)
         self._shm_prefix = f"{self.runtime_dir.name}-"
@@ -118,7 +132,7 @@ class TritonServer:
         except BaseException:
             self._end_guard()
             raise
-        self.log = TritonLog((log_dir or self.runtime_dir) / _LOG_NAME)
+        self.log = TritonLog((log_dir or self.runtime_dir) / LOG_NAME)
         self._command = tritonserver_arguments(
             triton,
             self.endpoints,
@@ -141,7 +155,7 @@ class TritonServer:
     @property
     def version(self) -> tuple[int, ...]:
         """Triton's version, such as (2, 51, 0)."""
-        return probe.server_version(self.endpoints)
+        return server_version(self.endpoints)
 
     @property
     def model_pids(self) -> dict[str, int]:
@@ -179,7 +193,7 @@ class TritonServer:
             raise
         self.ready_after_s = time.monotonic() - began
         if hang_seconds := self._options.hang_seconds:
-            asking = probe.Probe(self.endpoints, self._probe_id, hang_seconds / _PROBES)
+            asking = Probe(self.endpoints, self._probe_id, hang_seconds / _PROBES)
             self._hang_watch = HangWatch(self.heartbeats.read, asking, hang_seconds)
 
     def death(self) -> str | None:
@@ -202,12 +216,12 @@ class TritonServer:
             return None
         # Who is stopped makes others wait, that may have been found first.
         models = {process.pid: name for process, name in self._model_processes()}
-        stopped = [name for pid, name in {self.pid: "tritonserver", **models}.items() if _stopped(pid)]
+        stopped = [name for pid, name in {self.pid: "tritonserver", **models}.items() if stopped(pid)]
         return f"{hang} (stopped by a signal: {', '.join(stopped)})" if stopped else hang
 
     def in_flight(self) -> int | None:
         """Requests the models work on; None if the server does not answer."""
-        return probe.requests_in_flight(self.endpoints)
+        return requests_in_flight(self.endpoints)
 
     def refuse_new(self) -> None:
         """Have the models refuse new requests, from now on."""
@@ -231,7 +245,7 @@ class TritonServer:
         self._wait_while(lambda: (self.runtime_dir / ENGINE_FILE).exists() and self._dead() is None, _CLOSE_S)
         process.terminate()
         # Not for Triton's own end: after a stream through an ensemble, 2.51 waits for a request that it forgot.
-        self._wait_while(lambda: process.poll() is None and any(map(_alive, self._stubs)), _TERM_S)
+        self._wait_while(lambda: process.poll() is None and any(map(alive, self._stubs)), _TERM_S)
         self.kill()
 
     def kill(self) -> None:
@@ -239,7 +253,7 @@ class TritonServer:
         process = self._process
         if process is None:
             return
-        family = {*self._stubs, *self._workers, *_children(process.pid, recursive=True)}
+        family = {*self._stubs, *self._workers, *children(process.pid, recursive=True)}
         # The leader may be gone and its group alive: processes of its models.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -250,7 +264,7 @@ class TritonServer:
             process.wait(_GONE_S)
         # Not until their numbers are free: whoever adopted the models' processes may take seconds to look at them.
         until = time.monotonic() + _GONE_S
-        while any(map(_alive, family)) and time.monotonic() < until:
+        while any(map(alive, family)) and time.monotonic() < until:
             time.sleep(_GONE_POLL_S)
         # Nobody else would before this program ends, and each start makes new ones.
         for region in self._shared_memory():
@@ -300,22 +314,22 @@ class TritonServer:
                 still = f", and still loads {loading}" if loading else ""
                 raise StartError(f"The server was not ready after {patience}{still}. {self.log.reason()}".rstrip())
 
-        while not probe.all_ready(self.endpoints, self.models):
+        while not all_ready(self.endpoints, self.models):
             wait()
         self._close_shared_memory()
-        self._stubs = _stubs(self.pid)
-        probe.answer_one_request(self.endpoints, self._probe_id, wait)
+        self._stubs = model_processes(self.pid)
+        answer_one_request(self.endpoints, self._probe_id, wait)
         # Not earlier: until then a model may run a program that ends by itself.
         self._workers = {
-            worker: model for stub, model in self._stubs.items() for worker in _children(stub.pid, recursive=True)
+            worker: model for stub, model in self._stubs.items() for worker in children(stub.pid, recursive=True)
         }
 
     def _dead(self) -> str | None:
         status = self._running().poll()
         if status is not None:
-            return f"tritonserver {_how_it_ended(status)}"
+            return f"tritonserver {how_it_ended(status)}"
         for process, name in self._model_processes():
-            if not _alive(process):
+            if not alive(process):
                 return f"{name} died"
         return None
 
@@ -374,52 +388,3 @@ class TritonServer:
         if self._log_stream is not None:
             write(self._log_stream, self.log.new_text())
         self.log.shorten()
-
-
-def _log_directory(given: Path | None) -> Path | None:
-    if given is None:
-        return None
-    try:
-        given.mkdir(parents=True, exist_ok=True)
-        TritonLog(given / _LOG_NAME).append().close()
-    except OSError as error:
-        raise SetupError(
-            f"--log-dir {given}: {error.strerror}. Expected a directory to write {_LOG_NAME} in."
-        ) from error
-    return given.resolve()
-
-
-def _children(pid: int, *, recursive: bool) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=recursive)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _stubs(triton: int) -> dict[psutil.Process, str]:
-    """Triton's Python processes and the models that they run; not what those models started."""
-    found = {}
-    for process in _children(triton, recursive=False):
-        with suppress(psutil.Error, ValueError):
-            program, model_file, *_ = process.cmdline()
-            if Path(program).name == STUB_NAME:
-                found[process] = Path(model_file).parent.parent.name
-    return found
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _stopped(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _how_it_ended(status: int) -> str:
-    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

@@ -17,6 +17,13 @@ from nemotron_serving.launcher.terminal import ChildCommand, StopRequested, Stop
 from nemotron_serving.launcher.triton_files import about
 from nemotron_serving.package import Package
 
+_POLL_S = 0.1  # while draining
+_CANCEL_S = 5.0  # for requests that were cancelled to end
+# The models publish their count a few times a second, and a last response may be on its way.
+_IDLE_S = 0.6
+_WATCH_S = 0.25  # between two looks at a server that serves
+_SAFER_TRITON = (2, 68)  # 26.04: mended what a caller does by mistake to 2.51; see docs/security.md for the rest
+
 
 class RestartPolicy:
     """After the first crash at once, then after 1, 2, 4 … seconds, for as long as a start succeeds.
@@ -69,12 +76,6 @@ class RestartPolicy:
         if wait_s < self._longest_s:
             self._failures += 1
         return min(wait_s, self._longest_s)
-
-
-_POLL_S = 0.1
-_CANCEL_S = 5.0
-# The models publish their count a few times a second, and a last response may be on its way.
-_IDLE_S = 0.6
 
 
 class Drainable(Protocol):
@@ -142,10 +143,6 @@ def _wait_idle(server: Drainable, seconds: float, clock: Callable[[], float], pr
 
 def _requests(count: int) -> str:
     return f"{count} request{'' if count == 1 else 's'}"
-
-
-_WATCH_S = 0.25
-_SAFER_TRITON = (2, 68)  # 26.04: mended what a caller does by mistake to 2.51; see docs/security.md for the rest
 
 
 @dataclass

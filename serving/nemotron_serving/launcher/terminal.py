@@ -19,6 +19,8 @@ from typing import TextIO
 
 from nemotron_serving.launcher.errors import SetupError
 
+_TERM_S = 5.0  # for a COMMAND to clean up, before it is killed
+
 
 def say(text: str) -> None:
     """Write a line, or several, to stderr."""
@@ -108,9 +110,6 @@ class StopSignals:
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         self._received.put(number)
-
-
-_TERM_S = 5.0
 
 
 class ChildCommand:

@@ -31,6 +31,10 @@ _ESCAPED = {"\\": "\\\\", '"': '\\"'}
 
 _PLAIN = re.compile(r"[A-Za-z0-9/._+@=-]+")
 _OTHER_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - mkdtemp makes a directory of its own there
+CONTAINER_ROOT = Path("/opt/tritonserver")
+STUB_NAME = "triton_python_backend_stub"
+PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+_LOADER_FAILED = 127
 
 
 def prepare_backends(triton: Triton, directory: Path, repository: Path) -> None:
@@ -172,12 +176,6 @@ def runtime_directory() -> Path:
         f"TMPDIR is {usual!r}, expected the path of a directory in the letters a to z, digits and any of /._-: Triton "
         "takes no other. Set TMPDIR to one that can be written to."
     )
-
-
-CONTAINER_ROOT = Path("/opt/tritonserver")
-STUB_NAME = "triton_python_backend_stub"
-PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-_LOADER_FAILED = 127
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from nemotron_serving.launcher.errors import SetupError
+
+LOG_NAME = "triton.log"
 _ERROR = re.compile(
     r"^(?:E\d{4} [^\]]*\] ?|\[libprotobuf ERROR [^\]]*\] |error: (?:creating server: )?|  what\(\):  )(?P<text>.*)$"
 )
@@ -106,6 +109,24 @@ class TritonLog:
         with self.path.open("rb") as file:
             file.seek(offset)
             return file.read()
+
+
+def log_directory(given: Path | None) -> Path | None:
+    """The directory of --log-dir, made if it is not there.
+
+    Raises:
+        SetupError: no log can be written in it.
+    """
+    if given is None:
+        return None
+    try:
+        given.mkdir(parents=True, exist_ok=True)
+        TritonLog(given / LOG_NAME).append().close()
+    except OSError as error:
+        raise SetupError(
+            f"--log-dir {given}: {error.strerror}. Expected a directory to write {LOG_NAME} in."
+        ) from error
+    return given.resolve()
 
 
 def failure_lines(log: str) -> list[str]:

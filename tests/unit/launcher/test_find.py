@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nemotron_serving.launcher import find
+from nemotron_serving.launcher import triton_files
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.triton_files import PYTHON_VERSION, STUB_NAME, check_stub, find_triton
 
@@ -37,14 +37,14 @@ def test_given_but_not_there(tmp_path: Path) -> None:
 
 
 def test_the_container_comes_before_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(find, "CONTAINER_ROOT", installation(tmp_path / "container"))
+    monkeypatch.setattr(triton_files, "CONTAINER_ROOT", installation(tmp_path / "container"))
     assert find_triton().binary == tmp_path / "container" / "bin" / "tritonserver"
 
 
 def test_the_wheel_brings_its_libraries_and_a_stub_for_this_python(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find, "CONTAINER_ROOT", tmp_path / "none")
+    monkeypatch.setattr(triton_files, "CONTAINER_ROOT", tmp_path / "none")
     triton = find_triton()
     assert triton.stub.parent.name == PYTHON_VERSION
     assert triton.library_dirs[0].name == "nvidia_pytriton.libs"
@@ -52,7 +52,7 @@ def test_the_wheel_brings_its_libraries_and_a_stub_for_this_python(
 
 
 def test_nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(find, "CONTAINER_ROOT", tmp_path / "none")
+    monkeypatch.setattr(triton_files, "CONTAINER_ROOT", tmp_path / "none")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(SetupError, match=r"Triton was not found.*pip install"):
         find_triton()

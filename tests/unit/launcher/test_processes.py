@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nemotron_serving.launcher.guard import Guard
+from nemotron_serving.launcher.processes import Guard
 from tests.waiting import wait_until
 
 NO_SHM = "nemotron-test-of-the-guard-"
@@ -86,7 +86,7 @@ def test_the_end_of_this_process_is_enough(directory: Path) -> None:
     script = f"""
 import os, signal
 from pathlib import Path
-from nemotron_serving.launcher.guard import Guard
+from nemotron_serving.launcher.processes import Guard
 guard = Guard({NO_SHM!r}, Path({str(directory)!r}))
 process = guard.popen(["sleep", "60"], environment=dict(os.environ), output=2)
 print(process.pid, flush=True)

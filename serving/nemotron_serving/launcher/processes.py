@@ -1,18 +1,23 @@
-"""A watcher that cleans up after nemotron-serve, also if that is killed with SIGKILL.
+"""The processes of a server: which they are, whether they live, and a guard that ends them with nemotron-serve.
 
-Without it Triton would go on unsupervised, and after Triton's own death some of its Python processes stay for
-ever. The guard is a shell of a megabyte that reads a pipe. It learns Triton's process group from the pipe; when the
-pipe closes, because nemotron-serve closed it or is gone, it kills that group and removes the files. When the guard
-itself is killed, another takes its place.
+The guard does so also if nemotron-serve is killed with SIGKILL. Without it Triton would go on unsupervised, and after
+Triton's own death some of its Python processes stay for ever. It is a shell of a megabyte that reads a pipe. It learns
+Triton's process group from the pipe; when the pipe closes, because nemotron-serve closed it or is gone, it kills that
+group and removes the files. When the guard itself is killed, another takes its place.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+
+import psutil
+
+from nemotron_serving.launcher.triton_files import STUB_NAME
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where shm_open() puts it
 _GUARD = f"""
@@ -131,3 +136,43 @@ class Guard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def children(pid: int, *, recursive: bool) -> list[psutil.Process]:
+    """What a process has started, with `recursive` also what those have; none if it is gone."""
+    try:
+        return psutil.Process(pid).children(recursive=recursive)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def model_processes(triton: int) -> dict[psutil.Process, str]:
+    """Triton's Python processes and the models that they run; not what those models started."""
+    found = {}
+    for process in children(triton, recursive=False):
+        with suppress(psutil.Error, ValueError):
+            program, model_file, *_ = process.cmdline()
+            if Path(program).name == STUB_NAME:
+                found[process] = Path(model_file).parent.parent.name
+    return found
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process runs: one that has ended and waits to be looked after does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def stopped(pid: int) -> bool:
+    """Whether a signal has stopped a process, such as SIGSTOP."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def how_it_ended(status: int) -> str:
+    """What a process's return code says, for people to read."""
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
