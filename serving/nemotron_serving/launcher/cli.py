@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import re
 import signal
-import ssl
 import sys
 from pathlib import Path
-from typing import get_args
 
-from nemotron_serving.command_line import Parser, number, path, whole
-from nemotron_serving.contract import CALLER
+from nemotron_serving.command_line import Parser, number, path
 from nemotron_serving.errors import PackageError
-from nemotron_serving.host import StopRule
 from nemotron_serving.launcher.check import check_memory, report, report_engine
 from nemotron_serving.launcher.endpoints import choose_endpoints, resolve_bind
 from nemotron_serving.launcher.engine_library import check_engine_library
 from nemotron_serving.launcher.errors import LauncherError, SetupError
 from nemotron_serving.launcher.health import HealthServer, ServerState
 from nemotron_serving.launcher.limits import Need, require
-from nemotron_serving.launcher.options import ServeOptions, TlsFiles
+from nemotron_serving.launcher.options import ServeOptions, TlsFiles, add_options
 from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.launcher.terminal import check_command, complain, open_missing_streams, say
 from nemotron_serving.package import Package
 
 _DRAIN_SECONDS = 30.0
-_LEAST_HANG_SECONDS = 1.0  # twice the time between two signs of life
-_MOST_HANG_SECONDS = 86_400.0  # a day; no thread can wait for any number of seconds
-_MOST_THREADS = 4096
-_MOST_GIB = 1 << 20
 _EPILOG = """\
 examples:
   nemotron-serve packages/demo
@@ -99,19 +89,7 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(arguments: list[str]) -> int:
     own, command = _split(arguments)
     given = _serve_parser().parse_args(own)
-    options = dataclasses.replace(
-        _machine_options(given),
-        package=given.package,
-        tls=_tls_files(given),
-        admin_key=given.admin_key,
-        engine_threads=given.engine_threads,
-        kv_cache_gib=given.kv_cache_gib,
-        stream_interval_ms=given.stream_interval_ms,
-        stops=given.stops,
-        log_dir=given.log_dir,
-        start_seconds=given.start_seconds,
-        hang_seconds=given.hang_seconds,
-    )
+    options = ServeOptions.of_arguments(given, bind=resolve_bind(given.bind), tls=TlsFiles.of_arguments(given))
     if command:
         check_command(command)
     package = Package.load(given.package)
@@ -136,7 +114,7 @@ def _check(arguments: list[str]) -> int:
     given = _check_parser().parse_args(arguments)
     if given.engine:
         return report_engine(given.package)
-    options = dataclasses.replace(_machine_options(given), kv_cache_gib=given.kv_cache_gib)
+    options = ServeOptions.of_arguments(given, bind=resolve_bind(given.bind), package=given.package or Path())
     return report(options, given.package)
 
 
@@ -165,49 +143,11 @@ def _serve_parser() -> argparse.ArgumentParser:
     security.add_argument(
         "--tls-ca", metavar="FILE", type=path, help="authority that clients' certificates must come from (mutual TLS)"
     )
-    security.add_argument(
-        "--admin-key",
-        metavar="KEY",
-        type=_admin_key,
-        help="open the restricted endpoints (shared memory, model repository, statistics, trace, "
-        "logging) to requests with the header 'nemotron-admin-key: KEY'; without it they are closed",
-    )
-    security.add_argument(
-        "--stops",
-        choices=get_args(StopRule),
-        default=ServeOptions.stops,
-        help="who may stop a request before its end: any, whoever knows its id; bound, only who sends the same secret "
-        f"with the stop as with the request, in the header '{CALLER}' (default: %(default)s)",
-    )
-
-    engine = parser.add_argument_group("engine")
-    engine.add_argument(
-        "--engine-threads", metavar="N", type=whole(1, _MOST_THREADS), help="CPU threads (default: by the machine)"
-    )
-    _add_kv_cache(engine)
-    engine.add_argument(
-        "--stream-interval-ms",
-        metavar="MS",
-        type=number(),
-        help="least time between two responses of a stream; 0 sends each token at once (default: by the load)",
-    )
+    add_options(security, ["admin_key", "stops"])
+    add_options(parser.add_argument_group("engine"), ["engine_threads", "kv_cache_gib", "stream_interval_ms"])
 
     running = parser.add_argument_group("running")
-    running.add_argument(
-        "--start-seconds",
-        metavar="S",
-        type=number(above=0),
-        default=ServeOptions.start_seconds,
-        help="time for the server to answer its first request (default: %(default)g)",
-    )
-    running.add_argument(
-        "--hang-seconds",
-        metavar="S",
-        type=_hang_seconds,
-        default=ServeOptions.hang_seconds,
-        help="restart when a process, the engine or the way through Triton makes no progress for so long, or for three "
-        "times its longest step so far if that is more; 0 does not look for that (default: %(default)g)",
-    )
+    add_options(running, ["start_seconds", "hang_seconds"])
     running.add_argument(
         "--drain-seconds",
         metavar="S",
@@ -218,7 +158,7 @@ def _serve_parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--ready-file", metavar="FILE", type=path, help="write URLs and process ids, as JSON, while the server serves"
     )
-    running.add_argument("--log-dir", metavar="DIR", type=path, help="keep Triton's log as DIR/triton.log")
+    add_options(running, ["log_dir"])
     running.add_argument("--verbose", action="store_true", help="show Triton's log")
     return parser
 
@@ -236,118 +176,12 @@ def _check_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compare the interface of the installed TensorRT-LLM with the recorded one, and nothing else",
     )
-    _add_kv_cache(parser)
+    add_options(parser, ["kv_cache_gib"])
     _add_machine_options(parser)
     return parser
 
 
-def _add_kv_cache(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--kv-cache-gib",
-        metavar="GIB",
-        type=whole(1, _MOST_GIB),
-        help="size of the KV cache (default: by the machine; on a CPU a quarter of the free memory, at most 4)",
-    )
-
-
 def _add_machine_options(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where to listen")
-    where.add_argument(
-        "--bind",
-        metavar="ADDRESS",
-        default=ServeOptions.bind,
-        help="IPv4 address or name; 0.0.0.0 is all interfaces (default: %(default)s)",
-    )
-    for name in ("http", "grpc", "metrics"):
-        where.add_argument(
-            f"--{name}-port",
-            metavar="PORT",
-            type=whole(0, 65535),
-            default=getattr(ServeOptions, f"{name}_port"),
-            help="0 picks a free one (default: %(default)s)",
-        )
-    where.add_argument(
-        "--health-port",
-        metavar="PORT",
-        type=whole(0, 65535),
-        help="port of /live and /ready, which tell whether to restart this program and whether to send requests "
-        "(default: the one after the metrics port, or a free one where that is 0)",
-    )
-    triton = parser.add_argument_group("Triton")
-    triton.add_argument(
-        "--tritonserver",
-        metavar="PATH",
-        type=path,
-        help="the program, or the directory with bin/tritonserver "
-        "(default: /opt/tritonserver, else the nvidia-pytriton wheel)",
-    )
-    triton.add_argument(
-        "--model-repository", metavar="DIR", type=path, help="what Triton loads (default: the one installed with this)"
-    )
-
-
-def _machine_options(given: argparse.Namespace) -> ServeOptions:
-    return ServeOptions(
-        package=given.package or Path(),
-        tritonserver=given.tritonserver,
-        model_repository=given.model_repository,
-        bind=resolve_bind(given.bind),
-        http_port=given.http_port,
-        grpc_port=given.grpc_port,
-        metrics_port=given.metrics_port,
-        health_port=given.health_port,
-    )
-
-
-def _tls_files(given: argparse.Namespace) -> TlsFiles | None:
-    files = {"--tls-cert": given.tls_cert, "--tls-key": given.tls_key, "--tls-ca": given.tls_ca}
-    if not any(files.values()):
-        return None
-    if given.tls_cert is None or given.tls_key is None:
-        present = " and ".join(option for option, file in files.items() if file)
-        raise SetupError(f"{present} alone cannot serve TLS: give both --tls-cert and --tls-key.")
-    for option, file in files.items():
-        if file is not None and not file.is_file():
-            raise SetupError(f"{option} {file}: there is no such file.")
-    _check_pem(given.tls_cert, given.tls_key, given.tls_ca)
-    return TlsFiles(given.tls_cert.resolve(), given.tls_key.resolve(), given.tls_ca and given.tls_ca.resolve())
-
-
-def _check_pem(certificate: Path, key: Path, client_ca: Path | None) -> None:
-    """Refuse what gRPC could not read: it would say that its port is in use."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError) as error:
-        raise SetupError(
-            f"--tls-cert {certificate} and --tls-key {key} cannot be used: {_reason(error)}. Expected a certificate "
-            "and its private key without a password, both in PEM."
-        ) from error
-    try:
-        if client_ca:
-            context.load_verify_locations(client_ca)
-    except (OSError, ValueError) as error:
-        raise SetupError(
-            f"--tls-ca {client_ca} cannot be used: {_reason(error)}. Expected certificates in PEM."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return error.reason.lower().replace("_", " ") if error.reason else "not PEM"
-    return str(error)
-
-
-def _hang_seconds(text: str) -> float:
-    seconds = number(least=0)(text)
-    if seconds and not _LEAST_HANG_SECONDS <= seconds <= _MOST_HANG_SECONDS:
-        expected = f"0 or a number from {_LEAST_HANG_SECONDS:g} to {_MOST_HANG_SECONDS:g}"
-        raise argparse.ArgumentTypeError(f"{text!r} given, expected {expected}")
-    return seconds
-
-
-def _admin_key(text: str) -> str:
-    # Triton's option has its own syntax around the key, and no way to quote.
-    if not re.fullmatch(r"[\w-]{8,}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} given, expected 8 or more letters, digits, - or _")
-    return text
+    add_options(where, ["bind", "http_port", "grpc_port", "metrics_port", "health_port"])
+    add_options(parser.add_argument_group("Triton"), ["tritonserver", "model_repository"])

@@ -100,14 +100,9 @@ def tritonserver_environment(
     triton: Triton, options: ServeOptions, runtime_dir: Path, inherited: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
     """What Triton and its Python models run with: this interpreter's world, and the word to the models."""
+    said = {name: value for name, value in vars(options).items() if name in HostOptions.__struct_fields__}
     host = HostOptions(
-        package=options.package.resolve(),
-        runtime_dir=runtime_dir,
-        engine_threads=options.engine_threads,
-        kv_cache_gib=options.kv_cache_gib,
-        stream_interval_ms=options.stream_interval_ms,
-        stops=options.stops,
-        secret=secrets.token_hex(16),
+        **said | {"package": options.package.resolve(), "runtime_dir": runtime_dir, "secret": secrets.token_hex(16)}
     )
     return {
         **_thread_counts(),
