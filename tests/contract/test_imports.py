@@ -138,7 +138,8 @@ def test_in_serving_one_place_knows_each_foreign_library(module: str, only_in: s
     found = {
         path.relative_to(serving).as_posix()
         for path in serving.rglob("*.py")
-        if any(within(name, module) for name in imported(path.read_text())) and "launcher" not in path.parts
+        if any(within(name, module) for name in imported(path.read_text()))
+        and "launcher" not in path.relative_to(serving).parts
     }
     assert found == only_in
 
