@@ -73,8 +73,8 @@ class EngineRequest:
         stop_token_ids: Tokens that end the sequence.
         guide: Grammar of the output in xgrammar's EBNF, with a rule `root`; None leaves the output free. Needs the
             feature `guided_decoding`.
-        watched: With so many output tokens, from the first number to the second, the caller may abort the request after
-            each one. An engine may give it a moment for that, rather than compute a token for nobody. None: an abort
+        watched: Numbers of output tokens, the first and the last, between which the caller may abort the request after
+            any token. An engine may give it a moment for that, rather than compute a token for nobody. None: an abort
             is not expected.
     """
 

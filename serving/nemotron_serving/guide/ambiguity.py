@@ -34,11 +34,11 @@ _LITERAL_COST = 0.1  # few tokens begin with a given character
 
 @dataclass(frozen=True)
 class _Facts:
-    """Of a part of a pattern.
+    """What is known of a part of a pattern.
 
     Attributes:
-        nullable: Whether it matches nothing.
-        first: Characters that it may begin with.
+        nullable: Whether the part also matches the empty text.
+        first: Characters that a match may begin with.
         further: Characters that may go on with a match which could also have ended; all, where one text can be at
             several places.
         characters: All that occur.

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -71,14 +71,21 @@ def main() -> None:
 
 @dataclass
 class _Running:
-    """A request in the pipeline. While `prefilled` is short of the prompt, the handle is that of a part of it."""
+    """A request that the pipeline has, or a part of whose prompt it has.
+
+    Attributes:
+        request: What to generate.
+        handle: The pipeline's handle. While `prefilled` is short of the prompt, it is that of a part of it.
+        prefilled: Tokens of the prompt that the pipeline was given.
+        emitted: Output tokens so far.
+        form: The request's grammar, or None.
+    """
 
     request: EngineRequest
     handle: Any = None
     prefilled: int = 0
     emitted: int = 0
     form: Form | None = field(init=False)
-    waits_since: float = 0.0
 
     def __post_init__(self) -> None:
         self.form = form_of(self.request)
@@ -115,6 +122,14 @@ class _Running:
         return self.form is not None and not self.prefilling and not self.emitted
 
 
+class _Waiting(NamedTuple):
+    """A request whose last part waits for its grammar, and the time since when. The pipeline does not know it."""
+
+    running: _Running
+    form: Form
+    since: float
+
+
 class Loop:
     """Takes orders between two steps, and hands out what a step gave."""
 
@@ -126,7 +141,7 @@ class Loop:
         self._grammars = grammars
         self._longest_compile_s = longest_compile_s
         self._running: dict[int, _Running] = {}
-        self._waiting: dict[int, _Running] = {}  # for their grammars; the pipeline does not know them
+        self._waiting: dict[int, _Waiting] = {}
         self._deltas: list[tuple[int, Delta]] = []
         self._cancelled = False  # a cancelled request keeps its KV cache until the next step
         self._told = time.monotonic()
@@ -157,11 +172,11 @@ class Loop:
             elif running := self._running.pop(order.request_id, None):
                 running.handle.cancel()
                 self._cancelled = True
-                self._forget_grammar(running)
+                self._forget_grammar(running.form)
                 if running.watched:  # its successor is on its way
                     self._connection.poll(_WATCHED_PAUSE_S)
-            elif running := self._waiting.pop(order.request_id, None):
-                self._forget_grammar(running)
+            elif waiting := self._waiting.pop(order.request_id, None):
+                self._forget_grammar(waiting.form)
 
     def _patience(self) -> float | None:
         """How long to wait for something to do; None is for ever."""
@@ -180,31 +195,31 @@ class Loop:
         """Add the requests whose grammars are done, in the order they came."""
         self._grammars.go_on(in_use=any(running.looks_for_grammar for running in self._running.values()))
         room = _GRAMMAR_BYTES_A_STEP
-        for request_id, running in list(self._waiting.items()):
-            assert running.form is not None  # noqa: S101 - only those wait
+        for request_id, (running, form, since) in list(self._waiting.items()):
             try:
-                ready = room > 0 and self._grammars.ready(running.form)
+                ready = room > 0 and self._grammars.ready(form)
             except GrammarError:
-                self._refuse(running, Delta([], error=_REFUSED))
+                self._refuse(request_id, Delta([], error=_REFUSED))
                 continue
             if ready:
-                room -= len(running.form.text)
+                room -= len(form.text)
                 del self._waiting[request_id]
                 self._hand_over(running, running.request)
-            elif time.monotonic() - running.waits_since > self._longest_compile_s:
+            elif time.monotonic() - since > self._longest_compile_s:
                 reason = _TOO_LONG.format(self._longest_compile_s)
-                self._refuse(running, Delta([], error=reason, refused=True))
+                self._refuse(request_id, Delta([], error=reason, refused=True))
 
-    def _refuse(self, running: _Running, delta: Delta) -> None:
-        del self._waiting[running.request.request_id]
-        self._deltas.append((running.request.request_id, delta))
-        self._forget_grammar(running)
+    def _refuse(self, request_id: int, delta: Delta) -> None:
+        """End a request that waits for its grammar."""
+        waiting = self._waiting.pop(request_id)
+        self._deltas.append((request_id, delta))
+        self._forget_grammar(waiting.form)
 
-    def _forget_grammar(self, running: _Running) -> None:
-        """Do not compile it for a request that has left, unless another one needs it."""
-        others = (*self._waiting.values(), *self._running.values())
-        if running.form is not None and all(other.form != running.form for other in others):
-            self._grammars.forget(running.form)
+    def _forget_grammar(self, form: Form | None) -> None:
+        """Do not compile the grammar of a request that has left, unless another one needs it."""
+        needed = [one.form for one in self._waiting.values()] + [one.form for one in self._running.values()]
+        if form is not None and form not in needed:
+            self._grammars.forget(form)
 
     def _add(self, running: _Running) -> None:
         """Add the next part of a request, or let it wait for its grammar, which the last part needs."""
@@ -217,10 +232,10 @@ class Loop:
             self._hand_over(running, request)
         else:
             self._running.pop(request.request_id, None)
-            running.waits_since = time.monotonic()
-            self._waiting[request.request_id] = running
+            self._waiting[request.request_id] = _Waiting(running, running.form, time.monotonic())
 
     def _hand_over(self, running: _Running, request: EngineRequest) -> None:
+        """Give the pipeline a request, all of it or a part."""
         self._running[request.request_id] = running
         try:
             running.handle = add_request(self._pipeline, request)
@@ -243,6 +258,7 @@ class Loop:
         return True
 
     def _read(self, running: _Running) -> None:
+        """Take what the step gave a request; after a part of the prompt, go on with the next."""
         if running.prefilling:
             if has_ended(running.handle):
                 self._add(running)
@@ -256,6 +272,7 @@ class Loop:
         self._deltas.append((running.request.request_id, delta))
 
     def _hand_out(self) -> None:
+        """Send what has come together, or a sign of life; then wait a moment for the order that it may bring."""
         metrics = self._pipeline.get_metrics()
         result = StepResult(self._deltas, metrics.scheduled_requests, metrics.cache_usage / 100)
         self._connection.send_bytes(msgspec.msgpack.encode(result))

@@ -23,7 +23,7 @@ import time
 from typing import Any
 
 from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta, Sampling
-from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
+from nemotron_serving.engine.tensorrt_llm.files import EngineFiles, read_engine_files
 from nemotron_serving.engine.tensorrt_llm.library import (
     TensorRTLLMOptions,
     features,
@@ -89,18 +89,7 @@ class TensorRTLLMEngine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nemotron-tensorrt-llm", daemon=True)
         self._poller = threading.Thread(target=self._poll, name="nemotron-tensorrt-llm-stats", daemon=True)
-        self._thread.start()
-        try:
-            self._warm_up()
-            held = kv_cache_tokens(self._gauge, files.tokens_per_block) or files.max_seq_len
-            self.limits = EngineLimits(files.max_batch_size, files.max_seq_len, held, files.max_num_tokens)
-            _log.info("TensorRT-LLM %s, %s flow, KV cache of %d tokens", self._library.version, files.flow, held)
-            _check_kv_cache(held, package.serving.limits.max_seq_len)
-        except PackageError:
-            self.close()
-            raise
-        self._watch = asyncio.run_coroutine_threadsafe(self._watch_over(), self._loop)
-        self._poller.start()
+        self.limits = self._begin(files, package.serving.limits.max_seq_len)
 
     def submit(self, request: EngineRequest, on_delta: OnDelta) -> None:
         """See `Engine.submit`."""
@@ -275,6 +264,21 @@ class TensorRTLLMEngine:
             self._watch.cancel()
 
     # In other threads.
+
+    def _begin(self, files: EngineFiles, max_seq_len: int) -> EngineLimits:
+        """Start the threads, generate one token, and see what the KV cache holds."""
+        self._thread.start()
+        try:
+            self._warm_up()
+            held = kv_cache_tokens(self._gauge, files.tokens_per_block) or files.max_seq_len
+            _log.info("TensorRT-LLM %s, %s flow, KV cache of %d tokens", self._library.version, files.flow, held)
+            _check_kv_cache(held, max_seq_len)
+        except PackageError:
+            self.close()
+            raise
+        self._watch = asyncio.run_coroutine_threadsafe(self._watch_over(), self._loop)
+        self._poller.start()
+        return EngineLimits(files.max_batch_size, files.max_seq_len, held, files.max_num_tokens)
 
     def _warm_up(self) -> None:
         deltas: queue.SimpleQueue[Delta] = queue.SimpleQueue()
