@@ -31,7 +31,7 @@ class GuideError(ValueError):
 
 @dataclass(frozen=True)
 class Text:
-    """These characters."""
+    """Exactly these characters."""
 
     text: str
 
@@ -45,21 +45,21 @@ class Chars:
 
 @dataclass(frozen=True)
 class Seq:
-    """One after the other."""
+    """Its parts, one after the other."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of them."""
+    """One of its options."""
 
     options: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """At least `low` times, at most `high` times; None is without end."""
+    """An item at least `low` times and at most `high` times; None is without end."""
 
     item: Node
     low: int
@@ -68,7 +68,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Ref:
-    """What a rule says."""
+    """What the rule of this name says."""
 
     name: str
 
@@ -79,13 +79,13 @@ EMPTY = Text("")
 
 
 def sequence(*parts: Node) -> Node:
-    """One after the other, without needless nesting."""
+    """The parts one after the other, without needless nesting."""
     flat = [inner for part in parts for inner in (part.parts if isinstance(part, Seq) else (part,))]
     return flat[0] if len(flat) == 1 else Seq(tuple(flat))
 
 
 def choice(*options: Node) -> Node:
-    """One of them, without needless nesting."""
+    """One of the options, without needless nesting."""
     return options[0] if len(options) == 1 else Choice(options)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nemotron_serving.errors import shortened
-from nemotron_serving.guide import json_values
+from nemotron_serving.guide import json_nodes
 from nemotron_serving.guide.grammar import Grammar, GuideError, Node, Ref, choice
 from nemotron_serving.guide.keywords import (
     Schema,
@@ -81,8 +81,8 @@ class _Compiler:
             "string": scalars.string,
             "integer": scalars.integer,
             "number": scalars.number,
-            "boolean": lambda _schema, _path: choice(json_values.literal(True), json_values.literal(False)),
-            "null": lambda _schema, _path: json_values.literal(None),
+            "boolean": lambda _schema, _path: choice(json_nodes.literal(True), json_nodes.literal(False)),
+            "null": lambda _schema, _path: json_nodes.literal(None),
         }
 
     def compile(self) -> Node:
@@ -131,7 +131,7 @@ class _Compiler:
 
     def _any_value(self) -> Ref:
         if self._any is None:
-            self._any = json_values.any_value(self._grammar)
+            self._any = json_nodes.any_value(self._grammar)
         return self._any
 
     def _only_beside(self, keyword: str, schema: Schema, path: Path, *allowed: str) -> None:
@@ -161,7 +161,7 @@ class _Compiler:
         fitting = [value for value in values if names is None or any(is_of_type(value, name) for name in names)]
         if not fitting:
             raise SchemaError((*path, keyword), f"no value is of type {' or '.join(names or ())}")
-        return choice(*(json_values.literal(value) for value in fitting))
+        return choice(*(json_nodes.literal(value) for value in fitting))
 
     def _listed(self, schema: Schema, path: Path) -> tuple[str, list[Any]]:
         """The keyword that names the values, and they."""
@@ -265,7 +265,7 @@ class _Compiler:
         if low > 1:
             # A name may be generated twice.
             raise SchemaError((*path, "minProperties"), f"{low} was given, expected at most 1; name the properties")
-        return json_values.mapping(self._grammar, value, name, low, high)
+        return json_nodes.mapping(self._grammar, value, name, low, high)
 
     def _name(self, schema: Any, path: Path) -> list[str] | Node:
         """The names that properties may have, or what generates one."""
@@ -275,7 +275,7 @@ class _Compiler:
         except GuideError as error:
             raise SchemaError(path, str(error)) from error
         if schema is True:
-            return json_values.string(self._grammar)
+            return json_nodes.string(self._grammar)
         if not isinstance(schema, dict) or "string" not in kinds(schema, self._root):
             raise SchemaError(path, f"{shortened(schema)} was given, expected a schema of strings")
         if schema.keys() & {"const", "enum"}:
@@ -298,7 +298,7 @@ class _Compiler:
             members = [member for member in members if member[-1]]
         elif low > max(always, 1) or (high is not None and high < len(members)):
             raise SchemaError(path, _SOME)
-        return json_values.record(self._grammar, members, empty=not low)
+        return json_nodes.record(self._grammar, members, empty=not low)
 
     def _array(self, schema: Schema, path: Path) -> Node:
         low, high = counts(schema, path, *_COUNTS)
@@ -318,5 +318,5 @@ class _Compiler:
         first = first[:high]
         nodes = [self._node(value, (*path, heads, index)) for index, value in enumerate(first)]
         more = None if high is None else high - len(first)
-        item = self._node(rest, (*path, others)) if more != 0 else json_values.literal(None)
-        return json_values.array(self._grammar, tuple(nodes), item, max(low - len(first), 0), more)
+        item = self._node(rest, (*path, others)) if more != 0 else json_nodes.literal(None)
+        return json_nodes.array(self._grammar, tuple(nodes), item, max(low - len(first), 0), more)

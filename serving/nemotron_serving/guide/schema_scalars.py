@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nemotron_serving.errors import shortened
-from nemotron_serving.guide import json_values
+from nemotron_serving.guide import json_nodes
 from nemotron_serving.guide.grammar import MAX_COUNT, Grammar, GuideError, Node, lengths
 from nemotron_serving.guide.keywords import Schema, is_of_type
 from nemotron_serving.guide.regex import parse
@@ -89,7 +89,7 @@ class Scalars:
         if "pattern" in schema and "format" in schema:
             raise SchemaError(path, "'pattern' beside 'format' is not supported")
         if "pattern" not in schema and "format" not in schema:
-            return json_values.string(self._grammar, low, high)
+            return json_nodes.string(self._grammar, low, high)
         keyword = "pattern" if "pattern" in schema else "format"
         try:
             content, (shortest, longest) = self._content(keyword, schema[keyword])
@@ -108,7 +108,7 @@ class Scalars:
         key = (keyword, value) if isinstance(value, str) else None
         if key is None or key not in self._contents:
             node = self._pattern(value) if keyword == "pattern" else self._format(value)
-            self._contents[keyword, value] = self._grammar.rule(json_values.string_of(node)), lengths(node)
+            self._contents[keyword, value] = self._grammar.rule(json_nodes.string_of(node)), lengths(node)
         return self._contents[keyword, value]
 
     def _pattern(self, pattern: Any) -> Node:
@@ -131,7 +131,7 @@ class Scalars:
         lows += [] if least is None else [least]
         highs += [] if most is None else [most]
         low, high = max(lows, default=None), min(highs, default=None)
-        return self._number_node(path, (low, high), lambda: json_values.integer(low, high))
+        return self._number_node(path, (low, high), lambda: json_nodes.integer(low, high))
 
     def number(self, schema: Schema, path: Path) -> Node:
         """Numbers within bounds."""
@@ -140,11 +140,11 @@ class Scalars:
         highs = [(bound, True) for bound in self._whole_bounds(schema, path, "maximum")]
         highs += [(bound, False) for bound in self._whole_bounds(schema, path, "exclusiveMaximum")]
         if not lows and not highs:
-            return json_values.NUMBER
+            return json_nodes.NUMBER
         low, above = max(lows, default=(None, False))
         high, within = min(highs, default=(None, True))
         bounds = (low, above, high, within)
-        return self._number_node(path, bounds, lambda: json_values.number(low, high, above=above, below=not within))
+        return self._number_node(path, bounds, lambda: json_nodes.number(low, high, above=above, below=not within))
 
     def _number_node(self, path: Path, bounds: tuple[int | None, ...], make: Callable[[], Node]) -> Node:
         """What lies within bounds: each pair of them once, for the time it takes grows with their digits."""

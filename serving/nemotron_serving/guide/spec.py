@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from nemotron_serving.errors import InvalidRequestError, shortened
-from nemotron_serving.guide import json_values
+from nemotron_serving.guide import json_nodes
 from nemotron_serving.guide.ebnf import render
 from nemotron_serving.guide.grammar import (
     ALPHABET,
@@ -228,7 +228,7 @@ def _free(_: Mapping[str, Any]) -> None:
 
 def _json_object(_: Mapping[str, Any]) -> str:
     grammar = Grammar()
-    return render(grammar, json_values.any_object(grammar))
+    return render(grammar, json_nodes.any_object(grammar))
 
 
 def _json_schema(given: Mapping[str, Any]) -> str:
@@ -297,7 +297,7 @@ def _calls(grammar: Grammar, tools: tuple[tuple[str, str], ...]) -> list[Node]:
             refusals.append(error)
             arguments = schema_node(grammar, _ANY_OBJECT)
         calls.append(
-            json_values.record(grammar, [("name", json_values.literal(name), True), ("arguments", arguments, True)])
+            json_nodes.record(grammar, [("name", json_nodes.literal(name), True), ("arguments", arguments, True)])
         )
     if len(refusals) == len(tools):
         raise refusals[0]
