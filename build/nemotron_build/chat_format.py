@@ -6,39 +6,43 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nemotron_build.errors import CheckpointError, VerificationError
-from nemotron_build.serving_defaults import NEMOTRON_CHAT_FORMAT
+from nemotron_build.serving_defaults import MIN_ANSWER_TOKENS, nemotron_thinking, plain_thinking
+from nemotron_serving.chat.formats import NEMOTRON, TEMPLATE, WRITTEN_FORMATS, ChatRequest, Control, PromptPart
+from nemotron_serving.chat.messages import Message
 from nemotron_serving.package import CHAT_TEMPLATE
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CHATML = "chatml"
-TEMPLATE = "template"
-
 _BEGIN = "<|begin_of_text|>"
-_CONTROL_TOKENS = {
-    NEMOTRON_CHAT_FORMAT: (_BEGIN, "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-    CHATML: ("<|im_start|>", "<|im_end|>"),
-}
-# The token that ends a turn stands last above. It is the one that must end an output first of all.
-_PROMPTS = {
-    NEMOTRON_CHAT_FORMAT: (
-        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\ndetailed thinking on<|eot_id|>"
-        "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
-    ),
-    CHATML: "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
-}
-# The ids of that prompt for Llama 3's tokenizer, verified with the original.
+# The ids of a greeting in Nemotron's format for Llama 3's tokenizer, verified with the original.
 _LLAMA3_BEGIN_ID = 128000
 _LLAMA3_IDS = [
     128000, 128006, 9125, 128007, 271, 67, 10319, 7422, 389, 128009, 128006, 882, 128007, 271, 13347, 128009,
     128006, 78191, 128007, 271,
 ]  # fmt: skip
+_GREETING = ChatRequest(messages=(Message("user", "Hi"),), tools=(), thinking=True, prefill="")
+
+
+def write_prompt(chat_format: str, request: ChatRequest) -> str:
+    """A prompt as the server writes it for a package of this chat format, `nemotron` or `chatml`."""
+    return "".join(part.token if isinstance(part, Control) else part for part in _render(chat_format, request))
+
+
+def control_tokens(chat_format: str) -> tuple[str, ...]:
+    """The control tokens that a chat format writes; the one that ends a turn is the last.
+
+    Of a package's own template they are not known: there are none.
+    """
+    if chat_format not in WRITTEN_FORMATS:
+        return ()
+    parts = _render(chat_format, _GREETING)
+    return tuple(dict.fromkeys(part.token for part in parts if isinstance(part, Control)))
 
 
 def fitting_format(tokenizer: Tokenizer) -> str | None:
     """The chat format whose control tokens a tokenizer has: `nemotron`, `chatml`, or None."""
-    return next((name for name in _CONTROL_TOKENS if not _missing(tokenizer, name)), None)
+    return next((name for name in WRITTEN_FORMATS if not _missing(tokenizer, name)), None)
 
 
 def choose_format(tokenizer: Tokenizer, wanted: str | None, *, has_template: bool) -> str:
@@ -66,12 +70,12 @@ def choose_format(tokenizer: Tokenizer, wanted: str | None, *, has_template: boo
 
 def is_llama3(tokenizer: Tokenizer) -> bool:
     """Whether the tokenizer has the control tokens of Llama 3, as Nemotron's has."""
-    return not _missing(tokenizer, NEMOTRON_CHAT_FORMAT)
+    return not _missing(tokenizer, NEMOTRON)
 
 
 def order_stop_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> tuple[int, ...]:
     """Stop ids with the one that ends a turn in front: TensorRT-LLM's end id is the first."""
-    ends_turn = [tokenizer.token_to_id(tokens[-1]) for tokens in _CONTROL_TOKENS.values()]
+    ends_turn = [tokenizer.token_to_id(control_tokens(name)[-1]) for name in WRITTEN_FORMATS]
     first = [token for token in ends_turn if token is not None and token in ids]
     return tuple(dict.fromkeys([*first, *ids]))
 
@@ -89,11 +93,11 @@ def check_tokenizer(tokenizer: Tokenizer, chat_format: str, stop_token_ids: Sequ
     for token in stop_token_ids:
         if tokenizer.id_to_token(token) is None:
             raise VerificationError(f"Of the stop tokens, tokenizer.json does not know {token}.")
-    if chat_format not in _PROMPTS:
+    if chat_format not in WRITTEN_FORMATS:
         return f"{len(stop_token_ids)} stop tokens; prompts are written by {CHAT_TEMPLATE}"
-    prompt = _PROMPTS[chat_format]
+    prompt = write_prompt(chat_format, _GREETING)
     ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-    for name in _CONTROL_TOKENS[chat_format]:
+    for name in control_tokens(chat_format):
         number = tokenizer.token_to_id(name)
         if number is None or ids.count(number) != prompt.count(name):
             raise VerificationError(
@@ -110,4 +114,9 @@ def check_tokenizer(tokenizer: Tokenizer, chat_format: str, stop_token_ids: Sequ
 
 
 def _missing(tokenizer: Tokenizer, chat_format: str) -> list[str]:
-    return [token for token in _CONTROL_TOKENS.get(chat_format, ()) if tokenizer.token_to_id(token) is None]
+    return [token for token in control_tokens(chat_format) if tokenizer.token_to_id(token) is None]
+
+
+def _render(chat_format: str, request: ChatRequest) -> list[PromptPart]:
+    policy = nemotron_thinking if chat_format == NEMOTRON else plain_thinking
+    return WRITTEN_FORMATS[chat_format](policy(min_answer_tokens=MIN_ANSWER_TOKENS), "").render(request)

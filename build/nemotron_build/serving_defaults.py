@@ -22,7 +22,7 @@ _DEFAULT_TIMEOUT_MS = 600_000
 # A token of text is rarely longer than 16 bytes, so this admits every prompt that fits and bounds the tokenizing.
 _PROMPT_BYTES_PER_TOKEN = 16
 
-NEMOTRON_CHAT_FORMAT = "nemotron"
+NEMOTRON_PREFILL_OFF = "<think>\n</think>"
 NEMOTRON_SAMPLING_ON = SamplingDefaults(temperature=0.6, top_p=0.95)
 NEMOTRON_SAMPLING_OFF = SamplingDefaults()
 # All that end an output; a checkpoint's own generation_config may name fewer. TensorRT-LLM's end id is the first.
@@ -68,7 +68,7 @@ def nemotron_thinking(*, min_answer_tokens: int) -> ThinkingPolicy:
     return ThinkingPolicy(
         default=False,
         prefill_on="",
-        prefill_off="<think>\n</think>",
+        prefill_off=NEMOTRON_PREFILL_OFF,
         max_thinking_tokens=None,
         min_answer_tokens=min_answer_tokens,
         system_on="detailed thinking on",

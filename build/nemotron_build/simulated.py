@@ -15,7 +15,6 @@ from nemotron_build.errors import BuildError, UsageError
 from nemotron_build.json_file import write_json
 from nemotron_build.serving_defaults import (
     DEFAULT_MAX_TOKENS,
-    NEMOTRON_CHAT_FORMAT,
     NEMOTRON_SAMPLING_OFF,
     NEMOTRON_SAMPLING_ON,
     NEMOTRON_STOP_TOKENS,
@@ -26,6 +25,7 @@ from nemotron_build.serving_defaults import (
 from nemotron_build.steps import Steps
 from nemotron_build.target import good_package, staged
 from nemotron_serving import __version__
+from nemotron_serving.chat.formats import NEMOTRON
 from nemotron_serving.engine.simulated import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.package import (
     CHAT_TEMPLATE,
@@ -148,7 +148,7 @@ def read_scripts(path: Path | None) -> tuple[Script, ...]:
 def _serving(options: SimulatedOptions, donor: Package | None) -> ServingConfig:
     serving = ServingConfig(
         model_name=NAME,
-        chat_format=NEMOTRON_CHAT_FORMAT,
+        chat_format=NEMOTRON,
         default_system_prompt="",
         stop_token_ids=tuple(_CONTROL_TOKENS.index(token) for token in NEMOTRON_STOP_TOKENS),
         max_tokens=min(DEFAULT_MAX_TOKENS, options.max_seq_len // 2),

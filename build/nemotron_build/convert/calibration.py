@@ -1,21 +1,25 @@
 """The texts that FP8's scales are measured on, and others to judge the result with.
 
 The sets that ship are our own: short questions and answers in the languages of the model card, some with thinking,
-code, mathematics and calls of tools.
+code, mathematics and calls of tools. A prompt is written by the server's own chat formats, and the answer behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from tokenizers import Tokenizer
 
-from nemotron_build.chat_format import fitting_format
-from nemotron_build.convert.conversation import Conversation, Turn, answer, render
+from nemotron_build.chat_format import control_tokens, fitting_format, write_prompt
 from nemotron_build.errors import BuildError
+from nemotron_build.serving_defaults import NEMOTRON_PREFILL_OFF
+from nemotron_serving.chat.formats import CHATML, NEMOTRON, ChatRequest
+from nemotron_serving.chat.messages import Message
+from nemotron_serving.chat.tools import Tool
+from nemotron_serving.output.tags import CLOSE_TAG, OPEN_TAG
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
@@ -24,6 +28,24 @@ CALIBRATION_SET = Path(__file__).with_name("calibration.jsonl")
 HELD_OUT_SET = Path(__file__).with_name("held_out.jsonl")
 
 _LINE = 'an object with "messages", with "prompt" and perhaps "response", or with "text"'
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One message. The thinking before an assistant's content stands apart from it.
+
+    Calls and results of tools are text here, in the model's own tags.
+    """
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+    reasoning_content: str = ""
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """Messages, and the functions that the model is told of, each as OpenAI's `function` object."""
+
+    messages: list[Turn]
+    tools: list[dict[str, Any]] = []
 
 
 def calibration_texts(checkpoint: Checkpoint, file: Path | None, samples: int) -> list[str]:
@@ -85,6 +107,37 @@ def read_conversations(file: Path) -> list[Conversation]:
     return conversations
 
 
+def render(conversation: Conversation, chat_format: str | None, *, thinking: bool) -> str:
+    """Write a conversation in a chat format, or where that is None as the bare texts.
+
+    It ends after the assistant's last turn, or, where the user has the last word, where the assistant's begins. Of
+    earlier turns the model is not shown the thinking, and tools only in the format whose tags the texts are written in.
+    """
+    if chat_format is None:
+        return "\n\n".join(turn.content for turn in conversation.messages)
+    *earlier, last = conversation.messages
+    answered = last.role == "assistant"
+    block = ""
+    tools: tuple[Tool, ...] = ()
+    if chat_format == NEMOTRON:
+        block = _think_block(last, thinking)
+        tools = tuple(_tool(each.get("function", each)) for each in conversation.tools)
+    messages = [Message(turn.role, turn.content) for turn in (earlier if answered else conversation.messages)]
+    prompt = write_prompt(chat_format, ChatRequest(messages, tools, thinking, prefill=block))
+    if not answered:
+        return prompt
+    end = control_tokens(chat_format)[-1] + ("\n" if chat_format == CHATML else "")
+    return prompt + ("\n\n" if block else "") + last.content + end
+
+
+def answer(text: str) -> Turn:
+    """An assistant's turn from raw output, which may begin with a think block."""
+    thought, closed, content = text.partition(CLOSE_TAG)
+    if not closed:
+        return Turn("assistant", text)
+    return Turn("assistant", content.lstrip("\n"), thought.removeprefix(OPEN_TAG).strip("\n"))
+
+
 class _Line(msgspec.Struct):
     """A line of a .jsonl file: one of the three."""
 
@@ -130,3 +183,15 @@ def _conversation(line: _Line) -> Conversation:
 
 def _format_of(checkpoint: Checkpoint) -> str | None:
     return fitting_format(Tokenizer.from_file(str(checkpoint.tokenizer.path)))
+
+
+def _tool(function: dict[str, Any]) -> Tool:
+    return Tool(str(function.get("name", "")), function)
+
+
+def _think_block(last: Turn, thinking: bool) -> str:
+    """What the assistant's turn opens with."""
+    if not thinking:
+        return NEMOTRON_PREFILL_OFF
+    thought = last.reasoning_content if last.role == "assistant" else ""
+    return f"{OPEN_TAG}\n{thought}\n{CLOSE_TAG}" if thought else ""

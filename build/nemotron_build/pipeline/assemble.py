@@ -16,14 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nemotron_build.chat_format import (
-    CHATML,
-    TEMPLATE,
-    check_tokenizer,
-    choose_format,
-    is_llama3,
-    order_stop_tokens,
-)
+from nemotron_build.chat_format import check_tokenizer, choose_format, is_llama3, order_stop_tokens
 from nemotron_build.machine import Machine
 from nemotron_build.pipeline.request import Request
 from nemotron_build.pipeline.stages import read_conversion
@@ -41,6 +34,7 @@ from nemotron_build.serving_defaults import (
     slash_thinking,
 )
 from nemotron_build.target import staged
+from nemotron_serving.chat.formats import CHATML, TEMPLATE
 from nemotron_serving.engine.tensorrt_llm.files import TENSORRT_LLM
 from nemotron_serving.package import (
     CHAT_TEMPLATE,

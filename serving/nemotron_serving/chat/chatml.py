@@ -15,7 +15,7 @@ from nemotron_serving.chat.json_values import dump, quoted
 from nemotron_serving.chat.messages import ToolCall
 from nemotron_serving.chat.tools import Tool
 from nemotron_serving.output.tags import CHATML_CALL_TAGS
-from nemotron_serving.package import ServingConfig
+from nemotron_serving.package import ThinkingPolicy
 
 _START, _END = Control("<|im_start|>"), Control("<|im_end|>")
 _SIGNATURES = "You may call functions to help the user. Their signatures, one JSON object a line:\n"
@@ -32,12 +32,12 @@ class ChatMlFormat:
 
     tool_tags = CHATML_CALL_TAGS
 
-    def __init__(self, config: ServingConfig) -> None:
-        self._config = config
+    def __init__(self, policy: ThinkingPolicy, default_system_prompt: str) -> None:
+        self._policy, self._default_system_prompt = policy, default_system_prompt
 
     def render(self, request: ChatRequest) -> list[PromptPart]:
         """The prompt in parts. Without system text and tools there is no system turn."""
-        conversation = arrange(request, self._config)
+        conversation = arrange(request, self._policy, self._default_system_prompt)
         system = spaced([conversation.system], _available(request.tools))
         parts = _turn("system", system) if system else []
         for turn in conversation.turns:

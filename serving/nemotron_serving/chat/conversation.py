@@ -14,7 +14,7 @@ from typing import Literal
 
 from nemotron_serving.chat.base import ChatRequest
 from nemotron_serving.chat.messages import Message, ToolCall, joined, split_closing, system_text
-from nemotron_serving.package import ServingConfig
+from nemotron_serving.package import ThinkingPolicy
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,10 @@ class Conversation:
     turns: tuple[Turn, ...]
 
 
-def arrange(request: ChatRequest, config: ServingConfig) -> Conversation:
+def arrange(request: ChatRequest, policy: ThinkingPolicy, default_system_prompt: str) -> Conversation:
     """Apply the package's policy and merge what stands in a row."""
-    policy = config.thinking
     messages, closing = split_closing(request.messages)
-    text = system_text(messages) or config.default_system_prompt
+    text = system_text(messages) or default_system_prompt
     turns = _turns(messages)
     if closing:
         turns.append(Turn("user", system_text(closing)))

@@ -6,16 +6,35 @@ them, and can never become a control token.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nemotron_serving.chat.base import ChatFormat, ChatRequest
 from nemotron_serving.chat.chatml import ChatMlFormat
 from nemotron_serving.chat.controls import Control, PromptPart
 from nemotron_serving.chat.nemotron import NemotronFormat
 from nemotron_serving.errors import PackageError
-from nemotron_serving.package import Package
+from nemotron_serving.package import Package, ThinkingPolicy
 
-__all__ = ["FORMATS", "ChatFormat", "ChatRequest", "Control", "PromptPart", "open_chat_format"]
+__all__ = [
+    "CHATML",
+    "FORMATS",
+    "NEMOTRON",
+    "TEMPLATE",
+    "WRITTEN_FORMATS",
+    "ChatFormat",
+    "ChatRequest",
+    "Control",
+    "PromptPart",
+    "open_chat_format",
+]
 
-FORMATS = ("chatml", "nemotron", "template")
+NEMOTRON, CHATML, TEMPLATE = "nemotron", "chatml", "template"
+WRITTEN_FORMATS: dict[str, Callable[[ThinkingPolicy, str], ChatFormat]] = {
+    NEMOTRON: NemotronFormat,
+    CHATML: ChatMlFormat,
+}
+"""Those that are written here, each made of a thinking policy and a default system prompt."""
+FORMATS = (*sorted(WRITTEN_FORMATS), TEMPLATE)
 
 
 def open_chat_format(package: Package) -> ChatFormat:
@@ -25,12 +44,11 @@ def open_chat_format(package: Package) -> ChatFormat:
         PackageError: a name that this version does not know, toggles that the format needs and the package lacks,
             or a chat template that cannot be used.
     """
-    name = package.serving.chat_format
-    if name == "nemotron":
-        return NemotronFormat(package.serving)
-    if name == "chatml":
-        return ChatMlFormat(package.serving)
-    if name == "template":
+    serving = package.serving
+    name = serving.chat_format
+    if name in WRITTEN_FORMATS:
+        return WRITTEN_FORMATS[name](serving.thinking, serving.default_system_prompt)
+    if name == TEMPLATE:
         # jinja2 is loaded for the packages that bring a template.
         from nemotron_serving.chat.template import TemplateFormat
 

@@ -23,7 +23,7 @@ from nemotron_serving.chat.messages import ToolCall
 from nemotron_serving.chat.tools import Tool
 from nemotron_serving.errors import PackageError
 from nemotron_serving.output.tags import NEMOTRON_CALL_TAGS
-from nemotron_serving.package import ServingConfig
+from nemotron_serving.package import ThinkingPolicy
 
 _BEGIN, _END_OF_TURN = Control("<|begin_of_text|>"), Control("<|eot_id|>")
 _START, _END = Control("<|start_header_id|>"), Control("<|end_header_id|>")
@@ -34,9 +34,9 @@ class NemotronFormat:
 
     tool_tags = NEMOTRON_CALL_TAGS
 
-    def __init__(self, config: ServingConfig) -> None:
-        self._config = config
-        if not (config.thinking.system_on and config.thinking.system_off):
+    def __init__(self, policy: ThinkingPolicy, default_system_prompt: str) -> None:
+        self._policy, self._default_system_prompt = policy, default_system_prompt
+        if not (policy.system_on and policy.system_off):
             raise PackageError(
                 "chat_format 'nemotron' writes one of two toggle lines into every prompt, but thinking.system_on or "
                 "thinking.system_off is empty. Build the package again with both, such as 'detailed thinking on' "
@@ -45,7 +45,7 @@ class NemotronFormat:
 
     def render(self, request: ChatRequest) -> list[PromptPart]:
         """The prompt in parts. The system turn is always there."""
-        conversation = arrange(request, self._config)
+        conversation = arrange(request, self._policy, self._default_system_prompt)
         system = spaced([conversation.system], _available(request.tools))
         parts = [_BEGIN, *_written("system", system), _END_OF_TURN]
         for turn in conversation.turns:

@@ -43,7 +43,8 @@ class TemplateFormat:
 
     def __init__(self, package: Package) -> None:
         source = _read_template(package)
-        self._config = package.serving
+        serving = package.serving
+        self._policy, self._default_system_prompt = serving.thinking, serving.default_system_prompt
         self._template = compile_template(source, package.path / CHAT_TEMPLATE)
         self.tool_tags = _tool_tags(source)
         self._closing_tags = frozenset(_CLOSING_TAG.findall(source)) - {CLOSE_TAG}
@@ -63,7 +64,7 @@ class TemplateFormat:
             InvalidRequestError: the template refuses the conversation, does not come to an end with it, or makes a
                 control token of a caller's name.
         """
-        messages = list(_messages(arrange(request, self._config)))
+        messages = list(_messages(arrange(request, self._policy, self._default_system_prompt)))
         tools: list[Any] = [{"type": "function", "function": tool.function} for tool in request.tools]
         guard = Guard(self._guarded, [messages, tools])
         messages = [self._without_closing_tags(guard, message) for message in messages]
