@@ -1,4 +1,4 @@
-"""The tensors of a Hugging Face checkpoint, read one at a time."""
+"""Tensors in PyTorch as both converters take and write them: the source's in BF16, FP8 values, scales."""
 
 from __future__ import annotations
 
@@ -37,3 +37,20 @@ class SourceTensors:
         with safe_open(self.records[name].file, "pt") as file:
             tensor: Tensor = file.get_tensor(name)
             return tensor.to(torch.bfloat16)
+
+
+def to_fp8(weight: Tensor, scale: float) -> Tensor:
+    """Round a weight to float8_e4m3fn: weight = FP8 value * scale.
+
+    The division is done in float32, and its result then rounded once.
+    """
+    import torch
+
+    return (weight.to(torch.float32) / scale_tensor(scale)).to(torch.float8_e4m3fn)
+
+
+def scale_tensor(scale: float) -> Tensor:
+    """A scale as float32 with one dimension of one value."""
+    import torch
+
+    return torch.tensor([scale], dtype=torch.float32)

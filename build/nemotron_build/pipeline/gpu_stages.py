@@ -10,7 +10,7 @@ import msgspec
 
 import nemotron_serving
 from nemotron_build.checkpoint.shape import CONFIG
-from nemotron_build.convert.trtllm_names import rank_file
+from nemotron_build.convert.trtllm_checkpoint import rank_file
 from nemotron_build.errors import BuildError
 from nemotron_build.json_file import write_json
 from nemotron_build.machine import Machine

@@ -11,7 +11,7 @@ import msgspec
 
 from nemotron_build.checkpoint.shape import ARCHITECTURE, CONFIG, ModelShape, RopeScaling
 from nemotron_build.checkpoint.tensors import OUTPUT, expected_tensors
-from nemotron_build.convert.trtllm_names import kv_scale, rank_file, target_tensors
+from nemotron_build.convert.trtllm_checkpoint import kv_scale, rank_file, target_tensors
 from nemotron_build.errors import VerificationError
 from nemotron_build.profiles import Profile
 from nemotron_build.verify.claims import AGAIN, Claim, excluded, read_object, rope_claims

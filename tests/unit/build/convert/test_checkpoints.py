@@ -25,8 +25,7 @@ from nemotron_build.checkpoint.shape import ModelShape, read_shape  # noqa: E402
 from nemotron_build.checkpoint.tensors import read_tensors  # noqa: E402
 from nemotron_build.convert.measured_scales import Scales, measure_scales  # noqa: E402
 from nemotron_build.convert.torch_tensors import SourceTensors  # noqa: E402
-from nemotron_build.convert.trtllm_checkpoint import write_trtllm_checkpoint  # noqa: E402
-from nemotron_build.convert.trtllm_names import target_tensors  # noqa: E402
+from nemotron_build.convert.trtllm_checkpoint import target_tensors, write_trtllm_checkpoint  # noqa: E402
 from nemotron_build.convert.unified_checkpoint import write_unified_checkpoint  # noqa: E402
 from nemotron_build.errors import CheckpointError  # noqa: E402
 from tests.unit.build.modelopt import fp8_with_kv_cache  # noqa: E402

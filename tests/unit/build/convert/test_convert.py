@@ -16,8 +16,7 @@ import pytest
 from nemotron_build import machine
 from nemotron_build.checkpoint.check import Checkpoint, check_checkpoint
 from nemotron_build.convert import conversion
-from nemotron_build.convert.conversion import converted_bytes
-from nemotron_build.convert.worker import Job, do
+from nemotron_build.convert.conversion import Job, converted_bytes, do
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError
 from nemotron_build.profiles import Profile, load_profile
 from nemotron_build.steps import Report
@@ -59,7 +58,7 @@ def convert(checkpoint: Checkpoint, profile: Profile, output: Path, texts: list[
 def workers() -> list[psutil.Process]:
     """The children that convert. This process may have others: servers that other tests share."""
     children = [(child, child.as_dict(["cmdline"])["cmdline"]) for child in psutil.Process().children()]
-    return [child for child, command in children if command and "nemotron_build.convert.worker" in command]
+    return [child for child, command in children if command and "nemotron_build.convert.conversion" in command]
 
 
 def test_fp8(checkpoint: Checkpoint, output: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from nemotron_build import machine
 from nemotron_build.cli import main
-from nemotron_build.convert import conversion, worker
+from nemotron_build.convert import conversion
 from nemotron_build.steps import Report
 from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
 from nemotron_serving.package import Package
@@ -42,10 +42,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quantizing without a child, which takes seconds to import what it needs."""
 
-    def run(job: worker.Job, _: Path, report: Report) -> None:
+    def run(job: conversion.Job, _: Path, report: Report) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what ModelOpt and what it imports say
-            worker.do(job, report)
+            conversion.do(job, report)
 
     monkeypatch.setattr(conversion, "run_worker", run)
 

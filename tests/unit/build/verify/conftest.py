@@ -96,7 +96,7 @@ def convert_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checkpoi
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what ModelOpt and what it imports say
             pytest.importorskip("modelopt")
-            from nemotron_build.convert.worker import Job, do
+            from nemotron_build.convert.conversion import Job, do
 
             key = source.path, repr(profile)
             if key not in made:

@@ -9,7 +9,7 @@ import pytest
 
 from nemotron_build.checkpoint.shape import LLAMA_31_8B
 from nemotron_build.checkpoint.tensors import expected_tensors
-from nemotron_build.convert.trtllm_names import rank_part, target_tensors
+from nemotron_build.convert.trtllm_checkpoint import rank_part, target_tensors
 
 SMALL = replace(LLAMA_31_8B, num_layers=2)
 
