@@ -13,9 +13,8 @@ from nemotron_client import _defaults, _probes
 from nemotron_client._batch import BatchResult, Conversation, batch
 from nemotron_client._contract import ENSEMBLE, Options
 from nemotron_client._errors import NemotronError
-from nemotron_client._openai_words import stands_for_completions
 from nemotron_client._probes import Answer, ReadyWait, may_take_requests
-from nemotron_client._request import cancel_call, chat_call, generate_call, ready_call
+from nemotron_client._request import cancel_call, chat_call, generate_call, ready_call, stands_for_completions
 from nemotron_client._retries import Replicas
 from nemotron_client._settings import NOT_GIVEN, Headers, NotGiven, Settings
 from nemotron_client._streams import ChatStream, Exchange, Shared

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from nemotron_client._contract import ALWAYS_READ, DTYPES, ENSEMBLE, GENERATING_MODEL, READ_OUTPUTS, Options
 from nemotron_client._formats import format_of
-from nemotron_client._openai_words import hint
 from nemotron_client._tools import tool_choice_json, tools_json
 from nemotron_client._transports.base import Call
 from nemotron_client._types import Message, messages_json
@@ -32,6 +32,40 @@ _JSON_OPTIONS: dict[str, Callable[[Any], Any]] = {
     "response_format": lambda given: format_of(given).json,
     "logit_bias": lambda given: given,
 }
+
+_NO_USE = "leave it out: the server has no use for it"
+
+OPENAI_OPTIONS = {
+    "stop": "use stop_words",
+    "stream": "use client.stream_chat",
+    "stream_options": "leave it out: stream.get_final().usage has the counts",
+    "model": "leave it out: a server has one model",
+    "max_completion_tokens": "use max_tokens, which counts all output, thinking included",
+    "max_output_tokens": "use max_tokens, which counts all output, thinking included",
+    "reasoning_effort": "use thinking=True or thinking=False, and max_thinking_tokens",
+    "reasoning": "use thinking=True or thinking=False, and max_thinking_tokens",
+    "chat_template_kwargs": "use thinking=True or thinking=False",
+    "logprobs": "use return_log_probs=True",
+    "n": "send the request several times: client.batch does it side by side",
+    "functions": "use tools",
+    "function_call": "use tool_choice",
+    "parallel_tool_calls": "leave it out: reply.tool_calls holds every call that the model wants",
+    "timeout": "use timeout_ms for the server's deadline, or client.with_options(timeouts=…) for what the client waits",
+    "service_tier": "use priority",
+    "extra_headers": "use client.with_options(headers=…)",
+    "extra_body": "give its fields as options, like thinking and top_k",
+    "extra_query": "leave it out: there is no query",
+    "instructions": "use a message with the role system",
+    "audio": "leave it out: the model reads and writes text",
+    "modalities": "leave it out: the model reads and writes text",
+    "user": _NO_USE,
+    "metadata": _NO_USE,
+    "store": _NO_USE,
+    "safety_identifier": _NO_USE,
+    "prompt_cache_key": _NO_USE,
+}
+"""Options of openai-python that are none here → what to do. The page has the same table, which a test compares."""
+_Method = TypeVar("_Method", bound=Callable[..., object])
 
 
 def chat_call(messages: Iterable[Message], options: Mapping[str, Any]) -> Call:
@@ -66,7 +100,10 @@ def ready_call(headers: Mapping[str, str]) -> Call:
 
 def unknown_option(name: str) -> str:
     """What is wrong with an option that does not exist, and what to do."""
-    return f"{name!r} is no option: {hint(name, Options.__annotations__)}"
+    known = sorted(Options.__annotations__)
+    close = difflib.get_close_matches(name, known, 1)
+    hint = OPENAI_OPTIONS.get(name) or (f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}")
+    return f"{name!r} is no option: {hint}"
 
 
 def _generating(inputs: dict[str, Any], options: Mapping[str, Any]) -> Call:
@@ -116,3 +153,19 @@ def _check_unicode(name: str, text: str) -> None:
     except UnicodeEncodeError as error:
         message = f"{name}: character {error.start} is half of a surrogate pair, expected Unicode text"
         raise ValueError(message) from None  # without the text itself
+
+
+class _Completions:
+    """Stands where openai-python has `chat.completions`, and says what to call here."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AttributeError(
+            f"client.chat.completions.{name} is OpenAI's; here the method is chat itself: client.chat(messages, …), "
+            "or client.stream_chat(messages, …) for a stream"
+        )
+
+
+def stands_for_completions(method: _Method) -> _Method:
+    """A method `chat` whose `completions` explain themselves."""
+    method.completions = _Completions()  # type: ignore[attr-defined]
+    return method

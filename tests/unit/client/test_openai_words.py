@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from nemotron_client import AsyncClient, Client, Options
-from nemotron_client._openai_words import OPTIONS
+from nemotron_client._request import OPENAI_OPTIONS
 
 PAGE = Path(__file__).parents[3] / "docs" / "client" / "migrate-from-openai.md"
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", OPENAI_OPTIONS)
 def test_an_option_of_openai_is_answered_with_what_to_do(name: str) -> None:
     assert name not in Options.__annotations__
     options: Any = {name: 1}
     with Client("grpc://127.0.0.1:1") as client:
         with pytest.raises(TypeError, match=f"^'{name}' is no option: ") as caught:
             client.chat([], **options)
-        assert str(caught.value).endswith(OPTIONS[name])
+        assert str(caught.value).endswith(OPENAI_OPTIONS[name])
 
 
 def test_the_page_says_the_same() -> None:
@@ -31,7 +31,7 @@ def test_the_page_says_the_same() -> None:
         if row[1].strip("`").startswith(("use ", "leave it out", "send ", "give "))
         for name in row[0].split(",")
     }
-    assert said == OPTIONS
+    assert said == OPENAI_OPTIONS
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
