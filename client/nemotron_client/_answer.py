@@ -28,7 +28,8 @@ class AnswerReader:
         started: Whether a response has come. From then on the call is never repeated.
         reply: The whole answer, once its last response has come.
         usage: The token counts of what has come; None before the first response.
-        arrivals: Of each response with new tokens, when it came on the clock of `read`, and the output tokens so far.
+        arrivals: For each response with new tokens: when it came, on the clock of `events_of`, and the output tokens so
+            far.
     """
 
     def __init__(self, request_id: str, begin_s: float) -> None:
@@ -36,7 +37,7 @@ class AnswerReader:
 
         Args:
             request_id: For the reply.
-            begin_s: When the call was made, on the clock of `read`.
+            begin_s: When the call was made, on the clock of `events_of`.
         """
         self.started = False
         self.reply: Reply | None = None
@@ -56,7 +57,7 @@ class AnswerReader:
         """See the class."""
         return None if self._values is None else _usage(self._values)
 
-    def read(self, values: Mapping[str, Any], now_s: float) -> list[Event]:
+    def events_of(self, values: Mapping[str, Any], now_s: float) -> list[Event]:
         """The events of one response: values by output name, texts as deltas and counts as running totals."""
         events: list[Event] = []
         self.started = True

@@ -99,7 +99,7 @@ class AsyncChatStream:
 
     async def __anext__(self) -> Event:
         while not self._events:
-            self._events.extend(await self._exchange.read())
+            self._events.extend(await self._exchange.next_events())
         return self._events.popleft()
 
     async def get_final(self) -> Reply:
@@ -111,7 +111,7 @@ class AsyncChatStream:
         self._events.clear()
         with contextlib.suppress(StopAsyncIteration):
             while True:
-                await self._exchange.read()
+                await self._exchange.next_events()
         return self._exchange.state.final()
 
     async def close(self) -> None:
@@ -149,7 +149,7 @@ class AsyncExchange:
 
     @property
     def transport(self) -> AsyncTransport:
-        """Of the replica that has the request."""
+        """The connection to the server that has the request."""
         return self._shared.transports[self.state.replica]
 
     async def start(self) -> None:
@@ -170,7 +170,7 @@ class AsyncExchange:
             self.close()
             raise
 
-    async def read(self) -> list[Event]:
+    async def next_events(self) -> list[Event]:
         """The events of the next response, perhaps none.
 
         Raises:
@@ -196,7 +196,7 @@ class AsyncExchange:
                 else:
                     if values is None:
                         break
-                    return state.read(values)
+                    return state.events_of(values)
         except NemotronError as error:
             state.error = error
             self.close()

@@ -162,7 +162,7 @@ def not_ready_in_time(urls: Sequence[str], timeout_s: float, *, live: bool, reas
     """For servers that were waited for in vain.
 
     Args:
-        urls: Of all of them.
+        urls: All servers that were waited for.
         timeout_s: How long they were waited for.
         live: Whether one of them answers.
         reason: What the last one that was asked failed with.

@@ -106,12 +106,12 @@ class ExchangeState:
         """The call that stops this one."""
         return cancel_call(self.call.request_id, self.call.headers)
 
-    def read(self, values: Mapping[str, Any]) -> list[Event]:
+    def events_of(self, values: Mapping[str, Any]) -> list[Event]:
         """The events of a response."""
         self.deadline.resting()
         if not self._reader.started:
             self._replicas.worked(self._attempts.replica)
-        return self._reader.read(values, time.perf_counter())
+        return self._reader.events_of(values, time.perf_counter())
 
     def after(self, error: NemotronError) -> Sequel:
         """What follows when a try has failed. Another one, if there is one, goes to `replica`."""

@@ -19,7 +19,7 @@ from nemotron_client._errors import (
 )
 
 Answer = bool | NemotronError
-"""Of one server: whether it is ready, or why it has not answered."""
+"""What one server answers: whether it is ready, or why it has not answered."""
 
 
 def may_take_requests(error: NemotronError) -> bool:
@@ -78,7 +78,7 @@ def metrics_url(url: str, *, named: bool) -> str:
     """Where the server has its metrics page, if nobody says.
 
     Args:
-        url: Of the server.
+        url: The server.
         named: Whether the program named it. Else the environment did, which may name the metrics page too.
     """
     if not named and (found := os.environ.get(_defaults.METRICS_URL_VARIABLE)):

@@ -136,7 +136,7 @@ class Exchange:
 
     @property
     def transport(self) -> Transport:
-        """Of the replica that has the request."""
+        """The connection to the server that has the request."""
         return self._shared.transports[self.state.replica]
 
     def events(self) -> Generator[Event, None, None]:
@@ -146,7 +146,7 @@ class Exchange:
             while state.reply is None:
                 try:
                     for values in self._responses:
-                        yield from state.read(values)
+                        yield from state.events_of(values)
                         state.deadline.waiting(time.perf_counter())
                         watch.look_at(self._guarded)
                     if state.reply is None:

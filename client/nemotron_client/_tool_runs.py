@@ -126,7 +126,7 @@ class _Run:
         self._replies: list[Reply] = []
 
     def options(self) -> Options:
-        """Of the next request."""
+        """The options of the next request."""
         options: Options = {**self._options}
         if self._left == 0:
             options["tool_choice"] = "none"

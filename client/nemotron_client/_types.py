@@ -27,7 +27,7 @@ class ToolCall:
 
     Attributes:
         id: To be sent back with the result, as `tool_call_id`.
-        name: Of the function.
+        name: The function.
         arguments: A JSON object, as text.
     """
 
@@ -78,10 +78,10 @@ class Usage:
     """Token counts.
 
     Attributes:
-        prompt_tokens: Of the prompt.
-        output_tokens: Of all output.
-        reasoning_tokens: The part of the output that is thinking.
-        cached_tokens: The part of the prompt that the server had in its cache; None where it does not say.
+        prompt_tokens: Tokens of the prompt.
+        output_tokens: Tokens of all output: thinking, its closing tag, answer and tool calls.
+        reasoning_tokens: Those of the output that are thinking.
+        cached_tokens: Those of the prompt that the server had in its cache; None where it does not say.
     """
 
     prompt_tokens: int
@@ -151,8 +151,8 @@ class ModelInfo:
     """The package that a server serves.
 
     Attributes:
-        name: Of the model.
-        package: Of the package, with what it was made for.
+        name: The model's name.
+        package: The package's name, with what it was made for.
         engine: What generates: `tensorrt_llm`, `openvino` or `simulated`.
         device: What it runs on: `cpu`, or the GPU's name.
         precision: Format of the weights.
@@ -193,7 +193,7 @@ class ServerInfo:
     Attributes:
         url: Where it answered.
         name: `triton`.
-        version: Of Triton.
+        version: Triton's version.
         extensions: The parts of the protocol that it knows beyond the base.
         model: What it serves; None where the server does not say, for it is older or was not started by nemotron-serve.
     """

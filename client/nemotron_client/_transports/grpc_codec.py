@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ SERVICE = "/inference.GRPCInferenceService"
 STREAM = f"{SERVICE}/ModelStreamInfer"
 # The smallest that gRPC takes for the time between two tries to connect. Retries are paced by this client.
 _RECONNECT_MS = 100
-_FORMATS = {"BOOL": "?", "FP32": "f", "INT32": "i", "INT64": "q", "UINT64": "Q"}
+_FORMATS = {"BOOL": "?", "FP16": "e", "FP32": "f", "INT32": "i", "INT64": "q", "UINT64": "Q"}
 
 
 def target(url: str) -> str:
@@ -81,7 +81,7 @@ def metadata(headers: Mapping[str, str], caller: str = "") -> tuple[tuple[str, s
     """Headers as gRPC takes them.
 
     Args:
-        headers: Of the call.
+        headers: The call's headers.
         caller: Whose the call is, where the headers say nothing else.
     """
     own = {CALLER_HEADER: caller} if caller else {}
@@ -99,10 +99,30 @@ def infer_request(call: Call) -> Any:
     for name, value in call.inputs.items():
         values = value if isinstance(value, (list, tuple)) else (value,)
         request.inputs.add(name=name, datatype=DTYPES[name], shape=(1, len(values)))
-        request.raw_input_contents.append(_encode(DTYPES[name], values))
+        request.raw_input_contents.append(encode(DTYPES[name], values))
     for name in call.outputs:
         request.outputs.add(name=name)
     return request
+
+
+def encode(dtype: str, values: Sequence[Any]) -> bytes:
+    """The values of a tensor as Triton's protocol has them."""
+    if dtype == "BYTES":
+        encoded = [text.encode() for text in values]
+        return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
+    return struct.pack(f"<{len(values)}{_FORMATS[dtype]}", *values)
+
+
+def decode(dtype: str, raw: bytes) -> list[Any]:
+    """The values of a tensor that `encode` has made, or another client."""
+    if dtype != "BYTES":
+        return [value for (value,) in struct.iter_unpack(f"<{_FORMATS[dtype]}", raw)]
+    texts, begin = [], 0
+    while begin < len(raw):
+        (size,) = struct.unpack_from("<I", raw, begin)
+        texts.append(raw[begin + 4 : begin + 4 + size].decode())
+        begin += 4 + size
+    return texts
 
 
 class OutputReader:
@@ -155,13 +175,6 @@ def described(server: Any, config: Any) -> dict[str, Any]:
 def rpc_error(error: Any, request_id: str, url: str) -> NemotronError:
     """The typed error for a call that gRPC has ended."""
     return from_status(error.code().name, error.details() or "", request_id=request_id, url=url)
-
-
-def _encode(dtype: str, values: Any) -> bytes:
-    if dtype == "BYTES":
-        encoded = [text.encode() for text in values]
-        return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
-    return struct.pack(f"<{len(values)}{_FORMATS[dtype]}", *values)
 
 
 def _text(raw: bytes) -> str:

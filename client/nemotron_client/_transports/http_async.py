@@ -36,7 +36,7 @@ class AsyncHttpTransport:
         """See `AsyncTransport.open`."""
         stream = AsyncHttpResponseStream(call.request_id, self.url)
         task = asyncio.get_running_loop().create_task(
-            self._read(call, self._generate(call), stream.put), name="nemotron-client-http"
+            self._pass_on(call, self._generate(call), stream.put), name="nemotron-client-http"
         )
         task.add_done_callback(self._tasks.discard)
         self._tasks.add(task)
@@ -76,7 +76,7 @@ class AsyncHttpTransport:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._transport.aclose()
 
-    async def _read(self, call: Call, request: httpx2.Request, put: Callable[[dict[str, Any]], None]) -> None:
+    async def _pass_on(self, call: Call, request: httpx2.Request, put: Callable[[dict[str, Any]], None]) -> None:
         """Read the responses to a call.
 
         Raises:
@@ -92,7 +92,7 @@ class AsyncHttpTransport:
                     raise codec.refusal(status, content_type, body, request_id=call.request_id, url=self.url)
                 async with contextlib.aclosing(response.aiter_bytes()) as chunks:
                     async for chunk in chunks:
-                        for values in reader.feed(chunk):
+                        for values in reader.responses_in(chunk):
                             put(values)
         except codec.FAILURES as error:
             raise codec.connection_error(error, request_id=call.request_id, url=self.url) from error

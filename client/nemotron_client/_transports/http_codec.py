@@ -88,7 +88,7 @@ class EventReader:
         self._rest = b""
         self._data: list[bytes] = []
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
+    def events_in(self, chunk: bytes) -> Iterator[bytes]:
         """The data of every event that these bytes complete."""
         lines = (self._rest + chunk).splitlines(keepends=True)
         # The last line may go on, and a CR at the end may be the first half of CRLF.
@@ -117,13 +117,13 @@ class ResponseReader:
         self._request_id = call.request_id
         self._url = url
 
-    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
+    def responses_in(self, chunk: bytes) -> Iterator[dict[str, Any]]:
         """The values by output name of every response that these bytes complete.
 
         Raises:
             NemotronError: the request has failed, or this is not the answer of a generate endpoint.
         """
-        for event in self._events.feed(chunk):
+        for event in self._events.events_in(chunk):
             yield self._values(event)
 
     def end(self) -> None:
@@ -181,7 +181,7 @@ def check_answer(call: Call, status: int, content_type: str, body: bytes, *, url
     if not is_event_stream(content_type):
         raise refusal(status, content_type, body, request_id=call.request_id, url=url)
     reader = ResponseReader(call, url)
-    for _ in reader.feed(body):
+    for _ in reader.responses_in(body):
         pass
     reader.end()
 

@@ -272,7 +272,7 @@ class HttpResponseStream:
         if self._chunks is None:
             self._chunks = self._body()
         if (chunk := next(self._chunks, None)) is not None:
-            return self._reader.feed(chunk)
+            return self._reader.responses_in(chunk)
         self._end(clean=True)
         self._reader.end()
         return iter(())

@@ -83,7 +83,7 @@ class Asking:
 
     def events(self) -> Iterator[Event | None]:
         """What comes, and None whenever some time has passed."""
-        reader = threading.Thread(target=_read, args=(self._stream, self._items), name="nemotron-chat", daemon=True)
+        reader = threading.Thread(target=_pass_on, args=(self._stream, self._items), name="nemotron-chat", daemon=True)
         with self._stream, self._heeding_interrupts():
             reader.start()
             while True:
@@ -138,7 +138,7 @@ class Asking:
             signal.signal(signal.SIGINT, before)
 
 
-def _read(stream: ChatStream, items: queue.SimpleQueue[_Item]) -> None:
+def _pass_on(stream: ChatStream, items: queue.SimpleQueue[_Item]) -> None:
     try:
         for event in stream:
             items.put(event)
@@ -188,7 +188,7 @@ class _Part:
         self._last = ""
 
     def write(self, text: str) -> None:
-        self._put(self._text.feed(text))
+        self._put(self._text.made_safe(text))
 
     def end(self) -> None:
         self._put(self._text.end())

@@ -30,7 +30,7 @@ class SafeStream:
     def __init__(self) -> None:
         self._held = ""
 
-    def feed(self, text: str) -> str:
+    def made_safe(self, text: str) -> str:
         """The next part, made harmless."""
         text = self._held + text
         self._held = "\r" if text.endswith("\r") else ""

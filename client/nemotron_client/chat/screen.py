@@ -114,7 +114,7 @@ class AnswerView:
         """A part of the answer came."""
         if self._end_thinking() and self._screen.live:
             self._region.draw([""], [])
-        self._write(self._text.feed(text))
+        self._write(self._text.made_safe(text))
 
     def tool_call(self, call: ToolCall) -> None:
         """A call came."""
@@ -207,7 +207,7 @@ class _Thinking:
             self.open, self._begin = True, self._screen.clock()
         self._tokens = tokens
         self.seconds = self._screen.clock() - self._begin
-        self._flow.add(self._text.feed(text))
+        self._flow.add(self._text.made_safe(text))
 
     def frame(self, width: int, height: int) -> tuple[list[str], list[str]]:
         """The lines to print for good, and the tail."""

@@ -23,7 +23,7 @@ class Settings:
         budget: Tokens after which the thinking is closed; it counts only while `thinking` is on.
         system: The system text; empty for none.
         temperature: 0 is greedy; None is the package's default.
-        max_tokens: Of all output; None is the package's default.
+        max_tokens: The most tokens of all output, thinking included; None is the package's default.
         tools: Functions that the model may call, in OpenAI's shape.
     """
 
@@ -110,7 +110,7 @@ class Session:
         messages: In OpenAI's shape, without the system text. May end in a question that has no answer: `/retry` asks
             it again, another question takes its place.
         last: The last answer.
-        totals: Of all answers, also those that `retry`, `undo` and `clear` have removed.
+        totals: Counts of all answers, also of those that `retry`, `undo` and `clear` have removed.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from nemotron_client._contract import MODELS, Tensor
+from nemotron_client._transports.grpc_codec import decode, encode
 from nemotron_client.testing._player import Faulted, Values
 from nemotron_client.testing._replies import Fault
 from nemotron_client.testing._service import DESCRIPTION, Arrival, Service, is_ready, unknown_model
@@ -22,14 +22,6 @@ _MAX_STREAMS = 1000
 # What is waiting for a further request on its stream is ended after so long.
 _GRACE_S = 0.2
 _GARBAGE = b"\xffno message of this protocol"
-_NUMPY_TYPES = {
-    "BOOL": np.bool_,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "UINT64": np.uint64,
-}
 
 
 class GrpcFront:
@@ -121,7 +113,10 @@ def _inputs(request: Any) -> dict[str, Any]:
             expected = f"but model '{model}' expects '{tensor.dtype}'"
             _refuse(f"inference input '{given.name}' data-type is '{given.datatype}', {expected}", request.id)
         _check_shape(given, tensor, request)
-        values = _decode(tensor.dtype, raw[number])
+        values = decode(tensor.dtype, raw[number])
+        if tensor.dtype == "FP32":
+            # 0.7 becomes 0.699999988 on the way; it is what the caller has written again.
+            values = [float(str(np.float32(value))) for value in values]
         inputs[given.name] = values if tensor.is_list else values[0]
     for output in request.outputs:
         if output.name not in outputs:
@@ -148,19 +143,6 @@ def _refuse(message: str, request_id: str = "") -> None:
     raise Faulted(Fault("error", f"{about}{message}"))
 
 
-def _decode(dtype: str, raw: bytes) -> list[Any]:
-    if dtype != "BYTES":
-        values: list[Any] = np.frombuffer(raw, _NUMPY_TYPES[dtype]).tolist()
-        # 0.7 becomes 0.699999988 on the way; it is what the caller has written again.
-        return [float(str(np.float32(value))) for value in values] if dtype == "FP32" else values
-    texts, begin = [], 0
-    while begin < len(raw):
-        (size,) = struct.unpack_from("<I", raw, begin)
-        texts.append(raw[begin + 4 : begin + 4 + size].decode())
-        begin += 4 + size
-    return texts
-
-
 def _response(request: Any, wanted: list[str], outputs: Mapping[str, Tensor], values: Values) -> Any:
     response = service_pb2.ModelStreamInferResponse()
     infer = response.infer_response
@@ -169,15 +151,8 @@ def _response(request: Any, wanted: list[str], outputs: Mapping[str, Tensor], va
         tensor = outputs[name]
         shape = [1] if name == "text_output" else [1] * (1 + len(tensor.dims))
         infer.outputs.add(name=name, datatype=tensor.dtype, shape=shape)
-        infer.raw_output_contents.append(_encode(tensor.dtype, values[name]))
+        infer.raw_output_contents.append(encode(tensor.dtype, [values[name]]))
     return response
-
-
-def _encode(dtype: str, value: Any) -> bytes:
-    if dtype == "BYTES":
-        text: bytes = value.encode()
-        return struct.pack("<I", len(text)) + text
-    return bytes(np.array(value, _NUMPY_TYPES[dtype]).tobytes())
 
 
 def _failure(fault: Fault, request_id: str, context: Any) -> Any:

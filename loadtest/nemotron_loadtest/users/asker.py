@@ -231,7 +231,7 @@ class GenerateAsker(Asker):
         reader = AnswerReader(running.request_id, self._clock.now())
         values = self._post(_whole_call(spec, running.request_id))
         now = self._clock.now()
-        reader.read(values, now)
+        reader.events_of(values, now)
         answer.reply, answer.usage = reader.reply, reader.usage
         answer.arrivals = tuple(Arrival(at, tokens) for at, tokens in reader.arrivals)
         if reader.reply and (reader.reply.content or reader.reply.tool_calls):

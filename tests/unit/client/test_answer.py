@@ -38,11 +38,11 @@ def response(**values: Any) -> dict[str, Any]:
 
 def test_an_answer_with_thinking_text_and_a_call() -> None:
     reader = AnswerReader("r-1", 10.0)
-    assert reader.read(response(), 10.5) == []
+    assert reader.events_of(response(), 10.5) == []
     assert reader.started
-    assert reader.read(response(reasoning_content="Hm", num_output_tokens=1), 11.0) == [ReasoningDelta("Hm")]
+    assert reader.events_of(response(reasoning_content="Hm", num_output_tokens=1), 11.0) == [ReasoningDelta("Hm")]
     both = response(reasoning_content=".", content="It ", num_output_tokens=3, num_reasoning_tokens=2)
-    assert reader.read(both, 12.0) == [ReasoningDelta("."), ContentDelta("It ")]
+    assert reader.events_of(both, 12.0) == [ReasoningDelta("."), ContentDelta("It ")]
     assert reader.reply is None
     call = ToolCall("call-1", "get_weather", '{"city": "Rome"}')
     last = response(
@@ -54,7 +54,7 @@ def test_an_answer_with_thinking_text_and_a_call() -> None:
         num_cached_tokens=4,
         thinking_budget_reached=True,
     )
-    assert reader.read(last, 15.0) == [ContentDelta("is"), ToolCallDelta(call)]
+    assert reader.events_of(last, 15.0) == [ContentDelta("is"), ToolCallDelta(call)]
     reply = reader.reply
     assert reply is not None
     assert (reply.reasoning_content, reply.content, reply.tool_calls) == ("Hm.", "It is", (call,))
@@ -70,9 +70,9 @@ def test_a_call_that_could_not_be_read() -> None:
     reader = AnswerReader("r-1", 0.0)
     error = ToolCallError(1, "there is no tool 'g'", '{"name": "g"}')
     found = response(content=error.text, tool_calls=json.dumps([CALL]), tool_call_error=json.dumps(vars(error)))
-    events = reader.read(found, 1.0)
+    events = reader.events_of(found, 1.0)
     assert (events[0], events[2:]) == (ContentDelta(error.text), [ToolCallErrorDelta(error)])
-    assert reader.read(response(finish_reason="tool_calls"), 2.0) == []
+    assert reader.events_of(response(finish_reason="tool_calls"), 2.0) == []
     assert reader.reply is not None
     assert (reader.reply.tool_call_error, reader.reply.content) == (error, error.text)
     assert reader.reply.as_message()["content"] == error.text
@@ -81,7 +81,7 @@ def test_a_call_that_could_not_be_read() -> None:
 @pytest.mark.parametrize("tokens", [0, 1])
 def test_what_cannot_be_measured_is_none(tokens: int) -> None:
     reader = AnswerReader("r", 0.0)
-    reader.read(response(finish_reason="length", num_output_tokens=tokens), 2.0)
+    reader.events_of(response(finish_reason="length", num_output_tokens=tokens), 2.0)
     assert reader.reply is not None
     timings = reader.reply.timings
     assert (timings.ttft_s, timings.first_answer_s, timings.mean_itl_s) == (2.0 if tokens else None, None, None)
@@ -91,9 +91,9 @@ def test_what_cannot_be_measured_is_none(tokens: int) -> None:
 def test_log_probabilities_of_all_responses() -> None:
     reader = AnswerReader("r", 0.0)
     entry = {"token": "a", "logprob": -0.5, "top_logprobs": []}
-    reader.read(response(logprobs=json.dumps([entry, entry])), 1.0)
-    reader.read(response(logprobs="", num_output_tokens=2), 1.0)
-    reader.read(response(logprobs=json.dumps([entry]), finish_reason="stop"), 1.0)
+    reader.events_of(response(logprobs=json.dumps([entry, entry])), 1.0)
+    reader.events_of(response(logprobs="", num_output_tokens=2), 1.0)
+    reader.events_of(response(logprobs=json.dumps([entry]), finish_reason="stop"), 1.0)
     assert reader.reply is not None
     assert reader.reply.logprobs == (entry, entry, entry)
 
@@ -101,9 +101,9 @@ def test_log_probabilities_of_all_responses() -> None:
 def test_what_has_come_so_far_can_be_asked_for() -> None:
     reader = AnswerReader("r", 0.0)
     assert (reader.usage, reader.arrivals) == (None, [])
-    reader.read(response(), 1.0)
+    reader.events_of(response(), 1.0)
     assert (reader.usage, reader.arrivals) == (Usage(7, 0, 0), [])
-    reader.read(response(num_output_tokens=2, num_reasoning_tokens=2), 2.0)  # tokens that are no text yet
-    reader.read(response(content="It", num_output_tokens=3, num_reasoning_tokens=2), 3.0)
-    reader.read(response(finish_reason="stop", num_output_tokens=3, num_reasoning_tokens=2), 4.0)
+    reader.events_of(response(num_output_tokens=2, num_reasoning_tokens=2), 2.0)  # tokens that are no text yet
+    reader.events_of(response(content="It", num_output_tokens=3, num_reasoning_tokens=2), 3.0)
+    reader.events_of(response(finish_reason="stop", num_output_tokens=3, num_reasoning_tokens=2), 4.0)
     assert (reader.usage, reader.arrivals) == (Usage(7, 3, 2), [(2.0, 2), (3.0, 3)])

@@ -36,7 +36,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 def read(chunks: list[bytes]) -> list[bytes]:
     events = codec.EventReader()
-    return [event for chunk in chunks for event in events.feed(chunk)]
+    return [event for chunk in chunks for event in events.events_in(chunk)]
 
 
 def test_a_call_is_json_with_its_id_beside_the_inputs() -> None:
@@ -114,16 +114,16 @@ def test_bytes_one_by_one() -> None:
 
 def test_an_event_comes_with_its_last_byte_and_not_later() -> None:
     events = codec.EventReader()
-    assert list(events.feed(b"data: 1\n")) == []
+    assert list(events.events_in(b"data: 1\n")) == []
     assert events.incomplete
-    assert list(events.feed(b"\n")) == [b"1"]
+    assert list(events.events_in(b"\n")) == [b"1"]
     assert not events.incomplete
 
 
 @pytest.mark.parametrize("rest", [b"data: 1", b"data: 1\n", b"data: 1\r\n\r", b"da"])
 def test_an_event_that_breaks_off_is_noticed(rest: bytes) -> None:
     reader = codec.ResponseReader(call(), URL)
-    assert list(reader.feed(b'data: {"content": "a"}\n\n' + rest)) == [{"content": "a"}]
+    assert list(reader.responses_in(b'data: {"content": "a"}\n\n' + rest)) == [{"content": "a"}]
     with pytest.raises(ServerUnavailableError, match="broke off in the middle of an event"):
         reader.end()
 
@@ -133,13 +133,13 @@ def test_responses_have_the_outputs_that_were_asked_for_with_their_types() -> No
     event = {"content": "a", "num_output_tokens": 3, "thinking_budget_reached": True, "cum_log_probs": -0.5}
     reader = codec.ResponseReader(call(outputs), URL)
     data = json.dumps(event | {"model_name": "ensemble", "sequence_id": 0})
-    assert list(reader.feed(f"data: {data}\n\n".encode())) == [event]
+    assert list(reader.responses_in(f"data: {data}\n\n".encode())) == [event]
     reader.end()
 
 
 def test_what_came_before_an_error_is_not_lost() -> None:
     reader = codec.ResponseReader(call(), URL)
-    values = reader.feed(
+    values = reader.responses_in(
         b'data: {"content": "a"}\n\ndata: {"error": "in ensemble \'e\', request \'r\': Bad. (INTERNAL)"}\n\n'
     )
     assert next(values) == {"content": "a"}
@@ -160,7 +160,7 @@ def test_what_came_before_an_error_is_not_lost() -> None:
 def test_errors_of_events_are_typed_by_their_ending(error: str, kind: type[NemotronError]) -> None:
     reader = codec.ResponseReader(call(), URL)
     with pytest.raises(kind) as caught:
-        list(reader.feed(f"data: {json.dumps({'error': error})}\n\n".encode()))
+        list(reader.responses_in(f"data: {json.dumps({'error': error})}\n\n".encode()))
     assert type(caught.value) is kind
 
 
@@ -168,12 +168,12 @@ def test_errors_of_events_are_typed_by_their_ending(error: str, kind: type[Nemot
 def test_events_that_triton_would_not_send(data: str) -> None:
     reader = codec.ResponseReader(call(), URL)
     with pytest.raises(ServerError, match="answered what Triton would not"):
-        list(reader.feed(f"data: {data}\n\n".encode()))
+        list(reader.responses_in(f"data: {data}\n\n".encode()))
 
 
 def test_invalid_utf8_is_refused() -> None:
     with pytest.raises(ServerError, match="no JSON object"):
-        list(codec.ResponseReader(call(), URL).feed(b'data: {"content": "\xff"}\n\n'))
+        list(codec.ResponseReader(call(), URL).responses_in(b'data: {"content": "\xff"}\n\n'))
 
 
 @pytest.mark.parametrize(

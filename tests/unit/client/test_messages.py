@@ -56,12 +56,12 @@ def test_calls_of_a_reply_may_stand_in_a_dict() -> None:
 def test_a_reply_goes_on_as_a_message() -> None:
     reader = AnswerReader("id", 0)
     for values in says("Paris"):
-        reader.read(values | {"reasoning_content": "Let me see."}, 1)
+        reader.events_of(values | {"reasoning_content": "Let me see."}, 1)
     assert reader.reply is not None
     assert reader.reply.as_message() == {"role": "assistant", "content": "Paris"}
     reader = AnswerReader("id", 0)
     for values in asks("get_weather", '{"city": "Bangkok"}', 1):
-        reader.read(values, 1)
+        reader.events_of(values, 1)
     assert reader.reply is not None
     assert messages_json([reader.reply.as_message()]) == [
         {"role": "assistant", "content": "", "tool_calls": [CALL_JSON]}

@@ -41,7 +41,7 @@ def test_a_line_is_one_line(text: str) -> None:
 @given(st.lists(ANY_TEXT | NASTY))
 def test_parts_give_what_the_whole_gives(parts: list[str]) -> None:
     stream = SafeStream()
-    assert "".join([*map(stream.feed, parts), stream.end()]) == safe("".join(parts))
+    assert "".join([*map(stream.made_safe, parts), stream.end()]) == safe("".join(parts))
 
 
 @given(ANY_TEXT | NASTY)
