@@ -35,7 +35,7 @@ class ContainerOptions:
     """How the container is run.
 
     Attributes:
-        arguments: Of the command, all paths absolute.
+        arguments: What the command is given, all paths absolute.
         read: Files and directories that it reads.
         write: Directories that it writes.
         image: The image.
@@ -70,7 +70,7 @@ def serve_options(
     Args:
         package: Its directory.
         bind: Address of this machine that the ports are published on.
-        ports: Of this machine, by `http`, `grpc`, `metrics` and `health`.
+        ports: Ports of this machine, by `http`, `grpc`, `metrics` and `health`.
         more: Further arguments of nemotron-serve.
         image: See `ContainerOptions`, as the two behind it.
         gpus: Value of docker's `--gpus`.

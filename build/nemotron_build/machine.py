@@ -67,7 +67,7 @@ def require_libraries(names: Sequence[str], purpose: str) -> None:
     """Make sure that libraries of the extra `quantize` can be imported.
 
     Args:
-        names: Of their modules.
+        names: What their modules are called.
         purpose: What needs them, to be read before "needs".
 
     Raises:

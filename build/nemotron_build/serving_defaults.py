@@ -36,7 +36,7 @@ def new_manifest(name: str, engine: EngineSpec, source: dict[str, str], build: B
     """The manifest of a package that this version makes; `write_package` adds its files.
 
     Args:
-        name: Of the package, for people.
+        name: What people call the package.
         engine: What serves it.
         source: Where the model came from.
         build: How it was made.

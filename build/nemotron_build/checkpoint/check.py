@@ -44,9 +44,9 @@ class Checkpoint:
         path: Its directory.
         shape: From config.json.
         tensors: Exactly those of `expected_tensors(shape)`.
-        dtype: Of most of them: `bfloat16`, `float16` or `float32`.
-        tokenizer: See `TokenizerFacts`.
-        generation: See `GenerationFacts`.
+        dtype: The one that most tensors have: `bfloat16`, `float16` or `float32`.
+        tokenizer: What its tokenizer holds.
+        generation: How its outputs begin and end.
         files: All that a build reads.
         revision: The commit on the hub it was downloaded from, where that is known.
         notes: What is ignored, one line each, for the user.
@@ -69,7 +69,7 @@ class Checkpoint:
 
     @property
     def bytes(self) -> int:
-        """Of all weights."""
+        """Size of all weights."""
         return sum(record.bytes for record in self.tensors.values())
 
     def fingerprint(self, progress: Report | None = None) -> str:

@@ -11,7 +11,7 @@ from nemotron_build.errors import CheckpointError
 from nemotron_build.steps import Report
 
 QUANTIZATION_CONFIG = "hf_quant_config.json"
-"""Of a checkpoint in the form that ModelOpt exports: what of it is quantized, and how."""
+"""The file that says what of a checkpoint is quantized, and how, in the form that ModelOpt exports."""
 
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _BLOCK = 1 << 20

@@ -26,7 +26,7 @@ def llama_config(shape: ModelShape, **more: Any) -> LlamaConfig:
     """The configuration of a model of this shape, in the words that the installed transformers reads.
 
     Args:
-        shape: Of the checkpoint.
+        shape: Sizes and constants of the checkpoint.
         more: Further fields of transformers' `LlamaConfig`.
     """
     return LlamaConfig(

@@ -108,7 +108,7 @@ def reference_logits(source: WeightSource, ids: Array, positions: Array) -> Arra
     Args:
         source: The model.
         ids: (batch, tokens).
-        positions: Of each token, rising, (batch, tokens).
+        positions: Place of each token in its sequence, rising, (batch, tokens).
     """
     shape = source.shape
     angles = positions[..., None].astype(np.float32) * source.inverse_frequencies

@@ -36,7 +36,7 @@ class CpuResult:
     """What was made, for the package.
 
     Attributes:
-        precision: Of the weights, for people, such as `int4, from Q4_1 and Q8_0`.
+        precision: How the weights are stored, for people, such as `int4, from Q4_1 and Q8_0`.
         openvino: Version of OpenVINO GenAI.
         stop_token_ids: Tokens that end an output, the one that ends a turn first.
         context_length: Tokens that the model was made for.

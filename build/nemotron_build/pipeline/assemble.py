@@ -66,7 +66,7 @@ class Content:
     """What a package is made of.
 
     Attributes:
-        name: Of the model, for people and clients.
+        name: What people and clients call the model.
         engine: Directory whose files become `engine/`.
         engine_files: Which of them; None for all.
         tokenizer: The tokenizer.json.
@@ -100,7 +100,7 @@ def package_content(
     Args:
         request: What was built.
         engine: Directory with the engine's files.
-        sha256: Of the source.
+        sha256: Hash over the source's files.
         accuracy: Figures of the quantized model, if it was measured; a CPU's are with its files.
         machine: Where it was built.
     """
@@ -185,7 +185,7 @@ def engine_spec(profile: Profile, version: str, device: str) -> EngineSpec:
 
     Args:
         profile: What was built.
-        version: Of the engine's library.
+        version: Release of the engine's library.
         device: `cpu`, the name of the GPU that an engine was compiled on, or for a checkpoint, which is compiled for
             none, the kind of GPU that it needs.
     """

@@ -36,7 +36,7 @@ class Source:
 
     Attributes:
         path: The directory, or the GGUF file.
-        shape: Of the model.
+        shape: Sizes and constants of the model.
         files: All that a build reads.
         stop_token_ids: Tokens that end an output.
         chat_template: Jinja source, where it has one.
@@ -44,8 +44,8 @@ class Source:
         revision: The commit on the hub that it was downloaded from, where that is known.
         notes: What is ignored, one line each.
         tokenizer: Its tokenizer.json; None where converting makes it.
-        checkpoint: The same as a checkpoint; None for a GGUF file.
-        gguf: The same as a GGUF file, whose fields take seconds to read; None for a checkpoint.
+        checkpoint: The model as a checkpoint; None for a GGUF file.
+        gguf: The model as a GGUF file, whose fields take seconds to read; None for a checkpoint.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Source:
 
     @property
     def bytes(self) -> int:
-        """Of all files."""
+        """Size of all files."""
         return sum(file.stat().st_size for file in self.files)
 
     def fingerprint(self, report: Report) -> str:
@@ -131,7 +131,7 @@ class Request:
         source: The model.
         profile: What to make of it.
         profile_argument: How the profile was named: its name, or the absolute path of its file.
-        name: Of the model, for people and clients.
+        name: What people and clients call the model.
         chat_format: None for the one that fits the tokenizer.
         calibration: File of texts for FP8's scales; None for the texts that ship.
         held_out: File of texts that accuracy is measured with; None for the texts that ship.

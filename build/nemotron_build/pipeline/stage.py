@@ -33,7 +33,7 @@ class Cost(msgspec.Struct, frozen=True):
     """What a stage is expected to take.
 
     Attributes:
-        disk_bytes: Of the files it leaves, and of those it needs beside them while it runs.
+        disk_bytes: Room for the files it leaves, and for those it needs beside them while it runs.
         seconds: On the hardware of the profile, within a factor of two or three.
     """
 

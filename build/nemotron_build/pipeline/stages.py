@@ -76,7 +76,7 @@ class Conversion(msgspec.Struct, frozen=True):
     """The content of conversion.json: what converting found out that the package needs.
 
     Attributes:
-        precision: Of the weights, for people.
+        precision: How the weights are stored, for people.
         stop_token_ids: Tokens that end an output.
         chat_template: Jinja source, where the model has one.
         accuracy: Figures of the converted model against its source.

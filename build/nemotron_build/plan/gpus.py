@@ -26,9 +26,9 @@ class Gpu:
         architecture: Decides which efficiencies hold, see `constants.py`.
         compute_capability: FP8 needs (8, 9).
         memory_bytes: As nvidia-smi reports it.
-        bandwidth: Of its memory, bytes/s, from the data sheet.
+        bandwidth: What its memory moves, bytes/s, from the data sheet.
         bf16_flops: Dense peak of the tensor cores with FP32 accumulation, from the data sheet.
-        fp8_flops: The same with FP8 inputs; None where they cannot.
+        fp8_flops: Dense peak with FP8 inputs; None where the cores have none.
         link_bandwidth: To the other GPUs of a server, bytes/s in one direction: NVLink, else PCIe.
     """
 

@@ -13,7 +13,7 @@ from nemotron_serving.engine.tensorrt_llm.files import TOKENS_PER_BLOCK
 
 KV_VALUE_BYTES = {"bf16": 2, "fp8": 1}
 KV_SHARE = 0.9
-"""Of the memory free after loading, what TensorRT-LLM takes for the KV cache where nothing else is said."""
+"""What TensorRT-LLM takes for the KV cache of the memory free after loading, where nothing else is said."""
 
 _BF16_BYTES = 2
 _FP32_BYTES = 4
@@ -37,7 +37,7 @@ class Footprint:
         weights: The model.
         activations: Intermediate results of a step of max_num_tokens tokens.
         runtime: CUDA, libraries, logits of max_batch_size sequences.
-        kv_bytes_per_token: Of this GPU's share of the KV heads.
+        kv_bytes_per_token: Keys and values of a token, of this GPU's share of the KV heads.
         kv_pool: The KV cache; 0 where the rest does not fit.
     """
 
@@ -67,7 +67,7 @@ class CpuFootprint:
         total: RAM of the machine.
         weights: The model.
         runtime: The server's processes.
-        kv_bytes_per_token: In 16 bits.
+        kv_bytes_per_token: Keys and values of a token, in 16 bits.
         needed_gib: What the KV cache takes to hold one sequence of max_seq_len.
         default_gib: What `nemotron-serve` takes for it where nothing is said.
     """
@@ -155,9 +155,10 @@ def _scale_bytes(shape: ModelShape, precision: str, kv_cache: str) -> int:
 
 
 def _activation_bytes(shape: ModelShape, max_num_tokens: int, tp_size: int) -> int:
-    """Of the widest moment of a layer: residual, its norm and their sum; queries, keys, values; gate, up and product.
+    """Activations in the widest moment of a layer.
 
-    TensorRT gives tensors that are not needed at the same time the same memory, so one layer counts, not all.
+    That is residual, its norm and their sum; queries, keys, values; gate, up and product. TensorRT gives
+    tensors that are not needed at the same time the same memory, so one layer counts, not all.
     """
     split = shape.query_size + 2 * shape.kv_size + 3 * shape.intermediate_size
     return max_num_tokens * (4 * shape.hidden_size + split // tp_size) * _BF16_BYTES

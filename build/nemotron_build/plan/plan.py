@@ -41,7 +41,7 @@ class Estimate:
 
     Attributes:
         batch: Requests generating at once.
-        output_tokens_per_s: Of all of them together.
+        output_tokens_per_s: Tokens that all of them generate together.
         itl_ms: Mean time from one token of a request to its next.
         ttft_ms: Time to the first token of one that finds a free place.
         bound: What most of a step's time goes to.
@@ -65,18 +65,18 @@ class Plan:
         gpu: The GPU's name in the table.
         gpu_title: The GPU's name as its maker spells it.
         tp_size: GPUs that the model is spread over; bytes are those of each.
-        precision: Of the weights.
-        kv_cache: Of the KV cache.
+        precision: How the weights are stored.
+        kv_cache: How the KV cache is stored.
         memory: Where the memory of a GPU goes.
-        max_batch_size: To build for.
-        max_seq_len: To build for.
-        max_num_tokens: To build for.
+        max_batch_size: Requests generating at once, to build for.
+        max_seq_len: Prompt and output tokens of a request, to build for.
+        max_num_tokens: Tokens of one step, to build for.
         workload: The requests that the estimates are for.
         concurrency: Sequences at once, for `LENGTHS` and max_seq_len.
         memory_limit: How many requests of the workload the KV cache holds at their full length.
         batch_limit: How many run at once: `memory_limit` or max_batch_size.
         estimates: Speed at growing batches, up to `batch_limit` and some beyond it.
-        prefill_tokens_per_s: Of prompts of the workload's length.
+        prefill_tokens_per_s: Prompt tokens read, of prompts of the workload's length.
         warnings: What the profile promises and the machine does not hold; empty for one that was chosen well.
         notes: What one should know to read the figures.
     """
@@ -112,15 +112,15 @@ class CpuPlan:
 
     Attributes:
         profile: The profile's name.
-        precision: Of the weights.
+        precision: How the weights are stored.
         memory_total: RAM of the machine.
         weights: The model.
         runtime: The server's processes.
-        kv_bytes_per_token: In 16 bits.
+        kv_bytes_per_token: Keys and values of a token, in 16 bits.
         kv_cache_gib: For `nemotron-serve --kv-cache-gib`.
         kv_pool_tokens: Tokens that it holds.
-        max_batch_size: To build for.
-        max_seq_len: To build for.
+        max_batch_size: Requests generating at once, to build for.
+        max_seq_len: Prompt and output tokens of a request, to build for.
         concurrency: Sequences at once.
         notes: What one should know to read the figures.
     """

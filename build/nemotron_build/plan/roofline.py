@@ -109,7 +109,7 @@ class Workload:
     """Requests of one size.
 
     Attributes:
-        input_tokens: Of the prompt.
+        input_tokens: Length of the prompt.
         output_tokens: Generated, thinking included.
     """
 

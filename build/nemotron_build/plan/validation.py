@@ -82,13 +82,13 @@ class Comparison:
     """One figure, predicted and published.
 
     Attributes:
-        version: Of TensorRT-LLM.
+        version: Release of TensorRT-LLM.
         gpu: Name in the GPU table.
-        precision: Of the weights; the KV cache has the same.
+        precision: How weights and KV cache are stored.
         workload: The requests.
         requests_per_s: For latency rows, the rate; None under maximum load.
         published: Output tokens/s, or the inter-token latency in ms.
-        predicted: The same by the roofline.
+        predicted: What the roofline says of it.
         fitted: Whether the constants were fitted on this row.
     """
 

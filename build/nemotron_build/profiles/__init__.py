@@ -49,7 +49,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         samples: Prompts read from the calibration data.
-        max_tokens: Of each, the tokens used.
+        max_tokens: How many tokens of each prompt are used.
     """
 
     samples: int = 512
@@ -77,14 +77,14 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         name: The file's name without `.toml`.
         description: One line for `nemotron-build profiles`.
         target: `tensorrt_llm` for GPUs, `openvino` for CPUs: the engine that serves the package.
-        precision: Of the weights.
-        kv_cache: Of the KV cache. FP8 halves it and costs accuracy in long thinking. OpenVINO has 16 bits on any CPU.
+        precision: How the weights are stored.
+        kv_cache: How the KV cache is stored. FP8 halves it and costs accuracy in long thinking. A CPU has 16 bits.
         gpu: A name of the GPU table, or None for a CPU.
         flow: For GPUs: `engine` compiles a TensorRT engine, `pytorch` serves the checkpoint as it is.
         tp_size: GPUs that one server is spread over.
-        limits: See `ProfileLimits`.
-        calibration: See `Calibration`.
-        accuracy: See `Accuracy`.
+        limits: Sizes to build for and to promise.
+        calibration: How FP8's scales are measured.
+        accuracy: What an FP8 checkpoint has to reach.
         build_options: Further options of trtllm-build, by their names without the dashes.
     """
 
