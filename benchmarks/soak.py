@@ -16,21 +16,22 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from benchmarks.robustness import simulated_server
-from nemotron_loadtest.report.axes import between, linear
-from nemotron_loadtest.report.figures import BROAD, Figure, figure_html
-from nemotron_loadtest.report.page import html_page
-from nemotron_loadtest.report.svg import Key, Panel
+from nemotron_loadtest.report.page import render
+from nemotron_loadtest.report.plots import BROAD, NARROW, Figure, Key, Panel, axis_between, axis_from_zero, draw_line
 from tests.integration.conftest import Server
 from tests.robustness.conftest import PACKAGE
 from tests.robustness.fuzzing import Findings, Fuzz
 from tests.robustness.good_requests import GoodRequests
 from tests.robustness.observing import log_of, shared_memory, usage, wait_until_restarted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LOOK_S = 5.0
 _MIB = 1024
@@ -38,6 +39,14 @@ _WARM_UP = 0.25  # a share of the looks: pools and caches fill
 _MOST_GROWTH = 0.05
 _KEPT_MIB = 16  # an allocator keeps some, and gives it back when it likes
 _COLOURS = ("a", "b", "c", "d", "on", "off", "muted")
+_PAGE = """\
+{% extends "base.html" %}
+{% from "parts.html" import figure %}
+{% block body %}
+<header><h1>{{ title }}</h1><p class="muted">{{ head }}</p></header>
+<main><ul>{% for line in faults %}<li><pre>{{ line }}</pre></li>{% endfor %}</ul>{{ figure(shown) }}</main>
+{% endblock %}
+"""
 _console = Console(stderr=True)
 
 
@@ -174,7 +183,6 @@ def _page(soak: Soak, faults: Sequence[str]) -> str:
     sent, good = sum(run.requests for run in soak.runs), sum(run.good for run in soak.runs)
     right = sum(run.good_right for run in soak.runs)
     verdict = "FAIL" if faults else "PASS"
-    lines = "".join(f"<li><pre>{escape(line)}</pre></li>" for line in faults)
     names = sorted({name for look in soak.looks for name in look.rss_mib})
 
     def by_process(heading: str, of: Callable[[Look], dict[str, float]]) -> _Row:
@@ -201,26 +209,26 @@ def _page(soak: Soak, faults: Sequence[str]) -> str:
         title="The server over time",
         description=f"{len(soak.looks)} looks at a server that got {sent:,} odd requests.",
         caption="Seconds since the start.",
-        panels=lambda width: [_panel(soak, row, width, last=row is rows[-1]) for row in rows],
-        width=BROAD,
+        panels=[_panel(soak, row, last=row is rows[-1]) for row in rows],
+        widths=(BROAD, NARROW),
     )
     head = f"{sent:,} odd requests (seed {soak.seed}); {right:,} of {good:,} good ones were answered right."
-    body = f"<header><h1>{verdict}: soak</h1><p class='muted'>{head}</p></header><main>"
-    return html_page(f"{verdict}: soak", f"{body}<ul>{lines}</ul>{figure_html(figure)}</main>")
+    return render(_PAGE, title=f"{verdict}: soak", head=head, faults=faults, shown=figure)
 
 
 _Row = tuple[str, list[tuple[Key, list[tuple[float, float | None]]]]]
 
 
-def _panel(soak: Soak, row: _Row, width: float, *, last: bool) -> Panel:
+def _panel(soak: Soak, row: _Row, *, last: bool) -> Panel:
     heading, series = row
-    x = between(0.0, max((look.at_s for look in soak.looks), default=1.0))
-    y = linear([value for _, points in series for _, value in points], target=3)
-    height, keys = 152.0 if last else 136.0, [key for key, _ in series]
-    panel = Panel(width, height, x, y, heading, keys, x_labels=last, x_title="s" if last else "")
-    for key, points in series:
-        panel.line(points, key.colour)
-    return panel
+
+    def draw(axes: Axes, _width: float) -> None:
+        axis_between(axes, "x", 0.0, max((look.at_s for look in soak.looks), default=1.0))
+        axis_from_zero(axes, "y", [value for _, points in series for _, value in points], ticks=3)
+        for key, points in series:
+            draw_line(axes, points, key.colour)
+
+    return Panel(heading, 104.0, draw, [key for key, _ in series], x_title="s" if last else "", x_numbers=last)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def add_compare(commands: Any) -> None:
 
 def _compare(given: argparse.Namespace) -> int:
     from nemotron_loadtest.analysis import compare
-    from nemotron_loadtest.report.comparison import comparison_html
+    from nemotron_loadtest.report import comparison_html
 
     sides = [_run(path) for path in (given.a, *given.more_a)], [_run(path) for path in (given.b, *given.more_b)]
     comparison = compare(*sides)
@@ -67,7 +67,7 @@ def _run(directory: Path) -> Run:
 
 def _described(found: Difference) -> str:
     from nemotron_loadtest.metrics import METRICS
-    from nemotron_loadtest.report.comparison import difference_title
+    from nemotron_loadtest.report import difference_title
 
     unit = METRICS[found.metric].unit
     ratio = "" if found.ratio is None else f"{found.ratio:.3f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nemotron_loadtest.report.comparison import comparison_html, difference_title
 from nemotron_loadtest.report.document import (
     REPORT_SCHEMA_VERSION,
     Facts,
@@ -26,7 +27,9 @@ __all__ = [
     "SweepPoint",
     "add_capacity",
     "capacity_table",
+    "comparison_html",
     "decode_report",
+    "difference_title",
     "encode_report",
     "facts_of",
     "make_report",

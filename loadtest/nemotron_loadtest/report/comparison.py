@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
+from typing import TYPE_CHECKING
 
 from nemotron_loadtest.analysis import Comparison, Difference, Run
 from nemotron_loadtest.metrics import METRICS, Thinking, Traffic
 from nemotron_loadtest.numbers import NO_VALUE, in_unit, number
-from nemotron_loadtest.report.axes import fitting, tail
-from nemotron_loadtest.report.figures import Figure, Table, figure_html, table_html
-from nemotron_loadtest.report.page import html_page
+from nemotron_loadtest.report.page import render
 from nemotron_loadtest.report.plot_data import Shape, spreads
-from nemotron_loadtest.report.svg import Key, Panel
+from nemotron_loadtest.report.plots import Figure, Key, Panel, Table, axis_by_nines, axis_fitting, draw_line, nines
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _DRAWN = ("ttft_ms", "itl_ms", "e2e_ms")
 _LEAST = 10  # Fewer values are not drawn.
-_HEIGHT = 180.0
+_HEIGHT = 126.0
 _COLOURS = ("a", "b")
 _Side = dict[tuple[str, Thinking], Shape]
 
@@ -29,17 +30,14 @@ def comparison_html(names: tuple[str, str], sides: tuple[Sequence[Run], Sequence
         sides: Their runs; those of a side are drawn as one.
         found: What differs between them.
     """
-    title = f"{names[0]} and {names[1]}"
-    changes = found.changes()
-    shapes = (_shapes(sides[0]), _shapes(sides[1]))
-    figures = "".join(figure_html(figure) for figure in _figures(names, shapes))
-    body = (
-        f'<header><h1>{escape(title)}</h1><p class="muted">{escape(found.count_sentence())} {escape(found.note)}</p>'
-        f'</header><main><section id="changes"><h2>What changed</h2>{_table(names, changes)}</section>'
-        f'<section id="tails"><h2>Tails</h2><div class="pair">{figures}</div></section>'
-        f'<section id="all"><h2>Every figure</h2>{_table(names, found.differences)}</section></main>'
+    return render(
+        "comparison.html",
+        title=f"{names[0]} and {names[1]}",
+        found=found,
+        changes=_table(names, found.changes()),
+        figures=_figures(names, (_shapes(sides[0]), _shapes(sides[1]))),
+        all=_table(names, found.differences),
     )
-    return html_page(title, body)
 
 
 def difference_title(found: Difference) -> str:
@@ -50,7 +48,7 @@ def difference_title(found: Difference) -> str:
     return f"{METRICS[found.metric].title}{statistic}{start}{about}"
 
 
-def _table(names: tuple[str, str], differences: Sequence[Difference]) -> str:
+def _table(names: tuple[str, str], differences: Sequence[Difference]) -> Table:
     rows = [
         [
             difference_title(one),
@@ -62,9 +60,7 @@ def _table(names: tuple[str, str], differences: Sequence[Difference]) -> str:
         ]
         for one in differences
     ]
-    if not rows:
-        return "<p>No figure changed beyond noise.</p>"
-    return table_html(Table(("", names[0], names[1], "ratio", "95 % interval", "finding"), rows))
+    return Table(("", names[0], names[1], "ratio", "95 % interval", "finding"), rows)
 
 
 def _shapes(side: Sequence[Run]) -> _Side:
@@ -91,21 +87,18 @@ def _figures(names: tuple[str, str], sides: tuple[_Side, _Side]) -> Iterator[Fig
 
 def _figure(metric: str, mode: Thinking, drawn: Sequence[tuple[str, str, Shape]]) -> Figure:
     about = METRICS[metric]
-    y = fitting([value for _, _, shape in drawn for _, value in shape.tail])
-    x = tail(max(shape.count for _, _, shape in drawn))
 
-    def panels(width: float) -> Sequence[Panel]:
-        keys = [Key(colour, name) for name, colour, _ in drawn]
-        panel = Panel(width, _HEIGHT, x, y, about.unit, keys, x_title="share of the values below")
+    def draw(axes: Axes, _width: float) -> None:
+        axis_by_nines(axes, max(shape.count for _, _, shape in drawn))
+        axis_fitting(axes, "y", [value for _, _, shape in drawn for _, value in shape.tail])
         for _, colour, shape in drawn:
-            panel.line(shape.tail, colour)
-        return [panel]
+            draw_line(axes, nines(shape.tail), colour)
 
+    keys = [Key(colour, name) for name, colour, _ in drawn]
     counts = "; ".join(f"{name}: {shape.count:,} values" for name, _, shape in drawn)
     return Figure(
         identity=f"tail-{metric}-{mode}",
         title=f"{about.title}, thinking {mode}",
         description=f"{counts}.",
-        caption="",
-        panels=panels,
+        panels=[Panel(about.unit, _HEIGHT, draw, keys, x_title="share of the values below")],
     )

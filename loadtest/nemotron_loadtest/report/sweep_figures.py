@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from statistics import median
+from typing import TYPE_CHECKING
 
 from nemotron_loadtest.analysis import Clause, ClauseResult, samples_needed
 from nemotron_loadtest.numbers import NO_VALUE, number, share
-from nemotron_loadtest.report.axes import Axis, fitting, linear
 from nemotron_loadtest.report.document import Report, Sweep, SweepPoint
-from nemotron_loadtest.report.figures import Figure, Table
-from nemotron_loadtest.report.svg import Key, Panel
+from nemotron_loadtest.report.plots import (
+    Figure,
+    Key,
+    Panel,
+    Table,
+    axis_fitting,
+    axis_from_zero,
+    draw_level,
+    draw_line,
+    draw_mark,
+    draw_upright,
+)
 
-_HEIGHT = 230.0
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_HEIGHT = 170.0
 _MARKS = "A dot is a run that met the SLO, a cross one that did not; lines join the medians."
+_RATE_TITLE = "requested, requests/s"
 _Get = Callable[[SweepPoint], float | None]
 
 
@@ -44,83 +58,58 @@ def _judged(sweep: Sweep, place: int, clause: Clause) -> Figure:
         which = "No run" if without == len(results) else f"{without} of {len(results)} runs"
         has = "has" if which == "No run" else "do not have"
         notes.append(f"{which} {has} the {samples_needed(clause.statistic):,} values that this percentile takes.")
-    return _against_rate(
-        sweep,
-        results[0].title,
-        results[0].unit,
-        [(Key("a", f"p{clause.percentile:g}"), measured)],
-        limits=[(clause.limit, f"SLO p{clause.percentile:g} ≤ {number(clause.limit)}")],
-        caption=" ".join(notes),
+    return Figure(
         identity=f"sweep-clause-{place}",
+        title=results[0].title,
+        description=_sentence(sweep),
+        panels=[_judged_panel(sweep, clause, results[0].unit, measured)],
+        caption=" ".join(notes),
     )
+
+
+def _judged_panel(sweep: Sweep, clause: Clause, unit: str, measured: _Get) -> Panel:
+    def draw(axes: Axes, _width: float) -> None:
+        axis_from_zero(axes, "x", [_rate(point) for point in sweep.points], ticks=6)
+        axis_fitting(axes, "y", [*(measured(point) for point in sweep.points), clause.limit])
+        draw_level(axes, clause.limit, f"SLO p{clause.percentile:g} ≤ {number(clause.limit)}")
+        _draw_capacity(axes, sweep, place=1)
+        _draw_runs(axes, sweep, _rate, measured)
+
+    return Panel(unit, _HEIGHT, draw, [Key("a", f"p{clause.percentile:g}")], x_title=_RATE_TITLE)
 
 
 def _achieved(sweep: Sweep) -> Figure:
-    return _against_rate(
-        sweep,
-        "Asked and answered",
-        "requests/s",
-        [(Key("a", "answered"), lambda point: point.requests_per_s)],
-        y=linear([point.rate_per_s for point in sweep.points]),
-        asked=Key("muted", "asked", dashed=True),
+    def draw(axes: Axes, _width: float) -> None:
+        rates = [_rate(point) for point in sweep.points]
+        axis_from_zero(axes, "x", rates, ticks=6)
+        axis_from_zero(axes, "y", rates)
+        _draw_capacity(axes, sweep)
+        end = min(axes.get_xlim()[1], axes.get_ylim()[1])
+        draw_line(axes, [(0.0, 0.0), (end, end)], "muted", dashed=True)
+        _draw_runs(axes, sweep, _rate, lambda point: point.requests_per_s)
+
+    keys = [Key("muted", "asked", dashed=True), Key("a", "answered")]
+    return Figure(
         identity="sweep-asked-and-answered",
+        title="Asked and answered",
+        description=_sentence(sweep),
+        panels=[Panel("requests/s", _HEIGHT, draw, keys, x_title=_RATE_TITLE)],
+        caption=_MARKS,
     )
 
 
-def _against_rate(
-    sweep: Sweep,
-    title: str,
-    unit: str,
-    curves: Sequence[tuple[Key, _Get]],
-    *,
-    identity: str,
-    limits: Sequence[tuple[float, str]] = (),
-    y: Axis | None = None,
-    asked: Key | None = None,
-    caption: str = _MARKS,
-) -> Figure:
-    values = [get(point) for point in sweep.points for _, get in curves]
-    x = linear([point.rate_per_s for point in sweep.points], target=6)
-    axis = y or fitting([*values, *(limit for limit, _ in limits)])
-
-    def panels(width: float) -> Sequence[Panel]:
-        keys = [*([asked] if asked else []), *(key for key, _ in curves)]
-        panel = Panel(width, _HEIGHT, x, axis, unit, keys, x_title="requested, requests/s")
-        for limit, label in limits:
-            panel.across(limit, label)
-        capacity = sweep.capacity.rate_per_s
-        if capacity is not None:
-            panel.upright(capacity, f"capacity {number(capacity)}", "b", place=1 if limits else 0)
-        if asked:
-            end = min(x.high, axis.high)
-            panel.line([(0.0, 0.0), (end, end)], asked.colour, dashed=True)
-        for key, get in curves:
-            panel.line(_middle(sweep, get), key.colour, dots=False)
-            _marks(panel, sweep, lambda point: point.rate_per_s, get, key.colour)
-        return [panel]
-
-    return Figure(identity=identity, title=title, description=_sentence(sweep), caption=caption, panels=panels)
-
-
 def _trade(sweep: Sweep) -> Figure:
-    throughput = [point.output_tokens_per_s for point in sweep.points]
-    latency = [point.e2e_ms.p50 for point in sweep.points]
-
-    def panels(width: float) -> Sequence[Panel]:
-        x, y = linear(throughput, target=5), fitting(latency)
-        panel = Panel(width, _HEIGHT, x, y, "End to end p50, ms", x_title="output tokens/s")
-        across = _middle(sweep, lambda point: point.output_tokens_per_s)
-        upwards = _middle(sweep, lambda point: point.e2e_ms.p50)
-        panel.line([(at or 0.0, value) for (_, at), (_, value) in zip(across, upwards, strict=True)], "a", dots=False)
-        _marks(panel, sweep, lambda point: point.output_tokens_per_s, lambda point: point.e2e_ms.p50, "a")
-        return [panel]
+    def draw(axes: Axes, _width: float) -> None:
+        axis_from_zero(axes, "x", [point.output_tokens_per_s for point in sweep.points], ticks=5)
+        axis_fitting(axes, "y", [point.e2e_ms.p50 for point in sweep.points])
+        _draw_runs(axes, sweep, lambda point: point.output_tokens_per_s, lambda point: point.e2e_ms.p50)
 
     return Figure(
         identity="sweep-trade",
         title="Throughput against latency",
         description=_sentence(sweep),
+        panels=[Panel("End to end p50, ms", _HEIGHT, draw, x_title="output tokens/s")],
         caption=f"{_MARKS} Where the curve turns upwards, more load only makes requests wait.",
-        panels=panels,
     )
 
 
@@ -160,21 +149,31 @@ def _cell(result: ClauseResult) -> str:
     return value if result.passed else f"{value}\u00a0✗"
 
 
-def _marks(panel: Panel, sweep: Sweep, x: _Get, y: _Get, colour: str) -> None:
+def _rate(point: SweepPoint) -> float:
+    return point.rate_per_s
+
+
+def _draw_capacity(axes: Axes, sweep: Sweep, *, place: int = 0) -> None:
+    capacity = sweep.capacity.rate_per_s
+    if capacity is not None:
+        draw_upright(axes, capacity, f"capacity {number(capacity)}", "b", place=place)
+
+
+def _draw_runs(axes: Axes, sweep: Sweep, x: _Get, y: _Get) -> None:
+    """The medians of each rate as a line, and a mark for each run."""
+    by_rate: dict[float, list[SweepPoint]] = defaultdict(list)
+    for point in sweep.points:
+        by_rate[point.rate_per_s].append(point)
+    middles = [(_median(map(x, by_rate[rate])) or 0.0, _median(map(y, by_rate[rate]))) for rate in sorted(by_rate)]
+    draw_line(axes, middles, "a", dots=False)
     for point in sweep.points:
         at_x, at_y = x(point), y(point)
         if at_x is not None and at_y is not None:
-            panel.dot(at_x, at_y, colour if point.passed else "bad", crossed=not point.passed)
+            met = point.passed
+            draw_mark(axes, at_x, at_y, "a" if met else "bad", crossed=not met, name="met" if met else "missed")
 
 
-def _middle(sweep: Sweep, get: _Get) -> list[tuple[float, float | None]]:
-    values: dict[float, list[float | None]] = defaultdict(list)
-    for point in sweep.points:
-        values[point.rate_per_s].append(get(point))
-    return [(rate, _median(values[rate])) for rate in sorted(values)]
-
-
-def _median(values: Sequence[float | None]) -> float | None:
+def _median(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return median(known) if known else None
 

@@ -17,7 +17,7 @@ from nemotron_loadtest.analysis import Distribution, describe
 from nemotron_loadtest.capacity import CapacityPlan
 from nemotron_loadtest.metrics import ITL, TTFT, Thinking
 from nemotron_loadtest.numbers import number
-from nemotron_loadtest.report.capacity_section import capacity_rows
+from nemotron_loadtest.report.sections import capacity_rows
 from nemotron_loadtest.samples import Sample
 
 LOOK_BACK_S = 10.0

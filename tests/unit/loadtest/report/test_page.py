@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from nemotron_loadtest.metrics import Window
 from nemotron_loadtest.report import Report, make_report, report_html
 from tests.unit.loadtest.metrics.making import at_rate
 from tests.unit.loadtest.report.made_up import FACTS, INTERACTIVE, WINDOW, requests, server_samples, sweep
-from tests.unit.loadtest.report.page_check import checked
+from tests.unit.loadtest.report.page_check import Page, checked
 
 CUT_OFF = msgspec.structs.replace(
     FACTS, cut_off="The server was given up: every request fails.", not_sent=12, busy=True
@@ -39,9 +40,14 @@ RUNS: dict[str, Callable[[], Report]] = {
 }
 
 
+@cache
+def page(run: str) -> Page:
+    return checked(report_html(RUNS[run]()))
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_every_run_has_a_sound_page(run: str) -> None:
-    checked(report_html(RUNS[run]()))
+    assert page(run).tags["svg"]
 
 
 def test_sections_stand_in_the_order_in_which_they_are_read() -> None:
@@ -61,18 +67,18 @@ def test_sections_stand_in_the_order_in_which_they_are_read() -> None:
 
 
 def test_thinking_on_and_off_stand_apart() -> None:
-    words = checked(report_html(RUNS["good"]())).words
+    words = page("good").words
 
     assert "Thinking on: 271 requests" in words
     assert "Thinking off: 387 requests" in words
 
 
 def test_a_mode_that_nobody_asked_for_is_not_shown() -> None:
-    assert "Thinking on:" not in checked(report_html(RUNS["no thinking"]())).words
+    assert "Thinking on:" not in page("no thinking").words
 
 
 def test_clauses_stand_with_what_was_measured() -> None:
-    words = checked(report_html(RUNS["good"]())).words
+    words = page("good").words
 
     assert "1 of 4 clauses of the SLO “interactive” does not hold." in words
     assert "Failed or unfinished ≤ 1.00%" in words
@@ -80,7 +86,7 @@ def test_clauses_stand_with_what_was_measured() -> None:
 
 
 def test_only_errors_says_so() -> None:
-    words = checked(report_html(RUNS["only errors"]())).words
+    words = page("only errors").words
 
     assert "No request was answered whole." in words
     assert "The server's metrics could not be read 70 times" in words
@@ -88,7 +94,7 @@ def test_only_errors_says_so() -> None:
 
 
 def test_a_run_cut_off_says_why() -> None:
-    words = checked(report_html(RUNS["cut off"]())).words
+    words = page("cut off").words
 
     assert "CUT OFF" in words
     assert "The server was given up: every request fails." in words
@@ -96,7 +102,7 @@ def test_a_run_cut_off_says_why() -> None:
 
 
 def test_server_metrics_share_the_time_axis() -> None:
-    words = checked(report_html(RUNS["good"]())).words
+    words = page("good").words
 
     for heading in (
         "In flight",
