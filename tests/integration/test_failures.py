@@ -185,12 +185,13 @@ def test_over_the_limit_is_refused_at_once_and_room_comes_back(simulated_server:
     """4 run, 4 wait, the ninth is refused."""
 
     async def use(client: aioclient.InferenceServerClient) -> Any:
-        inputs: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 300, "stream": True}
+        inputs: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 1500, "stream": True}
 
-        async def consume() -> int:
-            return len([one async for one in stream(client, **inputs)])
+        async def consume(request_id: str) -> int:
+            return len([one async for one in stream(client, request_id, **inputs)])
 
-        tasks = [asyncio.create_task(consume()) for _ in range(8)]
+        names = [f"full-{number}" for number in range(8)]
+        tasks = [asyncio.create_task(consume(name)) for name in names]
         deadline = time.monotonic() + 10
         while simulated_server.metric(IN_FLIGHT) < 8:
             assert time.monotonic() < deadline
@@ -202,6 +203,9 @@ def test_over_the_limit_is_refused_at_once_and_room_comes_back(simulated_server:
         with Client(simulated_server.grpc_url, max_retries=0) as ours, pytest.raises(OverloadedError):
             ours.chat([{"role": "user", "content": "Hi"}])
         refused_after = time.monotonic() - begin
+        for name in names:
+            async for reply in stream(client, name, model="tensorrt_llm", stop=True):
+                assert reply["finish_reason"] == "cancelled"
         assert all(count > 0 for count in await asyncio.gather(*tasks))
         return caught.value, refused_after
 
