@@ -26,7 +26,7 @@ import msgspec
 from nemotron_loadtest.analysis.percentiles import PERCENTILES, Percentile
 from nemotron_loadtest.errors import ScenarioError
 from nemotron_loadtest.metrics import METRICS, Gaps, Latency, Limit, Origin, PerRequest, Thinking
-from nemotron_loadtest.toml_files import read_toml
+from nemotron_loadtest.scenario import read_toml
 
 DEFAULT_MAX_ERROR_RATE = 0.01
 """As a p99 lets one request in a hundred be slow."""

@@ -23,7 +23,7 @@ from nemotron_loadtest.scenario.distributions import (
     draw_delay,
     draw_length,
 )
-from nemotron_loadtest.scenario.files import find_scenario, load_scenario, shipped_scenarios
+from nemotron_loadtest.scenario.files import find_scenario, load_scenario, read_toml, shipped_scenarios
 from nemotron_loadtest.scenario.scenario import Cancel, Scenario, UserKind, without_texts
 from nemotron_loadtest.scenario.workload import (
     Chat,
@@ -71,6 +71,7 @@ __all__ = [
     "draw_length",
     "find_scenario",
     "load_scenario",
+    "read_toml",
     "shipped_scenarios",
     "without_texts",
 ]

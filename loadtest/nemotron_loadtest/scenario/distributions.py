@@ -7,10 +7,9 @@ uniform number through the inverse of the truncated distribution function, so it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from random import Random
 from statistics import NormalDist
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
@@ -43,90 +42,89 @@ class Uniform(_Distribution, frozen=True, kw_only=True, tag="uniform"):
         return self.min + (self.max - self.min) * random.random()
 
 
-class Normal(_Distribution, frozen=True, kw_only=True, tag="normal"):
-    """A normal distribution.
+class _Truncated(_Distribution, frozen=True, kw_only=True):
+    """A distribution over all numbers, cut to those from min to max.
 
     Attributes:
         mean: Before it is truncated.
-        std: Standard deviation, before it is truncated.
         min: Smallest value.
         max: Largest value.
     """
 
     mean: _Positive
-    std: _Positive
     min: _Number = 0.0
     max: _Positive = float(MAX_TOKENS)
 
     def __post_init__(self) -> None:
-        _check_mass(self, self._cdf)
+        if self.min >= self.max:
+            raise ValueError(f"min is {self.min:g}, expected less than max {self.max:g}")
+        if self._cdf(self.max) - self._cdf(self.min) < _LEAST_MASS:
+            raise ValueError(
+                f"min {self.min:g} to max {self.max:g} holds less than {_LEAST_MASS:.1%} of the distribution; widen it"
+            )
 
     def draw(self, random: Random) -> float:
         """One value."""
-        share = _share(random, self._cdf(self.min), self._cdf(self.max))
-        return _within(self, NormalDist(self.mean, self.std).inv_cdf(share))
+        low, high = self._cdf(self.min), self._cdf(self.max)
+        share = min(1 - _EDGE, max(_EDGE, low + (high - low) * random.random()))  # the ends have no inverse
+        return min(self.max, max(self.min, self._inverse(share)))
+
+    def _cdf(self, value: float) -> float:
+        """The share of the values below this one, before the distribution is truncated."""
+        raise NotImplementedError
+
+    def _inverse(self, share: float) -> float:
+        """The value below which this share lies."""
+        raise NotImplementedError
+
+
+class Normal(_Truncated, frozen=True, kw_only=True, tag="normal"):
+    """A normal distribution.
+
+    Attributes:
+        std: Standard deviation, before it is truncated.
+    """
+
+    std: _Positive
 
     def _cdf(self, value: float) -> float:
         return NormalDist(self.mean, self.std).cdf(value)
 
+    def _inverse(self, share: float) -> float:
+        return NormalDist(self.mean, self.std).inv_cdf(share)
 
-class Lognormal(_Distribution, frozen=True, kw_only=True, tag="lognormal"):
+
+class Lognormal(_Truncated, frozen=True, kw_only=True, tag="lognormal"):
     """Its logarithm is normal: many small values and a long tail, as lengths of chats have.
 
     With mean m and standard deviation s of the values themselves, the logarithm has the variance ln(1 + s²/m²) and the
     mean ln(m) less half of that.
 
     Attributes:
-        mean: Before it is truncated.
         std: Standard deviation, before it is truncated.
-        min: Smallest value.
-        max: Largest value.
     """
 
-    mean: _Positive
     std: _Positive
-    min: _Number = 0.0
-    max: _Positive = float(MAX_TOKENS)
-
-    def __post_init__(self) -> None:
-        _check_mass(self, self._cdf)
-
-    def draw(self, random: Random) -> float:
-        """One value."""
-        share = _share(random, self._cdf(self.min), self._cdf(self.max))
-        return _within(self, math.exp(self._logarithm().inv_cdf(share)))
 
     def _cdf(self, value: float) -> float:
         return self._logarithm().cdf(math.log(value)) if value > 0 else 0.0
+
+    def _inverse(self, share: float) -> float:
+        return math.exp(self._logarithm().inv_cdf(share))
 
     def _logarithm(self) -> NormalDist:
         variance = math.log1p((self.std / self.mean) ** 2)
         return NormalDist(math.log(self.mean) - variance / 2, math.sqrt(variance))
 
 
-class Exponential(_Distribution, frozen=True, kw_only=True, tag="exponential"):
-    """The time to an event that may happen at any moment alike.
-
-    Attributes:
-        mean: Before it is truncated.
-        min: Smallest value.
-        max: Largest value.
-    """
-
-    mean: _Positive
-    min: _Number = 0.0
-    max: _Positive = float(MAX_TOKENS)
-
-    def __post_init__(self) -> None:
-        _check_mass(self, self._cdf)
-
-    def draw(self, random: Random) -> float:
-        """One value."""
-        share = _share(random, self._cdf(self.min), self._cdf(self.max))
-        return _within(self, -self.mean * math.log1p(-share))
+class Exponential(_Truncated, frozen=True, kw_only=True, tag="exponential"):
+    """The time to an event that may happen at any moment alike."""
 
     def _cdf(self, value: float) -> float:
         return -math.expm1(-value / self.mean)
+
+    def _inverse(self, share: float) -> float:
+        return -self.mean * math.log1p(-share)
 
 
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=MAX_TOKENS)]
@@ -147,24 +145,3 @@ def draw_length(length: Length, random: Random) -> int:
 def draw_delay(delay: Delay, random: Random) -> float:
     """Seconds."""
     return float(delay) if isinstance(delay, (int, float)) else delay.draw(random)
-
-
-_Truncated = TypeVar("_Truncated", Normal, Lognormal, Exponential)
-
-
-def _check_mass(of: _Truncated, cdf: Callable[[float], float]) -> None:
-    if of.min >= of.max:
-        raise ValueError(f"min is {of.min:g}, expected less than max {of.max:g}")
-    if cdf(of.max) - cdf(of.min) < _LEAST_MASS:
-        raise ValueError(
-            f"min {of.min:g} to max {of.max:g} holds less than {_LEAST_MASS:.1%} of the distribution; widen it"
-        )
-
-
-def _share(random: Random, low: float, high: float) -> float:
-    # The ends have no inverse.
-    return min(1 - _EDGE, max(_EDGE, low + (high - low) * random.random()))
-
-
-def _within(of: _Truncated, value: float) -> float:
-    return min(of.max, max(of.min, value))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from msgspec import inspect
 from nemotron_loadtest.errors import ScenarioError
 from nemotron_loadtest.scenario.scenario import Scenario
 from nemotron_loadtest.scenario.workload import Lines
-from nemotron_loadtest.toml_files import read_toml
 
 _DIRECTORY = Path(__file__).parents[1] / "scenarios"
 _PLACE = re.compile(r"(?s)(?P<what>.*?)(?: - at `(?P<path>\$.*)`)?")
@@ -54,6 +54,30 @@ def find_scenario(name_or_path: str) -> Path:
     if not path.is_file():
         path = next((one for one in shipped_scenarios() if one.stem == name_or_path), path)
     return path
+
+
+def read_toml(path: Path, what: str, *, otherwise: str) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file (a scenario or an SLO), and what stands in it.
+
+    Args:
+        path: The file.
+        what: It is to be, for the errors.
+        otherwise: What may be named in the place of a file, for the errors.
+
+    Raises:
+        ScenarioError: no such file, or it is no TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return text, tomllib.loads(text)
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}, expected {what} in TOML, or {otherwise}") from None
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{path}: it is not UTF-8 text, expected {what} in TOML") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{path}: it is not TOML: {error}") from None
+    except RecursionError:
+        raise ScenarioError(f"{path}: it is nested too deeply, expected {what} in TOML") from None
 
 
 def _message(path: Path, text: str, content: dict[str, Any], error: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nemotron_loadtest.server.machine import ports_of
 from nemotron_loadtest.server.monitor import ServerMonitor, Watched
 from nemotron_loadtest.server.sample import (
     GpuSample,
@@ -19,4 +20,5 @@ __all__ = [
     "Watched",
     "decode_server_sample",
     "encode_server_sample",
+    "ports_of",
 ]

@@ -10,7 +10,7 @@ from nemotron_client import Client, NemotronError
 from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.errors import ScenarioError, UnreachableError
 from nemotron_loadtest.scenario import Scenario
-from nemotron_loadtest.server.machine import ports_of
+from nemotron_loadtest.server import ports_of
 from nemotron_loadtest.users.asker import Asker, GenerateAsker, OnSample, StreamAsker
 
 _READY_S = 5.0

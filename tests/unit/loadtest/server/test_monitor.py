@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
 from nemotron_client import ServerUnavailableError
 from nemotron_loadtest.server import ServerMonitor, ServerSample, Watched, decode_server_sample, encode_server_sample
-from nemotron_loadtest.server.monitor import place_after
-from nemotron_loadtest.server.triton_metrics import Page
+from nemotron_loadtest.server.monitor import Page, place_after
 from tests.waiting import wait_until
 
 PAGE: Page = {"nemotron_requests_running": [({"model": "tensorrt_llm"}, 5.0)]}
@@ -28,12 +28,12 @@ def unreadable() -> Page:
 
 def test_samples_come_until_the_end() -> None:
     found: list[ServerSample] = []
+    before = set(threading.enumerate())
     with ServerMonitor([Watched(FAR, lambda: PAGE)], Clock(), found.append, interval_s=0.01) as monitor:
         wait_until(lambda: len(found) >= 3)
     seen = len(found)
-    time.sleep(0.1)
 
-    assert len(found) == seen
+    assert not set(threading.enumerate()) - before
     assert all(sample.running == 5 and sample.server == FAR for sample in found)
     assert [sample.at_s for sample in found] == sorted({sample.at_s for sample in found})
     assert found[-1].at_s > 0.0099 * (seen - 1)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nemotron_loadtest.server.triton_metrics import Page, TritonMetrics
+from nemotron_loadtest.server.monitor import Page, TritonMetrics
 
 
 def page(*, taken: float = 0, queue_us: float = 0, compute_us: float = 0, **gauges: float) -> Page:
