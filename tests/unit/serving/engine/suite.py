@@ -9,9 +9,11 @@ import threading
 from collections.abc import Iterator
 from typing import ClassVar
 
+import msgspec
 import pytest
 from tokenizers import Tokenizer
 
+from nemotron_serving.contract import LIBRARY_OPTIONS, Option
 from nemotron_serving.engine import Engine, EngineRequest, Feature, Sampling
 from nemotron_serving.errors import EngineError
 from nemotron_serving.package import Package
@@ -161,6 +163,16 @@ class EngineSuite:
         told = [delta.cached_tokens for delta in deltas.all]
         assert told[0] is None or 0 <= told[0] <= len(prompt) * 8
         assert set(told[1:]) <= {None}
+
+    @pytest.mark.parametrize("option", LIBRARY_OPTIONS, ids=lambda option: option.name)
+    def test_what_is_handed_on_by_name_is_taken(self, engine: Engine, prompt: list[int], option: Option) -> None:
+        assert option.feature is not None and option.range is not None
+        self.needs(engine, option.feature)
+        for number, value in enumerate(option.range, 1):
+            sampling = msgspec.structs.replace(Sampling(temperature=1.0, seed=1), **{option.name: value})
+            deltas = self.run(engine, self.request(number, prompt, 4, sampling))
+            assert deltas.all[-1].error is None
+            assert len(deltas.ids) == 4 or deltas.all[-1].finish_reason == "stop"
 
     def test_a_guide_shapes_the_output_and_ends_it(self, engine: Engine, prompt: list[int], package: Package) -> None:
         self.needs(engine, "guided_decoding")

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from nemotron_serving.contract import LIBRARY_OPTIONS, Option
 from nemotron_serving.engine import Feature, Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.generation.settings import GenerationSettings, read_generation_request
@@ -143,6 +144,16 @@ def test_log_probabilities_where_the_chosen_token_may_not_be_among_them(
         return
     with pytest.raises(InvalidRequestError, match=r"^return_log_probs: .*set top_k to 1 to 20 or temperature to 0"):
         read(features=FEATURES - {"sampled_logprobs"}, **fields)
+
+
+@pytest.mark.parametrize("option", LIBRARY_OPTIONS, ids=lambda option: option.name)
+def test_what_the_engine_cannot_do_is_refused_by_name_and_what_asks_nothing_taken(option: Option) -> None:
+    assert option.range is not None and option.only
+    fields = {"input_ids": IDS, "request_output_len": 5}
+    for value in option.only:
+        assert not read(frozenset(), **fields, **{option.name: value})[1].sampling.handed_on
+    with pytest.raises(InvalidRequestError, match=rf"^[^:]*\b{option.name}\b.*: the engine of this package has no "):
+        read(frozenset(), **fields, **{option.name: option.range[1]})
 
 
 def test_a_call_of_no_tool_is_refused_before_it_reaches_an_engine() -> None:
