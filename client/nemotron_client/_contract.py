@@ -51,6 +51,7 @@ class Options(TypedDict, total=False):
         temperature: 0 is greedy.
         top_p: The share of probability that is drawn from.
         top_k: How many tokens are drawn from; 1 is greedy.
+        min_p: The least probability as a share of the greatest; 0 is none, 1 is greedy.
         seed: The same seed and request give the same text.
         repetition_penalty: 1 is none.
         presence_penalty: 0 is none.
@@ -76,6 +77,7 @@ class Options(TypedDict, total=False):
     temperature: float | None
     top_p: float | None
     top_k: int | None
+    min_p: float | None
     seed: int | None
     repetition_penalty: float | None
     presence_penalty: float | None
@@ -110,6 +112,7 @@ INPUTS: dict[str, Tensor] = {
     "temperature": Tensor("FP32"),
     "top_p": Tensor("FP32"),
     "top_k": Tensor("INT32"),
+    "min_p": Tensor("FP32"),
     "seed": Tensor("UINT64"),
     "repetition_penalty": Tensor("FP32"),
     "presence_penalty": Tensor("FP32"),

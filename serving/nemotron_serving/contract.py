@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 Feature = Literal[
     "penalties",
+    "min_p",
     "guided_decoding",
     "bad_words",
     "logit_bias",
@@ -58,6 +59,7 @@ FEATURES: dict[Feature, Support] = {
     "bad_words": Support(openvino=True, compiled=True, checkpoint=(1, 3), pull=16052, doc="`bad_words`"),
     "penalties": Support(openvino=True, simulated=True, compiled=True, checkpoint=(1, 3), pull=16485,
                          doc="the three penalties"),
+    "min_p": Support(openvino=True, compiled=True, checkpoint=(1, 3), pull=16590, doc="`min_p`"),
     "min_tokens": Support(openvino=True, simulated=True, compiled=True, checkpoint=(1, 3), pull=12166,
                           doc="`min_tokens` above 1"),
     "logit_bias": Support(compiled=True, checkpoint=(1, 2), doc="`logit_bias`"),
@@ -214,6 +216,9 @@ _SHARED_OPTIONS = (
            doc="The share of probability that is drawn from."),
     Option("top_k", "INT32", to="sampling", range=(0, _MOST_INT32), generating_name="runtime_top_k", python="int",
            doc="How many tokens are drawn from; 1 is greedy."),
+    Option("min_p", "FP32", to="library", range=(0.0, 1.0), only=(0.0,), feature="min_p", python="float",
+           doc="The least probability as a share of the greatest; 0 is none, 1 is greedy.",
+           more="NVIDIA's ensemble has no such input."),
     Option("seed", "UINT64", to="sampling", range=(0, 2**64 - 1), alias="random_seed", python="int",
            doc="The same seed and request give the same text.",
            more="So it is as far as the engine computes the same; see [known issues](known-issues.md#the-demo-model)."),

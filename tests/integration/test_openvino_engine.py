@@ -91,6 +91,20 @@ class TestSuite(EngineSuite):
         assert beside.wait().error is None
         assert self.run(engine, self.request(3, prompt, 4, guide='root ::= "a" "b"')).all[-1].error is None
 
+    def test_min_p_leaves_out_what_is_much_less_probable_than_the_first(
+        self, engine: Engine, prompt: list[int]
+    ) -> None:
+        greedy = self.run(engine, self.request(1, prompt, 8)).ids
+        sampled = [
+            [
+                self.run(engine, self.request(seed, prompt, 8, Sampling(temperature=1.0, seed=seed, min_p=min_p))).ids
+                for seed in (1, 2, 3)
+            ]
+            for min_p in (0.0, 1 - 2**-20, 1.0)
+        ]
+        assert sampled[0].count(greedy) < 3
+        assert sampled[1:] == [[greedy] * 3] * 2
+
     def test_min_tokens_keeps_the_model_from_stopping(self, engine: Engine, prompt: list[int]) -> None:
         free = self.run(engine, self.request(1, prompt, 12)).ids
         stop = self.stop_token_ids | {free[2]}

@@ -31,6 +31,8 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         logprobs: None for no log probabilities; else how many alternatives come with each chosen token's. 0 needs the
             feature `logprobs`, more need `top_logprobs`, and a choice among more than `MOST_LOGPROBS` tokens needs
             `sampled_logprobs`.
+        min_p: Tokens less probable than this share of the most probable one's are left out; 0 keeps all tokens. More
+            needs the feature `min_p`.
     """
 
     temperature: float = 0.0
@@ -44,6 +46,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bad_words: tuple[str, ...] = ()
     logit_bias: dict[int, float] = msgspec.field(default_factory=dict)
     logprobs: int | None = None
+    min_p: float = 0.0
 
     @property
     def handed_on(self) -> dict[str, float]:
@@ -54,7 +57,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def greedy(self) -> bool:
         """Whether the most probable token is always taken."""
-        return self.temperature < _GREEDY_BELOW or self.top_k == 1
+        return self.temperature < _GREEDY_BELOW or self.top_k == 1 or self.min_p == 1
 
     @property
     def chosen_among_few(self) -> bool:
