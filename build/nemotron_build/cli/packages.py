@@ -129,8 +129,7 @@ def _verify(arguments: argparse.Namespace, console: Console) -> str:
 
 def _verify_package(arguments: argparse.Namespace, console: Console) -> None:
     from nemotron_build.pipeline.tables import package_table
-    from nemotron_build.verify.golden import run_golden
-    from nemotron_build.verify.package import verify
+    from nemotron_build.verify.package import run_golden, verify
 
     package, checks = verify(arguments.path)
     console.print(package_table(package, checks))

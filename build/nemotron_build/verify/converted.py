@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 from nemotron_build.checkpoint.shape import CONFIG
 from nemotron_build.machine import require_libraries
 from nemotron_build.profiles import Profile
-from nemotron_build.verify.accuracy import AccuracyFigures, check_accuracy
-from nemotron_build.verify.claims import check_claims, read_object
+from nemotron_build.verify.accuracy import AccuracyFigures, check_accuracy, measure
+from nemotron_build.verify.expected import check_claims, read_object
 from nemotron_build.verify.hugging_face import HuggingFaceConfig
-from nemotron_build.verify.scale_check import check_scales
 from nemotron_build.verify.tensorrt_llm import TensorRtLlmConfig
-from nemotron_build.verify.tensors_and_scales import check_tensors
-from nemotron_build.verify.weight_values import check_weights
+from nemotron_build.verify.tensors_and_scales import check_scales, check_tensors, check_weights
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint
@@ -54,8 +52,6 @@ def verify_converted(
     check_weights(found, source, report)
     if held_out is None or not measures:
         return None
-    from nemotron_build.verify.measurement import measure
-
     figures = measure(found, source, held_out, report)
     check_accuracy(figures, profile.accuracy)
     return figures

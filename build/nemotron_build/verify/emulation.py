@@ -18,7 +18,7 @@ from nemotron_build.checkpoint.llama import check_rope, llama_config
 from nemotron_build.checkpoint.shape import ModelShape
 from nemotron_build.checkpoint.tensors import OUTPUT, expected_tensors, load_tensor
 from nemotron_build.verify.expected import Converted
-from nemotron_build.verify.weight_values import dequantized
+from nemotron_build.verify.tensors_and_scales import dequantized
 
 if TYPE_CHECKING:
     from nemotron_build.checkpoint.check import Checkpoint

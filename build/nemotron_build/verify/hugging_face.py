@@ -14,8 +14,17 @@ from nemotron_build.checkpoint.shape import CONFIG, ModelShape, read_shape
 from nemotron_build.checkpoint.tensors import expected_tensors, read_tensors
 from nemotron_build.errors import CheckpointError, VerificationError
 from nemotron_build.profiles import Profile
-from nemotron_build.verify.claims import AGAIN, Claim, excluded, read_object, rope_claims
-from nemotron_build.verify.expected import Converted, KvScale, Weight, pieces
+from nemotron_build.verify.expected import (
+    AGAIN,
+    Claim,
+    Converted,
+    KvScale,
+    Weight,
+    excluded,
+    pieces,
+    read_object,
+    rope_claims,
+)
 
 _OLD_READER = (
     "TensorRT-LLM 1.2 reads the rope as transformers 4 does, from rope_theta and rope_scaling, "

@@ -14,8 +14,17 @@ from nemotron_build.checkpoint.tensors import OUTPUT, expected_tensors
 from nemotron_build.convert.trtllm_checkpoint import kv_scale, rank_file, target_tensors
 from nemotron_build.errors import VerificationError
 from nemotron_build.profiles import Profile
-from nemotron_build.verify.claims import AGAIN, Claim, excluded, read_object, rope_claims
-from nemotron_build.verify.expected import Converted, KvScale, Weight, pieces
+from nemotron_build.verify.expected import (
+    AGAIN,
+    Claim,
+    Converted,
+    KvScale,
+    Weight,
+    excluded,
+    pieces,
+    read_object,
+    rope_claims,
+)
 from nemotron_build.verify.tensors_and_scales import read_records
 
 # TensorRT-LLM's convert_checkpoint.py writes out its tables of the rope; an engine is built with new ones.

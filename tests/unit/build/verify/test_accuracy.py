@@ -69,7 +69,7 @@ def test_both_formats_and_any_number_of_ranks_say_the_same(plant: Plant, tmp_pat
 
 
 def test_what_is_held_against_itself_is_equal(plant: Plant, source: Checkpoint) -> None:
-    from nemotron_build.verify.measurement import measure
+    from nemotron_build.verify.accuracy import measure
     from nemotron_build.verify.tensorrt_llm import TensorRtLlmConfig
 
     planted = plant("trt-bf16")

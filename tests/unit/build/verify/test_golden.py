@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nemotron_build.errors import BuildError, VerificationError
-from nemotron_build.verify import golden
+from nemotron_build.verify import package
 
 Server = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -56,7 +56,7 @@ def served(answer: Server) -> Iterator[str]:
 
 def test_a_good_server_passes(capsys: pytest.CaptureFixture[str]) -> None:
     with served(good) as url:
-        assert golden.main(url) == 0
+        assert package.main(url) == 0
     assert capsys.readouterr().out.count("ok  ") == 5
 
 
@@ -73,12 +73,12 @@ def test_a_good_server_passes(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_a_broken_promise_is_named(change: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with served(lambda request: {**good(request), **change}) as url:
-        assert golden.main(url) == 5
+        assert package.main(url) == 5
     assert message in capsys.readouterr().out
 
 
 def test_a_server_that_does_not_answer_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    assert golden.main("http://127.0.0.1:9") == 5
+    assert package.main("http://127.0.0.1:9") == 5
     assert "refused" in capsys.readouterr().out
 
 
@@ -92,9 +92,9 @@ def test_the_servers_status_decides(
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     if error:
         with pytest.raises(error, match="packages/nano"):
-            golden.run_golden(Path("packages/nano"))
+            package.run_golden(Path("packages/nano"))
     else:
-        golden.run_golden(Path("packages/nano"))
+        package.run_golden(Path("packages/nano"))
     arguments = (tmp_path / "arguments").read_text().split()
     assert arguments[0] == "packages/nano"
-    assert arguments[-4:] == ["--", str(tmp_path / "python"), "-m", "nemotron_build.verify.golden"]
+    assert arguments[-4:] == ["--", str(tmp_path / "python"), "-m", "nemotron_build.verify.package"]
