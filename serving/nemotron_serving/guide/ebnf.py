@@ -6,6 +6,7 @@ counts of at most 62. The text is ASCII.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator
 
 from nemotron_serving.guide.grammar import (
@@ -38,7 +39,7 @@ _MAX_COST = 50  # in scans of the whole vocabulary
 # scan of the vocabulary when the grammar is compiled; a group costs time in each token, less the longer it is. So the
 # longest that the limit above allows are taken.
 _COUNTING = ((32, 32), (16, 30), (8, 14))
-_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+_HEX_DIGITS = frozenset(string.hexdigits)
 _CARET = ord("^")
 _EXACT = 64  # what goes further is lowered to a multiple of 8, less 1, so that more of them share rules
 _ROUNDING = 8

@@ -6,6 +6,8 @@ generated. What looks around, refers back or depends on flags is refused by name
 
 from __future__ import annotations
 
+import string
+
 from nemotron_serving.guide.ambiguity import places_at_once
 from nemotron_serving.guide.grammar import (
     ALPHABET,
@@ -291,7 +293,7 @@ class _Parser:
 
     def _hexadecimal(self, digits: int) -> str:
         text = self._pattern[self._at : self._at + digits]
-        if len(text) < digits or not all(digit in "0123456789abcdefABCDEF" for digit in text):
+        if len(text) < digits or not all(digit in string.hexdigits for digit in text):
             raise self._error(f"expected {digits} hexadecimal digits")
         self._at += digits
         return chr(int(text, 16))
