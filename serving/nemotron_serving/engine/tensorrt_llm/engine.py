@@ -20,6 +20,7 @@ import logging
 import queue
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta, Sampling
@@ -38,29 +39,44 @@ from nemotron_serving.package import Package, SamplingDefaults
 
 _log = logging.getLogger(__name__)
 
-_STATS_PAUSE_S = 0.05
 _STATS_TIMEOUT_S = 0.2  # of one call, which waits for news
 _FIRST_STATS_TIMEOUT_S = 2.0
 _STATS_FAULTS = 3  # in a row are no accident
 _REQUEST_FAULTS = 5  # likewise, of requests without a response in between
-_WATCH_S = 1.0
-_PROBE_AFTER_S = 10.0  # without a sign of life
-_PROBE_LIMIT_S = 60.0
-_DRAIN_S = 5.0
 _SHUTDOWN_S = 30.0
 _PROBE_ID = 0  # GenerationService counts from 1
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the engine waits for the LLM, in seconds.
+
+    Attributes:
+        stats_pause_s: Between two readings of its statistics.
+        watch_s: Between two looks at how long it has been silent.
+        probe_after_s: Silence after which it is asked for one token.
+        probe_limit_s: Further silence after which it counts as dead.
+        drain_s: At the end, for letting go of the requests that it works on.
+    """
+
+    stats_pause_s: float = 0.05
+    watch_s: float = 1.0
+    probe_after_s: float = 10.0
+    probe_limit_s: float = 60.0
+    drain_s: float = 5.0
 
 
 class TensorRTLLMEngine:
     """Hands requests to an LLM in its event loop, and what comes back to their callbacks."""
 
-    def __init__(self, package: Package, host: HostOptions) -> None:
+    def __init__(self, package: Package, host: HostOptions, patience: Patience = Patience()) -> None:
         """Load the LLM and let it generate one token.
 
         Raises:
             PackageError: TensorRT-LLM is missing or another release; files that it cannot load or that hold less than
                 the package promises; a default or an option that it cannot honour.
         """
+        self._patience = patience
         self._options = TensorRTLLMOptions.from_environment()
         if host.engine_threads is not None:
             raise PackageError("--engine-threads was given: it is for engines that run on a CPU. Leave it out.")
@@ -241,14 +257,14 @@ class TensorRTLLMEngine:
     async def _watch_over(self) -> None:
         probe: Run | None = None
         while self._failure is None:
-            await asyncio.sleep(_WATCH_S)
+            await asyncio.sleep(self._patience.watch_s)
             silent_s = time.monotonic() - self._last_sign
-            if silent_s < _PROBE_AFTER_S:
+            if silent_s < self._patience.probe_after_s:
                 probe = None
             elif probe is None:
                 probe = Run(_one_token(self._stop_order), lambda _: None)
                 self._start(probe)
-            elif silent_s > _PROBE_AFTER_S + _PROBE_LIMIT_S:
+            elif silent_s > self._patience.probe_after_s + self._patience.probe_limit_s:
                 self._die(f"TensorRT-LLM gave no sign of life for {silent_s:.0f} s.")
 
     async def _drain(self) -> None:
@@ -256,7 +272,7 @@ class TensorRTLLMEngine:
         for run in list(self._tasks):
             self._abort(run)
         if tasks := list(self._tasks.values()):
-            _, waiting = await asyncio.wait(tasks, timeout=_DRAIN_S if self._options.abort else 0)
+            _, waiting = await asyncio.wait(tasks, timeout=self._patience.drain_s if self._options.abort else 0)
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -292,7 +308,7 @@ class TensorRTLLMEngine:
 
     def _poll(self) -> None:
         faults = 0
-        while not self._ending.wait(_STATS_PAUSE_S) and self._failure is None:
+        while not self._ending.wait(self._patience.stats_pause_s) and self._failure is None:
             try:
                 healthy = self._llm._check_health()
                 self._take_stats(_STATS_TIMEOUT_S)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from nemotron_serving.engine import Delta, Engine, EngineRequest, Sampling, TokenLogprob, open_engine
 from nemotron_serving.engine.tensorrt_llm import engine as adapter
-from nemotron_serving.engine.tensorrt_llm.engine import TensorRTLLMEngine
+from nemotron_serving.engine.tensorrt_llm.engine import Patience, TensorRTLLMEngine
 from nemotron_serving.engine.tensorrt_llm.library import TensorRTLLMOptions, clear_job_variables, sampling_params
 from nemotron_serving.engine.tensorrt_llm.results import Run
 from nemotron_serving.errors import EngineError, PackageError
@@ -45,6 +45,7 @@ from tests.unit.serving.support import (
 
 STOP = frozenset((IM_END, END_OF_TEXT))
 FLOWS = ("engine", "pytorch")
+USUAL = Patience()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,13 +87,18 @@ Start = Callable[..., TensorRTLLMEngine]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts engines of a flow, and closes them. `host` is of HostOptions, the rest as in `make_package`."""
+    """Starts engines of a flow, and closes them. `host` is of HostOptions, the rest as in `make_package`.
+
+    `patience` is the engine's.
+    """
     engines: list[TensorRTLLMEngine] = []
     numbers = itertools.count()
 
-    def start(flow: str = "pytorch", *, host: dict[str, Any] | None = None, **given: Any) -> TensorRTLLMEngine:
+    def start(
+        flow: str = "pytorch", *, host: dict[str, Any] | None = None, patience: Patience = USUAL, **given: Any
+    ) -> TensorRTLLMEngine:
         package = make_package(tmp_path / f"package-{next(numbers)}", flow, **given)
-        engines.append(TensorRTLLMEngine(package, HostOptions(package=package.path, **(host or {}))))
+        engines.append(TensorRTLLMEngine(package, HostOptions(package=package.path, **(host or {})), patience))
         return engines[-1]
 
     yield start
@@ -636,11 +642,8 @@ def test_a_background_error_fails_all_requests_and_later_ones(
     assert [record.levelno for record in caplog.records if "CUDA error" in record.message] == [logging.ERROR]
 
 
-def test_an_llm_that_is_shutting_down_takes_no_more(
-    start: Start, library: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(adapter, "_STATS_PAUSE_S", 60)
-    engine = start()
+def test_an_llm_that_is_shutting_down_takes_no_more(start: Start, library: Any) -> None:
+    engine = start(patience=Patience(stats_pause_s=60))
     deltas = running(engine)
     executor(library).is_shutdown = True
     reason = "TensorRT-LLM takes no requests any more: LLM is shutting down"
@@ -648,10 +651,12 @@ def test_an_llm_that_is_shutting_down_takes_no_more(
     assert_dead(engine, [deltas], reason)
 
 
-def test_an_idle_llm_that_shuts_itself_down_is_noticed(start: Start, library: Any) -> None:
+def test_an_idle_llm_that_shuts_itself_down_is_noticed(
+    start: Start, library: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = start()
     executor(library).is_shutdown = True
-    assert eventually(lambda: engine._failure is not None)
+    assert eventually(lambda: "TensorRT-LLM has shut itself down." in caplog.messages)
     assert_dead(engine, [], "TensorRT-LLM has shut itself down.")
 
 
@@ -663,20 +668,17 @@ def test_statistics_that_cannot_be_read_again_and_again_are_a_dead_engine(start:
 
 
 def test_a_worker_that_falls_silent_is_noticed_while_idle(
-    start: Start, library: Any, monkeypatch: pytest.MonkeyPatch
+    start: Start, library: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(adapter, "_WATCH_S", 0.02)
-    monkeypatch.setattr(adapter, "_PROBE_AFTER_S", 0.2)
-    monkeypatch.setattr(adapter, "_PROBE_LIMIT_S", 0.5)
-    engine = start()
-    assert not eventually(lambda: engine._failure is not None, 1.2), "probes were answered"
-    probes = len(llm(library)._seen)
-    assert probes > 2
+    engine = start(patience=Patience(watch_s=0.02, probe_after_s=0.2, probe_limit_s=0.5))
+    assert eventually(lambda: len(llm(library)._seen) > 3), "it was probed again and again"
+    assert caplog.messages == [], "probes were answered"
     assert engine.stats().running == 0
     executor(library).silent = True
-    assert eventually(lambda: engine._failure is not None)
-    assert engine._failure is not None
-    assert engine._failure.startswith("TensorRT-LLM gave no sign of life for ")
+    assert eventually(lambda: caplog.messages != [])
+    assert caplog.messages[0].startswith("TensorRT-LLM gave no sign of life for ")
+    with pytest.raises(EngineError, match=r"^TensorRT-LLM gave no sign of life for "):
+        submit(engine, 2)
 
 
 # Abort.
@@ -736,8 +738,7 @@ def test_closing_does_not_wait_for_an_llm_that_fell_silent(
     start: Start, library: Any, monkeypatch: pytest.MonkeyPatch, abort: str
 ) -> None:
     monkeypatch.setenv("TENSORRT_LLM_ENGINE_ABORT", abort)
-    monkeypatch.setattr(adapter, "_DRAIN_S", 0.2)
-    engine = start()
+    engine = start(patience=Patience(drain_s=0.2))
     deltas = running(engine)
     executor(library).silent = True
     engine.close()
