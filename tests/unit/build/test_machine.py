@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import sys
-from types import SimpleNamespace
 
 import pytest
 
 from nemotron_build.machine import InstalledGpu, detect, library_version, visible
+from tests.fakes.nvml import NvmlError, nvml
 
 UUIDS = ["GPU-aa", "GPU-bb"]
-
-
-class NvmlError(Exception):
-    pass
-
-
-def nvml(**changes: object) -> SimpleNamespace:
-    functions = {
-        "NVMLError": NvmlError,
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlDeviceGetCount": lambda: 2,
-        "nvmlDeviceGetHandleByIndex": lambda number: number,
-        "nvmlDeviceGetUUID": lambda handle: UUIDS[handle],
-        "nvmlDeviceGetName": lambda handle: f"NVIDIA X{handle}",
-        "nvmlDeviceGetCudaComputeCapability": lambda _: (9, 0),
-        "nvmlDeviceGetMemoryInfo": lambda _: SimpleNamespace(total=80),
-        "nvmlSystemGetDriverVersion": lambda: "580.95",
-        "nvmlSystemGetCudaDriverVersion_v2": lambda: 13010,
-    }
-    return SimpleNamespace(**(functions | changes))
+GPUS = (InstalledGpu("NVIDIA X0", "9.0", 80), InstalledGpu("NVIDIA X1", "9.0", 80))
 
 
 def test_gpus_and_driver_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", nvml())
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(GPUS))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("CUDA_VERSION", raising=False)
     found = detect()
-    assert found.gpus == (InstalledGpu("NVIDIA X0", "9.0", 80), InstalledGpu("NVIDIA X1", "9.0", 80))
+    assert found.gpus == GPUS
     assert (found.versions["driver"], found.versions["cuda"]) == ("580.95", "13.1")
     monkeypatch.setenv("CUDA_VERSION", "13.1.0.036")
     assert detect().versions["cuda"] == "13.1.0.036"
@@ -49,7 +29,7 @@ def test_no_driver_or_one_that_does_not_answer_is_no_gpu(function: str, monkeypa
     def fail() -> None:
         raise NvmlError("Driver Not Loaded")
 
-    monkeypatch.setitem(sys.modules, "pynvml", nvml(**{function: fail}))
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(GPUS, **{function: fail}))
     found = detect()
     assert found.gpus == ()
     assert "driver" not in found.versions

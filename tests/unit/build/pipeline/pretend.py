@@ -26,10 +26,10 @@ from nemotron_build.profiles import Profile
 from nemotron_build.verify import converted as verify
 from nemotron_build.verify.accuracy import AccuracyFigures
 from nemotron_serving import package
+from tests.fakes.nvml import nvml
 
 H100 = machine.InstalledGpu("NVIDIA H100 80GB HBM3", "9.0", 81559 << 20)
 LIBRARIES = {"tensorrt_llm": "1.2.1", "tensorrt": "10.14.1.48", "modelopt": "0.37.0"}
-DRIVER = {"driver": "580.95", "cuda": "13.1"}
 FIGURES = AccuracyFigures(0.97, 0.004, 1.001, 8.2, 4000, 20)
 
 PROFILE = """\
@@ -58,7 +58,9 @@ def pretend(
 ) -> None:
     """Give this process the machine, and conversions that write next to nothing."""
     there = {**LIBRARIES, **libraries}
-    patch.setattr(machine, "_nvml", lambda: (gpus, DRIVER if gpus else {}))
+    patch.setitem(sys.modules, "pynvml", nvml(gpus) if gpus else None)
+    for variable in ("CUDA_VISIBLE_DEVICES", "CUDA_VERSION"):
+        patch.delenv(variable, raising=False)
     patch.setattr(machine, "library_version", there.get)
     patch.setattr(conversion, "convert", convert)
     patch.setattr(verify, "verify_converted", lambda *_, **__: _at("verify", FIGURES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from nemotron_build.convert import conversion
 from nemotron_build.steps import Report
 from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
 from nemotron_serving.package import Package
-from tests.unit.build.pipeline.pretend import DRIVER, H100, write_profile
+from tests.fakes.nvml import nvml
+from tests.unit.build.pipeline.pretend import H100, write_profile
 
 pytest.importorskip("modelopt")
 
@@ -83,7 +85,9 @@ def test_a_checkpoint_for_the_pytorch_flow_needs_no_gpu(
 @pytest.mark.usefixtures("compiler", "in_this_process")
 def test_an_engine_of_what_was_really_quantized(here: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = machine.library_version
-    monkeypatch.setattr(machine, "_nvml", lambda: ((H100,), DRIVER))
+    monkeypatch.setitem(sys.modules, "pynvml", nvml([H100]))
+    for variable in ("CUDA_VISIBLE_DEVICES", "CUDA_VERSION"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(machine, "library_version", lambda name: "1.2.1" if name == "tensorrt_llm" else installed(name))
     assert build(tiny, here, "engine") == 0
     package = Package.load(here / "p")
