@@ -68,7 +68,7 @@ class GenerationService:
 
         Args:
             engine: Runs the requests.
-            vocabulary: Of the package, to look for tags and stop words in the output.
+            vocabulary: The package's vocabulary, to look for tags and stop words in the output.
             limits: How many requests run and wait.
             runtime_dir: What the launcher says, and hears.
             stream_interval_ms: Least time between two responses of a stream; None adapts it to the load.

@@ -75,8 +75,8 @@ def read_generation_request(
 
     Args:
         fields: Values by input name of the generating model; absent ones were not sent.
-        config: Of the package.
-        vocabulary: Of the package's tokenizer.
+        config: The package's configuration.
+        vocabulary: The package's vocabulary.
         features: What the engine can do.
 
     Raises:

@@ -33,13 +33,13 @@ class Response:
     """What the caller gets at one time.
 
     Attributes:
-        slot: See `Stream`, and so are the next two.
-        number: Tells apart the streams that have the slot one after the other.
+        slot: The stream's slot, see `Stream.slot`.
+        number: The stream's number, which tells it apart from the others that have the slot before and after it.
         expires: When postprocessing need not expect anything more of the stream.
         sequence: How many responses of the stream went before.
         token_ids: New output tokens.
-        prompt_ids: The prompt's, for a token-level caller that wants them in front of the output; else empty.
-        logprobs: One for each of them where the request asked for it, else empty.
+        prompt_ids: The prompt's ids, for a token-level caller that wants them in front of the output; else empty.
+        logprobs: One for each of `token_ids` where the request asked for it, else empty.
         cum_log_prob: Sum of all log probabilities so far; None where the request did not ask for them.
         num_input_tokens: Tokens of the prompt.
         num_output_tokens: Output tokens so far.
@@ -97,7 +97,7 @@ class Stream:
         guide: Grammar of the answer in xgrammar's EBNF; None leaves it free.
         deadline: On the service's clock.
         refused: Whether `error` is the caller's, with the field that is at fault at its beginning.
-        slot: Of those that the service has for streams in flight, the one that this stream has until its end.
+        slot: The one that this stream has until its end, of those that the service has for streams in flight.
         number: Nanoseconds of time.monotonic_ns when it took the slot: more than every earlier stream's there.
     """
 

@@ -1,4 +1,4 @@
-"""Responses of the generating model.
+"""Responses of the generating model, as Triton sends them.
 
 An output is sent when it says something, as NVIDIA's model does: each costs 6 to 15 µs a response.
 """

@@ -98,7 +98,7 @@ def answer_later(requests: Iterable[Any], begin: Callable[[Any], None]) -> None:
     """Begin requests that are answered through their response senders; see `answer`.
 
     Args:
-        requests: Of Triton.
+        requests: Triton's requests.
         begin: Raises only for a request that it has not answered.
     """
     for request in requests:
@@ -141,7 +141,7 @@ def request_fields(request: Any, contract: tuple[Option, ...], wanted: tuple[Opt
     """Values of the inputs that a request holds, and of the parameters that say the same as an input.
 
     Args:
-        request: Of Triton.
+        request: Triton's request.
         contract: The inputs of the model.
         wanted: The inputs to read; all if it is empty.
 
