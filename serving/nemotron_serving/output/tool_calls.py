@@ -31,6 +31,43 @@ class Run(NamedTuple):
     unread_text: str = ""
 
 
+class _Block:
+    """What is known of a block of calls that has not ended.
+
+    Attributes:
+        given: Its text that was given out.
+        tail: The end of its text, if a tag or an escape may have begun there.
+        in_string: Whether a JSON string is open.
+        tag_in_string: The first tag that stood in a string; empty while there is none.
+        doubtful: What came after that tag, and may not belong to the block.
+    """
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+        self.tail = ""
+        self.in_string = False
+        self.tag_in_string = ""
+        self.doubtful: list[str] = []
+
+
+class _Between:
+    """What is known of a stretch of content before, between or after blocks.
+
+    Attributes:
+        blank: White space at its beginning, which is markup if nothing but a tag follows.
+        begun: Whether anything else has come.
+    """
+
+    def __init__(self) -> None:
+        self.blank: list[str] = []
+        self.begun = False
+
+    def with_blank(self, text: str) -> str:
+        text = "".join((*self.blank, text))
+        self.blank.clear()
+        return text
+
+
 class ToolCallReader:
     """Incremental reader: the runs' contents and calls do not depend on how the text was cut.
 
@@ -53,73 +90,97 @@ class ToolCallReader:
         self._tags = (open_tag, close_tag)
         self._outside_string, self._inside_string = _patterns(self._tags)
         self._any_tag = re.compile("|".join(map(re.escape, self._tags)))
-        self._in_block = False
+        self._place: _Block | _Between = _Between()
+        self._held = ""  # what was fed and is in no run, nor part of the place
         self._met_tag = False
-        self._held = ""
-        # Of the block so far: its text, the end of it if a tag or an escape may have begun there, the first tag in a
-        # string, and what came after that tag.
-        self._block: list[str] = []
-        self._tail = ""
-        self._in_string = False
-        self._passed_tag = ""
-        self._doubtful: list[str] = []
-        # White space at the beginning of a stretch of content, which is markup if nothing but a tag follows.
-        self._blank: list[str] = []
-        self._in_content = False
-        # The end of the content, if it is the beginning of a tag.
-        self._seam = ""
+        self._seam = ""  # the end of the content, if it is the beginning of a tag
 
     def feed(self, text: str) -> list[Run]:
         """Take more of the answer and return what is certain now."""
         runs: list[Run] = []
         for at in range(0, len(text), _PIECE):
             self._held += text[at : at + _PIECE]
-            while self._held and (run := self._read_block() if self._in_block else self._read_text()) is not None:
+            while self._held and (run := self._read()) is not None:
                 runs.append(run)
         return runs
 
     def flush(self) -> list[Run]:
         """Return what was held back; the output has ended."""
-        runs = self._read_doubtful() if self._passed_tag else []
-        if self._in_block:
-            return [*runs, self._end_block()]
-        text = self._with_blank(self._take(len(self._held)))
+        runs: list[Run] = []
+        if isinstance(self._place, _Block) and self._place.tag_in_string:
+            runs = self._end_at_tag_in_string(self._place)
+        if isinstance(self._place, _Block):
+            return [*runs, self._end(self._place)]
+        text = self._place.with_blank(self._take(len(self._held)))
         return [*runs, Run(text, markup=self._met_tag and not text.strip())] if text else runs
 
-    def _read_block(self) -> Run | None:
-        view, seen, at = self._tail + self._held, len(self._tail), 0
-        self._tail = ""
-        while found := (self._inside_string if self._in_string else self._outside_string).search(view, at):
+    def _read(self) -> Run | None:
+        place = self._place
+        return self._read_block(place) if isinstance(place, _Block) else self._read_content(place)
+
+    def _read_block(self, block: _Block) -> Run | None:
+        view, seen, at = block.tail + self._held, len(block.tail), 0
+        block.tail = ""
+        while found := (self._inside_string if block.in_string else self._outside_string).search(view, at):
             at = found.end()
             match found.lastgroup:
-                case "tag" if not self._in_string:
-                    return self._end_block(self._take(at - seen), found[0])
-                case "tag" if not self._passed_tag:
-                    self._passed_tag = found[0]
-                    self._block.append(self._take(at - seen))
-                    return Run(self._block[-1], markup=True)
+                case "tag" if not block.in_string:
+                    return self._end(block, self._take(at - seen), found[0])
+                case "tag" if not block.tag_in_string:
+                    block.tag_in_string = found[0]
+                    block.given.append(self._take(at - seen))
+                    return Run(block.given[-1], markup=True)
                 case "quote":
-                    self._in_string = not self._in_string
+                    block.in_string = not block.in_string
                 case "begun" | "backslash":
-                    self._tail = found[0]
+                    block.tail = found[0]
         text = self._take(len(self._held))
-        (self._doubtful if self._passed_tag else self._block).append(text)
-        return None if self._passed_tag else Run(text, markup=True)
+        if block.tag_in_string:
+            block.doubtful.append(text)
+            return None
+        block.given.append(text)
+        return Run(text, markup=True)
 
-    def _end_block(self, text: str = "", tag: str = "") -> Run:
-        given_out = "".join(self._block)
-        self._block.clear()
-        text = "".join(self._doubtful) + text
-        self._doubtful.clear()
-        self._tail = self._passed_tag = ""
-        self._in_string = False
-        self._in_block = tag == self._open_tag
-        block = (given_out + text).removesuffix(tag)
-        if not tag:  # the output has ended, perhaps inside the closing tag
-            block = block[: len(block) - held_back(block, self._tags)]
-        calls, unread = read_calls(block, self._names)
+    def _end(self, block: _Block, text: str = "", tag: str = "") -> Run:
+        """End a block with what else belongs to it, the tag included; without one the output has ended."""
+        text = "".join((*block.doubtful, text))
+        inside = "".join((*block.given, text)).removesuffix(tag)
+        if not tag:  # perhaps inside the closing tag
+            inside = inside[: len(inside) - held_back(inside, self._tags)]
+        self._place = self._after(tag)
+        calls, unread = read_calls(inside, self._names)
         unread_text = self._as_content("\n".join(one.text for one in unread)) if unread else ""
         return Run(text, True, calls, unread, unread_text)
+
+    def _end_at_tag_in_string(self, block: _Block) -> list[Run]:
+        """End a block at the first tag inside a string, and read what follows."""
+        text = "".join(block.doubtful)
+        block.doubtful.clear()
+        self._outside_string = re.compile(_tag_pattern(self._tags))
+        return [self._end(block, tag=block.tag_in_string), *self.feed(text)]
+
+    def _read_content(self, between: _Between) -> Run | None:
+        # What stands on the two sides of a block must not come together to a tag either.
+        seam = "" if between.blank else self._seam
+        view = seam + self._held
+        at, tag = first_tag(view, self._tags)
+        certain = at if tag else len(view) - held_back(view, self._tags)
+        if certain > len(seam):
+            text = self._take(certain - len(seam))
+            if not between.begun and text.isspace():
+                between.blank.append(text)
+                return self._read_content(between) if self._held else None
+            between.begun = True
+            self._seam = view[certain - held_back(view[:certain], self._tags) : certain]
+            return Run(between.with_blank(text))
+        if not tag:
+            return None
+        self._met_tag = True
+        self._place = self._after(tag) if at >= len(seam) else _Between()
+        return Run(between.with_blank(self._take(at + len(tag) - len(seam))), markup=True)
+
+    def _after(self, tag: str) -> _Block | _Between:
+        return _Block() if tag == self._open_tag else _Between()
 
     def _as_content(self, text: str) -> str:
         """A text without tags, and without the ends of those that the content has begun."""
@@ -134,42 +195,8 @@ class ToolCallReader:
             self._seam = end[len(end) - held_back(end, self._tags) :]
         return "".join(kept)
 
-    def _read_doubtful(self) -> list[Run]:
-        """End the block at the first tag inside a string, and read what follows."""
-        text = "".join(self._doubtful)
-        self._doubtful.clear()
-        self._outside_string = re.compile(_tag_pattern(self._tags))
-        return [self._end_block(tag=self._passed_tag), *self.feed(text)]
-
-    def _read_text(self) -> Run | None:
-        # What stands on the two sides of a block must not come together to a tag either.
-        seam = "" if self._blank else self._seam
-        view = seam + self._held
-        at, tag = first_tag(view, self._tags)
-        certain = at if tag else len(view) - held_back(view, self._tags)
-        if certain > len(seam):
-            text = self._take(certain - len(seam))
-            if not self._in_content and text.isspace():
-                self._blank.append(text)
-                return self._read_text() if self._held else None
-            self._in_content = True
-            self._seam = view[certain - held_back(view[:certain], self._tags) : certain]
-            return Run(self._with_blank(text))
-        if not tag:
-            return None
-        self._met_tag = True
-        self._in_content = False
-        self._in_block = tag == self._open_tag and at >= len(seam)
-        return Run(self._with_blank(self._take(at + len(tag) - len(seam))), markup=True)
-
     def _take(self, length: int) -> str:
         text, self._held = self._held[:length], self._held[length:]
-        return text
-
-    def _with_blank(self, text: str) -> str:
-        if self._blank:
-            text = "".join(self._blank) + text
-            self._blank.clear()
         return text
 
 
