@@ -8,9 +8,8 @@ in tags of its own; results are a user's turn, with their content as it is, but 
 
 from __future__ import annotations
 
-from nemotron_serving.chat.base import ChatRequest
 from nemotron_serving.chat.controls import Control, PromptPart, compact, in_tags, spaced, tagged
-from nemotron_serving.chat.conversation import Turn, arrange
+from nemotron_serving.chat.conversation import ChatRequest, Turn, arrange
 from nemotron_serving.chat.json_values import dump, quoted
 from nemotron_serving.chat.messages import ToolCall
 from nemotron_serving.chat.tools import Tool

@@ -1,4 +1,4 @@
-"""A conversation as every format writes it: one system text, then turns of the two sides.
+"""What a chat format is given, and how every format sees it: one system text, then turns of the two sides.
 
 The rules that do not depend on the format have their home here: where the toggle line and the caller's system text
 go, which messages are merged, and in which order tool results stand.
@@ -10,11 +10,47 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
-from typing import Literal
+from typing import Literal, Protocol
 
-from nemotron_serving.chat.base import ChatRequest
+from nemotron_serving.chat.controls import PromptPart
 from nemotron_serving.chat.messages import Message, ToolCall, joined, split_closing, system_text
+from nemotron_serving.chat.tools import Tool
 from nemotron_serving.package import ThinkingPolicy
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One conversation to render.
+
+    Attributes:
+        messages: As `parse_messages` returns them.
+        tools: The functions that the model is told of; () tells it of none.
+        thinking: Which of the package's two toggle lines is written.
+        prefill: Text that opens the assistant's turn.
+    """
+
+    messages: Sequence[Message]
+    tools: tuple[Tool, ...]
+    thinking: bool
+    prefill: str
+
+
+class ChatFormat(Protocol):
+    """How a conversation is written for a model.
+
+    Attributes:
+        tool_tags: The tags that open and close a block of tool calls in the model's output.
+    """
+
+    tool_tags: tuple[str, str]
+
+    def render(self, request: ChatRequest) -> list[PromptPart]:
+        """The prompt in parts: `Control` parts become the one token of that name, strings are text.
+
+        Raises:
+            InvalidRequestError: a conversation that the package's own template refuses.
+        """
+        ...
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nemotron_serving.chat.base import ChatFormat, ChatRequest
 from nemotron_serving.chat.chatml import ChatMlFormat
 from nemotron_serving.chat.controls import Control, PromptPart
+from nemotron_serving.chat.conversation import ChatFormat, ChatRequest
 from nemotron_serving.chat.nemotron import NemotronFormat
 from nemotron_serving.errors import PackageError
 from nemotron_serving.package import Package, ThinkingPolicy

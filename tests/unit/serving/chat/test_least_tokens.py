@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from nemotron_serving.chat.least_tokens import LeastTokens
+from nemotron_serving.chat.tokenizer import LeastTokens
 from tests.unit.serving.support import CONTROL_TOKENS, TEXTS, bpe_tokenizer, byte_tokenizer, special_tags_tokenizer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nemotron_serving.chat import sandbox
+from nemotron_serving.chat import template
 from nemotron_serving.chat.formats import ChatFormat, Control, open_chat_format
 from nemotron_serving.chat.guard import guarded_characters
 from nemotron_serving.errors import InvalidRequestError, PackageError
@@ -265,7 +265,7 @@ NESTED = (
 def test_a_template_cannot_keep_the_server_busy(
     open_template: Any, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    monkeypatch.setattr(sandbox, "_MAX_SECONDS", 0.2)
+    monkeypatch.setattr(template, "_MAX_SECONDS", 0.2)
     many = [user("A"), assistant("B")] * 500
     begin = time.thread_time()
     with pytest.raises(InvalidRequestError, match=r"it took longer than 0\.2 s"):
@@ -274,7 +274,7 @@ def test_a_template_cannot_keep_the_server_busy(
 
 
 def test_a_template_cannot_fill_the_memory(open_template: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "_MAX_CHARACTERS", 1000)
+    monkeypatch.setattr(template, "_MAX_CHARACTERS", 1000)
     chat = open_template("{% for n in range(100) %}{{ messages[0].content }}{% endfor %}")
     with pytest.raises(InvalidRequestError, match="it wrote more than 1000 characters"):
         chat.render(request(user("A" * 11)))
