@@ -8,23 +8,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from benchmarks.client_soak import Soak
-from benchmarks.many_streams import whole_streams
-from benchmarks.processes import Server, server
-from benchmarks.readers import READERS, Run
-from benchmarks.report import Aims, print_table
+from benchmarks.contenders import Server, server, simulated_package
+from benchmarks.parts import Aims, add_options, measure
+from benchmarks.readers import READERS, Run, whole_streams
 
 RESULTS = Path(__file__).parent / "results" / "client.json"
 _AIMS: Aims = {
@@ -67,22 +65,10 @@ def main() -> None:
         "--rounds", type=int, default=5, help="runs of each client at each number of streams, default: %(default)s"
     )
     parser.add_argument("--calls", type=int, default=_CALLS, help="of each soak, default: %(default)s")
-    parser.add_argument(
-        "--only", choices=[*_PARTS], nargs="+", default=[*_PARTS], help="parts to measure, default: all"
-    )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
+    add_options(parser, _PARTS, RESULTS)
     options = parser.parse_args()
-    begin = time.perf_counter()
-    results: dict[str, Any] = {"machine": {"cpus": os.cpu_count(), "date": time.strftime("%Y-%m-%d")}}
     with _simulated_server() as served:
-        for name in options.only:
-            _console.print(f"[bold]{name}[/] …")
-            results |= _PARTS[name](served, options)
-            # After every part, so that a later one that fails loses nothing.
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(json.dumps(results, indent=2) + "\n")
-    print_table(results, _AIMS)
-    _console.print(f"Written to {options.output} after {time.perf_counter() - begin:.0f} s")
+        measure(options, {name: partial(part, served, options) for name, part in _PARTS.items()}, _AIMS)
 
 
 def measure_overhead(served: Server, options: argparse.Namespace) -> dict[str, Any]:
@@ -166,10 +152,9 @@ def _simulated_server() -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as directory:
         package, scripts = Path(directory) / "package", Path(directory) / "scripts.json"
         scripts.write_text(json.dumps(_SCRIPTS))
-        command = [str(Path(sys.executable).parent / "nemotron-build"), "simulated", "-o", str(package)]
         # Triton keeps a thread for each request that may be in flight.
         limits = ["--max-batch-size", "256", "--max-waiting", "64"]
-        subprocess.run([*command, "--script", str(scripts), *limits], check=True, capture_output=True)
+        simulated_package(package, "--script", str(scripts), *limits)
         with server(package, "--stream-interval-ms", "0") as served:
             yield served
 

@@ -15,9 +15,8 @@ import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as aioclient
 from tokenizers import Tokenizer
 
-from benchmarks.processes import server
+from benchmarks.contenders import OUTPUT_TOKENS, question, server
 from benchmarks.streams import Input, run_streams, tensor
-from benchmarks.workload import OUTPUT_TOKENS, question
 from nemotron_serving.output.assembler import Assembler, OutputRules, ToolRules
 from nemotron_serving.output.detokenizer import Detokenizer, Vocabulary
 from nemotron_serving.package import Package

@@ -1,4 +1,7 @@
-"""llama.cpp's server and transformers on the same model and prompts; each is left out where it is not installed."""
+"""llama.cpp's server and transformers on the same model and prompts; each is left out where it is not installed.
+
+`python -m benchmarks.peers GGUF SLOTS` is llama.cpp's server.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import contextlib
 import importlib.util
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -16,9 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import server
+from benchmarks.contenders import OUTPUT_TOKENS, question, server
 from benchmarks.streams import run_streams
-from benchmarks.workload import OUTPUT_TOKENS, question
 from nemotron_build.demo_model import WHEEL, default_cache, extract_gguf
 
 _STREAMS = (1, 4, 16)
@@ -58,6 +61,24 @@ def measure_peers(package: Path, rounds: int) -> dict[str, Any]:
     return results
 
 
+def main() -> None:
+    """Serve a GGUF by the wheel `xllamacpp`: print the URL, and go on until the input closes."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = sys.argv[1]
+    params.n_parallel = int(sys.argv[2])
+    params.n_ctx = 1024 * params.n_parallel
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count() or 1
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.verbosity = -1
+    server = xllamacpp.Server(params)
+    sys.stdout.write(f"{server.listening_address}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
 def _served_rate(address: str, numbers: list[int]) -> float:
     prompts = [question(number) for number in numbers]
     return run_streams(address, prompts, OUTPUT_TOKENS, min_tokens=OUTPUT_TOKENS)["tokens_per_s"]
@@ -65,8 +86,7 @@ def _served_rate(address: str, numbers: list[int]) -> float:
 
 @contextlib.contextmanager
 def _llama_cpp(gguf: Path) -> Iterator[_Run]:
-    script = Path(__file__).with_name("llama_cpp_server.py")
-    command = [sys.executable, str(script), str(gguf), str(max(_STREAMS))]
+    command = [sys.executable, "-m", "benchmarks.peers", str(gguf), str(max(_STREAMS))]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
         try:
@@ -122,3 +142,7 @@ def _transformers(gguf: Path) -> _Run:
         return float(tokens / (time.perf_counter() - begin))
 
     return run
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The same answers read by this client and by plain tritonclient: what a run takes of the process that reads."""
+"""Streams read by this client and by plain tritonclient: what they take of the process, and whether many end whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import functools
 import gc
 import json
 import queue
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as aioclient
 
 from benchmarks.streams import tensor
-from nemotron_client import AsyncClient, Client
+from nemotron_client import AsyncClient, Client, Reply
 from nemotron_client._contract import ALWAYS_READ, ENSEMBLE
 
 # What the least a program can show needs.
 _LEAN_ALWAYS_READ = ("content", "finish_reason", "num_output_tokens")
+# Of many streams, one goes on only when all have begun, so that all are open at the same time.
+_ALL_BEGIN_S = 60
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,28 @@ READERS: dict[str, Callable[[str, str, int, int], Run]] = {
 }
 
 
+def whole_streams(url: str, prompt: str, streams: int, tokens: int) -> dict[str, dict[int, str]]:
+    """Read so many streams with each client.
+
+    Args:
+        url: Of the server.
+        prompt: What gives other tokens for each seed, up to `max_tokens`.
+        streams: How many at once, with the seeds from 0.
+        tokens: Output tokens of each.
+
+    Returns:
+        For `sync`, a thread a stream, and for `async`: the text by seed, of those that have ended whole. The same seed
+        has the same text in both where no stream has got another's.
+    """
+    texts = {
+        "sync": _whole_sync(url, prompt, streams, tokens),
+        "async": asyncio.run(_whole_async(url, prompt, streams, tokens)),
+    }
+    return {
+        kind: {seed: text for seed, text in enumerate(found) if isinstance(text, str)} for kind, found in texts.items()
+    }
+
+
 class _Measured:
     """What happens in a block, from its first line to its last."""
 
@@ -165,6 +190,39 @@ class _Measured:
 
     def run(self, events: Sequence[int]) -> Run:
         return Run(sum(events), *(end - begin for begin, end in zip(self._begin, self._end, strict=True)))
+
+
+def _whole_sync(url: str, prompt: str, streams: int, tokens: int) -> list[str | BaseException | None]:
+    all_begun = threading.Barrier(streams)
+
+    def one(client: Client, seed: int) -> str | None:
+        with client.stream_chat(_user(prompt), max_tokens=tokens, seed=seed) as stream:
+            events = [next(stream)]
+            all_begun.wait(_ALL_BEGIN_S)
+            events.extend(stream)
+            return _whole(events, stream.get_final(), tokens)
+
+    with Client(url) as client, concurrent.futures.ThreadPoolExecutor(streams) as threads:
+        futures = [threads.submit(one, client, seed) for seed in range(streams)]
+        return [future.exception() or future.result() for future in futures]
+
+
+async def _whole_async(url: str, prompt: str, streams: int, tokens: int) -> list[str | BaseException | None]:
+    begun, all_begun = 0, asyncio.Event()
+
+    async def one(client: AsyncClient, seed: int) -> str | None:
+        nonlocal begun
+        async with client.stream_chat(_user(prompt), max_tokens=tokens, seed=seed) as stream:
+            events = [await stream.__anext__()]
+            begun += 1
+            if begun == streams:
+                all_begun.set()
+            await asyncio.wait_for(all_begun.wait(), _ALL_BEGIN_S)
+            events.extend([event async for event in stream])
+            return _whole(events, await stream.get_final(), tokens)
+
+    async with AsyncClient(url) as client:
+        return await asyncio.gather(*(one(client, seed) for seed in range(streams)), return_exceptions=True)
 
 
 def _user(prompt: str) -> list[dict[str, str]]:
@@ -197,3 +255,8 @@ def _checked(texts: Sequence[str], output_tokens: int, tokens: int) -> int:
     assert output_tokens == tokens
     assert len("".join(texts)) == tokens  # the simulated engine's tokens are bytes
     return len(texts)
+
+
+def _whole(events: list[Any], reply: Reply, tokens: int) -> str | None:
+    ended = reply.finish_reason == "length" and reply.usage.output_tokens == tokens
+    return reply.content if ended and "".join(event.text for event in events) == reply.content else None

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import secrets
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks.report import Aims, print_table
+from benchmarks.contenders import simulated_package
+from benchmarks.parts import Aims, add_options, measure
 from tests.integration.conftest import Server, serving
 from tests.robustness.conftest import PACKAGE
 from tests.robustness.fuzzing import Findings, Fuzz
@@ -54,22 +52,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.robustness", description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000, help="odd requests, default: %(default)s")
     parser.add_argument("--seed", type=int, default=None, help="of the odd requests, default: another one each time")
-    parser.add_argument(
-        "--only", choices=[*_PARTS], nargs="+", default=[*_PARTS], help="parts to measure, default: all"
-    )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
+    add_options(parser, _PARTS, RESULTS)
     options = parser.parse_args()
     options.seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-    began = time.perf_counter()
-    results: dict[str, Any] = {"machine": {"cpus": os.cpu_count(), "date": time.strftime("%Y-%m-%d")}}
-    for name in options.only:
-        _console.print(f"[bold]{name}[/] …")
-        results |= _PARTS[name](options)
-        # After every part, so that a later one that fails loses nothing.
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(results, indent=2) + "\n")
-    print_table(results, _AIMS)
-    _console.print(f"Written to {options.output} after {time.perf_counter() - began:.0f} s")
+    measure(options, {name: partial(part, options) for name, part in _PARTS.items()}, _AIMS)
 
 
 def measure_fuzz(options: argparse.Namespace) -> dict[str, Any]:
@@ -156,9 +142,7 @@ _PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 def simulated_server(*options: str) -> Iterator[Server]:
     """A simulated package with these options of `nemotron-build simulated`, served on free ports."""
     with tempfile.TemporaryDirectory() as directory:
-        package = Path(directory) / "package"
-        command = [str(Path(sys.executable).parent / "nemotron-build"), "simulated", "-o", str(package), *options]
-        subprocess.run(command, check=True, capture_output=True)
+        package = simulated_package(Path(directory) / "package", *options)
         with serving(package, Path(directory)) as server:
             yield server
 

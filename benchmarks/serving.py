@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tritonclient.grpc as grpcclient
 from rich.console import Console
 
+from benchmarks.contenders import (
+    OUTPUT_TOKENS,
+    RawEngine,
+    Server,
+    long_text,
+    question,
+    raw_engine,
+    server,
+    simulated_package,
+)
 from benchmarks.control import measure_control
+from benchmarks.parts import Aims, add_options, measure
 from benchmarks.peers import measure_peers
-from benchmarks.processes import RawEngine, Server, raw_engine, server
-from benchmarks.report import Aims, print_table
 from benchmarks.streams import run_streams, tensor
-from benchmarks.workload import OUTPUT_TOKENS, long_text, question
 from nemotron_serving.generation.queueing import adaptive_interval_s
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
@@ -54,23 +59,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--package", type=Path, default=Path("packages/demo"), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of raw and served runs, default: %(default)s")
-    parser.add_argument(
-        "--only", choices=[*_PARTS], nargs="+", default=[*_PARTS], help="parts to measure, default: all"
-    )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
+    add_options(parser, _PARTS, RESULTS)
     options = parser.parse_args()
-    results: dict[str, Any] = {
-        "machine": {"cpus": os.cpu_count(), "date": time.strftime("%Y-%m-%d")},
-        "stream_interval_ms": {str(streams): 1000 * adaptive_interval_s(streams) for streams in (*_STREAMS, 64)},
-    }
-    for name in options.only:
-        _console.print(f"[bold]{name}[/] …")
-        results |= _PARTS[name](options.package, options.rounds)
-        # After every part, so that a later one that fails loses nothing.
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(results, indent=2) + "\n")
-    print_table(results, _AIMS)
-    _console.print(f"Written to {options.output}")
+    parts = {name: partial(part, options.package, options.rounds) for name, part in _PARTS.items()}
+    intervals_ms = {str(streams): 1000 * adaptive_interval_s(streams) for streams in (*_STREAMS, 64)}
+    measure(options, parts, _AIMS, stream_interval_ms=intervals_ms)
 
 
 def measure_throughput(package: Path, rounds: int) -> dict[str, Any]:
@@ -124,7 +117,7 @@ def measure_pipeline(package: Path, rounds: int) -> dict[str, Any]:
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
         for figure, tokens, build_options, serve_options in cases:
-            simulated = _simulated_package(Path(directory) / figure, package, *build_options)
+            simulated = simulated_package(Path(directory) / figure, "--tokenizer-from", str(package), *build_options)
             with server(simulated, *serve_options) as served:
                 prompts = ["[sim:random]"] * streams
                 runs = [run_streams(served.address, prompts, tokens, min_tokens=tokens) for _ in range(rounds + 1)]
@@ -136,7 +129,7 @@ def measure_preprocessing(package: Path, rounds: int) -> dict[str, Any]:
     """The preprocessing model alone, called over gRPC."""
     result: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as directory:
-        simulated = _simulated_package(Path(directory) / "package", package)
+        simulated = simulated_package(Path(directory) / "package", "--tokenizer-from", str(package))
         with server(simulated) as served, grpcclient.InferenceServerClient(served.address) as client:
             for tokens in _PREPROCESS_TOKENS:
                 text = long_text(int(tokens * _CHARACTERS_PER_TOKEN))
@@ -175,13 +168,6 @@ def _ttft_overhead(raw: RawEngine, served: Server, numbers: Iterator[int], pairs
         alone = raw.run([number], 2)["ttft_ms"]
         differences.append(run_streams(served.address, [question(number)], 2, min_tokens=2)["ttft_ms"] - alone)
     return statistics.median(differences)
-
-
-def _simulated_package(path: Path, tokenizer_from: Path, *options: str) -> Path:
-    program = str(Path(sys.executable).parent / "nemotron-build")
-    command = [program, "simulated", "-o", str(path), "--tokenizer-from", str(tokenizer_from), *options]
-    subprocess.run(command, check=True, capture_output=True)
-    return path
 
 
 def _medians(rates: dict[str, list[float]]) -> dict[str, float]:
