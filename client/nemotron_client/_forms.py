@@ -179,11 +179,13 @@ def _adapted(parameters: Mapping[str, Parameter], where: str) -> tuple[TypeAdapt
 
 
 def _in_pydantic_words(annotation: Any) -> Any:
-    """The type as pydantic has it: a text beside it is its description, and any iterable is a list."""
+    """The type in pydantic's words: a text beside it is its description, and any iterable is a list."""
     from pydantic import Field
 
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is None or origin is Literal:
+    if origin is Literal:
+        return _literal(arguments)
+    if origin is None:
         return list[Any] if annotation is Iterable else annotation
     if origin is Annotated:
         notes = [Field(description=note) if isinstance(note, str) else note for note in arguments[1:]]
@@ -192,6 +194,17 @@ def _in_pydantic_words(annotation: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return typing.Union[words]  # noqa: UP007 - it is computed
     return (list if origin is Iterable else origin)[words]
+
+
+def _literal(choices: tuple[Any, ...]) -> Any:
+    """Some values. Of an enum's members, which pydantic does not read from JSON, those that the members stand for."""
+    from pydantic import AfterValidator
+
+    members = {one.value: one for one in choices if isinstance(one, enum.Enum)}
+    if not members:
+        return Literal[choices]
+    values = tuple(one.value if isinstance(one, enum.Enum) else one for one in choices)
+    return Annotated[Literal[values], AfterValidator(lambda value: members.get(value, value))]
 
 
 def _enable_typed_dicts(annotation: Any, seen: set[Any]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 import typing
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, Required
 
 if TYPE_CHECKING:
     from docstring_parser import Docstring
@@ -48,8 +49,10 @@ def _parsed(text: str | None) -> Docstring:
 
     try:
         return docstring_parser.parse(text or "")
-    except docstring_parser.ParseError:
-        return docstring_parser.Docstring()
+    except Exception:  # it stumbles over odd ones, and with more than its ParseError: then there is only the text
+        plain = docstring_parser.Docstring()
+        plain.short_description = inspect.cleandoc(text or "")
+        return plain
 
 
 def _on_one_line(text: str) -> str:
@@ -64,6 +67,7 @@ def generator() -> type[GenerateJsonSchema]:
     class Generator(GenerateJsonSchema):
         """Leaves out what only repeats a name, puts in what docstrings say, and refers only to what is shared."""
 
+        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as in pydantic
         _shared: frozenset[str] = frozenset()
 
         def definitions_schema(self, schema: Any) -> dict[str, Any]:
@@ -101,6 +105,8 @@ def _told(schema: dict[str, Any], kind: type) -> dict[str, Any]:
     """The schema of a class with what its docstring and its annotations say of each field, in place of its name."""
     told = descriptions(kind.__doc__)
     for name, hint in hints_of(kind, kind.__name__).items():
+        if typing.get_origin(hint) in (Required, NotRequired):
+            (hint,) = typing.get_args(hint)  # noqa: PLW2901 - what they are of
         notes = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, str)]
         told |= {name: notes[0]} if notes else {}
     for name in schema["properties"].keys() & told.keys():

@@ -58,6 +58,7 @@ class Branch(TypedDict, total=False):
     """
 
     twigs: list[Branch]
+    leaves: Annotated[int, "How many leaves."]
 
 
 class Cat(pydantic.BaseModel):
@@ -194,6 +195,17 @@ def test_what_the_docstring_of_an_inner_class_says() -> None:
         },
     }
     assert whole["$defs"] == {"Car": car}
+
+
+def test_what_a_typed_dict_says_of_itself() -> None:
+    branch = {
+        "type": "object",
+        "properties": {
+            "twigs": {"type": "array", "items": {"$ref": "#/$defs/Branch"}, "description": "What grows on it."},
+            "leaves": {"type": "integer", "description": "How many leaves."},
+        },
+    }
+    assert sent(Branch)["json_schema"]["schema"] == {"$ref": "#/$defs/Branch", "$defs": {"Branch": branch}}
 
 
 def test_what_pydantic_checks_by_itself_is_not_asked_of_the_server() -> None:
