@@ -13,17 +13,19 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = ["openvino", "openvino_genai", "tokenizers", "torch", "transformers"]
 BUILD_MAY_TAKE = (
+    # What a package is, how prompts are written and outputs are read, and what lies in its engine's directory:
     "nemotron_serving.package",
     "nemotron_serving.chat",
+    "nemotron_serving.output.tags",
+    "nemotron_serving.output.detokenizer.byte_of_character",
+    "nemotron_serving.engine.openvino.cpu",
+    "nemotron_serving.engine.simulated",
+    "nemotron_serving.engine.tensorrt_llm.files",
+    # What both commands say and look for in the same way:
     "nemotron_serving.command_line",
     "nemotron_serving.errors",
     "nemotron_serving.launcher.triton_files.default_repository",
-    "nemotron_serving.engine.openvino.cpu",
-    "nemotron_serving.engine.tensorrt_llm.files",
-    "nemotron_serving.output.detokenizer.byte_of_character",
-    "nemotron_serving.output.tags",
     "nemotron_serving.paths",
-    "nemotron_serving.engine.simulated",
     "nemotron_serving.__version__",
 )
 MODELS_MAY_TAKE = ("nemotron_serving", "numpy", "msgspec", "triton_python_backend_utils")

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from nemotron_build.checkpoint.files import (
-    QUANTIZATION_CONFIG,
     and_more,
     fingerprint_of,
     refuse_pickles,
@@ -31,6 +30,7 @@ from nemotron_build.checkpoint.weights import main_dtype, own_tensors, scan_tens
 from nemotron_build.errors import CheckpointError
 from nemotron_build.json_file import read_json
 from nemotron_build.steps import Report
+from nemotron_serving.engine.tensorrt_llm.files import QUANTIZATION_CONFIG
 
 _QUANTIZED_FILES = (QUANTIZATION_CONFIG, "quantize_config.json", "quant_config.json")
 _OPTIONAL_FILES = (GENERATION_CONFIG, TOKENIZER_CONFIG, CHAT_TEMPLATE, INDEX)

@@ -10,7 +10,6 @@ from pathlib import Path
 from nemotron_build.errors import CheckpointError
 from nemotron_build.steps import Report
 
-QUANTIZATION_CONFIG = "hf_quant_config.json"
 """The file that says what of a checkpoint is quantized, and how, in the form that ModelOpt exports."""
 
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")

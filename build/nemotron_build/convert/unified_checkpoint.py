@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nemotron_build.checkpoint.files import QUANTIZATION_CONFIG
 from nemotron_build.checkpoint.generation import GENERATION_CONFIG
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape
 from nemotron_build.checkpoint.tensors import INDEX
@@ -21,6 +20,7 @@ from nemotron_build.convert.torch_tensors import SourceTensors, scale_tensor, to
 from nemotron_build.json_file import read_object, write_json
 from nemotron_build.steps import Report
 from nemotron_serving import __version__
+from nemotron_serving.engine.tensorrt_llm.files import QUANTIZATION_CONFIG
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from nemotron_build.checkpoint.files import QUANTIZATION_CONFIG
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape, read_shape
 from nemotron_build.checkpoint.tensors import expected_tensors, read_tensors
 from nemotron_build.errors import CheckpointError, VerificationError
@@ -25,6 +24,7 @@ from nemotron_build.verify.expected import (
     read_object,
     rope_claims,
 )
+from nemotron_serving.engine.tensorrt_llm.files import QUANTIZATION_CONFIG
 
 _OLD_READER = (
     "TensorRT-LLM 1.2 reads the rope as transformers 4 does, from rope_theta and rope_scaling, "

@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 
 from nemotron_build.chat_format import check_tokenizer
-from nemotron_build.checkpoint.files import QUANTIZATION_CONFIG
 from nemotron_build.checkpoint.shape import CONFIG
 from nemotron_build.errors import BuildError, VerificationError
-from nemotron_serving.engine.tensorrt_llm.files import EngineConfig, engine_file, read_config
+from nemotron_serving.chat.formats import TEMPLATE
+from nemotron_serving.engine.tensorrt_llm.files import QUANTIZATION_CONFIG, EngineConfig, engine_file, read_config
 from nemotron_serving.package import CHAT_TEMPLATE, MANIFEST, Package
 
 _TIMEOUT_S = 300
@@ -51,7 +51,7 @@ def verify(path: Path) -> tuple[Package, list[str]]:
 
     package = Package.load(path)
     package.verify_files()
-    if package.serving.chat_format == "template" and CHAT_TEMPLATE not in package.manifest.files:
+    if package.serving.chat_format == TEMPLATE and CHAT_TEMPLATE not in package.manifest.files:
         raise VerificationError(f"{path} has no {CHAT_TEMPLATE}, its chat format is 'template'. Build it again.")
     tokenizer, serving = Tokenizer.from_file(str(package.tokenizer_path)), package.serving
     checks = [check_tokenizer(tokenizer, serving.chat_format, serving.stop_token_ids)]

@@ -12,6 +12,8 @@ from nemotron_serving.errors import PackageError
 from nemotron_serving.package import EngineSpec, Limits, Package, check_engine_version
 
 CONFIG = "config.json"
+QUANTIZATION_CONFIG = "hf_quant_config.json"
+"""Where a Hugging Face checkpoint says how it is quantized, in ModelOpt's terms."""
 TENSORRT_LLM = "1.2.1"
 """The last stable release with TensorRT engines; engines are built and served with it."""
 IMAGE = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
@@ -20,7 +22,6 @@ TOKENS_PER_BLOCK = 32
 """Tokens of a block of the paged KV cache, by default of KvCacheConfig and of trtllm-build."""
 
 _CHECKPOINT_NUM_TOKENS = 8192  # TensorRT-LLM's default, said so that it stays
-_QUANTIZATION = "hf_quant_config.json"
 
 Flow = Literal["engine", "pytorch"]
 _T = TypeVar("_T")
@@ -210,12 +211,12 @@ def _engine(path: Path, model: ModelConfig, build: BuildConfig) -> EngineFiles:
 
 def _checkpoint(path: Path, limits: Limits) -> EngineFiles:
     model, quantization = _read(path / CONFIG, ModelConfig), Quantization()
-    if (path / _QUANTIZATION).is_file():
-        quantization = _read(path / _QUANTIZATION, _QuantizationFile).quantization
+    if (path / QUANTIZATION_CONFIG).is_file():
+        quantization = _read(path / QUANTIZATION_CONFIG, _QuantizationFile).quantization
         if quantization.quant_algo is None:
             raise PackageError(
-                f"{path / _QUANTIZATION} names no quant_algo for the weights, and TensorRT-LLM does not load that. "
-                "Build the package again, with FP8 weights or with a BF16 KV cache."
+                f"{path / QUANTIZATION_CONFIG} names no quant_algo for the weights, and TensorRT-LLM does not load "
+                "that. Build the package again, with FP8 weights or with a BF16 KV cache."
             )
     if limits.max_seq_len > model.max_position_embeddings:
         raise PackageError(
