@@ -16,16 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 Feature = Literal[
-    "penalties",
-    "min_p",
-    "guided_decoding",
-    "bad_words",
-    "logit_bias",
-    "min_tokens",
-    "logprobs",
-    "top_logprobs",
-    "sampled_logprobs",
-]
+    "penalties", "min_p", "guided_decoding", "bad_words", "logit_bias", "min_tokens",
+    "logprobs", "sampled_logprobs", "top_logprobs",
+]  # fmt: skip
 """What not every engine can do. A request that asks for what is missing is refused by name before it is submitted."""
 
 
@@ -155,6 +148,12 @@ class Output(Tensor):
     kind: Literal["delta", "total", "state", "once"] = "state"
     read: str = ""
     doc: str = ""
+
+    @property
+    def nothing(self) -> str | int | bool:
+        """Its value where there is nothing to say."""
+        nothing: dict[str, str | int | bool] = {"STRING": "", "INT32": 0, "BOOL": False}
+        return nothing[self.dtype]
 
 
 # Of the ensemble alone.

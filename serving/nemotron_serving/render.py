@@ -37,7 +37,6 @@ _TABLE_BEGINS, _TABLE_ENDS = "<!-- rendered from the contract: {} -->\n", "<!-- 
 _LINE = 120  # characters, as ruff has it
 _MOST_INT32 = 2**31 - 1
 _RELEASE = (1, 2)  # of TensorRT-LLM, that the adapter was written for
-_NOTHING = {"STRING": '""', "INT32": "0", "BOOL": "False"}
 
 # Which requests of the client's a stop is, and all that its fake server answers to one.
 _STOP_INPUTS = ("stop",)
@@ -157,7 +156,7 @@ def _client() -> str:
         + '"""What this client reads, and the option that has it ask for it; `always` with every request."""\n\n'
         + _pairs(
             "NOTHING_NEW: dict[str, Any]",
-            {one.name: _NOTHING[one.dtype] for one in ENSEMBLE_OUTPUTS if one.sent == "always"},
+            {one.name: f"{one.nothing!r}".replace("'", '"') for one in ENSEMBLE_OUTPUTS if one.sent == "always"},
         )
         + '"""A response that says nothing: what is in every response. The others have something to say."""\n\n'
         + _names("STATES", (one.name for one in ENSEMBLE_OUTPUTS if one.kind == "state" and one.read))

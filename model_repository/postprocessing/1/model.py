@@ -1,15 +1,15 @@
 """Token ids of each stream to text, thinking and answer."""
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from nemotron_serving.contract import TEXT_OUTPUTS
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import PROBE_PLACES, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.postprocess import Postprocessor
-from nemotron_serving.stages.triton import answer, open_package, report_gauges
+from nemotron_serving.stages.triton import answer, open_package, report_gauges, response_of
 
 STREAMS = "nemotron_postprocessing_streams"
 
@@ -46,27 +46,5 @@ class TritonPythonModel:
                 "output_ids", f"{ids.size} were given, this server takes at most {self._most_ids}"
             )
         event = self._seal.open(sealed.item(), ids.tobytes())
-        delta = self._postprocessor.accept(event, ids.ravel().tolist(), request.is_cancelled)
-        return pb_utils.InferenceResponse(
-            [
-                # NVIDIA's postprocessing gives one dimension, and its clients read the element as the bytes.
-                pb_utils.Tensor("text_output", np.array([delta.text.text.encode()], dtype=np.object_)),
-                _strings("reasoning_content", delta.text.reasoning_content),
-                _strings("content", delta.text.content),
-                _strings("tool_calls", delta.tool_calls),
-                _strings("finish_reason", delta.finish_reason),
-                _scalar("num_reasoning_tokens", delta.num_reasoning_tokens, np.int32),
-                _scalar("thinking_budget_reached", delta.thinking_budget_reached, np.bool_),
-                _strings("logprobs", delta.logprobs),
-                # Only where there is one: an output has its price in every response.
-                *([_strings("tool_call_error", delta.tool_call_error)] if delta.tool_call_error else []),
-            ]
-        )
-
-
-def _strings(name, text):
-    return pb_utils.Tensor(name, np.array([[text.encode()]], dtype=np.object_))
-
-
-def _scalar(name, value, dtype):
-    return pb_utils.Tensor(name, np.array([[value]], dtype=dtype))
+        values = self._postprocessor.accept(event, ids.ravel().tolist(), request.is_cancelled)
+        return response_of(values, TEXT_OUTPUTS)

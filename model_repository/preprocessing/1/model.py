@@ -1,14 +1,13 @@
 """Text or messages to prompt ids and request settings."""
 
 import msgspec
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.contract import ENSEMBLE_INPUTS
+from nemotron_serving.contract import ENSEMBLE_INPUTS, PREPROCESSING_OUTPUTS
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.preprocess import LongLane, Preprocessor
-from nemotron_serving.stages.triton import answer_later, open_package, request_fields
+from nemotron_serving.stages.triton import answer_later, open_package, request_fields, response_of
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -38,8 +37,5 @@ class TritonPythonModel:
 
     def _answer(self, request, fields):
         ids, settings = self._preprocessor.prepare(fields)
-        settings_json = np.array([[self._seal.close(msgspec.json.encode(settings))]], dtype=np.object_)
-        response = pb_utils.InferenceResponse(
-            [pb_utils.Tensor("input_ids", ids[np.newaxis]), pb_utils.Tensor("request_settings", settings_json)]
-        )
-        request.get_response_sender().send(response, flags=_FINAL)
+        values = {"input_ids": ids, "request_settings": self._seal.close(msgspec.json.encode(settings))}
+        request.get_response_sender().send(response_of(values, PREPROCESSING_OUTPUTS), flags=_FINAL)

@@ -45,7 +45,7 @@ class Response:
         num_output_tokens: Output tokens so far.
         num_cached_tokens: Tokens that the engine took from its prefix cache when it last began; None if it does not
             say.
-        thinking_budget_reached: Whether the budget has closed the thinking.
+        states: Outputs of the ensemble that postprocessing hands on, by name, where they say something.
         for_text: Whether postprocessing follows; a token-level caller gets these responses as they are.
         begins: In the first response, how postprocessing reads the stream.
         finish_reason: Set in the last response.
@@ -64,7 +64,7 @@ class Response:
     num_input_tokens: int
     num_output_tokens: int
     num_cached_tokens: int | None
-    thinking_budget_reached: bool
+    states: dict[str, bool]
     for_text: bool
     begins: OutputRules | None
     finish_reason: FinishReason | None
@@ -228,7 +228,7 @@ class Stream:
             num_input_tokens=len(self.prompt_ids),
             num_output_tokens=len(self._output_ids),
             num_cached_tokens=self._cached_tokens,
-            thinking_budget_reached=self._budget_reached,
+            states={"thinking_budget_reached": True} if self._budget_reached else {},
             for_text=self.settings.output is not None,
             begins=None if sequence else self.settings.output,
             finish_reason=finish_reason,

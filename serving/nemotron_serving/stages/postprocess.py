@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from nemotron_serving.contract import TEXT_OUTPUTS
 from nemotron_serving.engine import TokenLogprob
 from nemotron_serving.errors import EngineError, InvalidRequestError, failure
-from nemotron_serving.output.assembler import Assembler, OutputDelta, OutputRules
+from nemotron_serving.output.assembler import Assembler, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 
+_NOTHING_NEW = {output.name: output.nothing for output in TEXT_OUTPUTS if output.sent == "always"}
 _LOOK_S = 0.5  # between two looks at a stream's caller; each is a round trip to Triton, 0.05 ms of CPU
 
 
@@ -29,7 +31,7 @@ class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
         finish_reason: In the last response.
         error: In the last response of a stream that failed.
         refused: Whether the error is the caller's, with the field that is at fault at its beginning.
-        thinking_budget_reached: Whether the thinking was closed for the model.
+        states: Outputs that are handed on as they are, by name, where they say something.
         logprobs: One entry a token of the response; none where they were not asked for.
     """
 
@@ -41,31 +43,8 @@ class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     finish_reason: str = ""
     error: str = ""
     refused: bool = False
-    thinking_budget_reached: bool = False
+    states: dict[str, bool] = {}
     logprobs: tuple[TokenLogprob, ...] = ()
-
-
-class TextDelta(NamedTuple):
-    """What is new in one response.
-
-    Attributes:
-        text: New text by field.
-        tool_calls: The calls that became complete, a JSON list in OpenAI's shape; empty if there are none.
-        tool_call_error: The first call that could not be read, a JSON object (see `ToolCallError`); empty if it is not
-            in this response.
-        num_reasoning_tokens: A running total.
-        finish_reason: Empty before the last response. `tool_calls` if the model stopped and has called a tool.
-        thinking_budget_reached: Whether the thinking was closed for the model.
-        logprobs: A JSON list in OpenAI's shape, one entry a token; empty if they were not asked for.
-    """
-
-    text: OutputDelta
-    tool_calls: str
-    tool_call_error: str
-    num_reasoning_tokens: int
-    finish_reason: str
-    thinking_budget_reached: bool
-    logprobs: str
 
 
 @dataclass
@@ -119,8 +98,8 @@ class Postprocessor:
 
     def accept(
         self, event_json: bytes, token_ids: Sequence[int], has_left: Callable[[], bool] = lambda: False
-    ) -> TextDelta:
-        """Read one response.
+    ) -> dict[str, Any]:
+        """The outputs of one response, by name: all that are always sent, and those that have something to say.
 
         Args:
             event_json: A `StreamEvent`.
@@ -143,15 +122,21 @@ class Postprocessor:
             delta = delta.joined(assembler.flush())
         called = event.finish_reason == "stop" and assembler.has_tool_calls
         prompt = event.begins.prompt if event.begins is not None else ""
-        return TextDelta(
-            text=delta._replace(text=prompt + delta.text) if prompt else delta,
-            tool_calls=msgspec.json.encode(delta.tool_calls).decode() if delta.tool_calls else "",
-            tool_call_error=msgspec.json.encode(delta.tool_call_error).decode() if delta.tool_call_error else "",
-            num_reasoning_tokens=assembler.num_reasoning_tokens,
-            finish_reason="tool_calls" if called else event.finish_reason,
-            thinking_budget_reached=event.thinking_budget_reached,
-            logprobs=self._logprobs_json(token_ids, event.logprobs) if event.logprobs else "",
-        )
+        outputs = _NOTHING_NEW | {
+            "text_output": prompt + delta.text,
+            "reasoning_content": delta.reasoning_content,
+            "content": delta.content,
+            "num_reasoning_tokens": assembler.num_reasoning_tokens,
+            "finish_reason": "tool_calls" if called else event.finish_reason,
+            **event.states,
+        }
+        if delta.tool_calls:
+            outputs["tool_calls"] = msgspec.json.encode(delta.tool_calls).decode()
+        if delta.tool_call_error:
+            outputs["tool_call_error"] = msgspec.json.encode(delta.tool_call_error).decode()
+        if event.logprobs:
+            outputs["logprobs"] = self._logprobs_json(token_ids, event.logprobs)
+        return outputs
 
     def _read(self, event_json: bytes) -> StreamEvent:
         try:

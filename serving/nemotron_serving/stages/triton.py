@@ -13,10 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.contract import Option
+from nemotron_serving.contract import Option, Tensor
 from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError
 from nemotron_serving.host import HostOptions, plain_path
-from nemotron_serving.inputs import MAX_ID_CHARACTERS, apply_parameters, check_id, read_inputs, read_parameters
+from nemotron_serving.inputs import (
+    MAX_ID_CHARACTERS,
+    NUMPY_TYPES,
+    apply_parameters,
+    check_id,
+    read_inputs,
+    read_parameters,
+)
 from nemotron_serving.package import Package
 from nemotron_serving.stages.gauges import GaugeReporter
 
@@ -173,6 +180,26 @@ def _parameters(request: Any) -> dict[str, Any]:
         "sequence_end": bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
     }
     return parameters | {name: value for name, value in taken_out.items() if value}
+
+
+def response_of(values: Mapping[str, Any], contract: tuple[Tensor, ...]) -> Any:
+    """A response with these outputs.
+
+    Args:
+        values: By the name of the output: one value, or the values along its last dimension.
+        contract: The outputs of the model; the other dimensions are 1.
+    """
+    return pb_utils.InferenceResponse(
+        [_output(output, values[output.name]) for output in contract if output.name in values]
+    )
+
+
+def _output(output: Tensor, value: Any) -> Any:
+    value = value.encode() if isinstance(value, str) else value
+    array = np.array(value, NUMPY_TYPES[output.dtype])
+    # NVIDIA's postprocessing gives this one no batch dimension, and its clients read the element as the bytes.
+    ones = 0 if output.name == "text_output" else len(output.dims)
+    return pb_utils.Tensor(output.name, array.reshape((1,) * ones + (-1,)))
 
 
 def error_response(request: Any, error: Exception) -> Any:

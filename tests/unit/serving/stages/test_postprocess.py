@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from nemotron_serving.errors import EngineError, InvalidRequestError
-from nemotron_serving.output.assembler import OutputDelta, OutputRules
+from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.reasoning import Start
-from nemotron_serving.stages.postprocess import Postprocessor, StreamEvent, TextDelta
+from nemotron_serving.stages.postprocess import Postprocessor, StreamEvent
 from tests.unit.serving.output.reading import TOOLS
 from tests.unit.serving.support import byte_tokenizer, ids_of, vocabulary_of
 
@@ -44,10 +44,10 @@ class Streams:
         self._latest[key] = made
         return made
 
-    def read(self, event: StreamEvent, ids: list[int]) -> TextDelta:
+    def read(self, event: StreamEvent, ids: list[int]) -> dict[str, Any]:
         return self.postprocessor.accept(msgspec.json.encode(event), ids)
 
-    def accept(self, ids: list[int], key: str = "a", begins: OutputRules | None = None, **more: Any) -> TextDelta:
+    def accept(self, ids: list[int], key: str = "a", begins: OutputRules | None = None, **more: Any) -> dict[str, Any]:
         return self.read(self.event(key, begins, **more), ids)
 
 
@@ -58,8 +58,12 @@ def streams(tmp_path: Path) -> Streams:
 
 def text_delta(
     text: str, reasoning: str, content: str, num_reasoning_tokens: int, finish_reason: str = ""
-) -> TextDelta:
-    return TextDelta(OutputDelta(text, reasoning, content), "", "", num_reasoning_tokens, finish_reason, False, "")
+) -> dict[str, Any]:
+    return {
+        "text_output": text, "reasoning_content": reasoning, "content": content, "tool_calls": "",
+        "finish_reason": finish_reason, "num_reasoning_tokens": num_reasoning_tokens,
+        "thinking_budget_reached": False, "logprobs": "",
+    }  # fmt: skip
 
 
 def test_a_stream_from_first_to_last_response(streams: Streams) -> None:
@@ -75,8 +79,8 @@ def test_a_stream_from_first_to_last_response(streams: Streams) -> None:
 
 def test_the_last_response_gives_out_what_was_held_back(streams: Streams) -> None:
     rules = OutputRules("detect", ("STOP",))
-    assert streams.accept(ids_of("A ST"), begins=rules).text.content == "A "
-    assert streams.accept(ids_of("O"), finish_reason="stop").text == OutputDelta("STO", "", "STO")
+    assert streams.accept(ids_of("A ST"), begins=rules)["content"] == "A "
+    assert streams.accept(ids_of("O"), finish_reason="stop") == text_delta("STO", "", "STO", 0, "stop")
 
 
 def test_one_response_is_first_and_last(streams: Streams) -> None:
@@ -94,9 +98,9 @@ def test_a_prompt_that_is_to_be_returned_begins_the_raw_text_and_no_other_field(
 def test_streams_do_not_mix(streams: Streams) -> None:
     half, rest = ids_of("ก")[:2], ids_of("ก")[2:]
     for key in ("a", "b"):
-        assert streams.accept(half, key, OutputRules()).text.text == ""
-    assert streams.accept(ids_of("A"), "a").text.text == "\ufffdA"
-    assert streams.accept(rest, "b").text.text == "ก"
+        assert streams.accept(half, key, OutputRules())["text_output"] == ""
+    assert streams.accept(ids_of("A"), "a")["text_output"] == "\ufffdA"
+    assert streams.accept(rest, "b")["text_output"] == "ก"
     assert len(streams) == 2
 
 
@@ -151,12 +155,12 @@ def test_what_the_generating_model_would_not_send_is_refused(streams: Streams, v
 def test_an_event_is_read_once_and_in_its_turn(streams: Streams) -> None:
     events = [streams.event(begins=OutputRules("thinking")), *(streams.event() for _ in "BCDE")]
     refused = pytest.raises(InvalidRequestError, match=r"^stream_event: .*turn")
-    assert streams.read(events[0], ids_of("A")).text.text == "A"
+    assert streams.read(events[0], ids_of("A"))["text_output"] == "A"
     for turn, char in enumerate("BCD", start=1):
         for wrong in (*events[:turn], *events[turn + 1 :]):
             with refused:
                 streams.read(wrong, ids_of("X"))
-        assert streams.read(events[turn], ids_of(char)).text.reasoning_content == char
+        assert streams.read(events[turn], ids_of(char))["reasoning_content"] == char
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -177,11 +181,11 @@ def test_a_stream_takes_the_slot_of_an_earlier_one_that_was_left_open(streams: S
     for event in kept[:-1]:
         streams.read(event, ids_of("A"))
     assert len(streams) == 1
-    assert streams.accept(ids_of("M"), "b", OutputRules()).text.text == "M"
+    assert streams.accept(ids_of("M"), "b", OutputRules())["text_output"] == "M"
     for event in kept:
         with pytest.raises(InvalidRequestError, match=r"^stream_event: .*turn"):
             streams.read(event, ids_of("A"))
-    assert streams.accept(ids_of("N"), "b", finish_reason="stop").text.text == "N"
+    assert streams.accept(ids_of("N"), "b", finish_reason="stop")["text_output"] == "N"
     assert len(streams) == 0
 
 
@@ -320,35 +324,37 @@ def test_reading_the_output(streams: Streams, row: Row, size: int) -> None:
     deltas = [streams.accept([], begins=OutputRules(row.start, (), TOOLS))]
     deltas += [streams.accept(ids[at : at + size]) for at in range(0, len(ids), size)]
     deltas.append(streams.accept([], finish_reason=row.ended))
-    calls = [call["function"] for delta in deltas if delta.tool_calls for call in msgspec.json.decode(delta.tool_calls)]
-    assert "".join(delta.text.text for delta in deltas) == row.output
-    assert "".join(delta.text.reasoning_content for delta in deltas) == row.reasoning
-    assert "".join(delta.text.content for delta in deltas) == row.content
+    calls = [
+        call["function"] for delta in deltas if delta["tool_calls"] for call in msgspec.json.decode(delta["tool_calls"])
+    ]
+    assert "".join(delta["text_output"] for delta in deltas) == row.output
+    assert "".join(delta["reasoning_content"] for delta in deltas) == row.reasoning
+    assert "".join(delta["content"] for delta in deltas) == row.content
     assert tuple(f"{call['name']}({call['arguments']})" for call in calls) == row.calls
-    errors = [msgspec.json.decode(delta.tool_call_error) for delta in deltas if delta.tool_call_error]
+    errors = [msgspec.json.decode(delta["tool_call_error"]) for delta in deltas if "tool_call_error" in delta]
     assert [(error["index"], error["text"]) for error in errors] == ([row.error] if row.error else [])
     assert all(error.keys() == {"index", "reason", "text"} and error["reason"] for error in errors)
-    assert [delta.finish_reason for delta in deltas] == [""] * (len(deltas) - 1) + [row.finish_reason]
+    assert [delta["finish_reason"] for delta in deltas] == [""] * (len(deltas) - 1) + [row.finish_reason]
 
 
 def test_a_call_is_in_the_response_that_completes_it(streams: Streams) -> None:
     begun = streams.accept(ids_of(f"<TOOLCALL>{F}</TOOLCALL"), begins=OutputRules("answer", (), TOOLS))
-    assert (begun.text.text, begun.tool_calls) == (f"<TOOLCALL>{F}</TOOLCALL", "")
-    (call,) = msgspec.json.decode(streams.accept(ids_of(">")).tool_calls)
+    assert (begun["text_output"], begun["tool_calls"]) == (f"<TOOLCALL>{F}</TOOLCALL", "")
+    (call,) = msgspec.json.decode(streams.accept(ids_of(">"))["tool_calls"])
     assert call == {"id": call["id"], "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
-    assert streams.accept([], finish_reason="stop").tool_calls == ""
+    assert streams.accept([], finish_reason="stop")["tool_calls"] == ""
 
 
 def test_the_budget_is_passed_on(streams: Streams) -> None:
-    assert not streams.accept([], begins=OutputRules("thinking")).thinking_budget_reached
-    assert streams.accept([], thinking_budget_reached=True).thinking_budget_reached
+    assert not streams.accept([], begins=OutputRules("thinking"))["thinking_budget_reached"]
+    assert streams.accept([], states={"thinking_budget_reached": True})["thinking_budget_reached"]
 
 
 def test_log_probabilities_have_openais_shape(streams: Streams) -> None:
     a, b, part = *ids_of("AB"), ids_of("ก")[0]
     logprobs = ((-0.5, ((a, -0.5), (b, -1.5))), (-2.0, ()))
     delta = streams.accept([a, part], begins=OutputRules(), logprobs=logprobs)
-    assert msgspec.json.decode(delta.logprobs) == [
+    assert msgspec.json.decode(delta["logprobs"]) == [
         {
             "token": "A",
             "logprob": -0.5,
@@ -360,7 +366,7 @@ def test_log_probabilities_have_openais_shape(streams: Streams) -> None:
         },
         {"token": "\ufffd", "logprob": -2.0, "bytes": [0xE0], "top_logprobs": []},
     ]
-    assert streams.accept([a]).logprobs == ""
+    assert streams.accept([a])["logprobs"] == ""
 
 
 def test_log_probabilities_of_other_tokens_are_refused(streams: Streams) -> None:
@@ -372,10 +378,10 @@ def test_a_caller_that_has_left_is_reported_once_and_its_stream_read_to_the_end(
     begun = streams.event(begins=OutputRules("detect"))
     for text in "ABCD":
         event = msgspec.json.encode(begun if text == "A" else streams.event())
-        assert streams.postprocessor.accept(event, ids_of(text), lambda: True).text.content == text
+        assert streams.postprocessor.accept(event, ids_of(text), lambda: True)["content"] == text
         streams.now += 60
     assert streams.departed == [begun.number]
-    assert streams.accept(ids_of("E"), finish_reason="cancelled").finish_reason == "cancelled"
+    assert streams.accept(ids_of("E"), finish_reason="cancelled")["finish_reason"] == "cancelled"
     assert len(streams) == 0
 
 

@@ -559,7 +559,7 @@ def test_the_answer_after_a_budget_takes_its_prompt_from_the_prefix_cache(start:
     service.submit("", prompt_ids, settings(thinking=True, budget=(40, 4), max_tokens=120), sink)
     last = sink.wait()
     service.close()
-    assert last.thinking_budget_reached
+    assert last.states["thinking_budget_reached"]
     # In whole blocks of 32 tokens. The blocks of the thinking are there when the aborted request has let go of them.
     assert last.num_cached_tokens == len(prompt_ids) // 32 * 32
 
