@@ -16,11 +16,25 @@ from typing import Any, NamedTuple, TypeAlias
 from nemotron_serving.guide.grammar import GuideError
 
 Schema: TypeAlias = "Mapping[str, Any]"
+Path = tuple["str | int", ...]
+"""Where in a schema, as keys and indices."""
 
 TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 
 _ALL_KINDS = frozenset(TYPES) - {"integer"}
 _MAX_REFERENCES = 16
+
+
+class SchemaError(GuideError):
+    """A schema that cannot be honoured.
+
+    Attributes:
+        path: The place in the schema.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
 
 
 class Role(Enum):

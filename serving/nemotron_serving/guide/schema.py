@@ -13,7 +13,9 @@ from nemotron_serving.errors import shortened
 from nemotron_serving.guide import json_nodes
 from nemotron_serving.guide.grammar import Grammar, GuideError, Node, Ref, choice
 from nemotron_serving.guide.keywords import (
+    Path,
     Schema,
+    SchemaError,
     asserting,
     behind_references,
     disjoint,
@@ -23,7 +25,7 @@ from nemotron_serving.guide.keywords import (
     resolve,
     types_of,
 )
-from nemotron_serving.guide.schema_scalars import NUMBER_KEYWORDS, STRING_KEYWORDS, Path, Scalars, SchemaError, counts
+from nemotron_serving.guide.schema_scalars import NUMBER_KEYWORDS, STRING_KEYWORDS, Scalars, counts
 
 _MAX_DEPTH = 64
 _SOME = "a number of properties that leaves open which ones is not supported; put those that are needed into 'required'"

@@ -9,11 +9,8 @@ from typing import Any
 from nemotron_serving.errors import shortened
 from nemotron_serving.guide import json_nodes
 from nemotron_serving.guide.grammar import MAX_COUNT, Grammar, GuideError, Node, lengths
-from nemotron_serving.guide.keywords import Schema, is_of_type
+from nemotron_serving.guide.keywords import Path, Schema, SchemaError, is_of_type
 from nemotron_serving.guide.regex import parse
-
-Path = tuple["str | int", ...]
-"""Where in a schema, as keys and indices."""
 
 _MAX_DIGITS_OF_BOUNDS = 3000
 _OPEN = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
@@ -57,18 +54,6 @@ INTEGER_FORMATS: dict[str, tuple[int | None, int | None]] = {
 }
 """The smallest and the largest integer of formats that OpenAPI has and code generators write. Others mean nothing
 here: what is generated has at most 15 digits."""
-
-
-class SchemaError(GuideError):
-    """A schema that cannot be honoured.
-
-    Attributes:
-        path: The place in the schema.
-    """
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(reason)
-        self.path = path
 
 
 class Scalars:

@@ -27,10 +27,9 @@ from nemotron_serving.guide.grammar import (
     minus,
     set_of,
 )
-from nemotron_serving.guide.keywords import kinds
+from nemotron_serving.guide.keywords import Path, SchemaError, kinds
 from nemotron_serving.guide.regex import parse
 from nemotron_serving.guide.schema import schema_node
-from nemotron_serving.guide.schema_scalars import Path, SchemaError
 
 _CACHED_GRAMMARS = 128  # of each kind
 _MAX_INPUT_BYTES = 32 * 1024
