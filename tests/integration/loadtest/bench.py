@@ -35,7 +35,7 @@ def wait_for(directory: Path, samples: int = 1) -> None:
 
 def scenario_file(directory: Path, url: str, text: str = "", **fields: object) -> Path:
     """A small scenario: `fields` at the top, and `text` behind them."""
-    fields = {"url": url, "duration_s": 2.0, "warmup_s": 0.2, "drain_s": 5.0, **fields}
+    fields = {"url": url, "duration_s": 1.0, "warmup_s": 0.2, "drain_s": 5.0, **fields}
     lines = [f"{name} = {value!r}" for name, value in fields.items()]
     path = directory / "scenario.toml"
     path.write_text("\n".join([*lines, text]))

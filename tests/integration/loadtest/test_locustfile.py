@@ -39,7 +39,7 @@ def headless(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize(("arrivals", "processes"), [(poisson(20), 1), (closed(4), 2)])
+@pytest.mark.parametrize(("arrivals", "processes"), [(poisson(50), 1), (closed(8), 2)])
 def test_headless(arrivals: str, processes: int, server: FakeServer, tmp_path: Path) -> None:
     scenario, results = scenario_file(tmp_path, server.grpc_url, arrivals), tmp_path / "results"
     several = (

@@ -32,7 +32,9 @@ def server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.Temp
 def run(directory: Path, url: str, text: str, *options: object, **fields: object) -> list[Sample]:
     """Run a scenario to its end; its samples in the order in which they should have been sent."""
     results = directory / f"results-{len(list(directory.iterdir()))}"
-    done = bench("run", scenario_file(directory, url, text + WORKLOAD, **fields), "-o", results, *options)
+    done = bench(
+        "run", scenario_file(directory, url, text + WORKLOAD, **{"duration_s": 2.0, **fields}), "-o", results, *options
+    )
     assert done.returncode == 0, done.stderr
     return sorted(read_run(results)[1], key=lambda sample: sample.intended_s)
 
@@ -78,7 +80,7 @@ def test_known_times_are_reported(user: str, arrivals: str, server: Server, tmp_
 
 
 def test_who_waits_for_the_whole_answer_sees_it_when_it_is_whole(server: Server, tmp_path: Path) -> None:
-    samples = run(tmp_path, server.http_url, closed(4), user="http_generate")
+    samples = run(tmp_path, server.http_url, closed(4), user="http_generate", duration_s=1.0)
     assert {(sample.outcome, sample.output_tokens) for sample in samples} == {("ok", TOKENS)}
     assert median(map(ttft_s, samples)) == close_to(TTFT_S + (TOKENS - 1) * TOKEN_S)
 
@@ -87,7 +89,7 @@ def test_who_waits_for_the_whole_answer_sees_it_when_it_is_whole(server: Server,
 def test_users_who_leave_free_the_engine(user: str, server: Server, tmp_path: Path) -> None:
     url = server.grpc_url if user == "grpc_stream" else server.http_url
     cancel = "[cancel]\nshare = 1.0\nafter_s = 0.5\n"
-    samples = run(tmp_path, url, poisson(10) + cancel, user=user)
+    samples = run(tmp_path, url, poisson(20) + cancel, user=user, duration_s=1.0)
     assert {sample.outcome for sample in samples} == {"cancelled"}
     took = [sample.ended_s - sample.started_s for sample in samples]
     assert median(took) == pytest.approx(0.5, abs=0.2)
