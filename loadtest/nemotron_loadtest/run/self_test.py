@@ -27,7 +27,6 @@ from nemotron_loadtest.scenario import Arrivals, ClosedLoop, Poisson, Scenario, 
 FIRST = 50
 _SPEED = 0.9
 _RAMP_S = 1.0
-_DRAIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -140,17 +139,20 @@ def _run(url: str, arrivals: Arrivals, seconds: float) -> list[Sample]:
     duration = _RAMP_S + 1.0 + seconds
     workload = Synthetic(input_tokens=16, output_tokens=self_server.TOKENS)
     scenario = Scenario(
-        url=url, duration_s=duration, warmup_s=_RAMP_S, drain_s=_DRAIN_S, arrivals=arrivals, workload=workload
+        url=url, duration_s=duration, warmup_s=_RAMP_S, drain_s=0.0, arrivals=arrivals, workload=workload
     )
     result = run_scenario(scenario)
     if result.record.ended_by == "interrupt":
         raise KeyboardInterrupt
-    ok = [sample for sample in result.samples if sample.outcome == "ok"]
-    if len(ok) < 2 or len(ok) < 0.99 * len(result.samples):
+    # What the end of the run cuts has been on time until then; nobody waits for the rest of the script.
+    sound = [sample for sample in result.samples if sample.outcome in ("ok", "incomplete")]
+    answered = sum(len(sample.arrivals) > 1 for sample in sound)
+    if answered < 2 or len(sound) < 0.99 * len(result.samples):
         raise LoadTestError(
-            f"{len(result.samples) - len(ok)} of {len(result.samples)} requests of the self-test failed"
+            f"{len(result.samples) - len(sound)} of {len(result.samples)} requests of the self-test failed, and "
+            f"{answered} got tokens"
         )
-    return ok
+    return sound
 
 
 def _tail(found: Distribution) -> str:
