@@ -30,7 +30,7 @@ from nemotron_client._streams import ChatStream
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._tool_runs import ToolRun, run_tools, run_tools_async
 from nemotron_client._tools import tool_from_function
-from nemotron_client._transports.base import Tls
+from nemotron_client._transports import Tls
 from nemotron_client._types import (
     AssistantMessage,
     ContentDelta,

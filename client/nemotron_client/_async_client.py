@@ -18,8 +18,7 @@ from nemotron_client._request import cancel_call, chat_call, generate_call, read
 from nemotron_client._retries import Replicas
 from nemotron_client._settings import NOT_GIVEN, AsyncHeaders, NotGiven, Settings
 from nemotron_client._timeouts import Timeouts
-from nemotron_client._transports import async_transport_for
-from nemotron_client._transports.base import AsyncTransport, Call, Connection, Tls
+from nemotron_client._transports import AsyncTransport, Call, Connection, Tls, async_transport_for
 from nemotron_client._types import Message, Reply, ServerInfo
 
 

@@ -16,7 +16,7 @@ from nemotron_client._errors import NemotronError
 from nemotron_client._exchange import CLOSED, ExchangeState, Living
 from nemotron_client._retries import Replicas
 from nemotron_client._settings import Settings
-from nemotron_client._transports.base import AsyncResponseStream, AsyncTransport, Call
+from nemotron_client._transports import AsyncResponseStream, AsyncTransport, Call
 from nemotron_client._types import Event, Reply, Usage
 
 

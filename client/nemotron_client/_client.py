@@ -19,8 +19,7 @@ from nemotron_client._retries import Replicas
 from nemotron_client._settings import NOT_GIVEN, Headers, NotGiven, Settings
 from nemotron_client._streams import ChatStream, Exchange, Shared
 from nemotron_client._timeouts import Timeouts
-from nemotron_client._transports import transport_for
-from nemotron_client._transports.base import Call, Connection, Tls, Transport
+from nemotron_client._transports import Call, Connection, Tls, Transport, transport_for
 from nemotron_client._types import Message, Reply, ServerInfo
 
 

@@ -19,7 +19,7 @@ from nemotron_client._request import cancel_call
 from nemotron_client._retries import Attempts, Replicas, may_be_at_work
 from nemotron_client._settings import Settings
 from nemotron_client._timeouts import Deadline
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 from nemotron_client._types import Event, Reply, Usage
 
 _logger = logging.getLogger("nemotron_client")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from nemotron_client._contract import ALWAYS_READ, DTYPES, ENSEMBLE, GENERATING_MODEL, READ_OUTPUTS, Options
 from nemotron_client._formats import format_of
 from nemotron_client._tools import tool_choice_json, tools_json
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 from nemotron_client._types import Message, messages_json
 
 READY_ID = "nemotron-client-is-ready"

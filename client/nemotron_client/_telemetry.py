@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 from nemotron_client._types import Reply
 
 _PROVIDER = "nemotron_triton"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from nemotron_client import _defaults
 from nemotron_client._timeouts import Deadline
-from nemotron_client._transports.base import Call, Transport
+from nemotron_client._transports import Call, Transport
 
 _logger = logging.getLogger("nemotron_client")
 # How long a request that has ended may stay in the watch's memory.

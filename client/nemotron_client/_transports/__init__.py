@@ -1,10 +1,30 @@
-"""One transport for each URL scheme, imported when it is first used."""
+"""The ways to a server: the seam, and one transport for each URL scheme, imported when it is first used."""
 
 from __future__ import annotations
 
 from urllib.parse import SplitResult, urlsplit
 
-from nemotron_client._transports.base import AsyncTransport, Connection, Transport
+from nemotron_client._transports.base import (
+    AsyncResponseStream,
+    AsyncTransport,
+    Call,
+    Connection,
+    ResponseStream,
+    Tls,
+    Transport,
+)
+
+__all__ = [
+    "AsyncResponseStream",
+    "AsyncTransport",
+    "Call",
+    "Connection",
+    "ResponseStream",
+    "Tls",
+    "Transport",
+    "async_transport_for",
+    "transport_for",
+]
 
 _GRPC = ("grpc", "grpcs")
 _HTTP = ("http", "https")

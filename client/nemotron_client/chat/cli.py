@@ -17,7 +17,7 @@ from nemotron_client import _defaults
 from nemotron_client._client import Client
 from nemotron_client._errors import NemotronError
 from nemotron_client._timeouts import Timeouts
-from nemotron_client._transports.base import Tls
+from nemotron_client._transports import Tls
 from nemotron_client.chat import answering, transcript
 from nemotron_client.chat.safe_text import encodable, safe
 from nemotron_client.chat.session import ChatError, Session, Settings

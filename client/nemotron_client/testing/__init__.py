@@ -14,8 +14,8 @@ speaks gRPC and HTTP, for programs that make their clients themselves. All three
 
 from nemotron_client.testing._fake_server import FakeServer
 from nemotron_client.testing._mock import AsyncMockTransport, MockTransport
-from nemotron_client.testing._replies import Fault, ScriptedReply, pieces, random_pieces, whole, words
-from nemotron_client.testing._script import RecordedRequest, Scripted, UnscriptedRequestError
+from nemotron_client.testing._replies import Fault, RecordedRequest, ScriptedReply, pieces, random_pieces, whole, words
+from nemotron_client.testing._script import Scripted, UnscriptedRequestError
 
 __all__ = [
     "AsyncMockTransport",

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_status, from_stream_error
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 from nemotron_client.testing._player import AsyncPlayer, Faulted, LeftError, Player, Values
-from nemotron_client.testing._replies import Fault
-from nemotron_client.testing._script import RecordedRequest, Replies, Scripted
+from nemotron_client.testing._replies import Fault, RecordedRequest
+from nemotron_client.testing._script import Replies, Scripted
 from nemotron_client.testing._service import DESCRIPTION
 
 URL = "grpc://mock.invalid:8001"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nemotron_client._contract import NOTHING_NEW, STATES
-from nemotron_client.testing._replies import Fault, ScriptedReply
-from nemotron_client.testing._script import RecordedRequest, Scripted
+from nemotron_client.testing._replies import Fault, RecordedRequest, ScriptedReply
+from nemotron_client.testing._script import Scripted
 
 Values = dict[str, Any]
 _UNKNOWN = -1

@@ -12,8 +12,8 @@ from typing import Any
 from nemotron_client._contract import ENSEMBLE, GENERATING_MODEL
 from nemotron_client._request import READY_ID
 from nemotron_client.testing._player import Faulted, LeftError, Player, Values
-from nemotron_client.testing._replies import Fault
-from nemotron_client.testing._script import RecordedRequest, Scripted, UnscriptedRequestError
+from nemotron_client.testing._replies import Fault, RecordedRequest
+from nemotron_client.testing._script import Scripted, UnscriptedRequestError
 
 DESCRIPTION: dict[str, Any] = {"name": "triton", "version": "2.51.0", "extensions": ["parameters", "statistics"]}
 """What a server of this kind says of itself."""

@@ -25,7 +25,7 @@ from nemotron_client import (
 from nemotron_client._answer import AnswerReader
 from nemotron_client._errors import from_stream_error
 from nemotron_client._request import chat_call, generate_call
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 from nemotron_client._transports.http_codec import generate_body, refusal
 from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.samples import Arrival, Outcome, Sample

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nemotron_client import NemotronError
-from nemotron_client._transports.base import Call, Connection
+from nemotron_client._transports import Call, Connection
 from nemotron_client._transports.http_async import AsyncHttpTransport
 from nemotron_client._transports.http_sync import HttpTransport
 

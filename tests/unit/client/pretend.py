@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nemotron_client._errors import NemotronError, ServerUnavailableError
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 
 URL = "grpc://pretend:1"
 Values = dict[str, Any]

@@ -21,7 +21,7 @@ from nemotron_client import (
     StreamClosedError,
     UserMessage,
 )
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 from tests.unit.client.pretend import Answer, AsyncPretend, Pretend, last_text, says
 
 

@@ -9,7 +9,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, triton_to_np_dtype
 
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 from nemotron_client._transports.grpc_codec import OutputReader, infer_request, metadata
 
 

@@ -19,8 +19,8 @@ from nemotron_client import (
     ServerError,
     ServerUnavailableError,
 )
+from nemotron_client._transports import Call
 from nemotron_client._transports import http_codec as codec
-from nemotron_client._transports.base import Call
 
 URL = "http://127.0.0.1:8000"
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from nemotron_client import NemotronError, ServerUnavailableError
-from nemotron_client._transports.base import Connection
+from nemotron_client._transports import Connection
 from nemotron_client._transports.http_async import AsyncHttpTransport
 from nemotron_client._transports.http_sync import HttpResponseStream, HttpTransport
 from tests.unit.client.http_peer import (

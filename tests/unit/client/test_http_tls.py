@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nemotron_client import ServerUnavailableError, TlsError
-from nemotron_client._transports.base import Connection, Tls
+from nemotron_client._transports import Connection, Tls
 from nemotron_client._transports.http_async import AsyncHttpTransport
 from nemotron_client._transports.http_sync import HttpTransport
 from tests.unit.client.http_peer import (

@@ -19,7 +19,7 @@ from nemotron_client import (
     ServerError,
     ServerUnavailableError,
 )
-from nemotron_client._transports.base import Call, Connection
+from nemotron_client._transports import Call, Connection
 from tests.unit.client.http_peer import (
     END,
     QUICK_S,

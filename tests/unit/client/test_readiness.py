@@ -21,7 +21,7 @@ from nemotron_client import (
     ServerUnavailableError,
     TlsError,
 )
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 from tests.unit.client.http_peer import deaf_address
 from tests.unit.client.pretend import URL, AsyncPretend, Pretend
 

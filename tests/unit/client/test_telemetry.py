@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from nemotron_client import AsyncClient, Client, InvalidRequestError, ServerUnavailableError, UserMessage
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 from tests.unit.client.pretend import Answer, AsyncPretend, Pretend, last_text, says
 
 SECRET = [UserMessage("a secret")]

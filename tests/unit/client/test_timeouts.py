@@ -14,7 +14,7 @@ import pytest
 from nemotron_client import Client, Timeouts
 from nemotron_client._request import cancel_call
 from nemotron_client._timeouts import Deadline
-from nemotron_client._transports.base import Call
+from nemotron_client._transports import Call
 from nemotron_client._watch import Guarded, Watch
 from tests.unit.client.pretend import Pretend
 
