@@ -11,7 +11,8 @@ from pathlib import Path
 
 from nemotron_build.errors import BuildError
 from nemotron_serving.errors import PackageError
-from nemotron_serving.package import CHAT_TEMPLATE, ENGINE_DIR, MANIFEST, SERVING, TOKENIZER, Package
+from nemotron_serving.package import CHAT_TEMPLATE, ENGINE_DIR, SERVING, TOKENIZER, Package
+from nemotron_serving.paths import MANIFEST
 
 _PACKAGE_CONTENT = {MANIFEST, SERVING, TOKENIZER, CHAT_TEMPLATE, ENGINE_DIR}
 

@@ -22,9 +22,9 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from nemotron_serving.errors import PackageError
+from nemotron_serving.paths import MANIFEST, no_package
 
 SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
 SERVING = "serving.json"
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -198,8 +198,6 @@ class Package:
         """
         try:
             if not (path / MANIFEST).is_file() and not (path / SERVING).is_file():
-                from nemotron_serving.paths import no_package  # it needs this module
-
                 raise PackageError(no_package(path))
         except OSError as error:  # a directory that may not be entered, a name that is too long
             raise PackageError(f"{path} cannot be read: {error.strerror}. Name a package's directory.") from error

@@ -10,7 +10,8 @@ import re
 import shlex
 from pathlib import Path
 
-from nemotron_serving.package import MANIFEST
+MANIFEST = "manifest.json"
+"""The file that makes a directory a package."""
 
 _CONFIG = "config.json"
 _GGUF = ".gguf"

@@ -24,7 +24,8 @@ from nemotron_build.checkpoint.shape import CONFIG
 from nemotron_build.errors import BuildError, VerificationError
 from nemotron_serving.chat.formats import TEMPLATE
 from nemotron_serving.engine.tensorrt_llm.files import QUANTIZATION_CONFIG, EngineConfig, engine_file, read_config
-from nemotron_serving.package import CHAT_TEMPLATE, MANIFEST, Package
+from nemotron_serving.package import CHAT_TEMPLATE, Package
+from nemotron_serving.paths import MANIFEST
 
 _TIMEOUT_S = 300
 _FAILED = VerificationError.exit_status
