@@ -21,7 +21,6 @@ DTYPE_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 # Old checkpoints store what is computed from rope_theta.
 _COMPUTED = ".rotary_emb.inv_freq"
 
-
 _CHUNK = 1 << 24
 # All bits but the sign, and the exponent of infinity: what is not below it is infinite or no number.
 _FORMATS = {

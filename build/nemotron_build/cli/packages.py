@@ -41,7 +41,6 @@ Check a package: every byte, the tokenizer against the chat format, the engine's
 converted checkpoint, with --source and --profile: every tensor against the source, and how accurate FP8 is.
 """
 
-
 _VERIFY_EPILOG = """\
 examples:
   nemotron-build verify packages/nano --run

@@ -44,7 +44,6 @@ _PACKAGE = """\
 Make a package of what the other stages left: the engine's files, the checkpoint's tokenizer, rules and limits.
 """
 
-
 _EXAMPLES = {
     "build": """\
   nemotron-build build ~/Llama-3.1-Nemotron-Nano-8B-v1 --profile h100-fp8 -o packages/nano --dry-run

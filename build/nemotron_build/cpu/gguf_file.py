@@ -53,7 +53,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "use_parallel_residual": (False,),
 }
 
-
 _MAGIC = b"GGUF"
 _ABSENT = object()
 _KINDS: dict[type, str] = {int: "an integer", str: "a text", list: "a list"}

@@ -30,7 +30,6 @@ from nemotron_build.errors import CheckpointError
 
 FOUR_BITS = (GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q4_K)
 
-
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight")
 _TOP = {EMBEDDING: TOKEN_EMBEDDING, FINAL_NORM: "output_norm.weight", OUTPUT: OUTPUT_LAYER}
 _IN_LAYER = {
@@ -45,13 +44,12 @@ _IN_LAYER = {
     "mlp.down_proj": "ffn_down",
 }
 
-
 _HALF = 2  # bytes of an FP16
 _Q4_K_SCALES, _Q4_K_GROUPS = 12, 8
 
 
 class GgufSource:
-    """See `WeightSource`.
+    """A GGUF file's weights; see `WeightSource`.
 
     What its fields say is read in gguf_file.py. llama.cpp turns neighbouring values of a head by one angle, Hugging
     Face those half a head apart, so the rows of queries and keys are in another order in the file.

@@ -44,7 +44,6 @@ _ELEMENTS: dict[Precision, tuple[Element, Element]] = {
 }
 _NORM_BYTES = 4
 
-
 _I8_MAX, _U4_MAX = 127, 15
 
 
