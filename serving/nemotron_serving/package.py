@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from nemotron_serving.contract import RANGES
 from nemotron_serving.errors import PackageError
 from nemotron_serving.paths import MANIFEST, no_package
 
@@ -31,7 +32,6 @@ CHAT_TEMPLATE = "chat_template.jinja"
 ENGINE_DIR = "engine"
 
 _CPU_ENGINES = ("openvino", "simulated")
-_MAX_TIMEOUT_MS = 2**31 - 1
 
 _T = TypeVar("_T")
 
@@ -47,6 +47,14 @@ class SamplingDefaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     top_p: float = 1.0
     top_k: int = 0
     repetition_penalty: float = 1.0
+
+    def out_of_range(self) -> str | None:
+        """The first field that no request could ask for either; None if all can be."""
+        for name, value in msgspec.structs.asdict(self).items():
+            low, high = RANGES[name]
+            if not low <= value <= high or (name == "top_p" and value == 0):
+                return name
+        return None
 
 
 class ThinkingPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -302,15 +310,14 @@ def _check_limits(serving: ServingConfig, where: Path) -> None:
         least = 0 if name == "max_waiting" else 1
         if value < least:
             raise PackageError(f"{where}: limits.{name} is {value}, expected at least {least}.")
-    if limits.default_timeout_ms > _MAX_TIMEOUT_MS:
+    if limits.default_timeout_ms > (most := RANGES["timeout_ms"][1]):
         raise PackageError(
-            f"{where}: limits.default_timeout_ms is {limits.default_timeout_ms}, expected at most {_MAX_TIMEOUT_MS}."
+            f"{where}: limits.default_timeout_ms is {limits.default_timeout_ms}, expected at most {most}."
         )
     if thinking.min_answer_tokens >= limits.max_seq_len:
         raise PackageError(f"{where}: thinking.min_answer_tokens {thinking.min_answer_tokens} leaves no room to think.")
     for name, sampling in (("sampling_on", serving.sampling_on), ("sampling_off", serving.sampling_off)):
-        fits = 0 <= sampling.temperature <= 10 and 0 < sampling.top_p <= 1 and sampling.top_k >= 0
-        if not (fits and 0 < sampling.repetition_penalty <= 10):
+        if sampling.out_of_range() is not None:
             raise PackageError(f"{where}: {name} is out of range: {sampling}.")
     if not serving.stop_token_ids:
         raise PackageError(f"{where}: stop_token_ids is empty, expected at least one token that ends the output.")

@@ -1,7 +1,7 @@
 """Write what follows from the contract: `make render`, or `python -m nemotron_serving.render` in the checkout.
 
 That is model_repository/*/config.pbtxt, the client's own copy of the contract, for it imports nothing of the server,
-and the tables in docs/requests.md. A test compares them.
+and the tables in docs/requests.md and docs/tensorrt-llm.md. A test compares them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from nemotron_serving.contract import (
     ENSEMBLE_OUTPUTS,
     FEATURES,
     GENERATION_OUTPUTS,
+    MOST_INT32,
     OPTIONS,
     PREPROCESSING_OUTPUTS,
     STREAM_OUTPUTS,
@@ -35,7 +36,6 @@ TENSORRT_LLM = Path("docs/tensorrt-llm.md")
 _HEADER = "# Rendered from nemotron_serving/contract.py by 'make render'. Do not edit.\n"
 _TABLE_BEGINS, _TABLE_ENDS = "<!-- rendered from the contract: {} -->\n", "<!-- end of what is rendered -->\n"
 _LINE = 120  # characters, as ruff has it
-_MOST_INT32 = 2**31 - 1
 _RELEASE = (1, 2)  # of TensorRT-LLM, that the adapter was written for
 
 # Which requests of the client's a stop is, and all that its fake server answers to one.
@@ -252,7 +252,7 @@ def _type(option: Option) -> str:
     if option.range is None or option.dtype == "UINT64":
         return kind
     least, most = option.range
-    return f"{kind}, {least:g} or more" if most == _MOST_INT32 else f"{kind}, {least:g} to {most:g}"
+    return f"{kind}, {least:g} or more" if most == MOST_INT32 else f"{kind}, {least:g} to {most:g}"
 
 
 def _outputs_table() -> str:

@@ -80,12 +80,6 @@ def _sampling(generation: _Generation, path: Path) -> SamplingDefaults | None:
         "repetition_penalty": generation.repetition_penalty,
     }
     sampling = msgspec.convert({name: value for name, value in given.items() if value is not None}, SamplingDefaults)
-    for name, fits in (
-        ("temperature", 0 <= sampling.temperature <= 10),
-        ("top_p", 0 < sampling.top_p <= 1),
-        ("top_k", sampling.top_k >= 0),
-        ("repetition_penalty", 0 < sampling.repetition_penalty <= 10),
-    ):
-        if not fits:
-            raise CheckpointError(f"{path}: {name} {given[name]} is out of range. Correct or remove it.")
+    if (name := sampling.out_of_range()) is not None:
+        raise CheckpointError(f"{path}: {name} {given[name]} is out of range. Correct or remove it.")
     return sampling

@@ -18,14 +18,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nemotron_serving.clock import MACHINE_CLOCK, Clock
-from nemotron_serving.contract import CALLER
+from nemotron_serving.contract import CALLER, FinishReason
 from nemotron_serving.engine import Delta, Engine
 from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
 from nemotron_serving.generation.engine_check import EngineCheck
 from nemotron_serving.generation.leaving import EarlyStops, RequestName
 from nemotron_serving.generation.queueing import DueResponses, WaitingRequests
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.generation.stream import FinishReason, Sink, Stream
+from nemotron_serving.generation.stream import Sink, Stream
 from nemotron_serving.heartbeat import Pulse
 from nemotron_serving.host import PROBE_PLACES, RuntimeDir, StopRule
 from nemotron_serving.output.detokenizer import Vocabulary

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
+from nemotron_serving.contract import FinishReason
 from nemotron_serving.engine import Delta, Engine, EngineRequest, TokenLogprob
 from nemotron_serving.generation.budget import AFTER_CLOSE_TAG
 from nemotron_serving.generation.leaving import RequestName
@@ -26,8 +27,6 @@ _FORCED = TokenLogprob(0.0)  # of a token that was not chosen by the model: its 
 _WINDOW = 256  # tokens that have to be one pattern over and over
 _LONGEST_PERIOD = 64  # tokens of the pattern: four of them at the least
 _CHECK_EVERY = 32  # tokens
-
-FinishReason = Literal["stop", "length", "cancelled", "timeout", "repetition"]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from nemotron_serving.chat.formats import ChatRequest, PromptPart, open_chat_for
 from nemotron_serving.chat.messages import Message, parse_messages, thinking_flag
 from nemotron_serving.chat.tokenizer import PromptTokenizer, TooManyTokensError
 from nemotron_serving.chat.tools import Tool
+from nemotron_serving.contract import OPTIONS
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.budget import THINKING_CLOSE, ThinkingBudget, resolve_budget
 from nemotron_serving.generation.sampling import check_words, resolve_sampling, resolve_stop_ids
@@ -28,7 +29,7 @@ from nemotron_serving.output.tags import CLOSE_TAG, OPEN_TAG, READ_TAGS
 from nemotron_serving.package import Package
 
 _THINKING_OPEN = f"{OPEN_TAG}\n"
-_LONG_TEXTS = ("text_input", "messages", "tools", "tool_choice", "response_format", "guided_decoding_guide")
+_LONG_TEXTS = tuple(option.name for option in OPTIONS if option.to == "prompt" and option.dtype == "STRING")
 _LONG_CHARACTERS = 16_384  # 5 ms
 
 

@@ -8,9 +8,11 @@ import pytest
 
 from nemotron_serving.contract import (
     ENSEMBLE_INPUTS,
+    OPTIONS,
     TOKEN_INPUTS,
     Option,
 )
+from nemotron_serving.engine import Sampling
 from nemotron_serving.errors import InvalidRequestError
 from nemotron_serving.inputs import NUMPY_TYPES, read_inputs
 
@@ -131,3 +133,11 @@ def test_an_input_under_both_of_its_names_is_refused(contract: tuple[Option, ...
     array = np.array([[7]], np.int32)
     with pytest.raises(InvalidRequestError, match=f"^{old}: {name} was given as well"):
         read_inputs({old: array, name: array}, contract)
+
+
+def test_a_default_that_the_contract_names_holds_in_sampling_too() -> None:
+    for option in OPTIONS:
+        if option.to in ("sampling", "library") and option.default is not None:
+            assert getattr(Sampling(), option.name) == option.default, option.name
+        if option.to == "library":
+            assert getattr(Sampling(), option.name) in (option.only or ()), option.name
