@@ -1,19 +1,30 @@
-"""Whether the tensors of a checkpoint are the weights of the Llama that its config.json describes, and trained."""
+"""The weights of a checkpoint: whether they are those of the Llama that its config.json describes, and trained."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import safe_open
 
 from nemotron_build.checkpoint.files import and_more
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape
-from nemotron_build.checkpoint.tensors import EMBEDDING, OUTPUT, TensorRecord, expected_tensors, load_tensor
+from nemotron_build.checkpoint.tensors import (
+    EMBEDDING,
+    OUTPUT,
+    TensorRecord,
+    expected_tensors,
+    load_tensor,
+    read_tensors,
+)
 from nemotron_build.errors import CheckpointError
 from nemotron_build.steps import Report
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DTYPE_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 """What a source may be stored in: safetensors' word, and that of config.json."""
@@ -28,6 +39,30 @@ _FORMATS = {
     "F16": (np.uint16, 0x7FFF, 0x7C00),
     "F32": (np.uint32, 0x7FFFFFFF, 0x7F800000),
 }
+
+
+class SourceTensors:
+    """Reads a checkpoint's own weights by name and one at a time, in BF16 whatever its dtype is.
+
+    Attributes:
+        records: File, dtype and dimensions of each tensor.
+    """
+
+    def __init__(self, checkpoint: Path, shape: ModelShape) -> None:
+        """Read the headers.
+
+        Raises:
+            CheckpointError: a file is missing or damaged, or the tensors are not those of the shape.
+        """
+        self.records: dict[str, TensorRecord] = own_tensors(checkpoint, read_tensors(checkpoint), shape)
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, on the CPU."""
+        import torch
+
+        with safe_open(self.records[name].file, "pt") as file:
+            tensor: Tensor = file.get_tensor(name)
+            return tensor.to(torch.bfloat16)
 
 
 def own_tensors(path: Path, found: Mapping[str, TensorRecord], shape: ModelShape) -> dict[str, TensorRecord]:

@@ -21,8 +21,8 @@ import msgspec
 from nemotron_build import errors
 from nemotron_build.checkpoint.shape import ModelShape, check_tp_size, read_shape
 from nemotron_build.checkpoint.tokenizer import TOKENIZER
-from nemotron_build.convert.measured_scales import Scales, measure_scales
-from nemotron_build.convert.torch_tensors import SourceTensors
+from nemotron_build.checkpoint.weights import SourceTensors
+from nemotron_build.convert.fp8 import Scales, measure_scales
 from nemotron_build.convert.trtllm_checkpoint import write_trtllm_checkpoint
 from nemotron_build.convert.unified_checkpoint import write_unified_checkpoint
 from nemotron_build.errors import BuildError, UnsupportedError

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from nemotron_build.checkpoint.shape import ARCHITECTURE, CONFIG, ModelShape
 from nemotron_build.checkpoint.tensors import EMBEDDING, FINAL_NORM, OUTPUT
-from nemotron_build.convert.measured_scales import Scales
-from nemotron_build.convert.torch_tensors import SourceTensors, scale_tensor, to_fp8
+from nemotron_build.checkpoint.weights import SourceTensors
+from nemotron_build.convert.fp8 import Scales, scale_tensor, to_fp8
 from nemotron_build.json_file import write_json
 from nemotron_build.steps import Report
 from nemotron_serving import __version__

@@ -15,8 +15,8 @@ from nemotron_build.checkpoint.generation import GENERATION_CONFIG
 from nemotron_build.checkpoint.shape import CONFIG, ModelShape
 from nemotron_build.checkpoint.tensors import INDEX
 from nemotron_build.checkpoint.tokenizer import CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG
-from nemotron_build.convert.measured_scales import Scales
-from nemotron_build.convert.torch_tensors import SourceTensors, scale_tensor, to_fp8
+from nemotron_build.checkpoint.weights import SourceTensors
+from nemotron_build.convert.fp8 import Scales, scale_tensor, to_fp8
 from nemotron_build.json_file import read_object, write_json
 from nemotron_build.steps import Report
 from nemotron_serving import __version__

@@ -89,7 +89,7 @@ def test_calibration_reads_both_spellings_of_the_rope_alike(tmp_path: Path) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what ModelOpt and what it imports say
         pytest.importorskip("modelopt")
-        from nemotron_build.convert.measured_scales import measure_scales
+        from nemotron_build.convert.fp8 import measure_scales
 
         classic = tiny_checkpoint(tmp_path / "classic")
         newer = tiny_checkpoint(tmp_path / "newer")

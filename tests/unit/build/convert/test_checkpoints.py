@@ -23,8 +23,8 @@ from tokenizers import Tokenizer  # noqa: E402
 
 from nemotron_build.checkpoint.shape import ModelShape, read_shape  # noqa: E402
 from nemotron_build.checkpoint.tensors import read_tensors  # noqa: E402
-from nemotron_build.convert.measured_scales import Scales, measure_scales  # noqa: E402
-from nemotron_build.convert.torch_tensors import SourceTensors  # noqa: E402
+from nemotron_build.checkpoint.weights import SourceTensors  # noqa: E402
+from nemotron_build.convert.fp8 import Scales, measure_scales  # noqa: E402
 from nemotron_build.convert.trtllm_checkpoint import target_tensors, write_trtllm_checkpoint  # noqa: E402
 from nemotron_build.convert.unified_checkpoint import write_unified_checkpoint  # noqa: E402
 from nemotron_build.errors import CheckpointError  # noqa: E402

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from nemotron_build.checkpoint.shape import read_shape
-from nemotron_build.convert.measured_scales import Scales
-from nemotron_build.convert.torch_tensors import SourceTensors
+from nemotron_build.checkpoint.weights import SourceTensors
+from nemotron_build.convert.fp8 import Scales
 from tests.unit.build.tiny import tiny_checkpoint
 
 pytest.importorskip("torch")

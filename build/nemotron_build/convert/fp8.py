@@ -1,7 +1,8 @@
-"""FP8's scales, measured by NVIDIA ModelOpt: the model reads the calibration texts, the largest values decide.
+"""FP8: its scales, measured by NVIDIA ModelOpt, and values rounded with them.
 
-FP8 (E4M3) holds values up to 448, so a scale is the largest magnitude seen divided by 448. Layers that read the same
-input become one matrix product in the engine, so they share their scales: q, k and v; gate and up.
+The model reads the calibration texts, and the largest values decide: FP8 (E4M3) holds values up to 448, so a scale is
+the largest magnitude seen divided by 448. Layers that read the same input become one matrix product in the engine, so
+they share their scales: q, k and v; gate and up.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from nemotron_build.errors import CheckpointError
 from nemotron_build.steps import Report
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import LlamaForCausalLM
 
 FP8_MAX = 448.0
@@ -103,6 +105,23 @@ def measure_scales(
                 raise
             raise CheckpointError(f"Calibration met values that are not finite. {_DAMAGED}") from error
         return _read(model, shape, weights=weights, kv_cache=kv_cache)
+
+
+def to_fp8(weight: Tensor, scale: float) -> Tensor:
+    """Round a weight to float8_e4m3fn: weight = FP8 value * scale.
+
+    The division is done in float32, and its result then rounded once.
+    """
+    import torch
+
+    return (weight.to(torch.float32) / scale_tensor(scale)).to(torch.float8_e4m3fn)
+
+
+def scale_tensor(scale: float) -> Tensor:
+    """A scale as float32 with one dimension of one value."""
+    import torch
+
+    return torch.tensor([scale], dtype=torch.float32)
 
 
 def _load(checkpoint: Path, shape: ModelShape) -> LlamaForCausalLM:
