@@ -24,7 +24,25 @@ _IMAGES = Path(__file__).with_name("images")
 _BIN = Path(sys.executable).parent
 _QUESTION = "How do plants make food?"
 _COLUMNS = 92
-_REPORT_SIZE = "900,640"
+_REPORT_SIZE = "900,764"
+# As even as a load can be, so that two minutes are enough to call it steady.
+_SCENARIO = """
+description = "A request every half second, a quarter of them with thinking"
+duration_s = 130
+warmup_s = 10
+slo = "server"
+
+[arrivals]
+kind = "constant"
+rate = 2.0
+
+[workload]
+kind = "synthetic"
+input_tokens = 128
+output_tokens = 32
+thinking_share = 0.25
+max_thinking_tokens = 16
+"""
 # What the chat draws for a moment and overwrites, and the codes that move the cursor.
 _PASSING = re.compile(r"\x1b\[\?7l.*?\x1b\[\?7h\r(?:\x1b\[\d+A)?|\x1b\[\?\d+[hl]|\r ?(?:\x1b\[J)?\r?", re.DOTALL)
 
@@ -67,11 +85,12 @@ def _chat(picture: Path) -> None:
 def _report(picture: Path) -> None:
     """The top of a load test's report, of the simulated engine, whose times do not depend on this machine."""
     with tempfile.TemporaryDirectory() as directory:
-        package, results = Path(directory) / "simulated", Path(directory) / "quick"
+        package, scenario, results = (Path(directory) / name for name in ("simulated", "steady.toml", "steady"))
+        scenario.write_text(_SCENARIO)
         simulated = [_BIN / "nemotron-build", "simulated", "-o", package, "--ttft-ms", "80", "--token-ms", "9"]
         subprocess.run(simulated, check=True)
         serve = [_BIN / "nemotron-serve", package, "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
-        subprocess.run([*serve, "--", _BIN / "nemotron-bench", "run", "quick", "-o", results], check=True)
+        subprocess.run([*serve, "--", _BIN / "nemotron-bench", "run", scenario, "-o", results], check=True)
         options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={_REPORT_SIZE}"]
         page = (results / "report.html").as_uri()
         subprocess.run(["chromium", *options, f"--screenshot={picture}", page], check=True, stderr=subprocess.DEVNULL)

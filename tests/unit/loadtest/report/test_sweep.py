@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import msgspec
 import pytest
 
@@ -45,6 +47,7 @@ def test_the_page_shows_capacity_and_runs() -> None:
         assert part in words
 
 
+@cache
 def sweep_section(found: Sweep, slo: Slo = INTERACTIVE) -> str:
     page = report_html(make_report([], WINDOW, FACTS, slo=slo, sweep=found))
     checked(page)
