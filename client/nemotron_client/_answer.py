@@ -36,7 +36,7 @@ class AnswerReader:
         """Begin to read.
 
         Args:
-            request_id: For the reply.
+            request_id: The name of the request, for the reply.
             begin_s: When the call was made, on the clock of `events_of`.
         """
         self.started = False

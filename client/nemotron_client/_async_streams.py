@@ -271,11 +271,10 @@ class AsyncExchange:
         """Look at the deadline when it is reached, for it moves with each response."""
         at = self.state.deadline.at
         if at < self._timer_at:
-            assert self._loop is not None  # noqa: S101 - it runs
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = at
-            self._timer = self._loop.call_later(max(0.0, at - time.perf_counter()), self._look)
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, at - time.perf_counter()), self._look)
 
     def _look(self) -> None:
         self._timer_at = math.inf

@@ -23,7 +23,7 @@ class BatchItem:
     """A conversation of a batch with options of its own.
 
     Attributes:
-        messages: As for `Client.chat`.
+        messages: The conversation, as `Client.chat` takes it.
         options: They go before those of the whole batch.
     """
 
@@ -248,8 +248,8 @@ class _Tasks:
     """Tasks that answer conversations.
 
     Attributes:
-        results: As they come, and None once there are no further conversations.
-        room: For conversations that are not handed back yet.
+        results: What has come, and None once there are no further conversations.
+        room: Places for conversations that are not handed back yet.
         taken: How many conversations there were so far.
     """
 

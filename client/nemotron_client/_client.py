@@ -134,7 +134,7 @@ class Client:
             conversations: Lists of messages, or BatchItem for one with options of its own.
             concurrency: How many are answered at the same time.
             in_order: Results in the order of the conversations; else each as soon as it is there.
-            options: For all. See `Options`.
+            options: What goes for all of them, see `Options`.
 
         Raises:
             TypeError: an option that does not exist, or of another type.

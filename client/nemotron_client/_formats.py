@@ -23,7 +23,7 @@ class Format:
     """What `response_format` asks for.
 
     Attributes:
-        json: For the server.
+        json: The option as the server takes it.
         parsed: The reply with `parsed` set.
     """
 

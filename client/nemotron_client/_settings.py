@@ -34,9 +34,9 @@ class Settings:
     """Checked settings.
 
     Attributes:
-        timeouts: By part.
-        max_retries: After the first try.
-        headers: As the caller gave them.
+        timeouts: How long the parts of a request may take.
+        max_retries: How often it is tried again.
+        headers: What the caller gave: a mapping, or a function that makes one.
         compression: `gzip` or None.
     """
 

@@ -18,10 +18,11 @@ class Timeouts:
     A request that takes longer raises RequestTimeoutError with the name of the part, and is cancelled on the server.
 
     Attributes:
-        connect: Until the connection stands. Belongs to the connection: it cannot be changed by `with_options`.
-        first_token: From sending the request to its first token: waiting in the server's queue and reading the prompt.
-        between_tokens: From one response to the next. What the program does in between does not count.
-        total: From the call to the last token, retries and what the program does in between included.
+        connect: Time until the connection stands. Belongs to the connection: it cannot be changed by `with_options`.
+        first_token: Time from sending the request to its first token: waiting in the server's queue, and reading the
+            prompt.
+        between_tokens: Time from one response to the next. What the program does in between does not count.
+        total: Time from the call to the last token, retries and what the program does in between included.
     """
 
     connect: float | None = _defaults.CONNECT_TIMEOUT_S

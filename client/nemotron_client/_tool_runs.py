@@ -109,7 +109,7 @@ class _Run:
     """Where a run stands. Does no I/O.
 
     Attributes:
-        calls: To make now.
+        calls: The calls of the last reply, to be made now.
     """
 
     def __init__(self, messages: Iterable[Message], max_rounds: int, options: Options) -> None:

@@ -26,7 +26,7 @@ class ToolCall:
     """A function that the model wants called.
 
     Attributes:
-        id: To be sent back with the result, as `tool_call_id`.
+        id: The name of the call, to be sent back with its result as `tool_call_id`.
         name: The function.
         arguments: A JSON object, as text.
     """
@@ -95,9 +95,9 @@ class Timings:
     """What the client saw, in seconds; None where there is nothing to measure.
 
     Attributes:
-        total_s: From the call to the last response. Retries and what the program did between events are in it.
-        ttft_s: From the call to the first response with a token.
-        first_answer_s: From the call to the first text of the answer, or the first tool call.
+        total_s: Time from the call to the last response. Retries and what the program did between events are in it.
+        ttft_s: Time from the call to the first response with a token.
+        first_answer_s: Time from the call to the first text of the answer, or the first tool call.
         mean_itl_s: Mean time from token to token after the first response; several tokens may share a response.
     """
 
@@ -120,7 +120,7 @@ class Reply:
         usage: Token counts.
         timings: What the client measured.
         request_id: The request, as the server's log knows it.
-        logprobs: With `return_log_probs`, an entry for each output token in OpenAI's shape; else empty.
+        logprobs: An entry for each output token in OpenAI's shape, with `return_log_probs`; else empty.
         parsed: The content as the object that `response_format` describes: of the type that was given, else what JSON
             is to Python; None where it describes no JSON, or was given as a dict and the answer was cut off.
         tool_call_error: The first tool call that could not be read, whose text is in the content; else None.

@@ -64,11 +64,11 @@ class Connection:
     """How to connect to a server.
 
     Attributes:
-        tls: For `grpcs://` and `https://`.
+        tls: Certificates, for `grpcs://` and `https://`.
         connect_timeout_s: How long a connection may take to stand; None waits as long as the system does. Longer
             raises RequestTimeoutError with the phase `connect`.
         keepalive_time_s: A connection with a running request that is silent this long is asked for a sign of life.
-        keepalive_timeout_s: Without a sign of life for this long it counts as broken: ServerUnavailableError.
+        keepalive_timeout_s: A connection without a sign of life for this long counts as broken: ServerUnavailableError.
     """
 
     tls: Tls | None = None

@@ -152,7 +152,7 @@ def answer(client: Client, session: Session, *, as_json: bool) -> int:
 
     Args:
         client: The server.
-        session: With the question.
+        session: The chat, which ends in the question.
         as_json: Write one JSON object, in place of the answer's text.
 
     Returns:

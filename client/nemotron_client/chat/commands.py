@@ -35,7 +35,7 @@ class Command:
     """One command.
 
     Attributes:
-        name: With its slash.
+        name: What is typed, with its slash.
         argument: What it takes, for `/help`.
         help: One line.
         run: Does it. Gets what stands behind the name.

@@ -157,7 +157,7 @@ class LiveRegion:
 
         Args:
             done: Printed, and scrolled away with the rest.
-            tail: In place of the region's lines so far. They have to fit the height of the screen.
+            tail: Lines in place of the region's lines so far. They have to fit the height of the screen.
         """
         if not done and tail == self._shown:
             return

@@ -19,7 +19,7 @@ class Settings:
     """What each question is asked with.
 
     Attributes:
-        thinking: On or off; None leaves it to the system text and the package.
+        thinking: Whether it thinks; None leaves it to the system text and the package.
         budget: Tokens after which the thinking is closed; it counts only while `thinking` is on.
         system: The system text; empty for none.
         temperature: 0 is greedy; None is the package's default.
@@ -106,9 +106,9 @@ class Session:
     """A chat.
 
     Attributes:
-        settings: For the next question.
-        messages: In OpenAI's shape, without the system text. May end in a question that has no answer: `/retry` asks
-            it again, another question takes its place.
+        settings: What the next question is asked with.
+        messages: The conversation in OpenAI's shape, without the system text. May end in a question that has no
+            answer: `/retry` asks it again, another question takes its place.
         last: The last answer.
         totals: Counts of all answers, also of those that `retry`, `undo` and `clear` have removed.
     """

@@ -33,9 +33,9 @@ class Step:
     """What comes next.
 
     Attributes:
-        delay_s: After so long; infinite for never.
+        delay_s: How long after the step before; infinite for never.
         values: The outputs of a response; empty where none comes.
-        fault: In place of a response.
+        fault: What goes wrong, in place of a response.
     """
 
     delay_s: float
