@@ -15,7 +15,7 @@ from _pytest.mark import ParameterSet
 
 from tests.integration.conftest import BIN, ROOT, Server
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(
     r"^(?:\$ )?(nemotron-(?:bench|chat|serve|build)(?: container)?"
