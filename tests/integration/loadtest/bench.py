@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from nemotron_loadtest.cli import main
 from nemotron_loadtest.run.record import SAMPLES
 
 COMMAND = [sys.executable, "-m", "nemotron_loadtest.cli"]
@@ -16,6 +19,14 @@ def bench(*arguments: object, timeout_s: float = 60) -> subprocess.CompletedProc
     """Run it to its end."""
     command = [*COMMAND, *map(str, arguments)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout_s)
+
+
+def bench_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run it in this process, for commands that send nothing: they patch nothing, and need not start anew."""
+    capsys.readouterr()
+    status = main([*map(str, arguments)])
+    output, errors = capsys.readouterr()
+    return subprocess.CompletedProcess([*map(str, arguments)], status, output, errors)
 
 
 def start_bench(*arguments: object) -> subprocess.Popen[str]:

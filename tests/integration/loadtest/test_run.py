@@ -9,7 +9,7 @@ import pytest
 
 from nemotron_client.testing import FakeServer, Fault, ScriptedReply
 from nemotron_loadtest.run.record import read_run
-from tests.integration.loadtest.bench import bench, closed, poisson, scenario_file
+from tests.integration.loadtest.bench import bench, bench_here, closed, poisson, scenario_file
 
 REPLY = ScriptedReply("one two three four five", ttft_s=0.05, token_s=0.01)
 SLO = """
@@ -33,7 +33,7 @@ def slo_file(directory: Path, limit: float) -> Path:
     return path
 
 
-def test_a_run_is_held_against_its_slo(server: FakeServer, tmp_path: Path) -> None:
+def test_a_run_is_held_against_its_slo(server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scenario, results = scenario_file(tmp_path, server.grpc_url, poisson(80)), tmp_path / "results"
     done = bench("run", scenario, "--slo", slo_file(tmp_path, 1), "-o", results)
     assert done.returncode == 1, done.stderr
@@ -44,9 +44,9 @@ def test_a_run_is_held_against_its_slo(server: FakeServer, tmp_path: Path) -> No
     assert len(samples) == len(server.requests) > 40
     assert {sample.outcome for sample in samples} == {"ok"}
     assert str(results / "report.html") in done.stdout
-    again = bench("report", results, "--slo", tmp_path / "own.toml")
+    again = bench_here(capsys, "report", results, "--slo", tmp_path / "own.toml")
     assert (again.returncode, again.stdout) == (done.returncode, done.stdout)
-    met = bench("report", results, "--slo", slo_file(tmp_path, 1000))
+    met = bench_here(capsys, "report", results, "--slo", slo_file(tmp_path, 1000))
     assert (met.returncode, "NOT MET" in met.stdout) == (0, False)
 
 
