@@ -32,12 +32,12 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rate_per_s: Requests per second, the most that still met the SLO.
         slo: Which SLO.
-        thinking_share: Of the requests in the measurement, those with thinking on.
+        thinking_share: Share of the requests in the measurement with thinking on, 0 to 1.
         output_tokens_on: Mean output tokens of a request with thinking on; None without such requests.
-        output_tokens_off: The same with thinking off.
-        prompt_tokens: Mean prompt.
+        output_tokens_off: Mean output tokens of a request with thinking off; None without such requests.
+        prompt_tokens: Mean tokens of a prompt.
         in_flight: Mean requests at once.
-        output_tokens_per_s: Of all requests together.
+        output_tokens_per_s: Output tokens per second of all requests together.
         stable: Whether the sweep's runs agree.
         failures: What did not hold at the next higher rate.
     """
@@ -79,7 +79,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         peak_per_s: Requests per second at the busiest time.
         headroom: What to keep free on top of that, as a share: 0.3 serves 1.3 times the peak.
-        thinking_share: Of the requests, those with thinking on; None as measured.
+        thinking_share: Share of the requests with thinking on, 0 to 1; None as measured.
     """
 
     peak_per_s: float
@@ -109,7 +109,7 @@ class BuildPlan(msgspec.Struct, frozen=True, kw_only=True):
         profile: Name.
         max_batch_size: Requests at once that the engine is built for.
         concurrency: What the KV cache holds.
-        gpu_title: Of a GPU.
+        gpu_title: The GPU by its name for people.
         tp_size: GPUs of a replica.
         estimates: Speed at growing batches.
     """
@@ -137,17 +137,17 @@ class CapacityPlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         demand: What was asked.
         replica: What it was worked out from.
-        thinking_share: Of the traffic.
+        thinking_share: Share of the traffic with thinking on, 0 to 1.
         replica_per_s: Rate of a replica with the traffic's mix.
         replicas: Needed.
         with_spare: N+1.
         load_at_peak: Share of the rate of `with_spare` replicas that the peak takes.
-        load_with_one_away: The same while one of them is away.
+        load_with_one_away: Share of the rate of the others that the peak takes while one is away.
         arithmetic: Line by line.
         limit: What limits a replica, in a sentence.
         warnings: What makes the figures doubtful; sentences.
         gpus: GPUs in all, spare included; None without a plan of a GPU.
-        schema_version: Of this structure.
+        schema_version: Version of this structure.
     """
 
     demand: Demand
@@ -169,9 +169,9 @@ def plan_capacity(replica: Replica, demand: Demand, plan: BuildPlan | None = Non
     """Work out the replicas for a traffic.
 
     Args:
-        replica: Of a sweep: `Sweep.replica()`.
+        replica: What a sweep has measured: `Sweep.replica()`.
         demand: The traffic.
-        plan: Of the machine that the sweep ran on.
+        plan: The build plan of the machine that the sweep ran on.
 
     Raises:
         LoadTestError: the traffic is none, or has requests that were not measured.

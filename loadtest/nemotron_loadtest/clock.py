@@ -40,12 +40,12 @@ class RunClock:
 
     @classmethod
     def starting_in(cls, delay_s: float) -> RunClock:
-        """Of a run that starts after so long."""
+        """The clock of a run that starts after so long."""
         return cls(time.perf_counter() + delay_s)
 
     @classmethod
     def of(cls, start: Start) -> RunClock:
-        """Of a run that another process has started."""
+        """The clock of a run that another process has started."""
         if start.boot and start.boot == _boot():
             return cls(start.zero)
         return cls(time.perf_counter() + start.wall - time.time())

@@ -17,7 +17,7 @@ def number(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """As per cent."""
+    """A share as per cent; a dash for no value."""
     if value is None:
         return NO_VALUE
     if 0 < value < 0.0001:
@@ -28,14 +28,14 @@ def share(value: float | None) -> str:
 
 
 def in_unit(value: float | None, unit: str) -> str:
-    """With its unit."""
+    """A value with its unit; a dash for no value."""
     if value is None:
         return NO_VALUE
     return share(value) if unit == "share" else f"{number(value)}\u00a0{unit}"
 
 
 def short(value: float) -> str:
-    """On an axis: 1200 is 1.2k."""
+    """A number on an axis: 1200 is 1.2k."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{letter}"

@@ -35,7 +35,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A request that was sent.
 
     Attributes:
-        request_id: As the server's log knows it.
+        request_id: Its name in the server's log.
         user: Kind of user: `grpc_stream`, `http_stream` or `http_generate`.
         thinking: Whether thinking was asked for.
         turn: Place in a conversation, from 0.
@@ -44,11 +44,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         first_answer_s: When the first text of the answer or the first tool call came; None without any.
         ended_s: When the last response or the error came.
         arrivals: The responses that brought tokens, in order; one at the end for a user that does not stream.
-        prompt_tokens: As the server counted; 0 where it did not say.
-        output_tokens: All output.
-        reasoning_tokens: Of these, thinking.
-        cached_tokens: Of the prompt, from the prefix cache; None where the server does not say.
-        finish_reason: As the server says; empty without a whole answer.
+        prompt_tokens: Tokens of the prompt, as the server counted; 0 where it did not say.
+        output_tokens: Tokens of thinking and answer.
+        reasoning_tokens: The tokens of thinking among them.
+        cached_tokens: Tokens of the prompt that came from the prefix cache; None where the server does not say.
+        finish_reason: Why the answer ended, as the server says; empty without a whole answer.
         outcome: `ok`; `error`, with `error_type`; `cancelled`: left early on purpose, as the scenario asks;
             `incomplete`: the run ended before it.
         error_type: Name of the client's error class; empty without one.

@@ -64,7 +64,7 @@ class Quantiles:
         self._kept, self._unit = values[order], units[order]
 
     def value(self, name: Percentile) -> float | None:
-        """Of all values; None of too few."""
+        """The percentile of all values; None of too few."""
         return percentile(self._ordered, name)
 
     def resampled(self, names: Sequence[Percentile], draws: Draws) -> dict[Percentile, Array]:

@@ -58,8 +58,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         metric: Name.
         statistic: `mean`, `p50`, `p90` or `p99` of a distribution; `value` of a single figure.
-        origin: Of a latency; None for other metrics.
-        thinking: Of which requests.
+        origin: The start that a latency is measured from; None for other metrics.
+        thinking: Which requests it is about.
         a: In the first.
         b: In the second.
         ratio: b / a; None where one has no value or a is 0.
@@ -91,9 +91,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         runs_b: Runs of the second.
         resampled: What was resampled: `runs`, or `blocks` of their time.
         note: What the intervals cover.
-        confidence: Of the intervals.
+        confidence: Confidence of the intervals, 0 to 1.
         resamples: How many.
-        seed: Of the random draws.
+        seed: Seed of the random draws.
     """
 
     differences: tuple[Difference, ...]

@@ -29,7 +29,7 @@ from nemotron_loadtest.metrics import METRICS, Gaps, Latency, Limit, Origin, Per
 from nemotron_loadtest.scenario import read_toml
 
 DEFAULT_MAX_ERROR_RATE = 0.01
-"""As a p99 lets one request in a hundred be slow."""
+"""One failed request in a hundred, as a p99 lets one in a hundred be slow."""
 
 
 class Clause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"origin": "from"}):
@@ -39,7 +39,7 @@ class Clause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         metric: Name of a distributed metric of which less is better.
         percentile: 50, 90, 95, 99 or 99.9.
         limit: In the metric's unit.
-        origin: From which start, for latencies.
+        origin: The start that a latency is measured from.
         thinking: Which requests it is about.
     """
 

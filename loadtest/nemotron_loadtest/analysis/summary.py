@@ -51,7 +51,7 @@ class FromBoth(msgspec.Struct, frozen=True, kw_only=True):
     actual: Distribution
 
     def since(self, origin: Origin) -> Distribution:
-        """From one of them."""
+        """The latency from one of the two starts."""
         return self.intended if origin == "intended" else self.actual
 
 
@@ -60,9 +60,9 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         outcomes: What became of them.
-        figures: By name of the ratio metric; None over nothing.
-        latencies: By name of the latency metric.
-        distributions: By name of the metric.
+        figures: The value of each ratio metric by its name; None over nothing.
+        latencies: The distributions of each latency metric by its name.
+        distributions: The distribution of each other metric by its name.
         goodput: Under the SLO that the summary was made with; None without one.
     """
 
@@ -73,7 +73,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     goodput: Goodput | None = None
 
     def distribution(self, metric: str, origin: Origin = "intended") -> Distribution:
-        """Of a latency or another distributed metric; the origin matters for latencies alone."""
+        """The distribution of a latency or another distributed metric; the origin matters for latencies alone."""
         if metric in self.latencies:
             return self.latencies[metric].since(origin)
         return self.distributions[metric]
@@ -128,7 +128,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def all(self) -> Group:
-        """Of all requests."""
+        """The figures of all requests."""
         return self.groups["all"]
 
 
@@ -198,7 +198,7 @@ def timeline(traffic: Traffic, width_s: float | None = None) -> tuple[Slice, ...
 
 
 def whole_run(samples: Sequence[Sample], window: Window) -> Window:
-    """From the start of the run to the end of its last request, drain included."""
+    """The window from the start of the run to the end of its last request, drain included."""
     return Window(
         min([0.0, window.start_s, *(sample.intended_s for sample in samples)]),
         max([window.end_s, *(sample.ended_s for sample in samples)]),

@@ -19,7 +19,7 @@ class ClauseResult(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         text: What was asked, for people.
         title: What was measured, as the heading of a chart or a column.
-        unit: Of the measured value and the limit.
+        unit: Unit of the measured value and the limit.
         limit: What was asked.
         measured: None without a value.
         passed: Whether it holds.

@@ -38,7 +38,7 @@ def schedule(
     Arrival k belongs to worker k % workers, so the workers' schedules together are that of one worker alone.
 
     Args:
-        arrivals: Of an open loop.
+        arrivals: The arrivals of an open loop.
         duration_s: No arrival from here on.
         seed: The same seed gives the same times.
         trace: For `TraceReplay`.
@@ -62,7 +62,7 @@ def think_times(arrivals: ClosedLoop, *, seed: int, user: int) -> Iterator[float
     """Seconds that a user waits after each of its conversations, without end.
 
     Args:
-        arrivals: Of the closed loop.
+        arrivals: The closed loop.
         seed: The same seed and user give the same.
         user: Its number among all users.
     """

@@ -72,7 +72,7 @@ def _lines(path: str) -> Iterator[tuple[int, TraceRequest]]:
 
 
 BLOCK_TOKENS = 512
-"""Of a prompt, the tokens that one of Mooncake's `hash_ids` stands for."""
+"""How many tokens of a prompt one of Mooncake's `hash_ids` stands for."""
 
 _AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _BURSTGPT = ("Timestamp", "Request tokens", "Response tokens")
@@ -85,8 +85,8 @@ class TraceRequest(msgspec.Struct, frozen=True):
 
     Attributes:
         at_s: When it came, in seconds from where its trace counts.
-        input_tokens: Of its prompt, at least 1.
-        output_tokens: Of its answer, at least 1.
+        input_tokens: Length of its prompt, at least 1.
+        output_tokens: Length of its answer, at least 1.
         hash_ids: A name for each `BLOCK_TOKENS` of the prompt: the same name, the same text. Empty where the trace does
             not say.
     """

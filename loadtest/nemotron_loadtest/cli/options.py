@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 
 def say(text: str) -> None:
-    """To standard output."""
+    """Write a text to standard output."""
     sys.stdout.write(f"{text}\n")
 
 

@@ -76,7 +76,7 @@ class Limit:
     Attributes:
         metric: A latency or another value of a request.
         most: In the metric's unit.
-        origin: From which start, for a latency.
+        origin: The start that a latency is measured from.
         thinking: Which requests it is about.
     """
 
@@ -103,7 +103,7 @@ class Goodput(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         good: Requests that met every limit.
         requests: Requests, less those cancelled on purpose.
-        share: Of these; None without any.
+        share: Share of the good ones among these, 0 to 1; None without any.
         per_s: Good requests per second of the window.
     """
 

@@ -41,7 +41,7 @@ class Conductor:
         on_sample: Called with each request that has ended.
         on_warning: Called with a sentence about what the run will lack, at its start.
         directory: Where samples and record are written; None writes nothing.
-        metrics_url: Of a single server's metrics page; None for what `client_for_metrics` finds.
+        metrics_url: URL of a single server's metrics page; None for what `client_for_metrics` finds.
 
     Attributes:
         record: What is known of the run.

@@ -37,10 +37,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         scenario: What was asked for, but the URL, which may have a password in it; of prompts, their length.
-        urls: Of the servers, without secrets.
+        urls: The servers, without secrets.
         started_at: Wall time of the start, ISO 8601.
-        versions: Of Python and of the packages that count.
-        machine: That sent the load: system, processor, cores.
+        versions: Versions of Python and of the packages that count.
+        machine: The machine that sent the load: system, processor, cores.
         workers: Processes that sent.
         measured_with: What has counted the tokens of prompts; None where none were made to measure.
         ended_by: Why it ended; None while it runs, and for a run that was killed.
@@ -48,7 +48,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         not_sent: Requests that found `max_in_flight` on their way.
         busy: Whether a process that sent used its core up, so that its times are in doubt.
         problem: What went wrong; may be empty.
-        schema_version: Of this structure.
+        schema_version: Version of this structure.
     """
 
     scenario: Scenario
@@ -67,7 +67,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_record(scenario: Scenario) -> RunRecord:
-    """Of a run that starts now on this machine; its servers are not known yet."""
+    """The record of a run that starts now on this machine; its servers are not known yet."""
     return RunRecord(
         scenario=without_texts(msgspec.structs.replace(scenario, url=None)),
         urls=(),
@@ -147,7 +147,7 @@ def measured_window(record: RunRecord, samples: Iterable[Sample]) -> Window:
 
 
 def schema_version(content: bytes) -> int:
-    """Of a JSON document, read before the rest: another version may have other fields.
+    """The schema version of a JSON document, read before the rest: another version may have other fields.
 
     Raises:
         msgspec.DecodeError: it has none.

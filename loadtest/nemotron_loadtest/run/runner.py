@@ -62,8 +62,8 @@ def run_scenario(
         on_warning: Called with a sentence about what the run will lack, at its start.
         on_moment: Called ten times a second while requests are sent, for a live view.
         directory: Where samples and record are written as they come; None writes nothing.
-        processes: That send. With 1 it is this one.
-        metrics_url: Of a single server's metrics page; None for what `client_for_metrics` finds.
+        processes: How many processes send. With 1 it is this one.
+        metrics_url: URL of a single server's metrics page; None for what `client_for_metrics` finds.
 
     Raises:
         LoadTestError: it cannot start.

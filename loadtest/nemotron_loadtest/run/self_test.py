@@ -35,8 +35,8 @@ class Step:
 
     Attributes:
         streams: How many.
-        tokens_per_s: Of all.
-        responses_per_s: Of all.
+        tokens_per_s: Tokens per second of all streams.
+        responses_per_s: Responses per second of all streams.
         speed: Tokens per second of one stream, as a share of the script's.
     """
 

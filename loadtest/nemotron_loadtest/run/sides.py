@@ -23,7 +23,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """What is known once all is ready.
 
     Attributes:
-        urls: Of the servers, without secrets.
+        urls: The servers, without secrets.
         measured_with: See `RunRecord`.
     """
 

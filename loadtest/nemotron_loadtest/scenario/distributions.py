@@ -46,7 +46,7 @@ class _Truncated(_Distribution, frozen=True, kw_only=True):
     """A distribution over all numbers, cut to those from min to max.
 
     Attributes:
-        mean: Before it is truncated.
+        mean: Mean, before it is truncated.
         min: Smallest value.
         max: Largest value.
     """
@@ -95,7 +95,7 @@ class Normal(_Truncated, frozen=True, kw_only=True, tag="normal"):
 
 
 class Lognormal(_Truncated, frozen=True, kw_only=True, tag="lognormal"):
-    """Its logarithm is normal: many small values and a long tail, as lengths of chats have.
+    """Numbers whose logarithm is normal: many small values and a long tail, as lengths of chats have.
 
     With mean m and standard deviation s of the values themselves, the logarithm has the variance ln(1 + s²/m²) and the
     mean ln(m) less half of that.

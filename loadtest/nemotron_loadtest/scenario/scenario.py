@@ -18,7 +18,7 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Users who leave before the answer is whole.
 
     Attributes:
-        share: Of the requests; 0 to 1.
+        share: Share of the requests whose users leave; 0 to 1.
         after_s: How long after the start they leave.
     """
 
@@ -38,7 +38,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         duration_s: How long requests are sent, the warm-up included.
         warmup_s: What comes first and does not count.
         drain_s: How long running requests may take after that; what is left is incomplete.
-        seed: Of all that is drawn by chance.
+        seed: Seed of all that is drawn by chance.
         slo: Name of the class that the run is judged by, or a TOML file, in a file relative to its directory; None
             judges nothing.
         arrivals: When requests are sent.
@@ -72,7 +72,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def without_texts(scenario: Scenario) -> Scenario:
-    """The same, with a length in the place of each text of a prompt; options hold whatever the client takes."""
+    """The scenario with a length in the place of each text of a prompt; options hold whatever the client takes."""
     workload = msgspec.to_builtins(scenario.workload)
     texts = {name: _lengths(workload[name]) for name in ("ask", "options") if name in workload}
     return msgspec.structs.replace(scenario, workload=msgspec.structs.replace(scenario.workload, **texts))

@@ -15,7 +15,7 @@ class _Kind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What all kinds have.
 
     Attributes:
-        thinking_share: Of the conversations, those with thinking on; 0 to 1.
+        thinking_share: Share of the conversations with thinking on; 0 to 1.
         max_thinking_tokens: Budget of a request with thinking; None leaves it to the package.
         options: Further options of each request, by their names in `nemotron_client.Options`.
     """
@@ -62,7 +62,7 @@ class Synthetic(Sized, frozen=True, kw_only=True, tag="synthetic"):
     """One message, of a given length.
 
     Attributes:
-        input_tokens: Of the message.
+        input_tokens: Length of the message.
     """
 
     input_tokens: Length = 256
@@ -72,11 +72,11 @@ class Chat(Sized, frozen=True, kw_only=True, tag="chat"):
     """Conversations of several turns that share system prompts, as an application's users do.
 
     Attributes:
-        input_tokens: Of each of the user's messages.
-        turns: Of a conversation.
-        think_time_s: From an answer to the next turn.
+        input_tokens: Length of each of the user's messages.
+        turns: Turns of a conversation.
+        think_time_s: Time from an answer to the next turn.
         systems: How many system prompts there are; each conversation has one of them.
-        system_tokens: Of each.
+        system_tokens: Length of each system prompt.
     """
 
     input_tokens: Length = 64
@@ -91,8 +91,8 @@ class Rag(Sized, frozen=True, kw_only=True, tag="rag"):
 
     Attributes:
         documents: How many there are; each question is about one of them.
-        document_tokens: Of each.
-        input_tokens: Of the question.
+        document_tokens: Length of each document.
+        input_tokens: Length of the question.
     """
 
     documents: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
@@ -105,7 +105,7 @@ class Tools(Sized, frozen=True, kw_only=True, tag="tools"):
 
     Attributes:
         tools: How many functions are given.
-        input_tokens: Of the message.
+        input_tokens: Length of the message.
         max_calls: Calls that get a result; one more is the end of the conversation.
         exact_output: Off: a call ends where it ends.
     """

@@ -68,7 +68,7 @@ class ServerProcesses:
         return (cores, memory_bytes) if cpu_s else (None, None)
 
     def _cores(self, cpu_s: dict[int, float], now_s: float) -> float | None:
-        """Of the processes that were there before: how long others have run is not known."""
+        """Cores used by the processes that were there before: how long others have run is not known."""
         both = cpu_s.keys() & self._cpu_s.keys()
         if self._at_s is None or now_s <= self._at_s or not both:
             return None

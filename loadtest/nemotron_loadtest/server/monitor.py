@@ -115,7 +115,7 @@ def place_after(last_s: float, now_s: float, interval_s: float) -> float:
     Args:
         last_s: The place on the grid of the look before.
         now_s: When that look was done; if others have passed meanwhile, their places stay empty.
-        interval_s: Of the grid.
+        interval_s: From one place on the grid to the next.
     """
     missed = max(0.0, now_s - last_s) // interval_s
     return last_s + (missed + 1) * interval_s
@@ -218,6 +218,6 @@ def _models(page: Page) -> list[str]:
 
 
 def _sum(page: Page, name: str, model: str | None = None) -> float | None:
-    """Of a metric over its labels; None where the page does not have it."""
+    """The sum of a metric over its labels; None where the page does not have it."""
     values = [value for labels, value in page.get(name, ()) if model is None or labels.get("model") == model]
     return sum(values) if values else None

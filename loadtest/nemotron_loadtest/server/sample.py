@@ -29,10 +29,10 @@ class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
     """A GPU, as Triton's metrics have it, or NVML where the server runs here and does not say.
 
     Attributes:
-        index: From 0.
+        index: Number of the GPU, from 0.
         busy: Share of the last moments in which a kernel ran, 0 to 1.
         memory_bytes: In use, by any process.
-        memory_total_bytes: Of the card.
+        memory_total_bytes: Memory of the card.
         power_w: Power drawn; None where the card does not say.
     """
 

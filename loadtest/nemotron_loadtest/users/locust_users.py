@@ -46,7 +46,7 @@ class LoadUser(User):
     """A user of the load test.
 
     Attributes:
-        kind: As a scenario names it.
+        kind: Its name in a scenario.
     """
 
     abstract = True

@@ -61,8 +61,8 @@ def client_for_metrics(url: str, metrics_url: str | None = None) -> Client:
     """A client to read a server's metrics with.
 
     Args:
-        url: Of the server.
-        metrics_url: Of the page. None is what NEMOTRON_METRICS_URL names if NEMOTRON_URL or NEMOTRON_HTTP_URL names
+        url: URL of the server.
+        metrics_url: URL of the page. None is what NEMOTRON_METRICS_URL names if NEMOTRON_URL or NEMOTRON_HTTP_URL names
             this server; else, where the server's process is seen on this machine, the one of its ports that has
             metrics; else port 8002 of its host.
     """

@@ -18,7 +18,7 @@ class RequestLine(msgspec.Struct, frozen=True):
     Attributes:
         messages: In OpenAI's shape; or
         prompt: a complete prompt.
-        options: Of the client.
+        options: Options of the client.
     """
 
     messages: tuple[dict[str, Any], ...]

@@ -26,7 +26,7 @@ class RequestSpec(msgspec.Struct, frozen=True, kw_only=True):
         thinking: Whether thinking is asked for; of a complete prompt, whether it opens with thinking.
         conversation: Its number in the whole run, over all workers.
         turn: Place in the conversation, from 0.
-        wait_s: From the end of the answer before until this is sent; 0 in the first turn.
+        wait_s: Time from the end of the answer before until this is sent; 0 in the first turn.
         cancel_after_s: When its user leaves, from the start of the request; None for one who stays.
     """
 
@@ -62,8 +62,8 @@ class Drawn:
     All chance is a function of the seed and the conversation's number, so it does not matter which worker has it.
 
     Attributes:
-        number: Of the conversation.
-        random: Its chance.
+        number: Number of the conversation.
+        random: The chance behind it.
         thinking: Whether its requests ask for thinking.
     """
 
@@ -100,7 +100,7 @@ class Drawn:
             messages: The conversation.
             options: Besides those that the workload gives to all.
             prompt: A complete prompt in its place.
-            thinking: Of this request; None is that of the conversation.
+            thinking: Whether this request thinks; None is as the conversation does.
             wait_s: See `RequestSpec`.
         """
         thinking = self.thinking if thinking is None else thinking

@@ -78,7 +78,7 @@ class TextMaker:
 
 
 BYTES_PER_TOKEN = 5.1
-"""Of our sentences in Llama 3's tokenizer (tests/unit/loadtest/workload measures it)."""
+"""Mean length of a token of our sentences in Llama 3's tokenizer (tests/unit/loadtest/workload measures it)."""
 
 
 @dataclass(frozen=True)
