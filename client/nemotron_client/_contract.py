@@ -144,7 +144,7 @@ INPUTS: dict[str, Tensor] = {
     "random_seed": Tensor("UINT64"),
     "return_kv_cache_reuse_stats": Tensor("BOOL"),
 }
-"""Of the ensemble, by name."""
+"""Inputs of the ensemble, by name."""
 
 OUTPUTS: dict[str, Tensor] = {
     "text_output": Tensor("BYTES", (-1,)),
@@ -176,7 +176,7 @@ OUTPUTS: dict[str, Tensor] = {
     "total_accepted_draft_tokens": Tensor("INT32"),
     "total_draft_tokens": Tensor("INT32"),
 }
-"""Of the ensemble, by name."""
+"""Outputs of the ensemble, by name."""
 
 READ_OUTPUTS: dict[str, str] = {
     "reasoning_content": "always",
@@ -216,14 +216,14 @@ FINISH_REASONS = ("stop", "length", "tool_calls", "repetition", "cancelled", "ti
 STOP_INPUTS: dict[str, Tensor] = {
     "stop": Tensor("BOOL"),
 }
-"""Of the generating model, of which this client only asks to stop a request."""
+"""Inputs of the generating model, which this client only asks to stop a request."""
 
 STOP_OUTPUTS: dict[str, Tensor] = {
     "stream_event": Tensor("BYTES"),
     "sequence_length": Tensor("INT32", (-1,)),
     "finish_reason": Tensor("BYTES"),
 }
-"""What the fake server has of that model's."""
+"""What the fake server has of that model's outputs."""
 
 MODELS = {ENSEMBLE: (INPUTS, OUTPUTS), GENERATING_MODEL: (STOP_INPUTS, STOP_OUTPUTS)}
 """Inputs and outputs of every model."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from string import Template
 from typing import get_args
 
 from nemotron_serving.contract import (
@@ -38,7 +39,11 @@ _TABLE_BEGINS, _TABLE_ENDS = "<!-- rendered from the contract: {} -->\n", "<!-- 
 _LINE = 120  # characters, as ruff has it
 _RELEASE = (1, 2)  # of TensorRT-LLM, that the adapter was written for
 
-# Which requests of the client's a stop is, and all that its fake server answers to one.
+# What the client alone knows: name, type, documentation.
+_CLIENT_OPTION = (
+    "request_id", "str", "A name of your own for this request, unique, for `client.cancel` from elsewhere.",
+)  # fmt: skip
+# All that the client sends to the generating model, and that its fake server has of what comes back.
 _STOP_INPUTS = ("stop",)
 _STOP_OUTPUTS = ("finish_reason", "sequence_length", "stream_event")
 
@@ -131,57 +136,42 @@ def _step(model: str, inputs: dict[str, str], outputs: dict[str, str]) -> str:
 
 
 def _client() -> str:
-    """The client's module. TypedDicts cannot be computed, so the whole of it is text."""
-    options = [option for option in OPTIONS if option.python]
-    return (
-        '"""The options and outputs of the server, as this client and its fake server know them.\n\n'
-        "Rendered from the server's contract by 'make render'. Do not edit.\n"
-        '"""\n\n'
-        "from __future__ import annotations\n\n"
-        "from collections.abc import Mapping, Sequence\n"
-        "from typing import Any, NamedTuple, TypedDict\n\n"
-        'ENSEMBLE = "ensemble"\n'
-        'GENERATING_MODEL = "tensorrt_llm"\n'
-        f'CALLER_HEADER = "{CALLER}"\n'
-        '"""Whose a request is, as a secret: what a server that was started with `--stops bound` wants to hear of a '
-        'stop."""\n\n\n'
-        + _CLIENT_TYPES
-        + _options(options)
-        + "\n\n"
-        + _tensors_of("INPUTS", ENSEMBLE_INPUTS)
-        + '"""Of the ensemble, by name."""\n\n'
-        + _tensors_of("OUTPUTS", ENSEMBLE_OUTPUTS)
-        + '"""Of the ensemble, by name."""\n\n'
-        + _pairs("READ_OUTPUTS: dict[str, str]", {one.name: f'"{one.read}"' for one in ENSEMBLE_OUTPUTS if one.read})
-        + '"""What this client reads, and the option that has it ask for it; `always` with every request."""\n\n'
-        + _pairs(
-            "NOTHING_NEW: dict[str, Any]",
-            {one.name: f"{one.nothing!r}".replace("'", '"') for one in ENSEMBLE_OUTPUTS if one.sent == "always"},
-        )
-        + '"""A response that says nothing: what is in every response. The others have something to say."""\n\n'
-        + _names("STATES", (one.name for one in ENSEMBLE_OUTPUTS if one.kind == "state" and one.read))
-        + '"""What holds as the last response has it."""\n\n'
-        + _names("FINISH_REASONS", get_args(FinishReason))
-        + "\n"
-        + _tensors_of("STOP_INPUTS", [one for one in TOKEN_INPUTS if one.name in _STOP_INPUTS])
-        + '"""Of the generating model, of which this client only asks to stop a request."""\n\n'
-        + _tensors_of("STOP_OUTPUTS", [one for one in TOKEN_OUTPUTS if one.name in _STOP_OUTPUTS])
-        + '"""What the fake server has of that model\'s."""\n\n'
-        + _CLIENT_VIEWS
+    options = [*((one.name, one.python, one.python_doc or one.doc) for one in OPTIONS if one.python), _CLIENT_OPTION]
+    sent = {one.name: f"{one.nothing!r}".replace("'", '"') for one in ENSEMBLE_OUTPUTS if one.sent == "always"}
+    return _CLIENT_MODULE.substitute(
+        caller=CALLER,
+        option_docs=_option_docs(options),
+        option_types=_option_types(options),
+        inputs=_tensors_of(ENSEMBLE_INPUTS),
+        outputs=_tensors_of(ENSEMBLE_OUTPUTS),
+        read_outputs=_dict({one.name: f'"{one.read}"' for one in ENSEMBLE_OUTPUTS if one.read}),
+        nothing_new=_dict(sent),
+        states=_tuple(one.name for one in ENSEMBLE_OUTPUTS if one.kind == "state" and one.read),
+        finish_reasons=_tuple(get_args(FinishReason)),
+        stop_inputs=_tensors_of(one for one in TOKEN_INPUTS if one.name in _STOP_INPUTS),
+        stop_outputs=_tensors_of(one for one in TOKEN_OUTPUTS if one.name in _STOP_OUTPUTS),
     )
 
 
-_CLIENT_VIEWS = '''MODELS = {ENSEMBLE: (INPUTS, OUTPUTS), GENERATING_MODEL: (STOP_INPUTS, STOP_OUTPUTS)}
-"""Inputs and outputs of every model."""
-DTYPES = {name: tensor.dtype for name, tensor in (INPUTS | STOP_INPUTS).items()}
-"""Triton's type of every input."""
-ALWAYS_READ = tuple(name for name, asked_with in READ_OUTPUTS.items() if asked_with == "always")
-"""The outputs that every request asks for."""
-OCCASIONAL_OUTPUTS = READ_OUTPUTS.keys() - NOTHING_NEW.keys()
-"""Those that this client asks for and a response may be without."""
-'''
+# A TypedDict cannot be computed, and the client imports nothing of the server: so all of it is text.
+_CLIENT_MODULE = Template('''\
+"""The options and outputs of the server, as this client and its fake server know them.
 
-_CLIENT_TYPES = '''class Tensor(NamedTuple):
+Rendered from the server's contract by 'make render'. Do not edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
+
+ENSEMBLE = "ensemble"
+GENERATING_MODEL = "tensorrt_llm"
+CALLER_HEADER = "$caller"
+"""Whose a request is, as a secret: what a server that was started with `--stops bound` wants to hear of a stop."""
+
+
+class Tensor(NamedTuple):
     """One input or output.
 
     Attributes:
@@ -198,44 +188,78 @@ _CLIENT_TYPES = '''class Tensor(NamedTuple):
         return self.dims != (1,)
 
 
-'''
+class Options(TypedDict, total=False):
+    """What a caller may say besides the conversation. None, and an empty list, are the same as saying nothing.
+
+    Attributes:
+$option_docs
+    """
+
+$option_types
 
 
-def _options(options: Sequence[Option]) -> str:
-    own = ("request_id", "str", "A name of your own for this request, unique, for `client.cancel` from elsewhere.")
-    rows = [*((one.name, one.python, one.python_doc or one.doc) for one in options), own]
-    docs = [_wrapped(f"{name}: {doc}", 8, 12) for name, _, doc in rows]
-    return (
-        "class Options(TypedDict, total=False):\n"
-        '    """What a caller may say besides the conversation. None, and an empty list, are the same as saying '
-        "nothing.\n\n"
-        "    Attributes:\n" + "".join(docs) + '    """\n\n'
-        "" + "".join(f"    {name}: {kind if kind == 'Any' else f'{kind} | None'}\n" for name, kind, _ in rows)
-    )
+INPUTS: dict[str, Tensor] = $inputs
+"""Inputs of the ensemble, by name."""
+
+OUTPUTS: dict[str, Tensor] = $outputs
+"""Outputs of the ensemble, by name."""
+
+READ_OUTPUTS: dict[str, str] = $read_outputs
+"""What this client reads, and the option that has it ask for it; `always` with every request."""
+
+NOTHING_NEW: dict[str, Any] = $nothing_new
+"""A response that says nothing: what is in every response. The others have something to say."""
+
+STATES = $states
+"""What holds as the last response has it."""
+
+FINISH_REASONS = $finish_reasons
+
+STOP_INPUTS: dict[str, Tensor] = $stop_inputs
+"""Inputs of the generating model, which this client only asks to stop a request."""
+
+STOP_OUTPUTS: dict[str, Tensor] = $stop_outputs
+"""What the fake server has of that model's outputs."""
+
+MODELS = {ENSEMBLE: (INPUTS, OUTPUTS), GENERATING_MODEL: (STOP_INPUTS, STOP_OUTPUTS)}
+"""Inputs and outputs of every model."""
+DTYPES = {name: tensor.dtype for name, tensor in (INPUTS | STOP_INPUTS).items()}
+"""Triton's type of every input."""
+ALWAYS_READ = tuple(name for name, asked_with in READ_OUTPUTS.items() if asked_with == "always")
+"""The outputs that every request asks for."""
+OCCASIONAL_OUTPUTS = READ_OUTPUTS.keys() - NOTHING_NEW.keys()
+"""Those that this client asks for and a response may be without."""
+''')
 
 
-def _wrapped(text: str, indent: int, then: int) -> str:
-    lines = textwrap.wrap(
-        text, _LINE, initial_indent=" " * indent, subsequent_indent=" " * then,
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
-    return "\n".join(lines) + "\n"
+def _option_docs(rows: Iterable[tuple[str, str, str]]) -> str:
+    lines = []
+    for name, _, doc in rows:
+        lines += textwrap.wrap(
+            f"{name}: {doc}", _LINE, initial_indent=8 * " ", subsequent_indent=12 * " ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+    return "\n".join(lines)
 
 
-def _tensors_of(name: str, tensors: Iterable[Tensor]) -> str:
+def _option_types(rows: Iterable[tuple[str, str, str]]) -> str:
+    return "\n".join(f"    {name}: {kind if kind == 'Any' else f'{kind} | None'}" for name, kind, _ in rows)
+
+
+def _tensors_of(tensors: Iterable[Tensor]) -> str:
     rows = {}
     for one in tensors:
         dims = "" if one.dims == (1,) else f", {one.dims}"
         rows[one.name] = f'Tensor("{one.dtype.replace("STRING", "BYTES")}"{dims})'
-    return _pairs(f"{name}: dict[str, Tensor]", rows)
+    return _dict(rows)
 
 
-def _pairs(name: str, values: dict[str, str]) -> str:
-    return f"{name} = {{\n" + "".join(f'    "{key}": {value},\n' for key, value in values.items()) + "}\n"
+def _dict(values: dict[str, str]) -> str:
+    return "{\n" + "".join(f'    "{key}": {value},\n' for key, value in values.items()) + "}"
 
 
-def _names(name: str, values: Iterable[str]) -> str:
-    return f"{name} = (" + ", ".join(f'"{value}"' for value in values) + ")\n"
+def _tuple(values: Iterable[str]) -> str:
+    return "(" + ", ".join(f'"{value}"' for value in values) + ")"
 
 
 def _inputs_table() -> str:
