@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -83,14 +84,19 @@ def test_the_error_that_is_shown_is_the_one_that_comes(demo_server: Server) -> N
     assert body in (ROOT / "docs" / "requests.md").read_text()
 
 
+@functools.cache
+def help_of(command: str) -> str:
+    program, *sub = command.split()
+    return run([str(BIN / program), *sub, "--help"]).stdout
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_have_the_options_that_are_shown(page: Path) -> None:
     for command, rest in COMMAND.findall(page.read_text()):
-        program, *sub = command.split()
-        done = run([str(BIN / program), *sub, "--help"])
+        text = help_of(command)
         ours = rest.partition(" -- ")[0]
         for option in re.findall(r"(?<=\s)--?[a-z][\w-]*", ours):
-            assert option in done.stdout, f"{command} has no {option}"
+            assert option in text, f"{command} has no {option}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as aioclient
 
 from nemotron_client import Client, OverloadedError
-from tests.integration.conftest import Server, serving
+from tests.integration.conftest import Server
 from tests.integration.triton_calls import Answer, ask, stream, tensor
 from tests.waiting import wait_until
 
@@ -281,25 +279,3 @@ def test_a_token_level_client_that_left_is_noticed(simulated_server: Server) -> 
 
     run_with(simulated_server.grpc_address, use)
     wait_until(lambda: nothing_left(simulated_server))
-
-
-def test_shutdown_lets_running_requests_end_and_takes_no_new_ones(
-    simulated_package: Callable[..., Path], tmp_path: Path
-) -> None:
-    with serving(simulated_package("--token-ms", "20"), tmp_path, "--drain-seconds", "20") as server:
-
-        async def use(client: aioclient.InferenceServerClient) -> tuple[Answer, str]:
-            responses, refusal = [], ""
-            async for response in stream(client, text_input=RANDOM, max_tokens=100, stream=True):
-                responses.append(response)
-                if len(responses) == 2:
-                    server.process.send_signal(signal.SIGTERM)
-                    await asyncio.sleep(0.5)
-                    refusal = server.post("/v2/models/ensemble/generate", {"text_input": "Hi"})[1]
-            return Answer(responses), refusal
-
-        answer, refusal = run_with(server.grpc_address, use)
-        assert answer.last["finish_reason"] == "length"
-        assert answer.last["num_output_tokens"] == [100]
-        assert "shutting down" in refusal
-        assert server.process.wait(20) == 0

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import random
-import signal
 import socket
 import statistics
 import time
@@ -349,36 +348,3 @@ def test_all_callers_leave_at_once_again_and_again(server: Server) -> None:
 def test_the_launcher_waits_for_it_and_watches_it(server: Server) -> None:
     assert "unary" in server.info["model_pids"]
     assert server.log.read_text().count("successfully loaded 'unary'") == 1
-
-
-def test_shutdown_lets_running_calls_end_and_takes_no_new_ones(
-    simulated_package: Callable[..., Path], tmp_path: Path
-) -> None:
-    with serving(simulated_package("--token-ms", "20"), tmp_path, "--drain-seconds", "20") as server:
-
-        async def use(client: Client) -> tuple[dict[str, Any], tuple[str, str]]:
-            call = asyncio.create_task(infer(client, text_input=RANDOM, max_tokens=100))
-            await in_flight(server, 1)
-            server.process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.5)
-            refused = await asyncio.to_thread(refusal, server, text_input="Hi")
-            return await call, refused
-
-        answer, (message, status) = run_with(server, use)
-        assert (answer["finish_reason"], answer["num_output_tokens"]) == ("length", [100])
-        assert "shutting down" in message
-        assert status == "StatusCode.UNAVAILABLE"
-        assert server.process.wait(20) == 0
-
-
-def test_shutdown_cancels_what_takes_too_long(simulated_package: Callable[..., Path], tmp_path: Path) -> None:
-    with serving(simulated_package("--token-ms", "20"), tmp_path, "--drain-seconds", "1") as server:
-
-        async def use(client: Client) -> dict[str, Any]:
-            call = asyncio.create_task(infer(client, **LONG))
-            await in_flight(server, 1)
-            server.process.send_signal(signal.SIGTERM)
-            return await call
-
-        assert run_with(server, use)["finish_reason"] == "cancelled"
-        assert server.process.wait(20) == 0

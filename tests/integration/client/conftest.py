@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -123,16 +124,27 @@ class Connect(Protocol):
     def __call__(self, *arguments: Any, **options: Any) -> Any: ...
 
 
-@pytest.fixture(params=[Client, Driven], ids=["sync", "async"])
-def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+def _entered(stack: contextlib.ExitStack, kind: type[Client | Driven], *arguments: Any, **options: Any) -> Any:
+    return stack.enter_context(kind(*arguments, **options))
+
+
+@contextlib.contextmanager
+def connecting(*kinds: type[Client | Driven]) -> Iterator[list[Connect]]:
+    """Makes clients, of each kind in its own way; closes them in the end, and sees that no thread of theirs is left."""
     before = set(threading.enumerate())
     with contextlib.ExitStack() as stack:
-        yield lambda *arguments, **options: stack.enter_context(request.param(*arguments, **options))
+        yield [functools.partial(_entered, stack, kind) for kind in kinds]
     # gRPC's own thread for asyncio, one a process, goes when the last of its objects does.
     left = [thread for thread in threading.enumerate() if thread not in before and "_poll_wrapper" not in thread.name]
     for thread in left:  # gRPC's threads for a channel end a moment after it was closed
         thread.join(2)
     assert [thread.name for thread in left if thread.is_alive()] == []
+
+
+@pytest.fixture(params=[Client, Driven], ids=["sync", "async"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    with connecting(request.param) as (connect,):
+        yield connect
 
 
 @pytest.fixture

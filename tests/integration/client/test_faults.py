@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import functools
 import os
 import signal
 import socket
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nemotron_client import AsyncClient, NemotronError, RequestTimeoutError, ServerUnavailableError, Timeouts
-from tests.integration.client.conftest import ENDLESS, HI, RANDOM, STALL, Connect, url_of
+from nemotron_client import Client, NemotronError, RequestTimeoutError, ServerUnavailableError, Timeouts
+from tests.integration.client.conftest import ENDLESS, HI, RANDOM, STALL, Connect, Driven, connecting, url_of
 from tests.integration.conftest import Server, serving
 from tests.integration.test_failures import IN_FLIGHT, nothing_left
 from tests.waiting import wait_until
 
-
-@pytest.fixture(scope="module", params=["grpc", "http"])
-def scheme(request: pytest.FixtureRequest) -> str:
-    found: str = request.param
-    return found
+SCHEMES = ("grpc", "http")
 
 
 @pytest.fixture(scope="module")
-def mortal(
-    simulated_package: Callable[..., Path],
-    tmp_path_factory: pytest.TempPathFactory,
-    scheme: str,  # noqa: ARG001 - one for each, for each crash makes the pause before the next start longer
-) -> Iterator[Server]:
-    """A server whose Triton is killed, and started again by nemotron-serve."""
+def mortal(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose Triton is killed, and started again by nemotron-serve: after a longer pause each time."""
     options = ("--hang-seconds", "0")  # nothing but these tests sends requests
     with serving(simulated_package("--token-ms", "5"), tmp_path_factory.mktemp("mortal"), *options) as server:
         yield server
+
+
+@pytest.fixture
+def connect_each() -> Iterator[list[Connect]]:
+    """For a test whose server dies once for clients of both kinds."""
+    with connecting(Client, Driven) as both:
+        yield both
 
 
 def kill(server: Server) -> None:
@@ -53,41 +50,48 @@ def back_again(server: Server, restarts: int) -> None:
     wait_until(restarted, 30)
 
 
-def test_a_server_that_is_killed_in_the_middle_and_comes_back(mortal: Server, connect: Connect, scheme: str) -> None:
+def test_a_server_that_is_killed_in_the_middle_and_comes_back(mortal: Server, connect_each: list[Connect]) -> None:
     restarts = mortal.info["restarts"]
-    client = connect(url_of(mortal, scheme))
-    stream = client.stream_chat(RANDOM, max_tokens=ENDLESS)
-    next(stream)
+    clients = [connect(url_of(mortal, scheme)) for connect in connect_each for scheme in SCHEMES]
+    streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for client in clients]
+    for stream in streams:
+        next(stream)
     kill(mortal)
     begin = time.perf_counter()
-    with pytest.raises(ServerUnavailableError) as caught:
-        list(stream)
+    for client, stream in zip(clients, streams, strict=True):
+        with pytest.raises(ServerUnavailableError) as caught:
+            list(stream)
+        assert (caught.value.request_id, caught.value.url) == (stream.request_id, client.urls[0])
     assert time.perf_counter() - begin < 10
-    assert (caught.value.request_id, caught.value.url) == (stream.request_id, client.urls[0])
-    client.wait_ready(timeout_s=30)
-    assert client.chat(HI, max_tokens=3).usage.output_tokens == 3
+    for client in clients:
+        client.wait_ready(timeout_s=30)
+        assert client.chat(HI, max_tokens=3).usage.output_tokens == 3
     back_again(mortal, restarts)
     shared_memory = list(Path("/dev/shm").glob(f"{Path(mortal.info['runtime_dir']).name}*"))  # noqa: S108
     assert len(shared_memory) == len(mortal.info["model_pids"]), "one for each process, and none of those before"
 
 
-def test_of_two_servers_one_dies_and_comes_back(server: Server, mortal: Server, connect: Connect, scheme: str) -> None:
+def test_of_two_servers_one_dies_and_comes_back(server: Server, mortal: Server, connect_each: list[Connect]) -> None:
     restarts = mortal.info["restarts"]
-    client = connect([url_of(server, scheme), url_of(mortal, scheme)], max_retries=0)
-    answered = [client.chat(HI, max_tokens=2).usage.output_tokens for _ in range(4)]
+    ways = [(connect, scheme) for connect in connect_each for scheme in SCHEMES]
+    clients = [connect([url_of(server, scheme), url_of(mortal, scheme)], max_retries=0) for connect, scheme in ways]
+    for client in clients:
+        assert [client.chat(HI, max_tokens=2).usage.output_tokens for _ in range(4)] == [2] * 4
     kill(mortal)
-    answered += [client.chat(HI, max_tokens=2).usage.output_tokens for _ in range(10)]
-    assert answered == [2] * 14
+    for client in clients:
+        assert [client.chat(HI, max_tokens=2).usage.output_tokens for _ in range(10)] == [2] * 10
     back_again(mortal, restarts)
-    connect(url_of(mortal, scheme)).wait_ready(30)
+    for (connect, scheme), client in zip(ways, clients, strict=True):
+        connect(url_of(mortal, scheme)).wait_ready(30)
+        wait_until(functools.partial(both_work, client, mortal), 20)
 
-    def both_work() -> bool:
-        before = mortal.metric("nv_inference_request_success")
-        for _ in range(2):
-            client.chat(HI, max_tokens=1)
-        return mortal.metric("nv_inference_request_success") > before
 
-    wait_until(both_work, 20)
+def both_work(client: Any, second: Server) -> bool:
+    """Whether one of the client's next two requests goes to the second server."""
+    before = second.metric("nv_inference_request_success")
+    for _ in range(2):
+        client.chat(HI, max_tokens=1)
+    return second.metric("nv_inference_request_success") > before
 
 
 def test_a_cancel_goes_to_the_server_that_has_the_request(
@@ -259,43 +263,3 @@ def test_a_server_that_speaks_another_language(server: Server, connect: Connect)
     url = server.http_url.replace("http://", "grpc://")
     with pytest.raises(NemotronError):
         connect(url, max_retries=0, timeouts=3).chat(HI)
-
-
-def test_a_shutdown_lets_a_stream_end(simulated_package: Callable[..., Path], tmp_path: Path, connect: Connect) -> None:
-    with serving(simulated_package("--token-ms", "10"), tmp_path) as server:
-        urls, health_url = [server.grpc_url, server.http_url], server.info["health_url"]
-        clients = [connect(url, max_retries=0) for url in urls]
-        with clients[0].stream_chat(RANDOM, max_tokens=300) as stream:
-            next(stream)
-            assert [client.is_ready() for client in clients] == asyncio.run(are_ready(urls)) == [True, True]
-            assert (status(f"{health_url}/live"), status(f"{health_url}/ready")) == (200, 200)
-            server.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: not server.ready_file.exists(), 5)
-            assert (status(f"{health_url}/live"), status(f"{health_url}/ready")) == (200, 503)
-            wait_until(lambda: not clients[0].is_ready(), 5)
-            assert [client.is_ready() for client in clients] == asyncio.run(are_ready(urls)) == [False, False]
-            for client in clients:
-                with pytest.raises(ServerUnavailableError, match="shutting down"):
-                    client.wait_ready(0.1)
-                with pytest.raises(ServerUnavailableError, match="shutting down"):
-                    client.chat(HI)
-            assert connect([*urls]).is_live()
-            assert stream.get_final().finish_reason == "length"
-
-
-async def are_ready(urls: list[str]) -> list[bool]:
-    found = []
-    for url in urls:
-        async with AsyncClient(url) as client:
-            found.append(await client.is_ready())
-    return found
-
-
-def status(url: str) -> int:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            found: int = answer.status
-            return found
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
