@@ -52,11 +52,24 @@ def test_a_whole_answer() -> None:
         (Fault.internal(), "ServerError"),
         (Fault.invalid("max_tokens: too many"), "InvalidRequestError"),
         (Fault.close(), "ServerUnavailableError"),
+        (Fault.shutting_down(), "ServerUnavailableError"),
+        (Fault.not_ready(), "ModelNotReadyError"),
     ],
 )
 def test_failures_have_the_clients_names(fault: Fault, error_type: str) -> None:
     sample, _ = asked(fault, RequestSpec(messages=HI))
     assert (sample.outcome, sample.error_type) == ("error", error_type)
+
+
+def test_an_option_that_the_client_refuses_is_not_sent() -> None:
+    sample, server = asked(ScriptedReply("unused"), RequestSpec(messages=HI, options={"max_tokens": "many"}))
+    assert (sample.outcome, sample.error_type, server.requests) == ("error", "TypeError", [])
+
+
+def test_a_complete_prompt_is_sent_as_it_is() -> None:
+    sample, server = asked(ScriptedReply("Hi."), RequestSpec(prompt="<s>Say"))
+    inputs = server.requests[0].inputs
+    assert (sample.outcome, inputs["text_input"], inputs["raw_prompt"]) == ("ok", "<s>Say", True)
 
 
 def test_nobody_there() -> None:
