@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -39,12 +40,16 @@ def calls_of(answer: Answer) -> list[dict[str, Any]]:
     return calls
 
 
+async def ask_both(address: str, **inputs: Any) -> tuple[Answer, Answer]:
+    """The answer as a stream and as a whole, asked for at the same time."""
+    return await asyncio.gather(ask(address, stream=True, **inputs), ask(address, stream=False, **inputs))
+
+
 @pytest.mark.parametrize("marker", ["[sim:think]", "[sim:tool]", "[sim:think-tool]", "[sim:unicode]", "Hi"])
 @pytest.mark.parametrize("thinking", [True, False])
 def test_streamed_and_not_streamed_answers_are_the_same(simulated_server: Server, marker: str, thinking: bool) -> None:
     inputs = {"text_input": marker, "tools": TOOLS, "thinking": thinking, "max_tokens": 600}
-    streamed = asyncio.run(ask(simulated_server.grpc_address, stream=True, **inputs))
-    whole = asyncio.run(ask(simulated_server.grpc_address, stream=False, **inputs))
+    streamed, whole = asyncio.run(ask_both(simulated_server.grpc_address, **inputs))
     assert len(streamed.responses) > len(whole.responses) == 1
     for field in FIELDS:
         assert streamed.text(field) == whole.text(field)
@@ -127,10 +132,10 @@ def test_log_probabilities_of_every_token(simulated_server: Server) -> None:
 def test_a_loop_is_ended_with_its_own_reason(demo_server: Server) -> None:
     loop = {"type": "regex", "regex": "(la la la la\n){200}"}  # nothing else can be written, by any model
     inputs = {"text_input": "Sing.", "response_format": json.dumps(loop), "max_tokens": 500}
-    answer = demo_server.generate(repetition_guard=True, **inputs)
-    assert answer["finish_reason"] == "repetition"
-    assert 256 <= answer["num_output_tokens"] < 400
-    assert demo_server.generate(**{**inputs, "max_tokens": 300})["finish_reason"] == "length"
+    guarded, free = demo_server.generate_each([{**inputs, "repetition_guard": True}, {**inputs, "max_tokens": 300}])
+    assert guarded["finish_reason"] == "repetition"
+    assert 256 <= guarded["num_output_tokens"] < 400
+    assert free["finish_reason"] == "length"
 
 
 def test_bad_words_are_not_said(demo_server: Server) -> None:
@@ -170,16 +175,15 @@ def test_log_probabilities_of_a_real_model(demo_server: Server) -> None:
 
 @pytest.mark.parametrize("thinking", [True, False])
 def test_a_required_call_is_made(demo_server: Server, thinking: bool) -> None:
-    for choice, count in (("required", 1), ('{"type": "function", "function": {"name": "get_weather"}}', 1)):
-        answer = demo_server.generate(
-            text_input="What is the weather in Paris tomorrow?", tools=TOOLS, tool_choice=choice,
-            thinking=thinking, max_tokens=200,
-        )  # fmt: skip
+    choices = ("required", '{"type": "function", "function": {"name": "get_weather"}}')
+    inputs = {"text_input": "What is the weather in Paris tomorrow?", "thinking": thinking, "max_tokens": 200}
+    answers = demo_server.generate_each([{**inputs, "tools": TOOLS, "tool_choice": choice} for choice in choices])
+    for choice, answer in zip(choices, answers, strict=True):
         if choice == "required" and answer["finish_reason"] == "length":  # there may be any number of calls
             continue
         assert answer["finish_reason"] == "tool_calls", answer
         calls = json.loads(answer["tool_calls"])
-        assert len(calls) >= count
+        assert calls
         for call in calls:
             assert call["function"]["name"] == "get_weather"
             arguments = json.loads(call["function"]["arguments"])
@@ -190,14 +194,14 @@ def test_a_required_call_is_made(demo_server: Server, thinking: bool) -> None:
 
 @pytest.mark.parametrize("thinking", [True, False])
 def test_other_forms_of_an_answer(demo_server: Server, thinking: bool) -> None:
-    for form, check in (
+    forms: tuple[tuple[dict[str, Any], Callable[[str], bool]], ...] = (
         ({"type": "choice", "choice": ["yes", "no", "ไม่รู้"]}, lambda text: text in ("yes", "no", "ไม่รู้")),
         ({"type": "regex", "regex": "[0-9]{4}-[0-9]{2}"}, lambda text: len(text) == 7 and text[4] == "-"),
         ({"type": "json_object"}, lambda text: isinstance(json.loads(text), dict)),
-    ):
-        answer = demo_server.generate(
-            text_input="Is Paris in France?", response_format=json.dumps(form), thinking=thinking, max_tokens=300
-        )
+    )
+    inputs = {"text_input": "Is Paris in France?", "thinking": thinking, "max_tokens": 300}
+    answers = demo_server.generate_each([{**inputs, "response_format": json.dumps(form)} for form, _ in forms])
+    for (form, check), answer in zip(forms, answers, strict=True):
         if form["type"] != "json_object" or answer["finish_reason"] != "length":  # that form has no end of its own
             assert answer["finish_reason"] == "stop", answer
             assert check(answer["content"]), answer

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -61,9 +62,12 @@ def freed(server: Server) -> None:
 @pytest.mark.parametrize("marker", ["[sim:think]", "[sim:think-tool]", "[sim:unicode]", "Hi"])
 def test_events_add_up_to_the_reply(server: Server, scheme: str, connect: Connect, marker: str) -> None:
     client = connect(url_of(server, scheme))
-    with client.stream_chat(user(marker), thinking=True, tools=TOOLS, max_tokens=400) as stream:
+    options: dict[str, Any] = {"thinking": True, "tools": TOOLS, "max_tokens": 400}
+    with ThreadPoolExecutor() as pool, client.stream_chat(user(marker), **options) as stream:
+        begun = pool.submit(client.chat, user(marker), **options)
         events = list(stream)
         reply = stream.get_final()
+        whole = begun.result()
     text = {
         kind: "".join(event.text for event in events if isinstance(event, kind))
         for kind in (ReasoningDelta, ContentDelta)
@@ -77,7 +81,6 @@ def test_events_add_up_to_the_reply(server: Server, scheme: str, connect: Connec
     assert timings.mean_itl_s is not None
     assert 0.02 < timings.ttft_s < timings.total_s
     assert 0.002 < timings.mean_itl_s < 0.05
-    whole = client.chat(user(marker), thinking=True, tools=TOOLS, max_tokens=400)
     assert (whole.content, whole.usage) == (reply.content, reply.usage)
 
 

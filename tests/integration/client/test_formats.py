@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -64,22 +66,33 @@ def ask_async(url: str, text: str, **options: Any) -> Reply:
     return asyncio.run(ask())
 
 
-@pytest.mark.parametrize(
-    ("ask", "kind", "made"),
-    [
-        pytest.param(ask_sync, Pet, Pet, id="dataclass"),
-        pytest.param(ask_async, Pet, Pet, id="dataclass async"),
-        pytest.param(ask_sync, Votes, dict, id="typed dict"),
-        pytest.param(ask_async, Home, Home, id="pydantic async"),
-        pytest.param(ask_sync, list[Colour], list, id="list"),
-        pytest.param(ask_sync, Colour, Colour, id="enum"),
-        pytest.param(ask_sync, Literal["a", 1], (str, int), id="literal"),
-    ],
-)
-def test_the_answer_is_an_object_of_the_type(demo_server: Server, ask: Any, kind: Any, made: Any) -> None:
+KINDS: dict[str, tuple[Any, Any, Any]] = {
+    "dataclass": (ask_sync, Pet, Pet),
+    "dataclass async": (ask_async, Pet, Pet),
+    "typed dict": (ask_sync, Votes, dict),
+    "pydantic async": (ask_async, Home, Home),
+    "list": (ask_sync, list[Colour], list),
+    "enum": (ask_sync, Colour, Colour),
+    "literal": (ask_sync, Literal["a", 1], (str, int)),
+}
+
+
+@pytest.fixture(scope="module")
+def asked(demo_server: Server) -> Iterator[dict[str, Future[Reply]]]:
+    """The answers of all kinds, at once."""
     options = {"thinking": False, "max_tokens": 150, "temperature": 0.0}
+    with ThreadPoolExecutor(len(KINDS)) as pool:
+        yield {
+            name: pool.submit(ask, demo_server.grpc_url, "Tell me of a cat, as JSON.", response_format=kind, **options)
+            for name, (ask, kind, _) in KINDS.items()
+        }
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_answer_is_an_object_of_the_type(asked: dict[str, Future[Reply]], name: str) -> None:
+    _, _, made = KINDS[name]
     try:
-        reply = ask(demo_server.grpc_url, "Tell me of a cat, as JSON.", response_format=kind, **options)
+        reply = asked[name].result()
     except ParseError as error:  # a small model may go on and on where the form lets it
         assert error.reply.finish_reason == "length"
     else:

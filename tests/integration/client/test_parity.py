@@ -140,8 +140,9 @@ def test_one_conversation_four_ways(talks: list[Talk]) -> None:
 
 def test_what_was_said_survives(talks: list[Talk]) -> None:
     """Thai, Hindi and joined emoji, whose characters the engine cuts into single bytes."""
-    for talk in talks:
-        content = talk.client.chat([user("[sim:unicode]")], max_tokens=400).content
+    with ThreadPoolExecutor(len(talks)) as pool:
+        replies = list(pool.map(lambda talk: talk.client.chat([user("[sim:unicode]")], max_tokens=400), talks))
+    for content in (reply.content for reply in replies):
         assert "\ufffd" not in content
         for text in ("สวัสดีครับ", "नमस्ते", "👩\u200d👩\u200d👧\u200d👦", "🏳️\u200d🌈", "🇹🇭"):
             assert text in content
