@@ -29,7 +29,7 @@ def package(demo_package: Path) -> Package:
 
 @pytest.fixture(scope="module")
 def options(package: Package) -> HostOptions:
-    return HostOptions(package=package.path, kv_cache_gib=1)
+    return HostOptions(package=package.path, kv_cache_gib=1, engine_threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -83,10 +83,10 @@ class Findings:
         return sum(self.sent.values())
 
 
-def fuzz_and_check(server: Server, seed: int, seconds: float) -> Findings:
+def fuzz_and_check(server: Server, seed: int, seconds: float, requests: int | None = None) -> Findings:
     """Send odd requests, and fail unless the server has answered the good ones among them and is as it was before."""
     before = usage(server)
-    found = Fuzz(server, seed).run(seconds)
+    found = Fuzz(server, seed).run(seconds, requests)
     told = f"seed {seed}, {found.requests} requests: {dict(found.sent)}"
     problems = "\n".join(found.problems.values())
     assert not found.died, (

@@ -25,7 +25,11 @@ SCHEMES = ("grpc", "http")
 
 
 @pytest.fixture(scope="module")
-def mortal(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def mortal(
+    simulated_package: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    roomy_server: Server,  # noqa: ARG001 - which some tests have beside it: so all run in one worker, with one of these
+) -> Iterator[Server]:
     """A server whose Triton is killed, and started again by nemotron-serve: after a longer pause each time."""
     options = ("--hang-seconds", "0")  # nothing but these tests sends requests
     with serving(simulated_package("--token-ms", "5"), tmp_path_factory.mktemp("mortal"), *options) as server:
@@ -51,10 +55,12 @@ def back_again(server: Server, restarts: int) -> None:
 
 
 def test_a_server_that_is_killed_in_the_middle_and_comes_back(mortal: Server, connect_each: list[Connect]) -> None:
-    restarts = mortal.info["restarts"]
+    before = mortal.info
     clients = [connect(url_of(mortal, scheme)) for connect in connect_each for scheme in SCHEMES]
     streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for client in clients]
-    for stream in streams:
+    keeping = [connect(mortal.http_url, max_retries=0) for connect in connect_each]
+    kept = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for client in keeping for _ in range(3)]
+    for stream in (*streams, *kept):
         next(stream)
     kill(mortal)
     begin = time.perf_counter()
@@ -62,11 +68,17 @@ def test_a_server_that_is_killed_in_the_middle_and_comes_back(mortal: Server, co
         with pytest.raises(ServerUnavailableError) as caught:
             list(stream)
         assert (caught.value.request_id, caught.value.url) == (stream.request_id, client.urls[0])
+    for stream in kept:
+        with pytest.raises(ServerUnavailableError, match="broke"):
+            stream.get_final()
     assert time.perf_counter() - begin < 10
     for client in clients:
         client.wait_ready(timeout_s=30)
         assert client.chat(HI, max_tokens=3).usage.output_tokens == 3
-    back_again(mortal, restarts)
+    back_again(mortal, before["restarts"])
+    assert mortal.info["triton_pid"] != before["triton_pid"]
+    for client in keeping:  # on the connections of before, which are dead
+        assert client.chat(HI, max_tokens=2).usage.output_tokens == 2
     shared_memory = list(Path("/dev/shm").glob(f"{Path(mortal.info['runtime_dir']).name}*"))  # noqa: S108
     assert len(shared_memory) == len(mortal.info["model_pids"]), "one for each process, and none of those before"
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,7 +25,7 @@ from nemotron_client import (
 )
 from tests.integration.client.conftest import ENDLESS, HI, RANDOM, Connect
 from tests.integration.client.gateway import gateway
-from tests.integration.conftest import START_S, Server, serving
+from tests.integration.conftest import Server
 from tests.integration.test_failures import IN_FLIGHT, nothing_left
 from tests.waiting import wait_until
 
@@ -152,27 +149,6 @@ def test_a_url_that_is_another_service(server: Server, connect: Connect) -> None
         client.chat(HI)
     with pytest.raises(NemotronError):
         client.server_info()
-
-
-def test_a_server_that_is_killed_and_comes_back(
-    simulated_package: Callable[..., Path], tmp_path: Path, connect: Connect
-) -> None:
-    package = simulated_package("--token-ms", "10", "--max-batch-size", "8", "--max-waiting", "8")
-    with serving(package, tmp_path) as server:
-        client = connect(server.http_url, max_retries=0)
-        streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for _ in range(3)]
-        for stream in streams:
-            next(stream)
-        before = server.info
-        os.kill(before["triton_pid"], signal.SIGKILL)
-        begin = time.perf_counter()
-        for stream in streams:
-            with pytest.raises(ServerUnavailableError, match="broke"):
-                stream.get_final()
-        assert time.perf_counter() - begin < QUICK_S
-        wait_until(lambda: server.ready_file.exists() and server.info["triton_pid"] != before["triton_pid"], START_S)
-        # On the connections of before, which are dead.
-        assert client.chat(HI, max_tokens=2).usage.output_tokens == 2
 
 
 GEVENT = """
