@@ -18,8 +18,8 @@ from nemotron_serving.package import Package
 
 
 def costly(letter: str) -> str:
-    """A grammar that takes some 20 times as long to compile as a token takes to generate."""
-    guide = response_guide(json.dumps({"type": "choice", "choice": [letter * count for count in range(1, 241)]}))
+    """A grammar that takes some 10 times as long to compile as a token takes to generate."""
+    guide = response_guide(json.dumps({"type": "choice", "choice": [letter * count for count in range(1, 161)]}))
     assert guide is not None
     return guide
 

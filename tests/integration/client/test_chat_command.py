@@ -29,6 +29,7 @@ CHAT = [sys.executable, "-m", "nemotron_client.chat"]
 LONG = "[sim:random]"  # tokens until max_tokens, 10 ms each
 RUNNING = "nemotron_requests_running"
 WAIT_S = 30
+STYLE = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 
 
 def runs(server: Server, count: int) -> Callable[[], bool]:
@@ -97,7 +98,8 @@ def chat(simulated_server: Server, tmp_path: Path) -> Iterator[Callable[..., Ter
         )
         os.close(slave)
         opened.append(Terminal(process, master))
-        assert "no weights" in opened[-1].wait_for("commands.")  # which model it is
+        shown = opened[-1].wait_for("commands.")
+        assert "no weights" in " ".join(STYLE.sub("", shown).split())  # which model it is, wherever lines are broken
         opened[-1].wait_for(">")  # from here on keys are the prompt's
         return opened[-1]
 
