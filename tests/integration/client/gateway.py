@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.trsock
 import contextlib
 import ssl
 import threading
@@ -19,7 +20,8 @@ class Gateway:
         frozen: Connections stay open and mute, for good.
         never: Who waits for this is mute. Kept here, for the loop itself keeps nothing that waits.
         tasks: Those that have begun, and close their connections when they are cancelled.
-        transports: Of the clients' connections, which are ended for good with the gateway.
+        transports: Of all connections, to both sides, which are ended for good with the gateway.
+        sockets: Theirs.
     """
 
     url: str = ""
@@ -27,11 +29,16 @@ class Gateway:
     never: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     transports: list[asyncio.WriteTransport] = field(default_factory=list)
+    sockets: list[asyncio.trsock.TransportSocket] = field(default_factory=list)
 
     def begin(self, task: asyncio.Task[None] | None) -> None:
         assert task is not None
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def connected(self, writer: asyncio.StreamWriter) -> None:
+        self.transports.append(writer.transport)
+        self.sockets.append(writer.get_extra_info("socket"))
 
 
 @contextlib.contextmanager
@@ -56,9 +63,10 @@ async def _listen(found: Gateway, server_url: str, tls: ssl.SSLContext | None) -
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         found.begin(asyncio.current_task())
-        found.transports.append(writer.transport)
+        found.connected(writer)
         with contextlib.suppress(OSError, asyncio.CancelledError), contextlib.closing(writer):
             from_server, to_server = await asyncio.open_connection(behind.hostname, behind.port)
+            found.connected(to_server)
             with contextlib.closing(to_server):
                 ways = [_pass_on(found, reader, to_server), _pass_on(found, from_server, writer)]
                 tasks = [asyncio.create_task(way) for way in ways]
@@ -97,4 +105,5 @@ async def _end(found: Gateway, listener: asyncio.Server) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     for transport in found.transports:
         transport.abort()
-    await asyncio.sleep(0.01)  # connections that were closed end in the loop's next rounds
+    while any(socket.fileno() >= 0 for socket in found.sockets):
+        await asyncio.sleep(0.01)  # connections that were closed end in the loop's next rounds
