@@ -34,7 +34,7 @@ def measure(
     Args:
         options: As `add_options` reads them.
         parts: Name → what measures its figures.
-        aims: Of the figures.
+        aims: What the figures are to reach.
         known: Figures that are not measured.
     """
     began = time.perf_counter()

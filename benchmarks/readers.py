@@ -159,7 +159,7 @@ def whole_streams(url: str, prompt: str, streams: int, tokens: int) -> dict[str,
     """Read so many streams with each client.
 
     Args:
-        url: Of the server.
+        url: The server's address.
         prompt: What gives other tokens for each seed, up to `max_tokens`.
         streams: How many at once, with the seeds from 0.
         tokens: Output tokens of each.

@@ -59,7 +59,7 @@ class Look:
         rss_mib: By process.
         threads: By process.
         files: Open ones, by process.
-        shared_mib: Of the server in shared memory.
+        shared_mib: What the server has in shared memory.
         latency_ms: Of good requests since the look before: the median, and the slowest.
     """
 

@@ -46,8 +46,8 @@ class Options(TypedDict, total=False):
         response_format: What the answer must look like: a dataclass, a TypedDict, a pydantic model or another type; a
             JSON schema; or a dict in OpenAI's shape. `reply.parsed` is the answer in this form. An answer that was cut
             off raises ParseError for a type; for a dict `parsed` is None.
-        max_tokens: Of all output: thinking, its closing tag, the answer.
-        min_tokens: The model may not stop before.
+        max_tokens: Output tokens at most: of thinking, its closing tag and the answer together.
+        min_tokens: Output tokens before which the model may not stop.
         temperature: 0 is greedy.
         top_p: The share of probability that is drawn from.
         top_k: How many tokens are drawn from; 1 is greedy.

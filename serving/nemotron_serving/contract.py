@@ -204,10 +204,10 @@ _TEXT_OPTIONS = (
 # Of the ensemble and of the generating model.
 _SHARED_OPTIONS = (
     Option("max_tokens", "INT32", to="service", range=(1, MOST_INT32), generating_name="request_output_len",
-           python="int", doc="Of all output: thinking, its closing tag, the answer."),
+           python="int", doc="Output tokens at most: of thinking, its closing tag and the answer together."),
     Option("min_tokens", "INT32", to="sampling", range=(0, MOST_INT32), default=0, only=(0, 1), feature="min_tokens",
            alias="min_length", python="int",
-           doc="The model may not stop before.", more="Not together with `response_format`."),
+           doc="Output tokens before which the model may not stop.", more="Not together with `response_format`."),
     Option("stream", "BOOL", to="service", default=False, generating_name="streaming",
            doc="Many responses rather than one."),
     Option("temperature", "FP32", to="sampling", range=(0.0, 10.0), python="float", doc="0 is greedy."),

@@ -125,7 +125,8 @@ def apply_parameters(
     Args:
         fields: Values by input name. `timeout_ms` becomes the shorter one of itself and the parameter `timeout`, which
             counts microseconds. `CALLER` is added where it was given.
-        parameters: Of the request. The `id` of a JSON body is one of them, and has become the request's id as well.
+        parameters: The request's parameters. The `id` of a JSON body is one of them, and has become the request's id
+            as well.
         request_id: The request's id.
         inputs: Names of the model's inputs, one of which may have been meant.
 

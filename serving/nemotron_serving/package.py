@@ -154,7 +154,7 @@ class BuildRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         profile: Name of the profile.
-        versions: Of the libraries that made them, such as `tensorrt_llm`, `tensorrt`, `cuda`, `driver`, `modelopt`.
+        versions: Versions of the libraries that made them: `tensorrt_llm`, `tensorrt`, `cuda`, `driver`, `modelopt`, …
         hardware: Where they were made: `gpu`, `compute_capability`, …
         options: What the tools were given.
         accuracy: Figures of the quantized model against its source, such as `top1_agreement`.

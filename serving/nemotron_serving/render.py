@@ -30,14 +30,16 @@ from nemotron_serving.contract import (
     Option,
     Tensor,
 )
+from nemotron_serving.engine.tensorrt_llm.files import TENSORRT_LLM
 
 CLIENT = Path("client/nemotron_client/_contract.py")
 REQUESTS = Path("docs/requests.md")
-TENSORRT_LLM = Path("docs/tensorrt-llm.md")
+TENSORRT_LLM_PAGE = Path("docs/tensorrt-llm.md")
 _HEADER = "# Rendered from nemotron_serving/contract.py by 'make render'. Do not edit.\n"
 _TABLE_BEGINS, _TABLE_ENDS = "<!-- rendered from the contract: {} -->\n", "<!-- end of what is rendered -->\n"
 _LINE = 120  # characters, as ruff has it
-_RELEASE = (1, 2)  # of TensorRT-LLM, that the adapter was written for
+_MAJOR, _MINOR = (int(part) for part in TENSORRT_LLM.split(".")[:2])
+_RELEASE = (_MAJOR, _MINOR)
 
 # What the client alone knows: name, type, documentation.
 _CLIENT_OPTION = (
@@ -57,8 +59,8 @@ def rendered(root: Path) -> dict[Path, str]:
     configs = {Path("model_repository", model, "config.pbtxt"): text for model, text in _configs().items()}
     tables = {"inputs": _inputs_table(), "outputs": _outputs_table(), "engines": _engines_table()}
     requests = _with_tables((root / REQUESTS).read_text(), tables)
-    flows = _with_tables((root / TENSORRT_LLM).read_text(), {"flows": _flows_table()})
-    return {**configs, CLIENT: _client(), REQUESTS: requests, TENSORRT_LLM: flows}
+    flows = _with_tables((root / TENSORRT_LLM_PAGE).read_text(), {"flows": _flows_table()})
+    return {**configs, CLIENT: _client(), REQUESTS: requests, TENSORRT_LLM_PAGE: flows}
 
 
 def _with_tables(page: str, tables: dict[str, str]) -> str:
@@ -297,7 +299,10 @@ def _engines_table() -> str:
 
 def _flows_table() -> str:
     now, next_one = _release(_RELEASE), _release((_RELEASE[0], _RELEASE[1] + 1))
-    rows = [f"| | engine, {now}.1 | checkpoint, {now}.x | checkpoint, {next_one} and later |", "|---|---|---|---|"]
+    rows = [
+        f"| | engine, {TENSORRT_LLM} | checkpoint, {now}.x | checkpoint, {next_one} and later |",
+        "|---|---|---|---|",
+    ]
     for one in FEATURES.values():
         there = one.checkpoint is not None and one.checkpoint <= _RELEASE
         pull = f" ([#{one.pull}](https://github.com/NVIDIA/TensorRT-LLM/pull/{one.pull}))" if one.pull else ""

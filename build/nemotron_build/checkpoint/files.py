@@ -10,8 +10,6 @@ from pathlib import Path
 from nemotron_build.errors import CheckpointError
 from nemotron_build.steps import Report
 
-"""The file that says what of a checkpoint is quantized, and how, in the form that ModelOpt exports."""
-
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _BLOCK = 1 << 20
 _REVISION = re.compile(r"[0-9a-f]{40}")

@@ -40,10 +40,11 @@ class Scales:
     """What an FP8 value is multiplied with to get the real one.
 
     Attributes:
-        weights: By the name of a source weight, such as `model.layers.0.mlp.up_proj.weight`. Empty for BF16 weights.
-        inputs: Of that layer's input, by the same names.
-        keys: Of the KV cache's keys, by layer, and at least 1. Empty for a BF16 KV cache.
-        values: Of its values, likewise.
+        weights: Scales by the name of a source weight, such as `model.layers.0.mlp.up_proj.weight`. Empty for BF16
+            weights.
+        inputs: Scales of that layer's input, by the same names.
+        keys: Scales of the KV cache's keys, by layer, at least 1. Empty for a BF16 KV cache.
+        values: Scales of its values, likewise.
     """
 
     weights: dict[str, float] = field(default_factory=dict)
@@ -65,7 +66,7 @@ def measure_scales(
 
     Args:
         checkpoint: Directory of the source.
-        shape: Of the source.
+        shape: The source's shape.
         prompts: Token ids.
         weights: Whether the linear layers become FP8.
         kv_cache: Whether the KV cache does.

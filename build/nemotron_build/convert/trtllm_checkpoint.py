@@ -56,7 +56,7 @@ def target_tensors(shape: ModelShape, *, embedding_axis: int | None = None) -> l
     """All weights of a TensorRT-LLM checkpoint of this shape. Every rank has all of these names.
 
     Args:
-        shape: Of the source.
+        shape: The source's shape.
         embedding_axis: The axis that the embedding is split along. It is not split where we or convert_checkpoint.py
             wrote it, and along its vocabulary where quantize.py did.
     """

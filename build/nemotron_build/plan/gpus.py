@@ -23,7 +23,7 @@ class Gpu:
     Attributes:
         name: As profiles and `--gpu` spell it.
         title: As NVIDIA's driver spells it.
-        architecture: Decides which efficiencies hold, see `constants.py`.
+        architecture: Decides which efficiencies hold, see `roofline`.
         compute_capability: FP8 needs (8, 9).
         memory_bytes: As nvidia-smi reports it.
         bandwidth: What its memory moves, bytes/s, from the data sheet.

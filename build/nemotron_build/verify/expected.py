@@ -91,8 +91,8 @@ class Piece:
 
     Attributes:
         source: Name of the source tensor.
-        rows: Of the converted tensor.
-        part: Of the source tensor, one slice a dimension.
+        rows: The converted tensor's rows.
+        part: The source tensor's part, one slice a dimension.
     """
 
     source: str

@@ -100,11 +100,6 @@ class AnswerView:
         self._flow = Flow(self._markdown, finished_length, gap=True)
         self._plain = ""
 
-    @property
-    def thinking_seconds(self) -> float | None:
-        """How long it thought; None where it did not."""
-        return self._reasoning.seconds
-
     def reasoning(self, text: str, tokens: int) -> None:
         """Thinking came, which makes so many tokens of it."""
         self._reasoning.add(text, tokens)

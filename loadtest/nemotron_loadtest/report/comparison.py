@@ -26,7 +26,7 @@ def comparison_html(names: tuple[str, str], sides: tuple[Sequence[Run], Sequence
     """The page.
 
     Args:
-        names: Of the two measurements.
+        names: What the two measurements are called.
         sides: Their runs; those of a side are drawn as one.
         found: What differs between them.
     """

@@ -69,9 +69,9 @@ class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
         steady: Whether the run was steady.
         saturated: Whether the server was asked for too much; None where the run was too short to tell.
         requests_per_s: Whole answers per second.
-        output_tokens_per_s: Of all requests together.
+        output_tokens_per_s: Output tokens of all requests together, per second.
         in_flight: Mean requests at once.
-        thinking_share: Of the requests, those with thinking on.
+        thinking_share: The share of the requests with thinking on.
         output_tokens_on: Mean output tokens of a request with thinking on; None without.
         output_tokens_off: The same with thinking off.
         prompt_tokens: Mean prompt; None without answers.
@@ -157,7 +157,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         scrape_failures: How often a server's metrics could not be read.
         sweep: The search that this run is part of; None for a run alone.
         capacity: How many replicas a traffic needs; None if it was not asked.
-        schema_version: Of this structure.
+        schema_version: The version of this structure.
     """
 
     states: tuple[State, ...]

@@ -61,7 +61,7 @@ def report_of(
 
     Args:
         directory: With run.json, samples.jsonl and server.jsonl.
-        title: Of the report; the directory's name if none is given.
+        title: The report's title; the directory's name if none is given.
         slo: To judge by; None takes that of the scenario.
         sweep: The search that the run is part of.
 
@@ -160,7 +160,7 @@ def write_report(report: Report, samples: Sequence[Sample], directory: Path) -> 
     """Write report.json, report.html, requests.csv and metrics.csv.
 
     Args:
-        report: Of the samples.
+        report: What was made of the samples.
         samples: All requests, for their rows.
         directory: Made if it is not there.
 

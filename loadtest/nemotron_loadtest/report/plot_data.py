@@ -46,7 +46,7 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         metric: Name.
-        edges: Of the bins, one more than there are bins; empty without values.
+        edges: The edges of the bins, one more than there are bins; empty without values.
         growing: Whether the bins grow with the values, each by the same factor.
         shapes: On the same bins: thinking on and off, from each start; only those with values.
     """
@@ -68,8 +68,8 @@ class ServerPoint(msgspec.Struct, frozen=True, kw_only=True):
         waiting: Requests that wait for a place in the batch.
         kv_cache_used: Share of the KV cache, mean over the servers.
         queue_ms: Wait in Triton's own queues, mean over the servers.
-        cpu_cores: Of all servers' processes.
-        memory_bytes: Of all servers' processes.
+        cpu_cores: Cores that all servers' processes use.
+        memory_bytes: Memory of all servers' processes.
         gpu_busy: Mean over the GPUs.
         gpu_memory_used: Share of the GPUs' memory.
     """
@@ -88,7 +88,7 @@ class ServerPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def spreads(began: Sequence[Sample]) -> tuple[Spread, ...]:
-    """Of the metrics that reports draw.
+    """The spreads of the metrics that reports draw.
 
     Args:
         began: Requests that began in the window.

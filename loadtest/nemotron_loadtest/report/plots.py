@@ -86,7 +86,7 @@ class Panel:
 
     Attributes:
         heading: What the y axis shows, with its unit.
-        height: Of the axes, in units of the drawing.
+        height: The axes' height, in units of the drawing.
         draw: Sets the limits and draws, at a width of the drawing.
         keys: Series, beside the heading.
         x_title: What the x axis shows, below its numbers.
@@ -120,7 +120,7 @@ class Figure:
         panels: Below each other.
         caption: What to know to read it; may be empty.
         table: The same as figures; None where the page has them beside it.
-        widths: Of the drawings: one for every page, or one for broad pages and one for phones.
+        widths: The drawings' widths: one for every page, or one for broad pages and one for phones.
     """
 
     identity: str

@@ -33,7 +33,7 @@ class LiveView:
     Nothing runs by itself: the run calls `add` for each request that ended and `update` several times a second.
 
     Args:
-        title: Of the run.
+        title: The run's title.
         duration_s: How long requests are to be sent.
         console: Where to; standard error if none is given.
     """
@@ -137,7 +137,7 @@ def capacity_table(plan: CapacityPlan) -> RenderableType:
 
 
 class _Ended(NamedTuple):
-    """Of a request, what is shown: worked out when it ends, so that a redraw takes no time from the run."""
+    """What is shown of a request: worked out when it ends, so that a redraw takes no time from the run."""
 
     ended_s: float
     thinking: bool

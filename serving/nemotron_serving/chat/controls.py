@@ -35,7 +35,7 @@ def in_tags(name: str, text: str) -> list[PromptPart]:
     """A text between the tags of this name.
 
     Args:
-        name: Of the tags.
+        name: The tags' name.
         text: JSON wherever the closing tag may occur in it: there it stands in a string, and is written with an escape,
             so that it does not end the block. (Any other text is as it was: what models were trained with.)
     """

@@ -89,7 +89,7 @@ class PromptTokenizer:
         """Encode a rendered prompt.
 
         Args:
-            parts: Of the prompt.
+            parts: The prompt's parts.
             most: Tokens that are of use. A prompt that has more takes no longer than one that has so many, or hardly
                 any time where they can be counted without encoding.
 

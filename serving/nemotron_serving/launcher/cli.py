@@ -20,7 +20,6 @@ from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.launcher.terminal import check_command, complain, open_missing_streams, say
 from nemotron_serving.package import Package
 
-_DRAIN_SECONDS = 30.0
 _EPILOG = """\
 examples:
   nemotron-serve packages/demo
@@ -152,7 +151,7 @@ def _serve_parser() -> argparse.ArgumentParser:
         "--drain-seconds",
         metavar="S",
         type=number(least=0),
-        default=_DRAIN_SECONDS,
+        default=Supervisor.drain_seconds,
         help="time for running requests when the server stops (default: %(default)g)",
     )
     running.add_argument(

@@ -182,7 +182,7 @@ def add_options(parser: argparse._ActionsContainer, names: Iterable[str]) -> Non
 
     Args:
         parser: Gets the options.
-        names: Of the fields.
+        names: The fields' names.
     """
     known = {one.name: one for one in fields(ServeOptions)}
     for name in names:

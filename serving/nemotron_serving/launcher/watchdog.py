@@ -34,7 +34,7 @@ class Watchdog:
         """What hangs, as a clause; None while all is well.
 
         Args:
-            pulses: Of all work, by its name; those of before, where nothing was heard since.
+            pulses: The pulse of all work, by its name; those of before, where nothing was heard since.
         """
         now = self._clock()
         passed = min(now - self._last_look, _LATE_S)

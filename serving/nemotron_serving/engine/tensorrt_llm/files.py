@@ -109,7 +109,7 @@ class EngineFiles:
         vocab_size: Rows of the output layer.
         world_size: GPUs that an engine was built for; 1 for a checkpoint.
         cuts_prompts: Whether a prompt may be processed in parts, and its KV cache be used again.
-        tokens_per_block: Of the paged KV cache.
+        tokens_per_block: Tokens of a block of the paged KV cache.
         kv_bytes_per_token: KV cache of one token, on all GPUs together.
     """
 
