@@ -216,8 +216,8 @@ class TritonServer:
             return None
         # Who is stopped makes others wait, that may have been found first.
         models = {process.pid: name for process, name in self._model_processes()}
-        stopped = [name for pid, name in {self.pid: "tritonserver", **models}.items() if stopped(pid)]
-        return f"{hang} (stopped by a signal: {', '.join(stopped)})" if stopped else hang
+        halted = [name for pid, name in {self.pid: "tritonserver", **models}.items() if stopped(pid)]
+        return f"{hang} (stopped by a signal: {', '.join(halted)})" if halted else hang
 
     def in_flight(self) -> int | None:
         """Requests the models work on; None if the server does not answer."""
