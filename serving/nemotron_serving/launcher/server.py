@@ -73,7 +73,7 @@ class TritonServer:
         endpoints: Where to listen, as `choose_endpoints` made them of the options; None chooses now.
         gpu: Whether the engine runs on a GPU.
         max_in_flight: Requests that may wait for an answer of `unary` at once: what the package admits.
-        about: What callers may know of what is served: see `prepare.about`.
+        about: What callers may know of what is served: see `triton_files.about`.
         sleep: Waits some seconds. An exception from it ends any wait in here.
         log_stream: Gets Triton's log as it is written.
         remove: Files that go with the server, also if this process is killed.

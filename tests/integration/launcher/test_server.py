@@ -81,6 +81,16 @@ def test_what_it_writes_is_for_this_user_alone(roomy_server: Server) -> None:
         assert "Umask:\t0077" in Path(f"/proc/{process.pid}/status").read_text(), process
 
 
+def test_a_hang_says_which_process_a_signal_has_stopped(options: ServeOptions) -> None:
+    with TritonServer(dataclasses.replace(options, hang_seconds=1.0)) as server:
+        assert server.hang() is None
+        psutil.Process(server.model_pids["ensemble"]).suspend()
+        found: list[str] = []
+        wait_until(lambda: found.extend(filter(None, [server.hang()])) or found, 30)
+        assert "has made no progress for" in found[0]
+        assert found[0].endswith("(stopped by a signal: the process of model 'ensemble')")
+
+
 def test_endpoints_for_administrators_want_the_key(options: ServeOptions) -> None:
     with TritonServer(dataclasses.replace(options, admin_key="opensesame")) as server:
         assert set(ADMIN_PATHS) == set(RESTRICTED) - {"model-repository"}, "that one has no GET"
