@@ -1,4 +1,4 @@
-"""What both HTTP transports share: connections, requests, responses and errors."""
+"""What both HTTP transports share: connections, requests, responses and errors. Does no I/O."""
 
 from __future__ import annotations
 
@@ -45,7 +45,11 @@ def base_url(url: str) -> str:
 
 
 def generate_path(call: Call) -> str:
-    """Where a call goes."""
+    """Where a call goes, one that wants a single response too.
+
+    There the errors of a model come as events and those of Triton's HTTP front as plain JSON; `/generate` does not keep
+    them apart.
+    """
     return f"/v2/models/{quote(call.model, safe='')}/generate_stream"
 
 
