@@ -14,13 +14,13 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from nemotron_client._schemas import followable, generator, hints_of
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic_core import SchemaValidator, ValidationError
 
 REQUIRED: Final = dataclasses.MISSING
 _ANSWER = "answer"
@@ -53,16 +53,16 @@ class Form:
         schema: The schema, with its `$defs`.
     """
 
-    def __init__(self, adapter: TypeAdapter[Any], schema: dict[str, Any], *, wrapped: bool) -> None:
+    def __init__(self, validator: SchemaValidator, schema: dict[str, Any], *, wrapped: bool) -> None:
         """Made by `form_of` and `parameters_form`.
 
         Args:
-            adapter: Reads an object.
+            validator: Reads an object.
             schema: The schema.
-            wrapped: Whether the adapter's object has the value as its only field, `answer`.
+            wrapped: Whether the validator's object has the value as its only field, `answer`.
         """
         self.schema = schema
-        self._adapter = adapter
+        self._validator = validator
         self._wrapped = wrapped
         self._names = frozenset(_property_names(schema))
 
@@ -77,15 +77,16 @@ class Form:
             NotJsonError: it is not JSON.
             ValueError: it does not fit. The message says where, and what is expected.
         """
-        from pydantic import ValidationError
+        from pydantic_core import ValidationError
 
         try:
             given = json.loads(text, parse_float=_number)
-            plain = json.dumps({_ANSWER: given} if self._wrapped else given)
+            plain = json.dumps({_ANSWER: given} if self._wrapped else given, ensure_ascii=False)
+            plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # halves of a pair are no text
         except (ValueError, RecursionError):
             raise NotJsonError("not valid JSON") from None
         try:
-            made = self._adapter.validate_json(plain)
+            made = self._validator.validate_json(plain)
         except ValidationError as error:
             told = self._told(error, given, quoting)
         except TypeError as error:  # raised by a __post_init__; pydantic lets it pass
@@ -128,14 +129,14 @@ def form_of(annotation: Any, where: str) -> Form:
     """
     if inspect.isroutine(annotation):  # to pydantic, the type of its arguments
         raise TypeError(f"{where}: a function was given, expected a type")
-    adapter, whole = _adapted({_ANSWER: Parameter(annotation, "", REQUIRED)}, where)
+    validator, whole = _adapted({_ANSWER: Parameter(annotation, "", REQUIRED)}, where)
     schema = whole["properties"][_ANSWER]
-    return Form(adapter, schema | {"$defs": whole["$defs"]} if "$defs" in whole else schema, wrapped=True)
+    return Form(validator, schema | {"$defs": whole["$defs"]} if "$defs" in whole else schema, wrapped=True)
 
 
 def parameters_form(parameters: Mapping[str, Parameter], where: str) -> Form:
     """The form of an object with these parameters. Raises what `form_of` raises."""
-    adapter, schema = _adapted(parameters, where)
+    validator, schema = _adapted(parameters, where)
     for name, parameter in parameters.items():
         described = schema["properties"][name]
         if parameter.description:
@@ -143,68 +144,88 @@ def parameters_form(parameters: Mapping[str, Parameter], where: str) -> Form:
         default = parameter.default.value if isinstance(parameter.default, enum.Enum) else parameter.default
         if isinstance(default, (str, int, float)):
             described["default"] = default
-    return Form(adapter, schema, wrapped=False)
+    return Form(validator, schema, wrapped=False)
 
 
-def _adapted(parameters: Mapping[str, Parameter], where: str) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+def _adapted(parameters: Mapping[str, Parameter], where: str) -> tuple[SchemaValidator, dict[str, Any]]:
     """What reads an object with these values, and the schema of such objects.
 
     The object is a TypedDict, whose settings go for all within it but for pydantic's models, which have their own:
     nothing is converted but an integer to a float, and no unknown name is taken.
     """
     import pydantic
+    import pydantic_core
     import typing_extensions
 
     fields: dict[str, Any] = {}
-    for name, one in parameters.items():
-        if sys.version_info < (3, 12):
-            _enable_typed_dicts(one.annotation, set())
-        kind = _in_pydantic_words(one.annotation)
-        fields[name] = (
-            typing_extensions.Required[kind] if one.default is REQUIRED else typing_extensions.NotRequired[kind]
-        )
-    record = typing_extensions.TypedDict("record", fields)  # type: ignore[misc]
-    record.__pydantic_config__ = pydantic.ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)  # type: ignore[attr-defined]
     try:
-        adapter: TypeAdapter[Any] = pydantic.TypeAdapter(record)
+        for name, one in parameters.items():
+            if sys.version_info < (3, 12):
+                _enable_typed_dicts(one.annotation, set())
+            kind = _in_pydantic_words(one.annotation)
+            fields[name] = (
+                typing_extensions.Required[kind] if one.default is REQUIRED else typing_extensions.NotRequired[kind]
+            )
+        record = typing_extensions.TypedDict("record", fields)  # type: ignore[misc]
+        record.__pydantic_config__ = pydantic.ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)  # type: ignore[attr-defined]
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(record)
         schema = adapter.json_schema(schema_generator=generator())
-    except (pydantic.errors.PydanticUserError, NameError) as error:
+        validator = pydantic_core.SchemaValidator(_for_json(adapter.core_schema))
+    except (pydantic.errors.PydanticUserError, pydantic_core.SchemaError, NameError, TypeError) as error:
         reason = str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
         raise TypeError(
             f"{where}: a type is not supported ({reason}), expected str, int, float, bool, None, Any, list, tuple, "
             "dict with str keys, Literal, an Enum, a union of these, a dataclass, a TypedDict, a pydantic model, or "
             "what else pydantic reads from JSON"
         ) from None
-    return adapter, followable(schema)
+    return validator, followable(schema)
 
 
 def _in_pydantic_words(annotation: Any) -> Any:
-    """The type in pydantic's words: a text beside it is its description, and any iterable is a list."""
+    """The type in pydantic's words: a text beside it is its description, and `typing.Tuple` alone is any tuple."""
     from pydantic import Field
 
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return _literal(arguments)
-    if origin is None:
-        return list[Any] if annotation is Iterable else annotation
+    if origin is None or origin is Literal:
+        return annotation
     if origin is Annotated:
         notes = [Field(description=note) if isinstance(note, str) else note for note in arguments[1:]]
         return Annotated[(_in_pydantic_words(arguments[0]), *notes)]
+    if not arguments:
+        return annotation if annotation == tuple[()] else origin
     words = tuple(map(_in_pydantic_words, arguments))
     if origin in (typing.Union, types.UnionType):
         return typing.Union[words]  # noqa: UP007 - it is computed
-    return (list if origin is Iterable else origin)[words]
+    return origin[words]
 
 
-def _literal(choices: tuple[Any, ...]) -> Any:
-    """Some values. Of an enum's members, which pydantic does not read from JSON, those that the members stand for."""
-    from pydantic import AfterValidator
+def _for_json(core: Any) -> Any:
+    """What pydantic validates by, so that it reads from JSON what types say of objects.
 
-    members = {one.value: one for one in choices if isinstance(one, enum.Enum)}
+    Members of an enum in a Literal are their values, an iterable is a list, of a union the first that fits is taken.
+    Within pydantic's models all is left as it is.
+    """
+    if isinstance(core, list):
+        return list(map(_for_json, core))
+    if not isinstance(core, dict) or core.get("type") == "model":
+        return core
+    made = {name: _for_json(part) for name, part in core.items()}
+    if made.get("type") == "generator":
+        return made | {"type": "list"}
+    if made.get("type") == "union":
+        return made | {"mode": "left_to_right"}
+    if made.get("type") == "literal":
+        return _literal(made)
+    return made
+
+
+def _literal(core: dict[str, Any]) -> dict[str, Any]:
+    members = {one.value: one for one in core["expected"] if isinstance(one, enum.Enum)}
     if not members:
-        return Literal[choices]
-    values = tuple(one.value if isinstance(one, enum.Enum) else one for one in choices)
-    return Annotated[Literal[values], AfterValidator(lambda value: members.get(value, value))]
+        return core
+    values = [one.value if isinstance(one, enum.Enum) else one for one in core["expected"]]
+    member = {"type": "no-info", "function": lambda value: members.get(value, value)}
+    return {"type": "function-after", "function": member, "schema": core | {"expected": values}}
 
 
 def _enable_typed_dicts(annotation: Any, seen: set[Any]) -> None:

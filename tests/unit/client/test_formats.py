@@ -8,6 +8,8 @@ import json
 import pickle
 import re
 import traceback
+import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -93,6 +95,17 @@ def garage(*wheels: int) -> Garage:
     return Garage([{"wheels": count} for count in wheels])
 
 
+@dataclass
+class Choice:
+    """What pydantic reads otherwise from JSON, if it is let."""
+
+    colour: Literal[Colour.RED, "none"]
+    counts: Iterable[int]
+    either: Colour | str
+    pair: tuple[int, int] | list[int]
+    share: float | int
+
+
 class Home(pydantic.BaseModel):
     """Where pets live."""
 
@@ -116,6 +129,12 @@ TYPES: list[tuple[Any, str, Any]] = [
         '{"pets": [{"kind": "cat", "lives": 9}], "chosen": {"kind": "dog", "tricks": ["sit", "sit"]}}',
         Home(pets=[Cat(lives=9)], chosen=Dog(tricks={"sit"})),
     ),
+    (
+        Choice,
+        '{"colour": "red", "counts": [1, 2], "either": "blue", "pair": [3, 4], "share": 1}',
+        Choice(Colour.RED, [1, 2], Colour.BLUE, (3, 4), 1.0),
+    ),
+    (typing.Tuple, "[1, 2]", (1, 2)),  # noqa: UP006 - the one that is meant
     (list[City], '[{"name": "Hue", "people": 5}]', [City("Hue", 5)]),
     (Colour, '"blue"', Colour.BLUE),
     (dict[str, int], '{"a": 1}', {"a": 1}),
@@ -162,6 +181,15 @@ def test_the_answer_becomes_an_object_of_the_type(ask: Any, kind: Any, answer: s
     reply = ask(kind, answer)
     assert reply.parsed == made
     assert reply.content == answer
+
+
+def test_half_a_surrogate_pair_is_no_text_and_costs_no_answer(ask: Any) -> None:
+    assert ask(City, r'{"name": "\ud83d!", "people": 1}').parsed == City("\ufffd!", 1)
+
+
+def test_an_iterable_holds_what_it_says(ask: Any) -> None:
+    with pytest.raises(ParseError, match=r"counts\[0\]: Input should be a valid integer"):
+        ask(Choice, '{"colour": "red", "counts": ["a"], "either": "blue", "pair": [3, 4], "share": 1}')
 
 
 def test_what_a_dataclass_says_of_itself() -> None:
@@ -431,6 +459,8 @@ def test_a_cut_off_answer_is_read_as_a_stream_and_fails_at_its_end() -> None:
     [
         (5, TypeError, r"response_format: a type is not supported \(.* 5\), expected str, int"),
         ([City], TypeError, "response_format: list was given, expected a dict or a type"),
+        (Annotated[int, pydantic.Field(ge=0.5)], TypeError, "response_format: a type is not supported"),
+        (typing.Final[int], TypeError, "response_format: a type is not supported"),
         (ModuleType, TypeError, r"response_format: a type is not supported \(.*module"),
         pytest.param(sent, TypeError, "response_format: a function was given, expected a type", id="function"),
         ("json", ValueError, "response_format: text was given that is no JSON object"),
