@@ -17,6 +17,7 @@ Long pieces begin first, so that the workers end together. Which server a test s
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,11 @@ from xdist.scheduler import LoadGroupScheduling
 
 # In the order in which their pieces begin.
 SHARED = ("demo_server", "roomy_server", "simulated_server", "convert_once", "undisturbed")
+
+
+def pytest_configure() -> None:
+    """Called by pytest. nohup has a program ignore SIGHUP, and all that the tests start would ignore it as well."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
