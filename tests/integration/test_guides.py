@@ -37,7 +37,7 @@ def package(demo_package: Path) -> Package:
 
 @pytest.fixture(scope="module")
 def engine(package: Package) -> Iterator[Engine]:
-    engine = open_engine(package, HostOptions(package=package.path, kv_cache_gib=1, engine_threads=1))
+    engine = open_engine(package, HostOptions(package=package.path, kv_cache_gib=1))
     yield engine
     engine.close()
 

@@ -50,7 +50,7 @@ def itl_s(sample: Sample) -> float:
 
 
 def close_to(value: float) -> object:
-    return pytest.approx(value, rel=0.05, abs=0.002)
+    return pytest.approx(value, rel=0.1, abs=0.004)
 
 
 def measured(measure: Callable[[], list[Sample]], ttft: object, itl: object) -> list[Sample]:
@@ -132,9 +132,12 @@ def test_an_open_loop_shows_a_pause_that_a_closed_loop_hardly_sees(server: Serve
 
 
 def test_several_processes_send_what_one_does(server: Server, tmp_path: Path) -> None:
-    alone = run(tmp_path, server.grpc_url, poisson(16))
-    same = (close_to(median(map(figure, alone))) for figure in (ttft_s, itl_s))
-    together = measured(lambda: run(tmp_path, server.grpc_url, poisson(16), "--processes", 2), *same)
+    def sent(*options: object) -> list[Sample]:
+        return measured(
+            lambda: run(tmp_path, server.grpc_url, poisson(16), *options), close_to(TTFT_S), close_to(TOKEN_S)
+        )
+
+    alone, together = sent(), sent("--processes", 2)
     assert [sample.intended_s for sample in together] == [sample.intended_s for sample in alone]
     assert [sample.prompt_tokens for sample in together] == [sample.prompt_tokens for sample in alone]
     assert [sample.worker for sample in together] == ["01"[number % 2] for number in range(len(together))]
