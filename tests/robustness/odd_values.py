@@ -61,6 +61,7 @@ _FORMATS = {  # struct's names
     "FP64": "d",
 }
 DATATYPES = (*_FORMATS, "BYTES", "BF16", "", "STRING", "TYPE_INT32", "int32")
+# None whose values take a multiple of 2**64 bytes: that ends Triton 2.51, see test_known_killers.py.
 SMALL_SHAPES: tuple[list[int], ...] = (
     [],
     [0],
@@ -73,9 +74,9 @@ SMALL_SHAPES: tuple[list[int], ...] = (
     [-1, 1],
     [1, -1],
     [1, 1000],
-    [0, 2**62],
+    [0, 2**60],
 )
-SHAPES: tuple[list[int], ...] = (*SMALL_SHAPES, [1, 2**31], [2**62, 4], [2**63 - 1])
+SHAPES: tuple[list[int], ...] = (*SMALL_SHAPES, [1, 2**31], [2**61 - 1, 4], [2**63 - 1])
 _TEXTS = (
     f"Hi {MARK}",
     f"[sim:think] {MARK}",

@@ -54,6 +54,14 @@ def send_a_huge_shape(server: Server) -> None:
     server.post("/v2/models/unary/infer", {"inputs": [one]})
 
 
+def send_a_shape_of_no_bytes(server: Server) -> None:
+    """The bytes that a shape takes are counted modulo 2**64, and what passes cannot be read by the stub: SIGABRT."""
+    request = pb.ModelInferRequest(model_name="ensemble", raw_input_contents=[b""])
+    request.inputs.add(name="embedding_bias_weights", datatype="FP32", shape=[1, 2**62])
+    with grpc.insecure_channel(server.grpc_address) as channel:
+        list(services.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter([request])))
+
+
 def nest(server: Server) -> None:
     """JSON is read by a function that calls itself for each bracket, until its stack is full: SIGSEGV."""
     server.post("/v2/models/ensemble/generate", b"[" * 1_000_000)
@@ -110,7 +118,7 @@ def text_input() -> pb.ModelInferRequest.InferInputTensor:
     )
 
 
-@pytest.mark.parametrize("kill", [classify, send_a_huge_shape, nest, send_crumbs])
+@pytest.mark.parametrize("kill", [classify, send_a_huge_shape, send_a_shape_of_no_bytes, nest, send_crumbs])
 def test_the_server_comes_back(server: Server, kill: Callable[[Server], None]) -> None:
     """One that ends nothing any more belongs into the fuzz."""
     with contextlib.suppress(grpc.RpcError, OSError):
