@@ -29,8 +29,13 @@ SHARED = ("demo_server", "roomy_server", "simulated_server", "convert_once", "un
 
 
 def pytest_configure() -> None:
-    """Called by pytest. nohup has a program ignore SIGHUP, and all that the tests start would ignore it as well."""
+    """Called by pytest. What all that the tests start would ignore as well is heard again.
+
+    nohup has a program ignore SIGHUP, and a shell's script has what it starts in the background ignore SIGINT.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
