@@ -70,14 +70,15 @@ def test_nobody_else_can_touch_a_stream(simulated_server: Server) -> None:
     address = simulated_server.grpc_address
     inputs: dict[str, Any] = {"text_input": RANDOM, "stream": True, "max_tokens": 4}
     own = asyncio.run(own_pipeline(address, **inputs))
+    with grpcclient.InferenceServerClient(address) as client:
+        for response in own:  # at once, before any other stream, the watchdog's too, is given the same slot
+            text_of(client, response)
     others = [asyncio.run(own_pipeline(address, **inputs)) for _ in range(20)]  # more than there is room for
 
     async def use(client: aioclient.InferenceServerClient) -> Answer:
         return Answer([one async for one in stream(client, text_input="[sim:think]", stream=True, max_tokens=200)])
 
     with grpcclient.InferenceServerClient(address) as client, ThreadPoolExecutor() as pool:
-        for response in own:  # before a later stream of the server gets the same slot
-            text_of(client, response)
         victim = pool.submit(run_with, address, use)
         for responses in others:
             with contextlib.suppress(grpcclient.InferenceServerException):  # whose slot has a later stream
