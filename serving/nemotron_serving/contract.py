@@ -263,12 +263,19 @@ _SHARED_OPTIONS = (
     Option("lora_config", "INT32", (-1, 3), only=()),
 )  # fmt: skip
 
+SESSION = Option("session", "STRING")
+"""The key of a session, with each request that is made, stopped or acknowledged on it."""
+
 # Of the generating model alone, for callers that bring token ids.
 _TOKEN_OPTIONS = (
     Option("input_ids", "INT32", (-1,)),
     Option("input_lengths", "INT32"),
     Option("stop", "BOOL"),
     Option("request_settings", "STRING"),
+    # Of sessions, see `nemotron_serving.generation.session`.
+    Option("open_session", "BOOL"),
+    SESSION,
+    Option("acknowledged", "INT32"),
     Option("encoder_input_features", "FP16", (-1, -1), only=()),
     Option("encoder_output_lengths", "INT32", only=(0,)),
     Option("draft_input_ids", "INT32", (-1,), only=()),
@@ -328,6 +335,9 @@ LIBRARY_OPTIONS = tuple(option for option in OPTIONS if option.to == "library")
 DEFAULTS = {option.name: option.default for option in (*ENSEMBLE_INPUTS, *TOKEN_INPUTS) if option.default is not None}
 """What holds where nothing is said, by the name of the option, at either level."""
 
+SESSION_INPUTS = (*ENSEMBLE_INPUTS, SESSION)
+"""What the ensemble `session` takes."""
+
 PREPROCESSING_OUTPUTS = (Tensor("input_ids", "INT32", (-1,)), Tensor("request_settings", "STRING"))
 # For postprocessing. `stream_event` is a JSON object: what the generating model has to say besides token ids.
 STREAM_OUTPUTS = (Tensor("output_ids", "INT32", (-1, -1)), Tensor("stream_event", "STRING"))
@@ -385,8 +395,11 @@ TOKEN_OUTPUTS = (
     *STREAM_OUTPUTS,
     Tensor("sequence_length", "INT32", (-1,)),
     Tensor("finish_reason", "STRING"),
+    Tensor("frame", "STRING"),
     *GENERATION_OUTPUTS,
     Tensor("context_phase_params", "UINT8", (-1,)),
 )
+ACCEPTED_OUTPUTS = tuple(output for output in GENERATION_OUTPUTS if output.name == "num_input_tokens")
+"""What the ensemble `session` answers to a request that is accepted; all else comes in the session's frames."""
 OCCASIONAL_OUTPUTS = frozenset(output.name for output in ENSEMBLE_OUTPUTS if output.sent != "always")
 """Outputs that only those responses have that say something with them."""

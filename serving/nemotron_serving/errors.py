@@ -24,6 +24,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+LONGEST_TEXT = 2000
+"""Characters of an error or a log line; parts of either may be a caller's."""
 _SHOWN_CHARACTERS = 100  # of a refused value, in a message
 
 
@@ -73,6 +75,21 @@ def failure(message: str, *, refused: bool) -> ServingError:
     """
     field, found, reason = message.partition(": ")
     return InvalidRequestError(field, reason) if refused and found else EngineError(message)
+
+
+def told(error: ServingError, shown_id: str) -> str:
+    """The text that a caller gets of an error.
+
+    Args:
+        error: The error.
+        shown_id: The request as the server's log knows it.
+    """
+    text = str(error).replace("\0", "\\0")  # at which Triton would cut the message, and with it the status
+    message = f"{text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + '…'} ({error.status})"
+    if error.status == "INTERNAL":
+        message = f"request {shown_id}: {message}"
+    # A surrogate on its own, from a caller's JSON, cannot be sent.
+    return message.encode(errors="backslashreplace").decode()
 
 
 def shortened(value: Any) -> str:

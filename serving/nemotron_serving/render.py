@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from string import Template
 from typing import get_args
 
 from nemotron_serving.contract import (
+    ACCEPTED_OUTPUTS,
     CALLER,
     ENSEMBLE_INPUTS,
     ENSEMBLE_OUTPUTS,
@@ -22,6 +23,8 @@ from nemotron_serving.contract import (
     MOST_INT32,
     OPTIONS,
     PREPROCESSING_OUTPUTS,
+    SESSION,
+    SESSION_INPUTS,
     STREAM_OUTPUTS,
     TEXT_OUTPUTS,
     TOKEN_INPUTS,
@@ -78,44 +81,71 @@ def _configs() -> dict[str, str]:
         "tensorrt_llm": _python_model("tensorrt_llm", TOKEN_INPUTS, TOKEN_OUTPUTS, decoupled=True),
         # One instance and no dynamic batching: responses of a stream stay in order.
         "postprocessing": _python_model("postprocessing", STREAM_OUTPUTS, TEXT_OUTPUTS),
-        "ensemble": _ensemble(),
+        "ensemble": _ensemble(
+            "ensemble",
+            ENSEMBLE_INPUTS,
+            ENSEMBLE_OUTPUTS,
+            [
+                _step("preprocessing", _same(ENSEMBLE_INPUTS), _internal(PREPROCESSING_OUTPUTS)),
+                _step(
+                    "tensorrt_llm",
+                    _internal(PREPROCESSING_OUTPUTS),
+                    _internal(STREAM_OUTPUTS) | _same(GENERATION_OUTPUTS),
+                ),
+                _step("postprocessing", _internal(STREAM_OUTPUTS), _same(TEXT_OUTPUTS)),
+            ],
+        ),
+        "session": _ensemble(
+            "session",
+            SESSION_INPUTS,
+            ACCEPTED_OUTPUTS,
+            [
+                _step("preprocessing", _same(ENSEMBLE_INPUTS), _internal(PREPROCESSING_OUTPUTS)),
+                _step(
+                    "tensorrt_llm",
+                    _internal(PREPROCESSING_OUTPUTS) | _same([SESSION]),
+                    _same(ACCEPTED_OUTPUTS),
+                ),
+            ],
+            needed=[SESSION],
+        ),
         "unary": _python_model("unary", ENSEMBLE_INPUTS, ENSEMBLE_OUTPUTS),
     }
 
 
 def _python_model(name: str, inputs: Iterable[Tensor], outputs: Iterable[Tensor], *, decoupled: bool = False) -> str:
-    optional = name != "postprocessing"
+    needed = None if name == "postprocessing" else ()
     return (
         f'{_HEADER}name: "{name}"\nbackend: "python"\nmax_batch_size: 1\n'
         + ("model_transaction_policy { decoupled: true }\n" if decoupled else "")
         + "instance_group [ { count: 1 kind: KIND_CPU } ]\n"
-        + _tensors("input", inputs, optional=optional)
+        + _tensors("input", inputs, needed=needed)
         + _tensors("output", outputs)
     )
 
 
-def _ensemble() -> str:
-    steps = [
-        _step("preprocessing", _same(ENSEMBLE_INPUTS), _internal(PREPROCESSING_OUTPUTS)),
-        _step("tensorrt_llm", _internal(PREPROCESSING_OUTPUTS), _internal(STREAM_OUTPUTS) | _same(GENERATION_OUTPUTS)),
-        _step("postprocessing", _internal(STREAM_OUTPUTS), _same(TEXT_OUTPUTS)),
-    ]
+def _ensemble(
+    name: str,
+    inputs: Iterable[Tensor],
+    outputs: Iterable[Tensor],
+    steps: Iterable[str],
+    needed: Collection[Tensor] = (),
+) -> str:
     return (
-        f'{_HEADER}name: "ensemble"\nplatform: "ensemble"\nmax_batch_size: 1\n'
-        + _tensors("input", ENSEMBLE_INPUTS, optional=True)
-        + _tensors("output", ENSEMBLE_OUTPUTS)
+        f'{_HEADER}name: "{name}"\nplatform: "ensemble"\nmax_batch_size: 1\n'
+        + _tensors("input", inputs, needed=needed)
+        + _tensors("output", outputs)
         + "ensemble_scheduling {\n  step [\n"
         + ",\n".join(steps)
         + "\n  ]\n}\n"
     )
 
 
-def _tensors(kind: str, tensors: Iterable[Tensor], *, optional: bool = False) -> str:
-    tail = " optional: true" if optional else ""
-    lines = [
-        f'  {{ name: "{tensor.name}" data_type: TYPE_{tensor.dtype} dims: {list(tensor.dims)}{tail} }}'
-        for tensor in tensors
-    ]
+def _tensors(kind: str, tensors: Iterable[Tensor], *, needed: Collection[Tensor] | None = None) -> str:
+    lines = []
+    for tensor in tensors:
+        tail = "" if needed is None or tensor in needed else " optional: true"
+        lines.append(f'  {{ name: "{tensor.name}" data_type: TYPE_{tensor.dtype} dims: {list(tensor.dims)}{tail} }}')
     return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"
 
 

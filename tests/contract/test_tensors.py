@@ -19,7 +19,7 @@ from tests.unit.serving.support import make_package
 ROOT = Path(__file__).parents[2]
 REPOSITORY = ROOT / "model_repository"
 STOCK: dict[str, Any] = json.loads((Path(__file__).parent / "stock_ensemble.json").read_text())
-MODELS = ["preprocessing", "tensorrt_llm", "postprocessing", "ensemble", "unary"]
+MODELS = ["preprocessing", "tensorrt_llm", "postprocessing", "ensemble", "session", "unary"]
 
 Tensors = dict[str, tuple[str, list[int]]]
 """Type and dims by name."""
@@ -78,6 +78,13 @@ def test_the_unary_front_is_the_ensemble_for_clients_that_only_know_infer() -> N
     assert tensors(unary.input) == tensors(ensemble.input)
     assert tensors(unary.output) == tensors(ensemble.output)
     assert all(tensor.optional for tensor in unary.input)
+
+
+def test_a_session_takes_what_the_ensemble_takes_and_its_key() -> None:
+    session, ensemble = config("session"), config("ensemble")
+    own = [tensor for tensor in session.input if tensor.name == "session"]
+    assert [tensor.optional for tensor in own] == [False]
+    assert tensors([tensor for tensor in session.input if tensor.name != "session"]) == tensors(ensemble.input)
 
 
 def test_the_files_are_what_the_contract_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import IN_FLIGHT_METRIC, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.seal import Seal
-from nemotron_serving.stages.generate import ResponseSink
+from nemotron_serving.stages.generate import ResponseSink, SubscriptionSink
 from nemotron_serving.stages.triton import answer_later, open_package, report_gauges, request_fields, request_id
 
 GAUGES = {
@@ -51,16 +51,28 @@ class TritonPythonModel:
 
     def _begin(self, request):
         fields = request_fields(request, TOKEN_INPUTS)
+        if fields.get("open_session", False):
+            self._service.open_session(SubscriptionSink(request))
+            return
         sink = ResponseSink(request, self._event_seal)
-        caller = fields.get(CALLER, "")
+        client_id, caller, session = request_id(request), fields.get(CALLER, ""), fields.get("session", "")
+        if "acknowledged" in fields:
+            self._service.acknowledge(session, fields["acknowledged"])
+            sink.confirm()
+            return
         if fields.get("stop", False):
-            sink.confirm_stop(self._service.stop(request_id(request), caller))
+            stopped = self._service.stop(client_id, caller, session)
+            sink.confirm({"finish_reason": "cancelled" if stopped else ""})
             return
         if "request_settings" in fields:
             fields["request_settings"] = self._settings_seal.open(fields["request_settings"].encode()).decode()
         features = self._engine.features
         prompt_ids, settings = read_generation_request(fields, self._config, self._vocabulary, features)
-        self._service.submit(request_id(request), prompt_ids, settings, sink, caller)
+        if session:
+            self._service.submit_to_session(session, client_id, prompt_ids, settings)
+            sink.confirm({"num_input_tokens": len(prompt_ids)})
+            return
+        self._service.submit(client_id, prompt_ids, settings, sink, caller)
 
     def _read_gauges(self):
         stats = self._service.stats()

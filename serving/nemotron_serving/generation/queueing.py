@@ -60,51 +60,57 @@ class WaitingRequests(Generic[_T]):
 
 
 class DueResponses:
-    """The queue behind the engine: streams with news, by the time at which their next response may go out.
+    """The queue behind the engine: outlets with news, by the time at which their next response may go out.
+
+    An outlet is a stream whose responses go to its own caller, or a session with all its streams.
 
     Args:
-        interval_s: Least time between two responses of a stream; None adapts it to the number of streams.
+        interval_s: Least time between two responses of an outlet; None adapts it to the number of outlets.
     """
 
     def __init__(self, interval_s: float | None = None) -> None:
         self._interval_s = interval_s
         self._due: list[tuple[float, int]] = []
-        self._queued: set[int] = set()
+        self._queued: dict[int, float] = {}  # until when
         self._last_sent: dict[int, float] = {}
 
-    def push(self, stream_id: int, streams: int) -> None:
-        """Queue a stream, unless it is here.
+    def push(self, outlet: int, outlets: int, *, at_once: bool = False) -> None:
+        """Queue an outlet, unless it is here.
 
         Args:
-            stream_id: The stream.
-            streams: How many are in flight.
+            outlet: A stream or a session.
+            outlets: How many have something in flight.
+            at_once: Whether what is new cannot wait.
         """
-        if stream_id in self._queued:
-            return
-        self._queued.add(stream_id)
-        interval_s = adaptive_interval_s(streams) if self._interval_s is None else self._interval_s
-        sent = self._last_sent.get(stream_id)
-        heapq.heappush(self._due, (0.0 if sent is None else sent + interval_s, stream_id))
+        sent = None if at_once else self._last_sent.get(outlet)
+        interval_s = adaptive_interval_s(outlets) if self._interval_s is None else self._interval_s
+        time = 0.0 if sent is None else sent + interval_s
+        if time < self._queued.get(outlet, float("inf")):
+            self._queued[outlet] = time
+            heapq.heappush(self._due, (time, outlet))
 
     def next_time(self) -> float:
         """When the next response may go out; infinite if there is none."""
+        while self._due and self._queued.get(self._due[0][1]) != self._due[0][0]:
+            heapq.heappop(self._due)  # one that was queued again for an earlier time, or is gone
         return self._due[0][0] if self._due else float("inf")
 
     def pop(self, now: float) -> int | None:
-        """Take the next stream, also one that has ended; None if its time has not come."""
+        """Take the next outlet; None if its time has not come."""
         if self.next_time() > now:
             return None
-        stream_id = heapq.heappop(self._due)[1]
-        self._queued.remove(stream_id)
-        return stream_id
+        outlet = heapq.heappop(self._due)[1]
+        del self._queued[outlet]
+        return outlet
 
-    def sent(self, stream_id: int, now: float) -> None:
-        """A response of the stream went out."""
-        self._last_sent[stream_id] = now
+    def sent(self, outlet: int, now: float) -> None:
+        """A response of a stream, or a frame of a session, went out."""
+        self._last_sent[outlet] = now
 
-    def forget(self, stream_id: int) -> None:
-        """The stream has ended."""
-        del self._last_sent[stream_id]
+    def forget(self, outlet: int) -> None:
+        """The stream or session has ended."""
+        self._last_sent.pop(outlet, None)
+        self._queued.pop(outlet, None)
 
 
 def adaptive_interval_s(streams: int) -> float:

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from nemotron_serving.clock import MACHINE_CLOCK, Clock
 from nemotron_serving.contract import CALLER, FinishReason
 from nemotron_serving.engine import Delta, Engine
-from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
+from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError, UnavailableError, shortened
 from nemotron_serving.generation.engine_check import EngineCheck
 from nemotron_serving.generation.leaving import EarlyStops, RequestName
 from nemotron_serving.generation.queueing import DueResponses, WaitingRequests
+from nemotron_serving.generation.session import MOST_TOKENS, FrameSink, Session, Sessions, SessionSink
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Sink, Stream
 from nemotron_serving.heartbeat import Pulse
@@ -99,6 +100,8 @@ class GenerationService:
         self._long_prefill: Stream | None = None
         self._next_tick = 0.0
         self._turns = 0
+        self._sessions = Sessions(vocabulary, clock.monotonic)
+        self._outlets: collections.Counter[int] = collections.Counter()  # how many streams each has
         self._closed = False
         self._pump = threading.Thread(target=self._run, name="nemotron-pump", daemon=True)
         self._pump.start()
@@ -125,7 +128,54 @@ class GenerationService:
             InvalidRequestError: a guide that no grammar can be made of.
         """
         self._check_open()
-        name = self._name(client_id, caller)
+        self._admit(self._name(client_id, caller), prompt_ids, settings, sink)
+
+    def open_session(self, sink: FrameSink) -> None:
+        """Begin a session; its frames go to the sink, first of all the one with its key.
+
+        Raises:
+            UnavailableError: too many are open, or the server is shutting down.
+        """
+        self._check_open()
+        session = self._sessions.open(next(self._ids), sink)
+        self._events.put(lambda: self._with(session, session.begin))
+
+    def submit_to_session(
+        self, key: str, client_id: str, prompt_ids: Sequence[int], settings: GenerationSettings
+    ) -> None:
+        """Admit a request and return at once; its responses come with the session's frames. See `submit`.
+
+        Raises:
+            UnavailableError: as for `submit`; or the session is not here, or reads too slowly.
+            InvalidRequestError: as for `submit`; or no id, or one that a request of the session has already.
+        """
+        self._check_open()
+        session = self._sessions.named(key)
+        if not client_id:
+            raise InvalidRequestError("id", "missing, expected one for each request of a session")
+        if client_id in session.streams:
+            raise InvalidRequestError("id", f"{shortened(client_id)} is that of another request of this session")
+        if session.full:
+            raise UnavailableError("This session has too many frames that were not acknowledged; read them first.")
+        self._admit(RequestName(key, client_id), prompt_ids, settings, SessionSink(session, client_id), session)
+
+    def acknowledge(self, key: str, number: int) -> None:
+        """A session's client has read its frames up to this one.
+
+        Raises:
+            UnavailableError: the session is not here.
+        """
+        session = self._sessions.named(key)
+        self._events.put(lambda: self._acknowledge(session, number))
+
+    def _admit(
+        self,
+        name: RequestName,
+        prompt_ids: Sequence[int],
+        settings: GenerationSettings,
+        sink: Sink,
+        session: Session | None = None,
+    ) -> None:
         slot = self._take_place(name)  # before any work is done, for a request that gets none
         try:
             guide = settings.guide.grammar() if settings.guide else None
@@ -146,19 +196,25 @@ class GenerationService:
             new_id=lambda: next(self._ids),
             deliver=self._deliver,
             slot=slot,
+            session=session,
         )
         with self._lock:
             stream.number = time.monotonic_ns()  # not by the service's clock, which may stand: no two have the same
             self._streams[stream.stream_id] = stream
+            self._outlets[stream.outlet] += 1
+            if session is not None:
+                session.streams[name.id] = stream
             stopped = self._stops.take(name)
         if stopped:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
         else:
-            begin = self._answer_probe if self._is_probe(client_id) else self._queue
+            begin = self._answer_probe if self._is_probe(name.id) else self._queue
             self._events.put(lambda: begin(stream))
 
-    def stop(self, client_id: str, caller: str = "") -> bool:
+    def stop(self, client_id: str, caller: str = "", session_key: str = "") -> bool:
         """Cancel the requests with this id; where stops are bound, those of this caller. Returns whether there was one.
+
+        A session's requests are stopped with its key, and by nothing else.
 
         A stop that comes before its request is remembered for a short time. While the server shuts down none can come
         any more; clients ask by a stop for nothing whether it does, which Triton's own readiness does not tell.
@@ -169,8 +225,8 @@ class GenerationService:
         """
         if not client_id:
             raise InvalidRequestError("id", "missing, expected that of the request to stop, which needs one as well")
-        name = self._name(client_id, caller)
-        if self._stop_rule == "bound" and not caller:
+        name = RequestName(session_key, client_id) if session_key else self._name(client_id, caller)
+        if self._stop_rule == "bound" and not name.caller:
             self._check_open()
             raise InvalidRequestError(
                 CALLER,
@@ -253,8 +309,11 @@ class GenerationService:
                 self._tick(now)
             self._send_due(now)
             self._start_waiting()
-            if self._closed and not self._streams:
-                return
+            if self._closed:
+                for session in self._sessions:
+                    self._end_session(session)
+                if not self._streams:
+                    return
 
     def _handle_events(self) -> None:
         try:
@@ -278,6 +337,7 @@ class GenerationService:
             self._end_all()
         if not self._streams and self._runtime_dir.closing():
             self._close_engine()
+        self._look_at_sessions(now)
         departed = self._runtime_dir.take_departures()
         for stream in list(self._streams.values()):
             if now >= stream.deadline:
@@ -318,7 +378,8 @@ class GenerationService:
 
     def _leave(self, stream: Stream) -> None:
         """A stream has ended: its place in the batch is another's."""
-        self._due.forget(stream.stream_id)
+        if stream.session is None:
+            self._due.forget(stream.outlet)
         if stream.started:
             self._generating -= 1
         else:
@@ -350,6 +411,44 @@ class GenerationService:
             _log.exception("engine not closed")
         self._runtime_dir.engine_closed()
 
+    def _look_at_sessions(self, now: float) -> None:
+        draining = len(self._sessions) > 0 and self._runtime_dir.draining()
+        for session in self._sessions:
+            if session.reads_no_more:
+                error = "This session was ended, for its frames were not acknowledged; open a new one, and read faster."
+                self._end_session(session, UnavailableError(error))
+            elif session.has_left(now):
+                self._end_session(session)
+            elif draining:
+                self._with(session, session.tell_of_drain)
+                if not session.streams:
+                    self._end_session(session)
+
+    def _with(self, session: Session, action: _Event) -> None:
+        """Have a session send something; one that cannot any more is over."""
+        try:
+            action()
+        except Exception:
+            _log.exception("session: frame not delivered")
+            self._end_session(session)
+
+    def _acknowledge(self, session: Session, number: int) -> None:
+        session.acknowledge(number)
+        if session.with_news():
+            self._due.push(session.outlet, len(self._outlets))
+
+    def _end_session(self, session: Session, error: ServingError | None = None) -> None:
+        """Its requests end, and nobody is told any more of each."""
+        self._sessions.remove(session)
+        for stream in list(session.streams.values()):
+            stream.end("cancelled")
+            self._finish(stream)
+        self._due.forget(session.outlet)
+        try:
+            session.end(error)
+        except Exception:
+            _log.exception("session: end not delivered")
+
     def _end_all(self) -> None:
         for stream in list(self._streams.values()):
             self._end(stream, "cancelled")
@@ -357,16 +456,35 @@ class GenerationService:
     def _schedule(self, stream: Stream) -> None:
         if stream.stream_id not in self._streams or not stream.has_news:
             return
-        if stream.finished:
+        if stream.finished and stream.session is None:
             self._send(stream)
-        elif stream.settings.stream:
-            self._due.push(stream.stream_id, len(self._streams))
+        elif stream.finished or stream.settings.stream:
+            at_once = stream.finished or not stream.has_responses
+            self._due.push(stream.outlet, len(self._outlets), at_once=at_once)
 
     def _send_due(self, now: float) -> None:
-        while (stream_id := self._due.pop(now)) is not None:
-            stream = self._streams.get(stream_id)
-            if stream is not None:
+        while (outlet := self._due.pop(now)) is not None:
+            session, stream = self._sessions.at(outlet), self._streams.get(outlet)
+            if session is not None:
+                self._with(session, functools.partial(self._send_frame, session))
+            elif stream is not None:
                 self._send(stream)
+
+    def _send_frame(self, session: Session) -> None:
+        while not session.full and (streams := session.with_news()):
+            for stream in streams:
+                try:
+                    for response in stream.take_responses(MOST_TOKENS):
+                        stream.sink.send(response)
+                except Exception:
+                    _log.exception("request %r (stream %d): output not read", stream.name.id, stream.stream_id)
+                    stream.fail("unexpected error, see the server's log")
+                    session.add_failure(stream.name.id, EngineError(str(stream.error)))
+                    self._finish(stream)
+                if stream.told_all:
+                    self._finish(stream)
+            session.flush()
+        self._due.sent(session.outlet, self._clock.monotonic())
 
     def _send(self, stream: Stream) -> None:
         responses = stream.take_responses()
@@ -379,9 +497,16 @@ class GenerationService:
             _log.exception("request %r (stream %d): response not delivered", stream.name.id, stream.stream_id)
             stream.end("cancelled")
         if stream.finished:
-            if stream.error is not None:
-                _log.error("request %r (stream %d) failed: %s", stream.name.id, stream.stream_id, stream.error)
-            with self._lock:
-                del self._streams[stream.stream_id]
-                self._give_back(stream.slot, stream.name)
-            self._leave(stream)
+            self._finish(stream)
+
+    def _finish(self, stream: Stream) -> None:
+        """A stream has told its end, or nobody hears it: its place is another's."""
+        if stream.error is not None:
+            _log.error("request %r (stream %d) failed: %s", stream.name.id, stream.stream_id, stream.error)
+        with self._lock:
+            del self._streams[stream.stream_id]
+            self._outlets -= collections.Counter([stream.outlet])
+            if stream.session is not None:
+                del stream.session.streams[stream.name.id]
+            self._give_back(stream.slot, stream.name)
+        self._leave(stream)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -21,9 +21,13 @@ from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.output.assembler import Assembler, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 
+if TYPE_CHECKING:
+    from nemotron_serving.generation.session import Session
+
 _AFTER_CLOSE_TAG = AFTER_CLOSE_TAG.encode()
 _EXPIRY_GRACE_S = 60.0  # from the deadline until the last response has reached postprocessing at the latest
 _FORCED = TokenLogprob(0.0)  # of a token that was not chosen by the model: its probability is 1
+_UNKNOWN = -1
 _WINDOW = 256  # tokens that have to be one pattern over and over
 _LONGEST_PERIOD = 64  # tokens of the pattern: four of them at the least
 _CHECK_EVERY = 32  # tokens
@@ -77,6 +81,19 @@ class Response:
         """Whether nothing follows."""
         return self.finish_reason is not None or self.error is not None
 
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The outputs that the generating model has for every caller, by name."""
+        values: dict[str, Any] = {
+            "num_input_tokens": self.num_input_tokens,
+            "num_output_tokens": self.num_output_tokens,
+            "num_cached_tokens": _UNKNOWN if self.num_cached_tokens is None else self.num_cached_tokens,
+        }
+        if self.cum_log_prob is not None:
+            values["output_log_probs"] = [one.logprob for one in self.logprobs]
+            values["cum_log_probs"] = self.cum_log_prob
+        return values
+
 
 class Sink(Protocol):
     """Where a stream's responses go."""
@@ -99,6 +116,7 @@ class Stream:
         deadline: On the service's clock.
         refused: Whether `error` is the caller's, with the field that is at fault at its beginning.
         slot: The one that this stream has until its end, of those that the service has for streams in flight.
+        session: With whose frames its responses go; None for those of a caller of their own.
         number: Nanoseconds of time.monotonic_ns when it took the slot: more than every earlier stream's there.
     """
 
@@ -114,6 +132,7 @@ class Stream:
     new_id: Callable[[], int]
     deliver: Callable[[Stream, int, Delta], None]
     slot: int = 0
+    session: Session | None = None
     number: int = 0
     finish_reason: FinishReason | None = None
     error: str | None = None
@@ -126,8 +145,19 @@ class Stream:
     _budget_reached: bool = False
     _sent: int = 0
     _num_responses: int = 0
+    _told_end: bool = False
     _text: Assembler | None = None
     _guard: RepetitionGuard | None = None
+
+    @property
+    def outlet(self) -> int:
+        """Through which its responses go, together with those of its session."""
+        return self.stream_id if self.session is None else self.session.outlet
+
+    @property
+    def has_responses(self) -> bool:
+        """Whether a response was taken."""
+        return self._num_responses > 0
 
     @property
     def started(self) -> bool:
@@ -147,7 +177,12 @@ class Stream:
     @property
     def has_news(self) -> bool:
         """Whether there is something to send."""
-        return self.finished or self._sent < len(self._output_ids)
+        return not self.told_all and (self.finished or self._sent < len(self._output_ids))
+
+    @property
+    def told_all(self) -> bool:
+        """Whether the last response was taken."""
+        return self._told_end
 
     def start(self) -> None:
         """Submit to the engine.
@@ -205,29 +240,38 @@ class Stream:
             self.error = error
             self._abort()
 
-    def take_responses(self) -> list[Response]:
-        """What is new since the last call; tokens that came before an error go ahead of it."""
-        begin, self._sent = self._sent, len(self._output_ids)
-        if self.error is not None and begin < self._sent and self.settings.stream:
-            return [self._response(begin, None, None), self._response(self._sent, None, self.error)]
+    def take_responses(self, most_tokens: int | None = None) -> list[Response]:
+        """What is new since the last call; tokens that came before an error go ahead of it.
+
+        Args:
+            most_tokens: So many in one response; the rest is new at the next call.
+        """
+        begin, end = self._sent, len(self._output_ids)
+        if most_tokens is not None and end - begin > most_tokens:
+            self._sent = begin + most_tokens
+            return [self._response(begin, None, None)]
+        self._sent = end
+        self._told_end = self.finished
+        if self.error is not None and begin < end and self.settings.stream:
+            return [self._response(begin, None, None), self._response(end, None, self.error)]
         return [self._response(begin, self.finish_reason, self.error)]
 
     def _response(self, begin: int, finish_reason: FinishReason | None, error: str | None) -> Response:
         sequence = self._num_responses
         self._num_responses += 1
-        logprobs = self._logprobs[begin:]
+        logprobs = self._logprobs[begin : self._sent]
         self._cum_log_prob += sum(one.logprob for one in logprobs)
         return Response(
             slot=self.slot,
             number=self.number,
             expires=self.deadline + _EXPIRY_GRACE_S,
             sequence=sequence,
-            token_ids=self._output_ids[begin:],
+            token_ids=self._output_ids[begin : self._sent],
             prompt_ids=self.prompt_ids if self.settings.include_prompt else [],
             logprobs=logprobs,
             cum_log_prob=None if self.settings.sampling.logprobs is None else self._cum_log_prob,
             num_input_tokens=len(self.prompt_ids),
-            num_output_tokens=len(self._output_ids),
+            num_output_tokens=self._sent,
             num_cached_tokens=self._cached_tokens,
             states={"thinking_budget_reached": True} if self._budget_reached else {},
             for_text=self.settings.output is not None,

@@ -12,14 +12,13 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import TOKEN_OUTPUTS
-from nemotron_serving.errors import EngineError, failure
+from nemotron_serving.errors import EngineError, ServingError, failure
 from nemotron_serving.generation.stream import Response
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.postprocess import StreamEvent
 from nemotron_serving.stages.triton import response_of, send_error
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-_UNKNOWN = -1
 
 
 class ResponseSink:
@@ -37,15 +36,7 @@ class ResponseSink:
             send_error(self._request, failure(response.error, refused=response.refused))
             return
         values = _for_postprocessing(response, self._seal) if response.for_text else _for_token_callers(response)
-        cached = _UNKNOWN if response.num_cached_tokens is None else response.num_cached_tokens
-        values |= {
-            "num_input_tokens": response.num_input_tokens,
-            "num_output_tokens": response.num_output_tokens,
-            "num_cached_tokens": cached,
-        }
-        if response.cum_log_prob is not None:
-            values["output_log_probs"] = [one.logprob for one in response.logprobs]
-            values["cum_log_probs"] = response.cum_log_prob
+        values |= response.counts
         try:
             self._sender.send(response_of(values, TOKEN_OUTPUTS), flags=flags)
         except Exception:
@@ -57,10 +48,35 @@ class ResponseSink:
         """See `Sink.is_cancelled`."""
         return bool(self._sender.is_cancelled())
 
-    def confirm_stop(self, stopped: bool) -> None:
-        """Answer a stop request: finish_reason `cancelled` if there was something to stop, else empty."""
-        values = {"finish_reason": "cancelled" if stopped else ""}
-        self._sender.send(response_of(values, TOKEN_OUTPUTS), flags=_FINAL)
+    def confirm(self, values: dict[str, Any] | None = None) -> None:
+        """Answer with these outputs and nothing else, or with no response at all."""
+        if values is None:
+            self._sender.send(flags=_FINAL)
+        else:
+            self._sender.send(response_of(values, TOKEN_OUTPUTS), flags=_FINAL)
+
+
+class SubscriptionSink:
+    """Sends a session's frames to the caller that has opened it. See `FrameSink`."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self._sender = request.get_response_sender()
+
+    def send(self, frame: bytes) -> None:
+        """See `FrameSink.send`."""
+        self._sender.send(response_of({"frame": frame.decode()}, TOKEN_OUTPUTS))
+
+    def end(self, error: ServingError | None) -> None:
+        """See `FrameSink.end`."""
+        if error is not None:
+            send_error(self._request, error)
+        else:
+            self._sender.send(flags=_FINAL)
+
+    def is_cancelled(self) -> bool:
+        """See `FrameSink.is_cancelled`."""
+        return bool(self._sender.is_cancelled())
 
 
 def _for_postprocessing(response: Response, seal: Seal) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.contract import TEXT_OUTPUTS
 from nemotron_serving.engine import TokenLogprob
 from nemotron_serving.errors import EngineError, InvalidRequestError, failure
-from nemotron_serving.output.assembler import Assembler, OutputRules
+from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.output.fields import TextFields
 
-_NOTHING_NEW = {output.name: output.nothing for output in TEXT_OUTPUTS if output.sent == "always"}
 _LOOK_S = 0.5  # between two looks at a stream's caller; each is a round trip to Triton, 0.05 ms of CPU
 
 
@@ -49,20 +48,20 @@ class StreamEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass
 class _State:
-    """What is known of the latest stream in a slot; `assembler` is None once it has ended.
+    """What is known of the latest stream in a slot; `fields` is None once it has ended.
 
     `next_look` is when to see whether the caller is still there; None once it has left.
     """
 
     number: int
     expires: float
-    assembler: Assembler | None
+    fields: TextFields | None
     next_sequence: int = 1
     next_look: float | None = 0.0
 
 
 class Postprocessor:
-    """Keeps one assembler a stream, from its first response to its last.
+    """Keeps the state of each stream, from its first response to its last.
 
     Its model can be called by anyone with what the generating model once wrote, in any order and at any time. A stream
     that is in flight keeps its state all the same: only a later stream of the generating model takes its slot, so there
@@ -93,8 +92,8 @@ class Postprocessor:
         now, states = self._clock(), list(self._slots.values())
         for state in states:
             if state.expires <= now:
-                state.assembler = None
-        return sum(state.assembler is not None for state in states)
+                state.fields = None
+        return sum(state.fields is not None for state in states)
 
     def accept(
         self, event_json: bytes, token_ids: Sequence[int], has_left: Callable[[], bool] = lambda: False
@@ -112,31 +111,14 @@ class Postprocessor:
         """
         event = self._read(event_json)
         last = bool(event.finish_reason or event.error)
-        assembler = self._assembler(event, last)
+        fields = self._fields(event, last)
         if not last:
             self._look(self._slots[event.slot], has_left)
         if event.error:
             raise failure(event.error, refused=event.refused)
-        delta = assembler.feed(token_ids)
-        if last:
-            delta = delta.joined(assembler.flush())
-        called = event.finish_reason == "stop" and assembler.has_tool_calls
-        prompt = event.begins.prompt if event.begins is not None else ""
-        outputs = _NOTHING_NEW | {
-            "text_output": prompt + delta.text,
-            "reasoning_content": delta.reasoning_content,
-            "content": delta.content,
-            "num_reasoning_tokens": assembler.num_reasoning_tokens,
-            "finish_reason": "tool_calls" if called else event.finish_reason,
-            **event.states,
-        }
-        if delta.tool_calls:
-            outputs["tool_calls"] = msgspec.json.encode(delta.tool_calls).decode()
-        if delta.tool_call_error:
-            outputs["tool_call_error"] = msgspec.json.encode(delta.tool_call_error).decode()
-        if event.logprobs:
-            outputs["logprobs"] = self._logprobs_json(token_ids, event.logprobs)
-        return outputs
+        if event.logprobs and len(event.logprobs) != len(token_ids):
+            raise InvalidRequestError("stream_event", f"{len(event.logprobs)} logprobs for {len(token_ids)} tokens")
+        return fields.of_response(token_ids, event.logprobs, event.finish_reason, event.states)
 
     def _read(self, event_json: bytes) -> StreamEvent:
         try:
@@ -147,24 +129,24 @@ class Postprocessor:
             raise InvalidRequestError("stream_event", "it is written by the generating model")
         return event
 
-    def _assembler(self, event: StreamEvent, last: bool) -> Assembler:
+    def _fields(self, event: StreamEvent, last: bool) -> TextFields:
         """The event's own; it is let go of with the last one."""
         state = self._slots.get(event.slot)
         if event.begins is not None:
             if (event.expires or 0.0) <= self._clock() or (state is not None and state.number >= event.number):
                 raise _out_of_turn()
-            assembler = Assembler(self._vocabulary, event.begins)
-            self._slots[event.slot] = _State(event.number, event.expires or 0.0, None if last else assembler)
-            return assembler
+            fields = TextFields(self._vocabulary, event.begins)
+            self._slots[event.slot] = _State(event.number, event.expires or 0.0, None if last else fields)
+            return fields
         if state is None or state.number < event.number:
             raise EngineError("the stream is not known; it began before postprocessing was restarted")
-        if state.assembler is None or (state.number, state.next_sequence) != (event.number, event.sequence):
+        if state.fields is None or (state.number, state.next_sequence) != (event.number, event.sequence):
             raise _out_of_turn()
-        assembler = state.assembler
+        fields = state.fields
         state.next_sequence += 1
         if last:
-            state.assembler = None
-        return assembler
+            state.fields = None
+        return fields
 
     def _look(self, state: _State, has_left: Callable[[], bool]) -> None:
         """See whether the caller is there; see `nemotron_serving.generation.leaving`."""
@@ -172,19 +154,6 @@ class Postprocessor:
         if state.next_look is not None and state.next_look <= now:
             told = has_left() and self._report_departure(state.number)
             state.next_look = None if told else now + _LOOK_S
-
-    def _logprobs_json(self, token_ids: Sequence[int], logprobs: tuple[TokenLogprob, ...]) -> str:
-        if len(logprobs) != len(token_ids):
-            raise InvalidRequestError("stream_event", f"{len(logprobs)} logprobs for {len(token_ids)} tokens")
-        entries = [
-            self._logprob(index, chosen) | {"top_logprobs": [self._logprob(*other) for other in top]}
-            for index, (chosen, top) in zip(token_ids, logprobs, strict=True)
-        ]
-        return msgspec.json.encode(entries).decode()
-
-    def _logprob(self, index: int, logprob: float) -> dict[str, Any]:
-        text = self._vocabulary.bytes_of(index)
-        return {"token": text.decode(errors="replace"), "logprob": logprob, "bytes": list(text)}
 
 
 def _out_of_turn() -> InvalidRequestError:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import Option, Tensor
-from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError
+from nemotron_serving.errors import LONGEST_TEXT, EngineError, InvalidRequestError, ServingError, told
 from nemotron_serving.host import HostOptions, plain_path
 from nemotron_serving.inputs import (
     MAX_ID_CHARACTERS,
@@ -30,7 +30,6 @@ from nemotron_serving.stages.gauges import GaugeReporter
 _log = logging.getLogger(__name__)
 
 _MOST_TEXTS = 4096  # in one tensor; the lists of texts that are supported are much shorter
-_LONGEST_TEXT = 2000  # characters of an error or a log line; parts of either may be a caller's
 
 
 def _read_texts(encoded: npt.NDArray[np.uint8]) -> Any:
@@ -83,7 +82,7 @@ class _OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         line = super().formatMessage(record)
-        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line[:_LONGEST_TEXT])
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line[:LONGEST_TEXT])
 
 
 def answer(requests: Iterable[Any], respond: Callable[[Any], Any]) -> list[Any]:
@@ -207,14 +206,8 @@ def error_response(request: Any, error: Exception) -> Any:
     if not isinstance(error, ServingError):
         _log.error("request %s failed", _shown_id(request), exc_info=error)
         error = EngineError("unexpected error, see the server's log")
-    text = str(error).replace("\0", "\\0")  # at which Triton would cut the message, and with it the status
-    message = f"{text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + '…'} ({error.status})"
-    if error.status == "INTERNAL":
-        message = f"request {_shown_id(request)}: {message}"
     code = getattr(pb_utils.TritonError, error.triton_code)
-    # A surrogate on its own, from a caller's JSON, cannot be sent.
-    message = message.encode(errors="backslashreplace").decode()
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(told(error, _shown_id(request)), code))
 
 
 def report_gauges(

@@ -1,0 +1,260 @@
+"""Sessions: what a client asks for on one gRPC stream, and all its output, in frames for all its requests together.
+
+A client subscribes at the generating model, and the subscription stays open. The first frame has the session's key, and
+with it requests come by the ensemble `session`: they are accepted or refused at once, and their output comes in the
+frames. A frame costs what a response costs, so 64 requests cost little more than one. And a request and its caller are
+no strangers any more: when the gRPC stream ends, in whatever way, all that was asked for on it ends too; a stop on it
+reaches the server that has the request. docs/sessions.md tells the protocol.
+
+    {"frame": 0, "session": "9f2c…"}                          the first frame
+    {"frame": 7, "responses": [{"id": "a", "content": "Hi", …}, {"id": "b", "error": "… (UNAVAILABLE)"}]}
+    {"frame": 9, "draining": true}                            nothing new is taken, what runs goes on to its end
+
+A session that reads too slowly slows itself alone: frames that were not acknowledged are limited, and tokens gather
+in the streams meanwhile. One that acknowledges nothing any more is ended.
+"""
+
+from __future__ import annotations
+
+import collections
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from nemotron_serving.contract import ENSEMBLE_OUTPUTS
+from nemotron_serving.errors import ServingError, UnavailableError, failure, told
+from nemotron_serving.generation.stream import Response, Stream
+from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.output.fields import TextFields
+
+MOST_TOKENS = 256
+"""Of one response, so that no frame is too large; with 20 alternatives each they are 1 MB."""
+
+_MOST_FRAMES = 64  # that are not acknowledged
+_MOST_BYTES = 4 << 20  # of them together
+_FRAME_BYTES = 1 << 20  # from here on another one is begun
+_TEXT_CHARACTERS = 1 << 16  # of a text in one response, which may be a prompt that is wanted back
+_STALL_S = 30.0
+_LOOK_S = 0.1
+_IDLE_LOOK_S = 1.0
+_KEY_BYTES = 16
+
+_TOTALS = {output.name for output in ENSEMBLE_OUTPUTS if output.kind == "total"}
+
+
+class FrameSink(Protocol):
+    """The subscription, whose caller gets the frames."""
+
+    def send(self, frame: bytes) -> None:
+        """Deliver a frame; may block for as long as Triton takes."""
+
+    def end(self, error: ServingError | None) -> None:
+        """Say that no frame follows, and why, where that is not the end of all servers. Called once, last."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the caller has left."""
+
+
+class Session:
+    """One client's. Belongs to the service's pump; `key` and `streams` are read elsewhere as well.
+
+    Attributes:
+        key: Names it, and nobody else knows it.
+        outlet: Its number among the outlets of the service.
+        streams: Its requests that run or wait, by the client's id.
+    """
+
+    def __init__(self, outlet: int, sink: FrameSink, vocabulary: Vocabulary, clock: Callable[[], float]) -> None:
+        self.key = secrets.token_hex(_KEY_BYTES)
+        self.outlet = outlet
+        self.streams: dict[str, Stream] = {}
+        self._sink = sink
+        self._vocabulary = vocabulary
+        self._clock = clock
+        self._fields: dict[str, TextFields] = {}
+        self._responses: list[bytes] = []
+        self._next_look = 0.0
+        self._number = -1  # of the last frame
+        self._unread: collections.deque[int] = collections.deque()  # sizes of the last frames, not acknowledged
+        self._unread_bytes = 0
+        self._progress_at = clock()  # a frame was acknowledged, or the first of those that wait was sent
+        self._told_of_drain = False
+
+    @property
+    def full(self) -> bool:
+        """Whether so much was sent and not acknowledged that no more is."""
+        return len(self._unread) >= _MOST_FRAMES or self._unread_bytes >= _MOST_BYTES
+
+    @property
+    def reads_no_more(self) -> bool:
+        """Whether it has acknowledged nothing for a long time although there was something, and more waits for it."""
+        return self.full and self._clock() >= self._progress_at + _STALL_S
+
+    def begin(self) -> None:
+        """Send the first frame."""
+        self._send({"session": self.key})
+
+    def with_news(self) -> list[Stream]:
+        """Its streams that have something for the next frame."""
+        return [one for one in list(self.streams.values()) if one.has_news and (one.finished or one.settings.stream)]
+
+    def add(self, client_id: str, response: Response) -> None:
+        """Take a response into the next frame, or into several."""
+        if response.begins is not None:
+            self._fields[client_id] = TextFields(self._vocabulary, response.begins)
+        try:
+            values = self._values(client_id, response)
+        finally:
+            if response.final:
+                self._fields.pop(client_id, None)
+        self._responses += [msgspec.json.encode({"id": client_id} | piece) for piece in _in_pieces(values)]
+
+    def add_failure(self, client_id: str, error: ServingError) -> None:
+        """Take the end of a request into the next frame."""
+        self._fields.pop(client_id, None)
+        self._responses.append(msgspec.json.encode({"id": client_id, "error": told(error, repr(client_id))}))
+
+    def flush(self) -> None:
+        """Send what was taken."""
+        while self._responses:
+            taken, size = 0, 0
+            for one in self._responses:
+                if taken and size + len(one) > _FRAME_BYTES:
+                    break
+                taken, size = taken + 1, size + len(one)
+            responses, self._responses = self._responses[:taken], self._responses[taken:]
+            self._send({"responses": [msgspec.Raw(one) for one in responses]})
+
+    def acknowledge(self, number: int) -> None:
+        """The client has read the frames up to this one."""
+        while self._unread and self._number - len(self._unread) < number:
+            self._unread_bytes -= self._unread.popleft()
+            self._progress_at = self._clock()
+
+    def tell_of_drain(self) -> None:
+        """Say once that nothing new is taken."""
+        if not self._told_of_drain:
+            self._told_of_drain = True
+            self._send({"draining": True})
+
+    def has_left(self, now: float) -> bool:
+        """Whether the client is known to be gone; asked often, and looked at now and then: a look costs 0.05 ms."""
+        if now < self._next_look:
+            return False
+        self._next_look = now + (_LOOK_S if self.streams else _IDLE_LOOK_S)
+        return self._sink.is_cancelled()
+
+    def end(self, error: ServingError | None = None) -> None:
+        """Say that no frame follows."""
+        self._sink.end(error)
+
+    def _send(self, what: dict[str, Any]) -> None:
+        self._number += 1
+        frame = msgspec.json.encode({"frame": self._number} | what)
+        if not self._unread:
+            self._progress_at = self._clock()
+        self._unread.append(len(frame))
+        self._unread_bytes += len(frame)
+        self._sink.send(frame)
+
+    def _values(self, client_id: str, response: Response) -> dict[str, Any]:
+        """The outputs that the ensemble would have in this response, but for those that say nothing."""
+        if response.error is not None:
+            return {"error": told(failure(response.error, refused=response.refused), repr(client_id))}
+        values = self._fields[client_id].of_response(
+            response.token_ids, response.logprobs, response.finish_reason or "", response.states
+        )
+        values |= response.counts
+        return {name: value for name, value in values.items() if value or name in _TOTALS}
+
+
+@dataclass(frozen=True)
+class SessionSink:
+    """See `nemotron_serving.generation.stream.Sink`: for one request of a session."""
+
+    session: Session
+    client_id: str
+
+    def send(self, response: Response) -> None:
+        """Have it come with the next frame."""
+        self.session.add(self.client_id, response)
+
+    def is_cancelled(self) -> bool:
+        """Its session sees that for all its requests."""
+        return False
+
+
+class Sessions:
+    """Those that are open. Its methods are for all threads.
+
+    Args:
+        vocabulary: To read token ids with.
+        clock: Gives seconds.
+        most: So many at the same time.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, clock: Callable[[], float], most: int = 1024) -> None:
+        self._vocabulary = vocabulary
+        self._clock = clock
+        self._most = most
+        self._lock = threading.Lock()
+        self._by_key: dict[str, Session] = {}
+        self._by_outlet: dict[int, Session] = {}
+
+    def __iter__(self) -> Iterator[Session]:
+        with self._lock:
+            return iter(list(self._by_key.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def open(self, outlet: int, sink: FrameSink) -> Session:
+        """A new one.
+
+        Raises:
+            UnavailableError: there are too many.
+        """
+        session = Session(outlet, sink, self._vocabulary, self._clock)
+        with self._lock:
+            if len(self._by_key) >= self._most:
+                raise UnavailableError(f"This server has {self._most} sessions, which is its limit; try again later.")
+            self._by_key[session.key] = self._by_outlet[outlet] = session
+        return session
+
+    def named(self, key: str) -> Session:
+        """The one with this key.
+
+        Raises:
+            UnavailableError: there is none.
+        """
+        session = self._by_key.get(key)
+        if session is None:
+            raise UnavailableError("This session has ended, or is another server's; open a new one.")
+        return session
+
+    def at(self, outlet: int) -> Session | None:
+        """The one that has this number, if one does."""
+        return self._by_outlet.get(outlet)
+
+    def remove(self, session: Session) -> None:
+        """Forget one that has ended."""
+        with self._lock:
+            self._by_key.pop(session.key, None)
+            self._by_outlet.pop(session.outlet, None)
+
+
+def _in_pieces(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """These outputs in one response, or in several where a text is long: all but the last have no other text."""
+    text = values.get("text_output", "")
+    if len(text) > _TEXT_CHARACTERS:
+        totals = {name: value for name, value in values.items() if name in _TOTALS}
+        begin = 0
+        while len(text) - begin > _TEXT_CHARACTERS:
+            yield totals | {"text_output": text[begin : begin + _TEXT_CHARACTERS]}
+            begin += _TEXT_CHARACTERS
+        values = values | {"text_output": text[begin:]}
+    yield values
