@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 
 ENSEMBLE = "ensemble"
 GENERATING_MODEL = "tensorrt_llm"
+SESSION_MODEL = "session"
 CALLER_HEADER = "nemotron-caller"
 """Whose a request is, as a secret: what a server that was started with `--stops bound` wants to hear of a stop."""
 
@@ -211,23 +212,43 @@ NOTHING_NEW: dict[str, Any] = {
 STATES = ("finish_reason", "thinking_budget_reached")
 """What holds as the last response has it."""
 
+TOTALS = ("num_reasoning_tokens", "num_input_tokens", "num_output_tokens", "num_cached_tokens", "cum_log_probs")
+"""What counts up: in every response, also of a session, which leaves out all else that says nothing."""
+
 FINISH_REASONS = ("stop", "length", "tool_calls", "repetition", "cancelled", "timeout")
 
-STOP_INPUTS: dict[str, Tensor] = {
+CONTROL_INPUTS: dict[str, Tensor] = {
     "stop": Tensor("BOOL"),
+    "open_session": Tensor("BOOL"),
+    "session": Tensor("BYTES"),
+    "acknowledged": Tensor("INT32"),
 }
-"""Inputs of the generating model, which this client only asks to stop a request."""
+"""Inputs of the generating model, which this client only asks to stop a request, and for sessions."""
 
-STOP_OUTPUTS: dict[str, Tensor] = {
+CONTROL_OUTPUTS: dict[str, Tensor] = {
     "stream_event": Tensor("BYTES"),
     "sequence_length": Tensor("INT32", (-1,)),
     "finish_reason": Tensor("BYTES"),
+    "frame": Tensor("BYTES"),
+    "num_input_tokens": Tensor("INT32"),
 }
 """What the fake server has of that model's outputs."""
 
-MODELS = {ENSEMBLE: (INPUTS, OUTPUTS), GENERATING_MODEL: (STOP_INPUTS, STOP_OUTPUTS)}
+SESSION_INPUTS: dict[str, Tensor] = {**INPUTS, "session": CONTROL_INPUTS["session"]}
+"""Inputs of the ensemble for the requests of a session."""
+
+ACCEPTED_OUTPUTS: dict[str, Tensor] = {
+    "num_input_tokens": Tensor("INT32"),
+}
+"""What it answers to a request that is accepted. All else comes in the session's frames."""
+
+MODELS = {
+    ENSEMBLE: (INPUTS, OUTPUTS),
+    GENERATING_MODEL: (CONTROL_INPUTS, CONTROL_OUTPUTS),
+    SESSION_MODEL: (SESSION_INPUTS, ACCEPTED_OUTPUTS),
+}
 """Inputs and outputs of every model."""
-DTYPES = {name: tensor.dtype for name, tensor in (INPUTS | STOP_INPUTS).items()}
+DTYPES = {name: tensor.dtype for name, tensor in (INPUTS | CONTROL_INPUTS).items()}
 """Triton's type of every input."""
 ALWAYS_READ = tuple(name for name, asked_with in READ_OUTPUTS.items() if asked_with == "always")
 """The outputs that every request asks for."""

@@ -49,8 +49,8 @@ _CLIENT_OPTION = (
     "request_id", "str", "A name of your own for this request, unique, for `client.cancel` from elsewhere.",
 )  # fmt: skip
 # All that the client sends to the generating model, and that its fake server has of what comes back.
-_STOP_INPUTS = ("stop",)
-_STOP_OUTPUTS = ("finish_reason", "sequence_length", "stream_event")
+_CONTROL_INPUTS = ("stop", "open_session", "session", "acknowledged")
+_CONTROL_OUTPUTS = ("finish_reason", "frame", "num_input_tokens", "sequence_length", "stream_event")
 
 
 def rendered(root: Path) -> dict[Path, str]:
@@ -180,8 +180,11 @@ def _client() -> str:
         nothing_new=_dict(sent),
         states=_tuple(one.name for one in ENSEMBLE_OUTPUTS if one.kind == "state" and one.read),
         finish_reasons=_tuple(get_args(FinishReason)),
-        stop_inputs=_tensors_of(one for one in TOKEN_INPUTS if one.name in _STOP_INPUTS),
-        stop_outputs=_tensors_of(one for one in TOKEN_OUTPUTS if one.name in _STOP_OUTPUTS),
+        control_inputs=_tensors_of(one for one in TOKEN_INPUTS if one.name in _CONTROL_INPUTS),
+        control_outputs=_tensors_of(one for one in TOKEN_OUTPUTS if one.name in _CONTROL_OUTPUTS),
+        session=SESSION.name,
+        accepted_outputs=_tensors_of(ACCEPTED_OUTPUTS),
+        totals=_tuple(one.name for one in ENSEMBLE_OUTPUTS if one.kind == "total"),
     )
 
 
@@ -199,6 +202,7 @@ from typing import Any, NamedTuple, TypedDict
 
 ENSEMBLE = "ensemble"
 GENERATING_MODEL = "tensorrt_llm"
+SESSION_MODEL = "session"
 CALLER_HEADER = "$caller"
 """Whose a request is, as a secret: what a server that was started with `--stops bound` wants to hear of a stop."""
 
@@ -245,17 +249,30 @@ NOTHING_NEW: dict[str, Any] = $nothing_new
 STATES = $states
 """What holds as the last response has it."""
 
+TOTALS = $totals
+"""What counts up: in every response, also of a session, which leaves out all else that says nothing."""
+
 FINISH_REASONS = $finish_reasons
 
-STOP_INPUTS: dict[str, Tensor] = $stop_inputs
-"""Inputs of the generating model, which this client only asks to stop a request."""
+CONTROL_INPUTS: dict[str, Tensor] = $control_inputs
+"""Inputs of the generating model, which this client only asks to stop a request, and for sessions."""
 
-STOP_OUTPUTS: dict[str, Tensor] = $stop_outputs
+CONTROL_OUTPUTS: dict[str, Tensor] = $control_outputs
 """What the fake server has of that model's outputs."""
 
-MODELS = {ENSEMBLE: (INPUTS, OUTPUTS), GENERATING_MODEL: (STOP_INPUTS, STOP_OUTPUTS)}
+SESSION_INPUTS: dict[str, Tensor] = {**INPUTS, "$session": CONTROL_INPUTS["$session"]}
+"""Inputs of the ensemble for the requests of a session."""
+
+ACCEPTED_OUTPUTS: dict[str, Tensor] = $accepted_outputs
+"""What it answers to a request that is accepted. All else comes in the session's frames."""
+
+MODELS = {
+    ENSEMBLE: (INPUTS, OUTPUTS),
+    GENERATING_MODEL: (CONTROL_INPUTS, CONTROL_OUTPUTS),
+    SESSION_MODEL: (SESSION_INPUTS, ACCEPTED_OUTPUTS),
+}
 """Inputs and outputs of every model."""
-DTYPES = {name: tensor.dtype for name, tensor in (INPUTS | STOP_INPUTS).items()}
+DTYPES = {name: tensor.dtype for name, tensor in (INPUTS | CONTROL_INPUTS).items()}
 """Triton's type of every input."""
 ALWAYS_READ = tuple(name for name, asked_with in READ_OUTPUTS.items() if asked_with == "always")
 """The outputs that every request asks for."""

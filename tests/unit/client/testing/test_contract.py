@@ -37,13 +37,18 @@ def test_a_response_that_says_nothing_has_what_every_response_has() -> None:
     assert _contract.NOTHING_NEW.keys() == served(contract.ENSEMBLE_OUTPUTS).keys() - contract.OCCASIONAL_OUTPUTS
 
 
-def test_stop_requests_are_a_part_of_the_generating_model() -> None:
-    assert faked(_contract.STOP_INPUTS).items() <= served(contract.TOKEN_INPUTS).items()
-    assert faked(_contract.STOP_OUTPUTS).items() <= served(contract.TOKEN_OUTPUTS).items()
+def test_stops_and_sessions_are_a_part_of_the_generating_model() -> None:
+    assert faked(_contract.CONTROL_INPUTS).items() <= served(contract.TOKEN_INPUTS).items()
+    assert faked(_contract.CONTROL_OUTPUTS).items() <= served(contract.TOKEN_OUTPUTS).items()
+
+
+def test_the_requests_of_sessions_have_the_whole_ensemble_of_their_own() -> None:
+    assert faked(_contract.SESSION_INPUTS) == served(contract.SESSION_INPUTS)
+    assert faked(_contract.ACCEPTED_OUTPUTS) == served(contract.ACCEPTED_OUTPUTS)
 
 
 def test_all_that_the_client_sends_and_reads_is_there() -> None:
-    inputs = {**_contract.INPUTS, **_contract.STOP_INPUTS}
+    inputs = {**_contract.INPUTS, **_contract.CONTROL_INPUTS}
     assert {name: inputs[name].dtype for name in DTYPES} == DTYPES
     assert READ_OUTPUTS.keys() <= _contract.OUTPUTS.keys()
 
