@@ -16,6 +16,7 @@ GAUGES = {
     "nemotron_requests_running": "Requests that are generating",
     "nemotron_requests_waiting": "Requests that wait for a place in the batch",
     "nemotron_kv_cache_used_ratio": "Share of the KV cache in use, 0 to 1",
+    "nemotron_sessions": "Sessions that are open, with requests or without",
 }
 
 
@@ -76,4 +77,5 @@ class TritonPythonModel:
 
     def _read_gauges(self):
         stats = self._service.stats()
-        return dict(zip(GAUGES, (stats.in_flight, stats.running, stats.waiting, stats.kv_cache_used), strict=True))
+        values = (stats.in_flight, stats.running, stats.waiting, stats.kv_cache_used, stats.sessions)
+        return dict(zip(GAUGES, values, strict=True))

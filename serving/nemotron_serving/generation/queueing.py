@@ -59,7 +59,7 @@ class WaitingRequests(Generic[_T]):
         return heapq.heappop(min(heaps, key=lambda heap: heap[0][:2]))[2]
 
 
-class DueResponses:
+class DueResponses(Generic[_T]):
     """The queue behind the engine: outlets with news, by the time at which their next response may go out.
 
     An outlet is a stream whose responses go to its own caller, or a session with all its streams.
@@ -70,11 +70,12 @@ class DueResponses:
 
     def __init__(self, interval_s: float | None = None) -> None:
         self._interval_s = interval_s
-        self._due: list[tuple[float, int]] = []
-        self._queued: dict[int, float] = {}  # until when
-        self._last_sent: dict[int, float] = {}
+        self._due: list[_Entry[_T]] = []
+        self._pushes = itertools.count()
+        self._queued: dict[_T, float] = {}  # until when
+        self._last_sent: dict[_T, float] = {}
 
-    def push(self, outlet: int, outlets: int, *, at_once: bool = False) -> None:
+    def push(self, outlet: _T, outlets: int, *, at_once: bool = False) -> None:
         """Queue an outlet, unless it is here.
 
         Args:
@@ -87,27 +88,27 @@ class DueResponses:
         time = 0.0 if sent is None else sent + interval_s
         if time < self._queued.get(outlet, float("inf")):
             self._queued[outlet] = time
-            heapq.heappush(self._due, (time, outlet))
+            heapq.heappush(self._due, (time, next(self._pushes), outlet))
 
     def next_time(self) -> float:
         """When the next response may go out; infinite if there is none."""
-        while self._due and self._queued.get(self._due[0][1]) != self._due[0][0]:
+        while self._due and self._queued.get(self._due[0][2]) != self._due[0][0]:
             heapq.heappop(self._due)  # one that was queued again for an earlier time, or is gone
         return self._due[0][0] if self._due else float("inf")
 
-    def pop(self, now: float) -> int | None:
+    def pop(self, now: float) -> _T | None:
         """Take the next outlet; None if its time has not come."""
         if self.next_time() > now:
             return None
-        outlet = heapq.heappop(self._due)[1]
+        outlet = heapq.heappop(self._due)[2]
         del self._queued[outlet]
         return outlet
 
-    def sent(self, outlet: int, now: float) -> None:
+    def sent(self, outlet: _T, now: float) -> None:
         """A response of a stream, or a frame of a session, went out."""
         self._last_sent[outlet] = now
 
-    def forget(self, outlet: int) -> None:
+    def forget(self, outlet: _T) -> None:
         """The stream or session has ended."""
         self._last_sent.pop(outlet, None)
         self._queued.pop(outlet, None)

@@ -1,4 +1,4 @@
-"""Many requests over one engine: admission, delivery, cancel, deadlines.
+"""Many requests over one engine: when each starts, cancel, deadlines.
 
 One thread (the pump) owns all streams. The engine's thread and Triton's threads only put events into its queue,
 so no stream needs a lock, the engine never waits for a receiver, and while the pump is busy sending, tokens gather
@@ -7,28 +7,29 @@ and share the next response.
 
 from __future__ import annotations
 
-import collections
 import functools
 import itertools
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nemotron_serving.clock import MACHINE_CLOCK, Clock
 from nemotron_serving.contract import CALLER, FinishReason
 from nemotron_serving.engine import Delta, Engine
-from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError, UnavailableError, shortened
+from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
+from nemotron_serving.generation.admission import Admission
+from nemotron_serving.generation.delivery import Delivery, OwnOutlet
 from nemotron_serving.generation.engine_check import EngineCheck
-from nemotron_serving.generation.leaving import EarlyStops, RequestName
-from nemotron_serving.generation.queueing import DueResponses, WaitingRequests
-from nemotron_serving.generation.session import MOST_TOKENS, FrameSink, Session, Sessions, SessionSink
+from nemotron_serving.generation.leaving import RequestName
+from nemotron_serving.generation.queueing import WaitingRequests
+from nemotron_serving.generation.response import Sink
+from nemotron_serving.generation.session import FrameSink, Sessions
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.generation.stream import Sink, Stream
+from nemotron_serving.generation.stream import Outlet, Stream
 from nemotron_serving.heartbeat import Pulse
-from nemotron_serving.host import PROBE_PLACES, RuntimeDir, StopRule
+from nemotron_serving.host import RuntimeDir, StopRule
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import Limits
 
@@ -42,12 +43,16 @@ _Event = Callable[[], None]
 
 @dataclass(frozen=True)
 class ServiceStats:
-    """Requests admitted and not yet answered in full; those that generate and those that wait; KV cache share."""
+    """Requests admitted and not yet answered in full; those that generate and those that wait; KV cache share.
+
+    And the sessions that are open, with or without requests.
+    """
 
     in_flight: int
     running: int
     waiting: int
     kv_cache_used: float
+    sessions: int
 
 
 class GenerationService:
@@ -81,27 +86,21 @@ class GenerationService:
         self._engine = engine
         self._stop_rule = stops
         self._vocabulary = vocabulary
-        self._probe_id = probe_id
-        self._probing = 0  # of the streams
         self._check = EngineCheck(engine, clock.monotonic)
-        self._capacity = limits.max_in_flight
         self._batch_size = limits.max_batch_size
         self._runtime_dir = runtime_dir
         self._ids = itertools.count(1)
-        self._streams: dict[int, Stream] = {}
-        # The one that is free for the longest time is taken next: so nothing of its last stream is still on its way.
-        self._free_slots = collections.deque(range(limits.max_in_flight + PROBE_PLACES))
-        self._stops = EarlyStops(clock.monotonic)
-        self._lock = threading.Lock()  # guards these against the other threads
+        self._admission = Admission(limits.max_in_flight, stops, probe_id, clock.monotonic)
+        self._streams = self._admission.streams
+        self._sessions = Sessions(vocabulary, clock.monotonic)
+        interval_s = None if stream_interval_ms is None else stream_interval_ms / 1000
+        self._delivery = Delivery(self._sessions, clock.monotonic, interval_s, self._leave)
         self._events: queue.SimpleQueue[_Event] = clock.queue()
-        self._due = DueResponses(None if stream_interval_ms is None else stream_interval_ms / 1000)
         self._waiting: WaitingRequests[Stream] = WaitingRequests(clock.monotonic)
         self._generating = 0  # streams that the engine has
         self._long_prefill: Stream | None = None
         self._next_tick = 0.0
         self._turns = 0
-        self._sessions = Sessions(vocabulary, clock.monotonic)
-        self._outlets: collections.Counter[int] = collections.Counter()  # how many streams each has
         self._closed = False
         self._pump = threading.Thread(target=self._run, name="nemotron-pump", daemon=True)
         self._pump.start()
@@ -128,7 +127,7 @@ class GenerationService:
             InvalidRequestError: a guide that no grammar can be made of.
         """
         self._check_open()
-        self._admit(self._name(client_id, caller), prompt_ids, settings, sink)
+        self._admit(self._admission.name(client_id, caller), prompt_ids, settings, OwnOutlet(sink))
 
     def open_session(self, sink: FrameSink) -> None:
         """Begin a session; its frames go to the sink, first of all the one with its key.
@@ -137,8 +136,8 @@ class GenerationService:
             UnavailableError: too many are open, or the server is shutting down.
         """
         self._check_open()
-        session = self._sessions.open(next(self._ids), sink)
-        self._events.put(lambda: self._with(session, session.begin))
+        session = self._sessions.open(sink)
+        self._events.put(functools.partial(self._delivery.begin, session))
 
     def submit_to_session(
         self, key: str, client_id: str, prompt_ids: Sequence[int], settings: GenerationSettings
@@ -150,14 +149,7 @@ class GenerationService:
             InvalidRequestError: as for `submit`; or no id, or one that a request of the session has already.
         """
         self._check_open()
-        session = self._sessions.named(key)
-        if not client_id:
-            raise InvalidRequestError("id", "missing, expected one for each request of a session")
-        if client_id in session.streams:
-            raise InvalidRequestError("id", f"{shortened(client_id)} is that of another request of this session")
-        if session.full:
-            raise UnavailableError("This session has too many frames that were not acknowledged; read them first.")
-        self._admit(RequestName(key, client_id), prompt_ids, settings, SessionSink(session, client_id), session)
+        self._admit(RequestName(key, client_id), prompt_ids, settings, self._sessions.named(key))
 
     def acknowledge(self, key: str, number: int) -> None:
         """A session's client has read its frames up to this one.
@@ -166,49 +158,39 @@ class GenerationService:
             UnavailableError: the session is not here.
         """
         session = self._sessions.named(key)
-        self._events.put(lambda: self._acknowledge(session, number))
+        self._events.put(functools.partial(self._delivery.acknowledge, session, number))
 
     def _admit(
         self,
         name: RequestName,
         prompt_ids: Sequence[int],
         settings: GenerationSettings,
-        sink: Sink,
-        session: Session | None = None,
+        outlet: Outlet,
     ) -> None:
-        slot = self._take_place(name)  # before any work is done, for a request that gets none
+        slot = self._admission.take_place(name)  # before any work is done, for a request that gets none
         try:
-            guide = settings.guide.grammar() if settings.guide else None
+            stream = Stream(
+                stream_id=next(self._ids),
+                name=name,
+                prompt_ids=list(prompt_ids),
+                settings=settings,
+                guide=settings.guide.grammar() if settings.guide else None,
+                outlet=outlet,
+                deadline=self._clock.monotonic() + settings.timeout_ms / 1000,
+                engine=self._engine,
+                vocabulary=self._vocabulary,
+                new_id=lambda: next(self._ids),
+                deliver=self._deliver,
+                slot=slot,
+            )
+            stopped = self._admission.enter(stream)
         except BaseException:
-            with self._lock:
-                self._give_back(slot, name)
+            self._admission.give_back(slot, name)
             raise
-        stream = Stream(
-            stream_id=next(self._ids),
-            name=name,
-            prompt_ids=list(prompt_ids),
-            settings=settings,
-            guide=guide,
-            sink=sink,
-            deadline=self._clock.monotonic() + settings.timeout_ms / 1000,
-            engine=self._engine,
-            vocabulary=self._vocabulary,
-            new_id=lambda: next(self._ids),
-            deliver=self._deliver,
-            slot=slot,
-            session=session,
-        )
-        with self._lock:
-            stream.number = time.monotonic_ns()  # not by the service's clock, which may stand: no two have the same
-            self._streams[stream.stream_id] = stream
-            self._outlets[stream.outlet] += 1
-            if session is not None:
-                session.streams[name.id] = stream
-            stopped = self._stops.take(name)
         if stopped:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
         else:
-            begin = self._answer_probe if self._is_probe(name.id) else self._queue
+            begin = self._answer_probe if self._admission.is_probe(name) else self._queue
             self._events.put(lambda: begin(stream))
 
     def stop(self, client_id: str, caller: str = "", session_key: str = "") -> bool:
@@ -225,7 +207,7 @@ class GenerationService:
         """
         if not client_id:
             raise InvalidRequestError("id", "missing, expected that of the request to stop, which needs one as well")
-        name = RequestName(session_key, client_id) if session_key else self._name(client_id, caller)
+        name = RequestName(session_key, client_id) if session_key else self._admission.name(client_id, caller)
         if self._stop_rule == "bound" and not name.caller:
             self._check_open()
             raise InvalidRequestError(
@@ -233,12 +215,7 @@ class GenerationService:
                 "missing; this server ends a request only for the caller that sent it, so send the same value as a "
                 "header with the request and its stop (over /generate as a key of the body)",
             )
-        with self._lock:
-            found = [stream for stream in self._streams.values() if stream.name == name]
-            if not found:
-                self._check_open()
-                if not self._stops.add(name):
-                    raise UnavailableError("Too many stops came whose requests were not here; try again later.")
+        found = self._admission.find(name, self._check_open)
         for stream in found:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
         return bool(found)
@@ -246,10 +223,9 @@ class GenerationService:
     def stats(self) -> ServiceStats:
         """What goes on at this moment."""
         engine = self._engine.stats()
-        with self._lock:
-            in_flight = self._in_flight()
+        in_flight = self._admission.in_flight
         running = min(engine.running, in_flight)
-        return ServiceStats(in_flight, running, in_flight - running, engine.kv_cache_used)
+        return ServiceStats(in_flight, running, in_flight - running, engine.kv_cache_used, len(self._sessions))
 
     def pulses(self) -> dict[str, Pulse]:
         """How the pump and the engine get on. The engine is busy while it has requests, also if it starts none."""
@@ -273,33 +249,6 @@ class GenerationService:
         if self._closed or self._runtime_dir.draining():
             raise UnavailableError("This server is shutting down and takes no new requests; try another one.")
 
-    def _name(self, client_id: str, caller: str) -> RequestName:
-        return RequestName(caller if self._stop_rule == "bound" else "", client_id)
-
-    def _take_place(self, name: RequestName) -> int:
-        """The slot of a request that is admitted, until it ends or fails."""
-        probe = self._is_probe(name.id)
-        with self._lock:
-            in_flight, places = (self._probing, PROBE_PLACES) if probe else (self._in_flight(), self._capacity)
-            if in_flight >= places:
-                self._stops.finished(name)
-                raise UnavailableError(
-                    f"This server has {in_flight} requests in flight, which is its limit; try again later."
-                )
-            self._probing += probe
-            return self._free_slots.popleft()
-
-    def _give_back(self, slot: int, name: RequestName) -> None:
-        self._free_slots.append(slot)
-        self._probing -= self._is_probe(name.id)
-        self._stops.finished(name)
-
-    def _in_flight(self) -> int:
-        return self._capacity + PROBE_PLACES - len(self._free_slots) - self._probing
-
-    def _is_probe(self, client_id: str) -> bool:
-        return self._probe_id is not None and client_id == self._probe_id
-
     def _run(self) -> None:
         while True:
             self._handle_events()
@@ -307,11 +256,10 @@ class GenerationService:
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
-            self._send_due(now)
+            self._delivery.send_due(now)
             self._start_waiting()
             if self._closed:
-                for session in self._sessions:
-                    self._end_session(session)
+                self._delivery.end_all()
                 if not self._streams:
                     return
 
@@ -329,21 +277,22 @@ class GenerationService:
     def _patience(self) -> float:
         if not self._streams:
             return _IDLE_TICK_S
-        return max(0.0, min(self._next_tick, self._due.next_time()) - self._clock.monotonic())
+        return max(0.0, min(self._next_tick, self._delivery.next_time()) - self._clock.monotonic())
 
     def _tick(self, now: float) -> None:
         self._next_tick = now + _TICK_S
-        if self._runtime_dir.cancelling():
+        cancelling = self._runtime_dir.cancelling()
+        if cancelling:
             self._end_all()
         if not self._streams and self._runtime_dir.closing():
             self._close_engine()
-        self._look_at_sessions(now)
+        if len(self._sessions):
+            self._delivery.look_at_sessions(now, draining=self._runtime_dir.draining(), cancelling=cancelling)
         departed = self._runtime_dir.take_departures()
         for stream in list(self._streams.values()):
             if now >= stream.deadline:
                 self._end(stream, "timeout")
-            elif stream.number in departed or (stream.settings.output is None and stream.sink.is_cancelled()):
-                # The sink only knows of callers of this model itself; see `nemotron_serving.generation.leaving`.
+            elif stream.number in departed or stream.outlet.is_cancelled():
                 self._end(stream, "cancelled")
 
     def _deliver(self, stream: Stream, engine_id: int, delta: Delta) -> None:
@@ -354,7 +303,7 @@ class GenerationService:
             self._waiting.push(stream, stream.settings.priority, long=self._is_long(stream))
 
     def _answer_probe(self, stream: Stream) -> None:
-        if self._in_flight() == 0:
+        if self._admission.in_flight == 0:
             self._check.begin(next(self._ids), stream.prompt_ids, stream.settings.stop_token_ids)
         self._end(stream, "length")
 
@@ -377,9 +326,10 @@ class GenerationService:
             self._long_prefill = None
 
     def _leave(self, stream: Stream) -> None:
-        """A stream has ended: its place in the batch is another's."""
-        if stream.session is None:
-            self._due.forget(stream.outlet)
+        """A stream has told its end, or nobody hears it: its place is another's."""
+        if stream.error is not None:
+            _log.error("request %r (stream %d) failed: %s", stream.name.id, stream.stream_id, stream.error)
+        self._admission.leave(stream)
         if stream.started:
             self._generating -= 1
         else:
@@ -411,102 +361,10 @@ class GenerationService:
             _log.exception("engine not closed")
         self._runtime_dir.engine_closed()
 
-    def _look_at_sessions(self, now: float) -> None:
-        draining = len(self._sessions) > 0 and self._runtime_dir.draining()
-        for session in self._sessions:
-            if session.reads_no_more:
-                error = "This session was ended, for its frames were not acknowledged; open a new one, and read faster."
-                self._end_session(session, UnavailableError(error))
-            elif session.has_left(now):
-                self._end_session(session)
-            elif draining:
-                self._with(session, session.tell_of_drain)
-                if not session.streams:
-                    self._end_session(session)
-
-    def _with(self, session: Session, action: _Event) -> None:
-        """Have a session send something; one that cannot any more is over."""
-        try:
-            action()
-        except Exception:
-            _log.exception("session: frame not delivered")
-            self._end_session(session)
-
-    def _acknowledge(self, session: Session, number: int) -> None:
-        session.acknowledge(number)
-        if session.with_news():
-            self._due.push(session.outlet, len(self._outlets))
-
-    def _end_session(self, session: Session, error: ServingError | None = None) -> None:
-        """Its requests end, and nobody is told any more of each."""
-        self._sessions.remove(session)
-        for stream in list(session.streams.values()):
-            stream.end("cancelled")
-            self._finish(stream)
-        self._due.forget(session.outlet)
-        try:
-            session.end(error)
-        except Exception:
-            _log.exception("session: end not delivered")
-
     def _end_all(self) -> None:
         for stream in list(self._streams.values()):
             self._end(stream, "cancelled")
 
     def _schedule(self, stream: Stream) -> None:
-        if stream.stream_id not in self._streams or not stream.has_news:
-            return
-        if stream.finished and stream.session is None:
-            self._send(stream)
-        elif stream.finished or stream.settings.stream:
-            at_once = stream.finished or not stream.has_responses
-            self._due.push(stream.outlet, len(self._outlets), at_once=at_once)
-
-    def _send_due(self, now: float) -> None:
-        while (outlet := self._due.pop(now)) is not None:
-            session, stream = self._sessions.at(outlet), self._streams.get(outlet)
-            if session is not None:
-                self._with(session, functools.partial(self._send_frame, session))
-            elif stream is not None:
-                self._send(stream)
-
-    def _send_frame(self, session: Session) -> None:
-        while not session.full and (streams := session.with_news()):
-            for stream in streams:
-                try:
-                    for response in stream.take_responses(MOST_TOKENS):
-                        stream.sink.send(response)
-                except Exception:
-                    _log.exception("request %r (stream %d): output not read", stream.name.id, stream.stream_id)
-                    stream.fail("unexpected error, see the server's log")
-                    session.add_failure(stream.name.id, EngineError(str(stream.error)))
-                    self._finish(stream)
-                if stream.told_all:
-                    self._finish(stream)
-            session.flush()
-        self._due.sent(session.outlet, self._clock.monotonic())
-
-    def _send(self, stream: Stream) -> None:
-        responses = stream.take_responses()
-        self._due.sent(stream.stream_id, self._clock.monotonic())
-        try:
-            for response in responses:
-                stream.sink.send(response)
-        except Exception:
-            # The receiver is gone in a way that Triton did not tell before.
-            _log.exception("request %r (stream %d): response not delivered", stream.name.id, stream.stream_id)
-            stream.end("cancelled")
-        if stream.finished:
-            self._finish(stream)
-
-    def _finish(self, stream: Stream) -> None:
-        """A stream has told its end, or nobody hears it: its place is another's."""
-        if stream.error is not None:
-            _log.error("request %r (stream %d) failed: %s", stream.name.id, stream.stream_id, stream.error)
-        with self._lock:
-            del self._streams[stream.stream_id]
-            self._outlets -= collections.Counter([stream.outlet])
-            if stream.session is not None:
-                del stream.session.streams[stream.name.id]
-            self._give_back(stream.slot, stream.name)
-        self._leave(stream)
+        if stream.stream_id in self._streams:
+            self._delivery.schedule(stream)

@@ -17,26 +17,36 @@ in the streams meanwhile. One that acknowledges nothing any more is ended.
 from __future__ import annotations
 
 import collections
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
 from nemotron_serving.contract import ENSEMBLE_OUTPUTS
-from nemotron_serving.errors import ServingError, UnavailableError, failure, told
-from nemotron_serving.generation.stream import Response, Stream
+from nemotron_serving.errors import (
+    EngineError,
+    InvalidRequestError,
+    ServingError,
+    UnavailableError,
+    failure,
+    shortened,
+    told,
+)
+from nemotron_serving.generation.response import Response
+from nemotron_serving.generation.stream import Stream
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.fields import TextFields
 
-MOST_TOKENS = 256
-"""Of one response, so that no frame is too large; with 20 alternatives each they are 1 MB."""
+_log = logging.getLogger(__name__)
 
+_MOST_TOKENS = 256  # of one response; with 20 alternatives each they take 1 MB
 _MOST_FRAMES = 64  # that are not acknowledged
 _MOST_BYTES = 4 << 20  # of them together
 _FRAME_BYTES = 1 << 20  # from here on another one is begun
+_RESPONSE_BYTES = 3 << 20  # gRPC takes messages of 4 MiB where nothing else is said
 _TEXT_CHARACTERS = 1 << 16  # of a text in one response, which may be a prompt that is wanted back
 _STALL_S = 30.0
 _LOOK_S = 0.1
@@ -60,21 +70,20 @@ class FrameSink(Protocol):
 
 
 class Session:
-    """One client's. Belongs to the service's pump; `key` and `streams` are read elsewhere as well.
+    """One client's, and the outlet of all its streams. Belongs to the service's pump, but for what says otherwise.
 
     Attributes:
         key: Names it, and nobody else knows it.
-        outlet: Its number among the outlets of the service.
-        streams: Its requests that run or wait, by the client's id.
     """
 
-    def __init__(self, outlet: int, sink: FrameSink, vocabulary: Vocabulary, clock: Callable[[], float]) -> None:
+    def __init__(self, sink: FrameSink, vocabulary: Vocabulary, clock: Callable[[], float]) -> None:
         self.key = secrets.token_hex(_KEY_BYTES)
-        self.outlet = outlet
-        self.streams: dict[str, Stream] = {}
         self._sink = sink
         self._vocabulary = vocabulary
         self._clock = clock
+        self._streams: dict[str, Stream] = {}  # those that run or wait, by the client's id
+        self._ended = False
+        self._lock = threading.Lock()  # of these two
         self._fields: dict[str, TextFields] = {}
         self._responses: list[bytes] = []
         self._next_look = 0.0
@@ -86,48 +95,59 @@ class Session:
 
     @property
     def full(self) -> bool:
-        """Whether so much was sent and not acknowledged that no more is."""
+        """Whether so much was sent and not acknowledged that no more is. In any thread."""
         return len(self._unread) >= _MOST_FRAMES or self._unread_bytes >= _MOST_BYTES
 
     @property
     def reads_no_more(self) -> bool:
-        """Whether it has acknowledged nothing for a long time although there was something, and more waits for it."""
+        """Whether it has acknowledged nothing for a long time, and is full."""
         return self.full and self._clock() >= self._progress_at + _STALL_S
+
+    def add(self, stream: Stream) -> None:
+        """See `Outlet.add`.
+
+        Raises:
+            InvalidRequestError: no id, or that of a stream that the session has.
+            UnavailableError: the session has ended, or is full.
+        """
+        client_id = stream.name.id
+        if not client_id:
+            raise InvalidRequestError("id", "missing, expected one for each request of a session")
+        if self.full:
+            raise UnavailableError("This session has too many frames that were not acknowledged; read them first.")
+        with self._lock:
+            if self._ended:
+                raise _ended()
+            if client_id in self._streams:
+                raise InvalidRequestError("id", f"{shortened(client_id)} is that of another request of this session")
+            self._streams[client_id] = stream
+
+    def remove(self, stream: Stream) -> None:
+        """See `Outlet.remove`."""
+        self._fields.pop(stream.name.id, None)
+        with self._lock:
+            del self._streams[stream.name.id]
+
+    @property
+    def empty(self) -> bool:
+        """See `Outlet.empty`."""
+        return not self._streams
+
+    def is_cancelled(self) -> bool:
+        """See `Outlet.is_cancelled`: that is seen for all its streams together, see `has_left`."""
+        return False
 
     def begin(self) -> None:
         """Send the first frame."""
         self._send({"session": self.key})
 
-    def with_news(self) -> list[Stream]:
-        """Its streams that have something for the next frame."""
-        return [one for one in list(self.streams.values()) if one.has_news and (one.finished or one.settings.stream)]
-
-    def add(self, client_id: str, response: Response) -> None:
-        """Take a response into the next frame, or into several."""
-        if response.begins is not None:
-            self._fields[client_id] = TextFields(self._vocabulary, response.begins)
-        try:
-            values = self._values(client_id, response)
-        finally:
-            if response.final:
-                self._fields.pop(client_id, None)
-        self._responses += [msgspec.json.encode({"id": client_id} | piece) for piece in _in_pieces(values)]
-
-    def add_failure(self, client_id: str, error: ServingError) -> None:
-        """Take the end of a request into the next frame."""
-        self._fields.pop(client_id, None)
-        self._responses.append(msgspec.json.encode({"id": client_id, "error": told(error, repr(client_id))}))
-
-    def flush(self) -> None:
-        """Send what was taken."""
-        while self._responses:
-            taken, size = 0, 0
-            for one in self._responses:
-                if taken and size + len(one) > _FRAME_BYTES:
-                    break
-                taken, size = taken + 1, size + len(one)
-            responses, self._responses = self._responses[:taken], self._responses[taken:]
-            self._send({"responses": [msgspec.Raw(one) for one in responses]})
+    def send_news(self) -> list[Stream]:
+        """See `Outlet.send_news`: in one frame, or in several where it is much."""
+        over = []
+        while not self.full and (streams := self._with_news()):
+            over += [stream for stream in streams if self._take(stream)]
+            self._flush()
+        return over
 
     def acknowledge(self, number: int) -> None:
         """The client has read the frames up to this one."""
@@ -145,21 +165,47 @@ class Session:
         """Whether the client is known to be gone; asked often, and looked at now and then: a look costs 0.05 ms."""
         if now < self._next_look:
             return False
-        self._next_look = now + (_LOOK_S if self.streams else _IDLE_LOOK_S)
+        self._next_look = now + (_LOOK_S if self._streams else _IDLE_LOOK_S)
         return self._sink.is_cancelled()
 
-    def end(self, error: ServingError | None = None) -> None:
-        """Say that no frame follows."""
-        self._sink.end(error)
+    def end(self, error: ServingError | None = None) -> list[Stream]:
+        """Say that no frame follows. Returns the streams that nobody hears any more."""
+        with self._lock:
+            self._ended = True
+        try:
+            self._sink.end(error)
+        except Exception:
+            _log.exception("session: end not delivered")
+        return list(self._streams.values())
 
-    def _send(self, what: dict[str, Any]) -> None:
-        self._number += 1
-        frame = msgspec.json.encode({"frame": self._number} | what)
-        if not self._unread:
-            self._progress_at = self._clock()
-        self._unread.append(len(frame))
-        self._unread_bytes += len(frame)
-        self._sink.send(frame)
+    def _with_news(self) -> list[Stream]:
+        return [one for one in list(self._streams.values()) if one.has_news and (one.finished or one.settings.stream)]
+
+    def _take(self, stream: Stream) -> bool:
+        """Take what is new into the next frame. Returns whether nothing follows."""
+        try:
+            for response in stream.take_responses(_MOST_TOKENS):
+                self._responses += self._encoded(stream.name.id, response)
+        except EngineError as error:
+            stream.fail(str(error))
+        except Exception:
+            _log.exception("request %r (stream %d): output not read", stream.name.id, stream.stream_id)
+            stream.fail("unexpected error, see the server's log")
+        else:
+            return stream.told_all
+        failed = EngineError(stream.error or "unexpected error, see the server's log")
+        self._responses.append(msgspec.json.encode({"id": stream.name.id, "error": told(failed, repr(stream.name.id))}))
+        return True
+
+    def _encoded(self, client_id: str, response: Response) -> list[bytes]:
+        if response.begins is not None:
+            self._fields[client_id] = TextFields(self._vocabulary, response.begins)
+        encoded = [
+            msgspec.json.encode({"id": client_id} | piece) for piece in _in_pieces(self._values(client_id, response))
+        ]
+        if max(len(one) for one in encoded) > _RESPONSE_BYTES:
+            raise EngineError(f"a response takes more than {_RESPONSE_BYTES >> 20} MiB, which is a session's limit")
+        return encoded
 
     def _values(self, client_id: str, response: Response) -> dict[str, Any]:
         """The outputs that the ensemble would have in this response, but for those that say nothing."""
@@ -171,21 +217,24 @@ class Session:
         values |= response.counts
         return {name: value for name, value in values.items() if value or name in _TOTALS}
 
+    def _flush(self) -> None:
+        while self._responses:
+            taken, size = 0, 0
+            for one in self._responses:
+                if taken and size + len(one) > _FRAME_BYTES:
+                    break
+                taken, size = taken + 1, size + len(one)
+            responses, self._responses = self._responses[:taken], self._responses[taken:]
+            self._send({"responses": [msgspec.Raw(one) for one in responses]})
 
-@dataclass(frozen=True)
-class SessionSink:
-    """See `nemotron_serving.generation.stream.Sink`: for one request of a session."""
-
-    session: Session
-    client_id: str
-
-    def send(self, response: Response) -> None:
-        """Have it come with the next frame."""
-        self.session.add(self.client_id, response)
-
-    def is_cancelled(self) -> bool:
-        """Its session sees that for all its requests."""
-        return False
+    def _send(self, what: dict[str, Any]) -> None:
+        self._number += 1
+        frame = msgspec.json.encode({"frame": self._number} | what)
+        if not self._unread:
+            self._progress_at = self._clock()
+        self._unread.append(len(frame))
+        self._unread_bytes += len(frame)
+        self._sink.send(frame)
 
 
 class Sessions:
@@ -203,7 +252,6 @@ class Sessions:
         self._most = most
         self._lock = threading.Lock()
         self._by_key: dict[str, Session] = {}
-        self._by_outlet: dict[int, Session] = {}
 
     def __iter__(self) -> Iterator[Session]:
         with self._lock:
@@ -212,17 +260,17 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def open(self, outlet: int, sink: FrameSink) -> Session:
+    def open(self, sink: FrameSink) -> Session:
         """A new one.
 
         Raises:
             UnavailableError: there are too many.
         """
-        session = Session(outlet, sink, self._vocabulary, self._clock)
+        session = Session(sink, self._vocabulary, self._clock)
         with self._lock:
             if len(self._by_key) >= self._most:
                 raise UnavailableError(f"This server has {self._most} sessions, which is its limit; try again later.")
-            self._by_key[session.key] = self._by_outlet[outlet] = session
+            self._by_key[session.key] = session
         return session
 
     def named(self, key: str) -> Session:
@@ -233,18 +281,17 @@ class Sessions:
         """
         session = self._by_key.get(key)
         if session is None:
-            raise UnavailableError("This session has ended, or is another server's; open a new one.")
+            raise _ended()
         return session
-
-    def at(self, outlet: int) -> Session | None:
-        """The one that has this number, if one does."""
-        return self._by_outlet.get(outlet)
 
     def remove(self, session: Session) -> None:
         """Forget one that has ended."""
         with self._lock:
             self._by_key.pop(session.key, None)
-            self._by_outlet.pop(session.outlet, None)
+
+
+def _ended() -> UnavailableError:
+    return UnavailableError("This session has ended, or is another server's; open a new one.")
 
 
 def _in_pieces(values: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -17,92 +17,37 @@ from nemotron_serving.contract import FinishReason
 from nemotron_serving.engine import Delta, Engine, EngineRequest, TokenLogprob
 from nemotron_serving.generation.budget import AFTER_CLOSE_TAG
 from nemotron_serving.generation.leaving import RequestName
+from nemotron_serving.generation.response import Response
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.output.assembler import Assembler, OutputRules
+from nemotron_serving.output.assembler import Assembler
 from nemotron_serving.output.detokenizer import Vocabulary
-
-if TYPE_CHECKING:
-    from nemotron_serving.generation.session import Session
 
 _AFTER_CLOSE_TAG = AFTER_CLOSE_TAG.encode()
 _EXPIRY_GRACE_S = 60.0  # from the deadline until the last response has reached postprocessing at the latest
 _FORCED = TokenLogprob(0.0)  # of a token that was not chosen by the model: its probability is 1
-_UNKNOWN = -1
 _WINDOW = 256  # tokens that have to be one pattern over and over
 _LONGEST_PERIOD = 64  # tokens of the pattern: four of them at the least
 _CHECK_EVERY = 32  # tokens
 
 
-@dataclass(frozen=True)
-class Response:
-    """What the caller gets at one time.
+class Outlet(Protocol):
+    """Through which responses go: those of one stream to a caller of its own, or those of a session's streams."""
 
-    Attributes:
-        slot: The stream's slot, see `Stream.slot`.
-        number: The stream's number, which tells it apart from the others that have the slot before and after it.
-        expires: When postprocessing need not expect anything more of the stream.
-        sequence: How many responses of the stream went before.
-        token_ids: New output tokens.
-        prompt_ids: The prompt's ids, for a token-level caller that wants them in front of the output; else empty.
-        logprobs: One for each of `token_ids` where the request asked for it, else empty.
-        cum_log_prob: Sum of all log probabilities so far; None where the request did not ask for them.
-        num_input_tokens: Tokens of the prompt.
-        num_output_tokens: Output tokens so far.
-        num_cached_tokens: Tokens that the engine took from its prefix cache when it last began; None if it does not
-            say.
-        states: Outputs of the ensemble that postprocessing hands on, by name, where they say something.
-        for_text: Whether postprocessing follows; a token-level caller gets these responses as they are.
-        begins: In the first response, how postprocessing reads the stream.
-        finish_reason: Set in the last response.
-        error: Set in the last response of a request that failed.
-        refused: Whether the error is the caller's; it begins with the field then.
-    """
+    def add(self, stream: Stream) -> None:
+        """Take a stream; it may refuse it by a ServingError. In any thread; the rest is for the pump's alone."""
 
-    slot: int
-    number: int
-    expires: float
-    sequence: int
-    token_ids: list[int]
-    prompt_ids: list[int]
-    logprobs: list[TokenLogprob]
-    cum_log_prob: float | None
-    num_input_tokens: int
-    num_output_tokens: int
-    num_cached_tokens: int | None
-    states: dict[str, bool]
-    for_text: bool
-    begins: OutputRules | None
-    finish_reason: FinishReason | None
-    error: str | None
-    refused: bool = False
+    def remove(self, stream: Stream) -> None:
+        """Forget a stream that has told its end, or that nobody hears."""
 
     @property
-    def final(self) -> bool:
-        """Whether nothing follows."""
-        return self.finish_reason is not None or self.error is not None
+    def empty(self) -> bool:
+        """Whether it has no streams."""
 
-    @property
-    def counts(self) -> dict[str, Any]:
-        """The outputs that the generating model has for every caller, by name."""
-        values: dict[str, Any] = {
-            "num_input_tokens": self.num_input_tokens,
-            "num_output_tokens": self.num_output_tokens,
-            "num_cached_tokens": _UNKNOWN if self.num_cached_tokens is None else self.num_cached_tokens,
-        }
-        if self.cum_log_prob is not None:
-            values["output_log_probs"] = [one.logprob for one in self.logprobs]
-            values["cum_log_probs"] = self.cum_log_prob
-        return values
-
-
-class Sink(Protocol):
-    """Where a stream's responses go."""
-
-    def send(self, response: Response) -> None:
-        """Deliver a response; may block for as long as the receiver takes."""
+    def send_news(self) -> list[Stream]:
+        """Send what is new, as far as the receiver takes it. Returns the streams whose end was told."""
 
     def is_cancelled(self) -> bool:
-        """Whether the receiver is known to have left."""
+        """Whether the caller is known to have left, where nobody else looks."""
 
 
 @dataclass
@@ -116,7 +61,7 @@ class Stream:
         deadline: On the service's clock.
         refused: Whether `error` is the caller's, with the field that is at fault at its beginning.
         slot: The one that this stream has until its end, of those that the service has for streams in flight.
-        session: With whose frames its responses go; None for those of a caller of their own.
+        outlet: Through which its responses go.
         number: Nanoseconds of time.monotonic_ns when it took the slot: more than every earlier stream's there.
     """
 
@@ -125,14 +70,13 @@ class Stream:
     prompt_ids: list[int]
     settings: GenerationSettings
     guide: str | None
-    sink: Sink
+    outlet: Outlet
     deadline: float
     engine: Engine
     vocabulary: Vocabulary
     new_id: Callable[[], int]
     deliver: Callable[[Stream, int, Delta], None]
     slot: int = 0
-    session: Session | None = None
     number: int = 0
     finish_reason: FinishReason | None = None
     error: str | None = None
@@ -148,11 +92,6 @@ class Stream:
     _told_end: bool = False
     _text: Assembler | None = None
     _guard: RepetitionGuard | None = None
-
-    @property
-    def outlet(self) -> int:
-        """Through which its responses go, together with those of its session."""
-        return self.stream_id if self.session is None else self.session.outlet
 
     @property
     def has_responses(self) -> bool:

@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import TOKEN_OUTPUTS
 from nemotron_serving.errors import EngineError, ServingError, failure
-from nemotron_serving.generation.stream import Response
+from nemotron_serving.generation.response import Response
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.postprocess import StreamEvent
 from nemotron_serving.stages.triton import response_of, send_error

@@ -16,8 +16,8 @@ from nemotron_serving.clock import MACHINE_CLOCK
 from nemotron_serving.engine import Delta, Engine, EngineLimits, EngineRequest, EngineStats, Feature, OnDelta, Sampling
 from nemotron_serving.engine.simulated import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.generation.budget import ThinkingBudget
+from nemotron_serving.generation.response import Response
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.generation.stream import Response
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.reasoning import Start

@@ -111,7 +111,7 @@ def test_many_streams_share_a_bounded_number_of_responses(monkeypatch: pytest.Mo
 
 
 def test_the_first_response_goes_out_at_once_and_the_next_after_the_interval() -> None:
-    due = DueResponses(10.0)
+    due: DueResponses[int] = DueResponses(10.0)
     due.push(1, 1)
     due.push(1, 1)  # more news of the same stream
     assert (due.pop(100.0), due.pop(100.0)) == (1, None)

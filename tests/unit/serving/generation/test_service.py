@@ -10,8 +10,8 @@ import pytest
 
 from nemotron_serving.engine.simulated import Script, SimulatedEngine
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
+from nemotron_serving.generation.response import Response
 from nemotron_serving.generation.service import GenerationService
-from nemotron_serving.generation.stream import Response
 from nemotron_serving.guide import StockGuide
 from nemotron_serving.host import RuntimeDir, StopRule
 from nemotron_serving.output.assembler import OutputRules

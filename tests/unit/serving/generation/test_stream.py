@@ -7,6 +7,7 @@ import pytest
 
 from nemotron_serving.engine import Delta, TokenLogprob
 from nemotron_serving.engine.simulated import SimulatedEngine
+from nemotron_serving.generation.delivery import OwnOutlet
 from nemotron_serving.generation.leaving import RequestName
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.generation.stream import Stream
@@ -227,7 +228,7 @@ def make_stream(
         prompt_ids=ids_of("Hi"),
         settings=given or settings(thinking=True, budget=(2, 1)),
         guide=guide,
-        sink=Collector(),
+        outlet=OwnOutlet(Collector()),
         deadline=float("inf"),
         engine=engine,
         vocabulary=Vocabulary.load(package.tokenizer_path),

@@ -1,0 +1,109 @@
+"""Who is here: places, the names that stops have to say, and stops that come before their request."""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from collections.abc import Callable
+
+from nemotron_serving.errors import UnavailableError
+from nemotron_serving.generation.leaving import EarlyStops, RequestName
+from nemotron_serving.generation.stream import Stream
+from nemotron_serving.host import PROBE_PLACES, StopRule
+
+
+class Admission:
+    """Admits requests and finds them again. For all threads.
+
+    The launcher's own request, known by its id, has a place of its own and counts as none.
+
+    Args:
+        places: So many requests at the same time.
+        stops: Whose stops end a request.
+        probe_id: Id of the launcher's own requests, see `HostOptions.probe_id`; None where there are none.
+        clock: Gives seconds.
+
+    Attributes:
+        streams: Those that are admitted, by their number; the pump takes them out.
+    """
+
+    def __init__(self, places: int, stops: StopRule, probe_id: str | None, clock: Callable[[], float]) -> None:
+        self.streams: dict[int, Stream] = {}
+        self._places = places
+        self._rule = stops
+        self._probe_id = probe_id
+        self._probing = 0  # of the places
+        # The one that is free for the longest time is taken next: so nothing of its last stream is still on its way.
+        self._free_slots = collections.deque(range(places + PROBE_PLACES))
+        self._stops = EarlyStops(clock)
+        self._lock = threading.Lock()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have a place, but for the launcher's own."""
+        return self._places + PROBE_PLACES - len(self._free_slots) - self._probing
+
+    def name(self, client_id: str, caller: str) -> RequestName:
+        """What a stop has to say."""
+        return RequestName(caller if self._rule == "bound" else "", client_id)
+
+    def is_probe(self, name: RequestName) -> bool:
+        """Whether this is the launcher's own."""
+        return self._probe_id is not None and name.id == self._probe_id
+
+    def take_place(self, name: RequestName) -> int:
+        """The slot of a request that is admitted, until it ends or fails.
+
+        Raises:
+            UnavailableError: there is none.
+        """
+        probe = self.is_probe(name)
+        with self._lock:
+            taken, places = (self._probing, PROBE_PLACES) if probe else (self.in_flight, self._places)
+            if taken >= places:
+                self._stops.finished(name)
+                raise UnavailableError(
+                    f"This server has {taken} requests in flight, which is its limit; try again later."
+                )
+            self._probing += probe
+            return self._free_slots.popleft()
+
+    def give_back(self, slot: int, name: RequestName) -> None:
+        """The request has ended, or could not be begun."""
+        with self._lock:
+            self._free_slots.append(slot)
+            self._probing -= self.is_probe(name)
+            self._stops.finished(name)
+
+    def enter(self, stream: Stream) -> bool:
+        """Take in the stream of a request that has a place; returns whether it was stopped already.
+
+        Raises:
+            ServingError: its outlet does not take it.
+        """
+        with self._lock:
+            stream.outlet.add(stream)
+            stream.number = time.monotonic_ns()  # not by the service's clock, which may stand: no two have the same
+            self.streams[stream.stream_id] = stream
+            return self._stops.take(stream.name)
+
+    def leave(self, stream: Stream) -> None:
+        """A stream has ended: its place is another's."""
+        del self.streams[stream.stream_id]
+        stream.outlet.remove(stream)
+        self.give_back(stream.slot, stream.name)
+
+    def find(self, name: RequestName, check_open: Callable[[], None]) -> list[Stream]:
+        """The streams that a stop ends; where there are none, it is remembered for one that comes.
+
+        Raises:
+            UnavailableError: there are none, and too many such stops came, or `check_open` says that none will come.
+        """
+        with self._lock:
+            found = [stream for stream in self.streams.values() if stream.name == name]
+            if not found:
+                check_open()
+                if not self._stops.add(name):
+                    raise UnavailableError("Too many stops came whose requests were not here; try again later.")
+        return found

@@ -1,0 +1,160 @@
+"""What goes out: responses to callers of their own, and frames to sessions. All of it on the service's one thread."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nemotron_serving.errors import ServingError, UnavailableError
+from nemotron_serving.generation.queueing import DueResponses
+from nemotron_serving.generation.response import Sink
+from nemotron_serving.generation.session import Session, Sessions
+from nemotron_serving.generation.stream import Outlet, Stream
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class OwnOutlet:
+    """See `Outlet`: of a stream whose caller gets nothing else by it."""
+
+    sink: Sink
+    stream: Stream | None = None
+
+    def add(self, stream: Stream) -> None:
+        """See `Outlet.add`."""
+        self.stream = stream
+
+    def remove(self, stream: Stream) -> None:
+        """See `Outlet.remove`."""
+        if self.stream is stream:
+            self.stream = None
+
+    @property
+    def empty(self) -> bool:
+        """See `Outlet.empty`."""
+        return self.stream is None
+
+    def send_news(self) -> list[Stream]:
+        """See `Outlet.send_news`."""
+        stream = self.stream
+        if stream is None:
+            return []
+        try:
+            for response in stream.take_responses():
+                self.sink.send(response)
+        except Exception:
+            # The receiver is gone in a way that Triton did not tell before.
+            _log.exception("request %r (stream %d): response not delivered", stream.name.id, stream.stream_id)
+            stream.end("cancelled")
+        return [stream] if stream.finished else []
+
+    def is_cancelled(self) -> bool:
+        """See `Outlet.is_cancelled`; callers of the ensemble are postprocessing's to see, see `leaving`."""
+        return self.stream is not None and self.stream.settings.output is None and self.sink.is_cancelled()
+
+
+class Delivery:
+    """Sends what is new when its time has come, and ends sessions.
+
+    Args:
+        sessions: Those that are open.
+        clock: Gives seconds.
+        interval_s: Least time between two responses of a stream, or frames of a session; None adapts it to the load.
+        leave: Called for each stream whose end was told, or that nobody hears any more.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        clock: Callable[[], float],
+        interval_s: float | None,
+        leave: Callable[[Stream], None],
+    ) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._leave = leave
+        self._due: DueResponses[Outlet] = DueResponses(interval_s)
+        self._outlets: set[Outlet] = set()  # those with streams that had news
+
+    def next_time(self) -> float:
+        """When something may go out; infinite if there is nothing."""
+        return self._due.next_time()
+
+    def schedule(self, stream: Stream) -> None:
+        """Have what is new of a stream go out: its beginning and its end at once."""
+        if stream.has_news and (stream.finished or stream.settings.stream):
+            self._outlets.add(stream.outlet)
+            at_once = stream.finished or not stream.has_responses
+            self._due.push(stream.outlet, len(self._outlets), at_once=at_once)
+
+    def send_due(self, now: float) -> None:
+        """Send all whose time has come."""
+        while (outlet := self._due.pop(now)) is not None:
+            if isinstance(outlet, Session):
+                self._with(outlet, functools.partial(self._send, outlet))
+            else:
+                self._send(outlet)
+
+    def begin(self, session: Session) -> None:
+        """Tell the client its key."""
+        self._with(session, session.begin)
+
+    def acknowledge(self, session: Session, number: int) -> None:
+        """The client has read the frames up to this one: more may go out."""
+        waits = session.full and session in self._outlets
+        session.acknowledge(number)
+        if waits:
+            self._due.push(session, len(self._outlets))
+
+    def look_at_sessions(self, now: float, *, draining: bool, cancelling: bool) -> None:
+        """End those whose client has left or reads no more; tell the others of a drain, and end them when done."""
+        for session in self._sessions:
+            if session.reads_no_more or (cancelling and session.full):
+                error = "This session was ended, for its frames were not acknowledged; open a new one, and read faster."
+                self.end(session, UnavailableError(error))
+            elif session.has_left(now):
+                self.end(session)
+            elif draining:
+                self._with(session, session.tell_of_drain)
+                if session.empty:
+                    self.end(session)
+
+    def end(self, session: Session, error: ServingError | None = None) -> None:
+        """End a session. Its streams end, and nobody is told any more of each."""
+        self._sessions.remove(session)
+        for stream in session.end(error):
+            stream.end("cancelled")
+            self.left(stream)
+        self._forget(session)
+
+    def end_all(self) -> None:
+        """End all sessions."""
+        for session in self._sessions:
+            self.end(session)
+
+    def left(self, stream: Stream) -> None:
+        """A stream needs its place no more."""
+        self._leave(stream)
+        if stream.outlet.empty:
+            self._forget(stream.outlet)
+
+    def _send(self, outlet: Outlet) -> None:
+        for stream in outlet.send_news():
+            self.left(stream)
+        if outlet in self._outlets:
+            self._due.sent(outlet, self._clock())
+
+    def _forget(self, outlet: Outlet) -> None:
+        self._outlets.discard(outlet)
+        self._due.forget(outlet)
+
+    def _with(self, session: Session, action: Callable[[], None]) -> None:
+        """Have a session send something; one that cannot any more is over."""
+        try:
+            action()
+        except Exception:
+            _log.exception("session: frame not delivered")
+            self.end(session)
