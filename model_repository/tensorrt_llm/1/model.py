@@ -70,7 +70,7 @@ class TritonPythonModel:
         features = self._engine.features
         prompt_ids, settings = read_generation_request(fields, self._config, self._vocabulary, features)
         if session:
-            self._service.submit_to_session(session, client_id, prompt_ids, settings)
+            self._service.submit_to_session(session, client_id, prompt_ids, settings, caller)
             sink.confirm({"num_input_tokens": len(prompt_ids)})
             return
         self._service.submit(client_id, prompt_ids, settings, sink, caller)

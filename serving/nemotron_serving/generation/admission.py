@@ -48,33 +48,33 @@ class Admission:
         """What a stop has to say."""
         return RequestName(caller if self._rule == "bound" else "", client_id)
 
-    def is_probe(self, name: RequestName) -> bool:
+    def is_probe(self, client_id: str) -> bool:
         """Whether this is the launcher's own."""
-        return self._probe_id is not None and name.id == self._probe_id
+        return self._probe_id is not None and client_id == self._probe_id
 
-    def take_place(self, name: RequestName) -> int:
+    def take_place(self, names: tuple[RequestName, ...]) -> int:
         """The slot of a request that is admitted, until it ends or fails.
 
         Raises:
             UnavailableError: there is none.
         """
-        probe = self.is_probe(name)
+        probe = self.is_probe(names[0].id)
         with self._lock:
             taken, places = (self._probing, PROBE_PLACES) if probe else (self.in_flight, self._places)
             if taken >= places:
-                self._stops.finished(name)
+                self._finished(names)
                 raise UnavailableError(
                     f"This server has {taken} requests in flight, which is its limit; try again later."
                 )
             self._probing += probe
             return self._free_slots.popleft()
 
-    def give_back(self, slot: int, name: RequestName) -> None:
+    def give_back(self, slot: int, names: tuple[RequestName, ...]) -> None:
         """The request has ended, or could not be begun."""
         with self._lock:
             self._free_slots.append(slot)
-            self._probing -= self.is_probe(name)
-            self._stops.finished(name)
+            self._probing -= self.is_probe(names[0].id)
+            self._finished(names)
 
     def enter(self, stream: Stream) -> bool:
         """Take in the stream of a request that has a place; returns whether it was stopped already.
@@ -86,13 +86,13 @@ class Admission:
             stream.outlet.add(stream)
             stream.number = time.monotonic_ns()  # not by the service's clock, which may stand: no two have the same
             self.streams[stream.stream_id] = stream
-            return self._stops.take(stream.name)
+            return any([self._stops.take(name) for name in stream.names])
 
     def leave(self, stream: Stream) -> None:
         """A stream has ended: its place is another's."""
         del self.streams[stream.stream_id]
         stream.outlet.remove(stream)
-        self.give_back(stream.slot, stream.name)
+        self.give_back(stream.slot, stream.names)
 
     def find(self, name: RequestName, check_open: Callable[[], None]) -> list[Stream]:
         """The streams that a stop ends; where there are none, it is remembered for one that comes.
@@ -101,9 +101,13 @@ class Admission:
             UnavailableError: there are none, and too many such stops came, or `check_open` says that none will come.
         """
         with self._lock:
-            found = [stream for stream in self.streams.values() if stream.name == name]
+            found = [stream for stream in self.streams.values() if name in stream.names]
             if not found:
                 check_open()
                 if not self._stops.add(name):
                     raise UnavailableError("Too many stops came whose requests were not here; try again later.")
         return found
+
+    def _finished(self, names: tuple[RequestName, ...]) -> None:
+        for name in names:
+            self._stops.finished(name)

@@ -47,7 +47,7 @@ class OwnOutlet:
                 self.sink.send(response)
         except Exception:
             # The receiver is gone in a way that Triton did not tell before.
-            _log.exception("request %r (stream %d): response not delivered", stream.name.id, stream.stream_id)
+            _log.exception("request %r (stream %d): response not delivered", stream.client_id, stream.stream_id)
             stream.end("cancelled")
         return [stream] if stream.finished else []
 

@@ -127,7 +127,7 @@ class GenerationService:
             InvalidRequestError: a guide that no grammar can be made of.
         """
         self._check_open()
-        self._admit(self._admission.name(client_id, caller), prompt_ids, settings, OwnOutlet(sink))
+        self._admit((self._admission.name(client_id, caller),), prompt_ids, settings, OwnOutlet(sink))
 
     def open_session(self, sink: FrameSink) -> None:
         """Begin a session; its frames go to the sink, first of all the one with its key.
@@ -140,7 +140,7 @@ class GenerationService:
         self._events.put(functools.partial(self._delivery.begin, session))
 
     def submit_to_session(
-        self, key: str, client_id: str, prompt_ids: Sequence[int], settings: GenerationSettings
+        self, key: str, client_id: str, prompt_ids: Sequence[int], settings: GenerationSettings, caller: str = ""
     ) -> None:
         """Admit a request and return at once; its responses come with the session's frames. See `submit`.
 
@@ -149,7 +149,8 @@ class GenerationService:
             InvalidRequestError: as for `submit`; or no id, or one that a request of the session has already.
         """
         self._check_open()
-        self._admit(RequestName(key, client_id), prompt_ids, settings, self._sessions.named(key))
+        names = (self._admission.name(client_id, caller), RequestName(key, client_id))
+        self._admit(names, prompt_ids, settings, self._sessions.named(key))
 
     def acknowledge(self, key: str, number: int) -> None:
         """A session's client has read its frames up to this one.
@@ -162,16 +163,16 @@ class GenerationService:
 
     def _admit(
         self,
-        name: RequestName,
+        names: tuple[RequestName, ...],
         prompt_ids: Sequence[int],
         settings: GenerationSettings,
         outlet: Outlet,
     ) -> None:
-        slot = self._admission.take_place(name)  # before any work is done, for a request that gets none
+        slot = self._admission.take_place(names)  # before any work is done, for a request that gets none
         try:
             stream = Stream(
                 stream_id=next(self._ids),
-                name=name,
+                names=names,
                 prompt_ids=list(prompt_ids),
                 settings=settings,
                 guide=settings.guide.grammar() if settings.guide else None,
@@ -185,18 +186,18 @@ class GenerationService:
             )
             stopped = self._admission.enter(stream)
         except BaseException:
-            self._admission.give_back(slot, name)
+            self._admission.give_back(slot, names)
             raise
         if stopped:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
         else:
-            begin = self._answer_probe if self._admission.is_probe(name) else self._queue
+            begin = self._answer_probe if self._admission.is_probe(stream.client_id) else self._queue
             self._events.put(lambda: begin(stream))
 
     def stop(self, client_id: str, caller: str = "", session_key: str = "") -> bool:
         """Cancel the requests with this id; where stops are bound, those of this caller. Returns whether there was one.
 
-        A session's requests are stopped with its key, and by nothing else.
+        With a session's key it reaches that session's request alone, and nothing of a session that is not here.
 
         A stop that comes before its request is remembered for a short time. While the server shuts down none can come
         any more; clients ask by a stop for nothing whether it does, which Triton's own readiness does not tell.
@@ -215,6 +216,8 @@ class GenerationService:
                 "missing; this server ends a request only for the caller that sent it, so send the same value as a "
                 "header with the request and its stop (over /generate as a key of the body)",
             )
+        if session_key and session_key not in self._sessions:
+            return False
         found = self._admission.find(name, self._check_open)
         for stream in found:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
@@ -328,7 +331,7 @@ class GenerationService:
     def _leave(self, stream: Stream) -> None:
         """A stream has told its end, or nobody hears it: its place is another's."""
         if stream.error is not None:
-            _log.error("request %r (stream %d) failed: %s", stream.name.id, stream.stream_id, stream.error)
+            _log.error("request %r (stream %d) failed: %s", stream.client_id, stream.stream_id, stream.error)
         self._admission.leave(stream)
         if stream.started:
             self._generating -= 1
@@ -344,7 +347,7 @@ class GenerationService:
         except EngineError as error:
             stream.fail(str(error))
         except Exception:
-            _log.exception("request %r (stream %d)", stream.name.id, stream.stream_id)
+            _log.exception("request %r (stream %d)", stream.client_id, stream.stream_id)
             stream.fail("unexpected error, see the server's log")
         self._schedule(stream)
 

@@ -110,7 +110,7 @@ class Session:
             InvalidRequestError: no id, or that of a stream that the session has.
             UnavailableError: the session has ended, or is full.
         """
-        client_id = stream.name.id
+        client_id = stream.client_id
         if not client_id:
             raise InvalidRequestError("id", "missing, expected one for each request of a session")
         if self.full:
@@ -124,9 +124,9 @@ class Session:
 
     def remove(self, stream: Stream) -> None:
         """See `Outlet.remove`."""
-        self._fields.pop(stream.name.id, None)
+        self._fields.pop(stream.client_id, None)
         with self._lock:
-            del self._streams[stream.name.id]
+            del self._streams[stream.client_id]
 
     @property
     def empty(self) -> bool:
@@ -185,16 +185,18 @@ class Session:
         """Take what is new into the next frame. Returns whether nothing follows."""
         try:
             for response in stream.take_responses(_MOST_TOKENS):
-                self._responses += self._encoded(stream.name.id, response)
+                self._responses += self._encoded(stream.client_id, response)
         except EngineError as error:
             stream.fail(str(error))
         except Exception:
-            _log.exception("request %r (stream %d): output not read", stream.name.id, stream.stream_id)
+            _log.exception("request %r (stream %d): output not read", stream.client_id, stream.stream_id)
             stream.fail("unexpected error, see the server's log")
         else:
             return stream.told_all
         failed = EngineError(stream.error or "unexpected error, see the server's log")
-        self._responses.append(msgspec.json.encode({"id": stream.name.id, "error": told(failed, repr(stream.name.id))}))
+        self._responses.append(
+            msgspec.json.encode({"id": stream.client_id, "error": told(failed, repr(stream.client_id))})
+        )
         return True
 
     def _encoded(self, client_id: str, response: Response) -> list[bytes]:
@@ -259,6 +261,9 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._by_key)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._by_key
 
     def open(self, sink: FrameSink) -> Session:
         """A new one.

@@ -56,7 +56,7 @@ class Stream:
 
     Attributes:
         stream_id: Also the engine's id of the first phase; later phases take new ids from `new_id`.
-        name: What a stop has to say; its id is for the log as well, and may be empty.
+        names: What a stop has to say, one of them; the id, which they share, is for the log as well, and may be empty.
         guide: Grammar of the answer in xgrammar's EBNF; None leaves it free.
         deadline: On the service's clock.
         refused: Whether `error` is the caller's, with the field that is at fault at its beginning.
@@ -66,7 +66,7 @@ class Stream:
     """
 
     stream_id: int
-    name: RequestName
+    names: tuple[RequestName, ...]
     prompt_ids: list[int]
     settings: GenerationSettings
     guide: str | None
@@ -92,6 +92,11 @@ class Stream:
     _told_end: bool = False
     _text: Assembler | None = None
     _guard: RepetitionGuard | None = None
+
+    @property
+    def client_id(self) -> str:
+        """The id that the caller gave the request; may be empty."""
+        return self.names[0].id
 
     @property
     def has_responses(self) -> bool:

@@ -224,7 +224,7 @@ def make_stream(
     engine = RecordingEngine(SimulatedEngine(package))
     stream = Stream(
         stream_id=1,
-        name=RequestName("", ""),
+        names=(RequestName("", ""),),
         prompt_ids=ids_of("Hi"),
         settings=given or settings(thinking=True, budget=(2, 1)),
         guide=guide,
