@@ -1,101 +1,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from nemotron_serving.engine.simulated import Script, SimulatedEngine
+from nemotron_serving.engine.simulated import Script
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.response import Response
-from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.guide import StockGuide
-from nemotron_serving.host import RuntimeDir, StopRule
+from nemotron_serving.host import RuntimeDir
 from nemotron_serving.output.assembler import OutputRules
-from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.stages.preprocess import Preprocessor
+from tests.unit.serving.generation.conftest import OPEN_PROMPT, PROBE, PROMPT, Service, Start
 from tests.unit.serving.support import (
     CLOSE_IDS,
     Collector,
-    RecordingEngine,
     eventually,
     ids_of,
     make_package,
     settings,
     text_of,
 )
-from tests.virtual_clock import VirtualClock
 
-PROMPT = ids_of("Hi")
-PROBE = "known to the launcher alone"
-OPEN_PROMPT = ids_of("Hi<think>\n")
-
-
-class Service(GenerationService):
-    """A service, the engine that it runs on, and the clock that both live by: time passes while a test waits."""
-
-    engine: RecordingEngine
-    clock: VirtualClock
-
-    def until(self, condition: Callable[[], bool]) -> bool:
-        """Whether a condition becomes true in time."""
-        return self.clock.run_until(condition)
-
-    def ask(self, client_id: str = "", prompt: list[int] | None = None, caller: str = "", **changes: Any) -> Collector:
-        """Submit a request with these settings."""
-        sink = Collector(self.clock)
-        default = OPEN_PROMPT if changes.get("thinking") else PROMPT
-        self.submit(client_id, default if prompt is None else prompt, settings(**changes), sink, caller)
-        return sink
-
-    def idle(self) -> bool:
-        def nothing() -> bool:
-            stats, engine = self.stats(), self.engine.stats()
-            return stats.in_flight == engine.running == engine.waiting == 0
-
-        return self.until(nothing)
-
-
-Start = Callable[..., Service]
 LONG = Script(match="", answer="0123456789" * 50, token_ms=3)
 HELD = Script(match="", answer=LONG.answer, token_ms=3, stall_after_tokens=40, stall_ms=600_000)  # until it is ended
 SHORT = Script(match="", answer="Four.")
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts services with these scripts, and makes sure that nothing is left of them."""
-    services: list[Service] = []
-    before = set(threading.enumerate())  # also of other tests, such as a client's that has not been forgotten yet
-
-    def start(
-        *scripts: Script,
-        interval_ms: float | None = 1,
-        engine: dict[str, Any] | None = None,
-        max_num_tokens: int | None = None,
-        stops: StopRule = "any",
-        **changes: Any,
-    ) -> Service:
-        package = make_package(tmp_path / f"package-{len(services)}", *scripts, engine=engine, **changes)
-        clock = VirtualClock()
-        recording = RecordingEngine(SimulatedEngine(package, clock), max_num_tokens)
-        vocabulary = Vocabulary.load(package.tokenizer_path)
-        limits, runtime_dir = package.serving.limits, RuntimeDir(tmp_path)
-        service = Service(
-            recording, vocabulary, limits, runtime_dir, interval_ms, probe_id=PROBE, stops=stops, clock=clock
-        )
-        service.engine, service.clock = recording, clock
-        services.append(service)
-        return service
-
-    yield start
-    for service in services:
-        service.close()
-        service.engine.close()
-    assert not [thread.name for thread in set(threading.enumerate()) - before]
 
 
 # Delivery

@@ -1,0 +1,354 @@
+"""What holds of sessions: whose they are, what they may hold back, and how they end. See docs/sessions.md."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+
+from nemotron_serving.engine.simulated import Script
+from nemotron_serving.errors import InvalidRequestError, UnavailableError
+from nemotron_serving.host import StopRule
+from tests.unit.serving.generation.conftest import PROMPT, Start, Subscriber
+from tests.unit.serving.support import settings
+
+MIB = 1 << 20
+WINDOW_FRAMES, WINDOW_BYTES, STALL_S = 64, 4 * MIB, 30  # what docs/sessions.md says
+SHORT = Script(match="", answer="Four.", token_ms=3)
+LONG = Script(match="", answer="0123456789" * 50, token_ms=3)
+HELD = Script(match="", answer=LONG.answer, token_ms=3, stall_after_tokens=40, stall_ms=600_000)  # until it is ended
+
+
+# The way of a request
+
+
+def test_the_first_frame_is_the_key_and_nothing_else(start: Start) -> None:
+    service = start(SHORT)
+    clients = [service.subscribe() for _ in range(20)]
+    for client in clients:
+        assert client.frames == [{"frame": 0, "session": client.key}]
+    keys = {client.key for client in clients}
+    assert len(keys) == 20
+    assert min(map(len, keys)) >= 32, "128 bits in hex"
+
+
+def test_a_session_takes_no_place_and_has_no_deadline(start: Start) -> None:
+    service = start(SHORT, max_batch_size=1, max_waiting=0)
+    clients = [service.subscribe() for _ in range(50)]
+    service.clock.advance(120)  # twice the longest deadline that a request has by default
+    assert service.stats().in_flight == 0
+    clients[0].ask("a")
+    assert clients[0].wait("a")["finish_reason"] == "stop"
+    assert not any(client.ended for client in clients)
+
+
+def test_frames_are_numbered_and_hold_what_is_new_of_all_streams(start: Start) -> None:
+    service = start(LONG, interval_ms=40)
+    client = service.subscribe()
+    for client_id in "abc":
+        client.ask(client_id, max_tokens=200)
+    for client_id in "abc":
+        assert client.wait(client_id)["finish_reason"] == "length"
+        assert client.text(client_id) == LONG.answer[:200]
+    assert [frame["frame"] for frame in client.frames] == list(range(len(client.frames)))
+    assert len(client.frames) < 2 + 600 / 40 + 2 * 3, "a frame at a time, not one for each stream"
+    assert any(len(frame["responses"]) == 3 for frame in client.frames[1:])
+
+
+def test_the_first_token_and_the_end_wait_for_no_interval(start: Start) -> None:
+    service = start(Script(match="", answer="0123456789", token_ms=1000), interval_ms=600_000)
+    client = service.subscribe()
+    client.ask("a")
+    assert service.until(lambda: client.responses("a"))
+    assert client.responses("a")[0]["num_output_tokens"] == 1
+    client.ask("b")
+    assert service.until(lambda: client.responses("b"))
+    assert client.wait("a")["num_output_tokens"] == 10
+    assert len(client.responses("a")) <= 3
+
+
+def test_a_request_needs_an_id_that_no_other_of_its_session_has(start: Start) -> None:
+    service = start(HELD)
+    client, other = service.subscribe(), service.subscribe()
+    with pytest.raises(InvalidRequestError, match=r"^id: missing"):
+        client.ask("")
+    client.ask("a", max_tokens=400)
+    with pytest.raises(InvalidRequestError, match=r"^id: 'a' is that of another request of this session"):
+        client.ask("a")
+    other.ask("a", max_tokens=400)  # which is another session's
+    assert service.stats().in_flight == 2
+    assert client.stop("a")
+    assert client.wait("a")["finish_reason"] == "cancelled"
+    assert not other.has_ended("a")
+    client.ask("a", max_tokens=5)  # which is free again
+    assert service.until(lambda: client.responses("a")[-1].get("finish_reason") == "length")
+
+
+def test_a_key_that_no_session_has_is_refused(start: Start) -> None:
+    service = start(SHORT)
+    client = service.subscribe()
+    guesses = ["", "0" * len(client.key), client.key[:-1], client.key.upper() + "0"]
+    for guess in guesses:
+        for refused in (
+            functools.partial(service.submit_to_session, guess, "a", PROMPT, settings()),
+            functools.partial(service.acknowledge, guess, 1),
+        ):
+            with pytest.raises(UnavailableError, match=r"^This session has ended, or is another server's; open a new"):
+                refused()
+    assert service.stats().in_flight == 0
+
+
+# Stops
+
+
+def test_a_stop_with_the_key_ends_the_request_of_that_session_alone(start: Start) -> None:
+    service = start(HELD)
+    mine, others = service.subscribe(), service.subscribe()
+    for client in (mine, others):
+        client.ask("id", max_tokens=400)
+    beside = service.ask("id", max_tokens=400)
+    assert mine.stop("id") is True
+    assert mine.wait("id")["finish_reason"] == "cancelled"
+    assert not others.has_ended("id")
+    assert not beside.responses or not beside.responses[-1].final
+    assert service.until(lambda: service.stats().in_flight == 2)
+
+
+@pytest.mark.parametrize(("rule", "caller"), [("any", ""), ("bound", "mine")])
+def test_a_stop_from_elsewhere_needs_what_it_needs_without_sessions(start: Start, rule: StopRule, caller: str) -> None:
+    service = start(HELD, stops=rule)
+    client = service.subscribe()
+    client.ask("id", max_tokens=400, caller=caller)
+    assert service.stop("another", "mine") is False
+    if rule == "bound":
+        assert service.stop("id", "somebody") is False
+    assert service.stop("id", caller) is True
+    assert client.wait("id")["finish_reason"] == "cancelled"
+
+
+def test_a_bound_stop_with_the_key_needs_no_caller(start: Start) -> None:
+    service = start(HELD, stops="bound")
+    client = service.subscribe()
+    client.ask("id", max_tokens=400)
+    assert client.stop("id") is True
+    assert client.wait("id")["finish_reason"] == "cancelled"
+
+
+def test_a_stop_with_a_key_that_no_session_has_meets_nothing_and_is_forgotten(start: Start) -> None:
+    service = start(SHORT)
+    for guess in range(70_000):  # more than may be remembered
+        assert service.stop("id", session_key=f"{guess:032x}") is False
+    assert service.stop("early") is False
+    assert service.ask("early").wait().finish_reason == "cancelled"
+
+
+def test_a_stop_that_overtakes_its_request_cancels_it(start: Start) -> None:
+    service = start(SHORT)
+    client, other = service.subscribe(), service.subscribe()
+    assert client.stop("a") is False
+    other.ask("a")
+    client.ask("a")
+    assert client.wait("a")["finish_reason"] == "cancelled"
+    assert other.wait("a")["finish_reason"] == "stop"
+
+
+def test_a_stop_after_the_end_does_not_meet_the_next_request_with_the_id(start: Start) -> None:
+    client = start(SHORT).subscribe()
+    client.ask("a")
+    client.wait("a")
+    assert client.stop("a") is False
+    client.ask("a")
+    assert client.service.until(lambda: client.text("a") == "Four." * 2)
+    assert {one.get("finish_reason", "stop") for one in client.responses("a")} == {"stop"}
+
+
+# The window
+
+
+def until_full(client: Subscriber) -> None:
+    """Have a client that acknowledges nothing asked for more than its window takes."""
+    client.ask("long", max_tokens=400)
+    assert client.service.until(lambda: len(client.frames) == WINDOW_FRAMES)
+
+
+def test_frames_that_are_not_acknowledged_are_limited_and_their_session_alone_waits(start: Start) -> None:
+    service = start(LONG)
+    slow, quick = service.subscribe(acknowledges=False), service.subscribe()
+    until_full(slow)
+    quick.ask("long", max_tokens=400)
+    assert quick.wait("long")["finish_reason"] == "length"
+    assert len(slow.frames) == WINDOW_FRAMES
+    with pytest.raises(UnavailableError, match=r"^This session has too many frames that were not acknowledged"):
+        slow.ask("more")
+    slow.acknowledge()
+    assert slow.wait("long")["finish_reason"] == "length"
+    assert slow.text("long") == LONG.answer[:400]
+    slow.ask("more", max_tokens=3)
+    assert slow.wait("more")["finish_reason"] == "length"
+
+
+def test_a_session_that_acknowledges_nothing_any_more_is_ended(start: Start) -> None:
+    service = start(LONG)
+    slow, quick = service.subscribe(acknowledges=False), service.subscribe()
+    until_full(slow)
+    service.clock.advance(STALL_S - 1)
+    assert not slow.ended
+    service.clock.advance(2)
+    assert slow.ended
+    assert isinstance(slow.error, UnavailableError)
+    assert "not acknowledged" in str(slow.error)
+    assert service.idle()
+    assert not quick.ended
+    with pytest.raises(UnavailableError, match="session has ended"):
+        slow.ask("another")
+
+
+def test_a_session_that_has_nothing_to_read_is_never_too_slow(start: Start) -> None:
+    service = start(SHORT)
+    client = service.subscribe(acknowledges=False)
+    client.ask("a")
+    client.wait("a")
+    service.clock.advance(10 * STALL_S)
+    assert not client.ended
+    client.ask("b")
+    assert client.wait("b")["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("number", [-1, 10**9])
+def test_an_acknowledgement_of_frames_that_never_came_does_no_harm(start: Start, number: int) -> None:
+    service = start(LONG)
+    client = service.subscribe(acknowledges=False)
+    service.acknowledge(client.key, number)
+    until_full(client)
+    client.acknowledges = True
+    client.acknowledge()
+    assert client.wait("long")["num_output_tokens"] == 400
+
+
+# The end
+
+
+def test_a_client_that_left_frees_its_places(start: Start) -> None:
+    service = start(HELD, engine={"max_batch_size": 4})
+    left, stays = service.subscribe(), service.subscribe()
+    for number in range(10):
+        left.ask(str(number), max_tokens=400, stream=number % 2 == 0)
+    stays.ask("mine", max_tokens=400)
+    assert service.until(lambda: left.text("0"))
+    service.clock.advance(1)
+    left.left, begin = True, service.clock.monotonic()
+    assert service.until(lambda: service.stats().in_flight == 1)
+    assert service.clock.monotonic() - begin < 0.2
+    assert left.ended
+    assert service.until(lambda: stays.text("mine"))
+    assert not stays.ended
+
+
+def test_a_client_whose_frames_cannot_be_delivered_has_left(start: Start) -> None:
+    service = start(LONG)
+    lost, stays = service.subscribe(), service.subscribe()
+    for client in (lost, stays):
+        client.ask("a", max_tokens=400)
+    assert service.until(lambda: lost.text("a"))
+    lost.lost = True
+    assert service.until(lambda: lost.ended)
+    assert stays.wait("a")["finish_reason"] == "length"
+    assert service.idle()
+
+
+def test_a_session_whose_first_frame_cannot_be_delivered_is_over(start: Start) -> None:
+    service = start(SHORT)
+    lost = Subscriber(service)
+    lost.lost = True
+    service.open_session(lost)
+    assert service.until(lambda: lost.ended)
+
+
+def test_a_request_that_comes_after_its_session_is_refused_and_takes_no_place(start: Start) -> None:
+    service = start(SHORT)
+    client = service.subscribe()
+    client.left = True
+    assert service.until(lambda: client.ended)
+    with pytest.raises(UnavailableError, match=r"^This session has ended"):
+        client.ask("late")
+    assert service.stats().in_flight == 0
+
+
+def test_a_drain_is_told_lets_what_runs_finish_and_ends_the_session(start: Start, tmp_path: Path) -> None:
+    service = start(LONG)
+    busy, idle = service.subscribe(), service.subscribe()
+    busy.ask("a", max_tokens=300)
+    assert service.until(lambda: busy.text("a"))
+    (tmp_path / "drain").touch()
+    assert service.until(lambda: idle.ended)
+    assert idle.frames[1:] == [{"frame": 1, "draining": True}]
+    assert idle.error is None
+    with pytest.raises(UnavailableError, match=r"shutting down and takes no new requests; try another one\.$"):
+        busy.ask("b")
+    with pytest.raises(UnavailableError, match="shutting down"):
+        service.open_session(Subscriber(service))
+    assert busy.wait("a")["finish_reason"] == "length"
+    assert busy.text("a") == LONG.answer[:300]
+    assert service.until(lambda: busy.ended)
+    assert busy.error is None
+    assert [frame["frame"] for frame in busy.frames if frame.get("draining")] != []
+    assert sum("draining" in frame for frame in busy.frames) == 1
+
+
+def test_a_stop_is_heard_while_draining(start: Start, tmp_path: Path) -> None:
+    service = start(HELD)
+    client = service.subscribe()
+    client.ask("a", max_tokens=400)
+    assert service.until(lambda: client.text("a"))
+    (tmp_path / "drain").touch()
+    assert client.stop("a")
+    assert client.wait("a")["finish_reason"] == "cancelled"
+    assert service.until(lambda: client.ended)
+
+
+def test_the_cancel_file_ends_what_runs_with_a_reason(start: Start, tmp_path: Path) -> None:
+    service = start(HELD)
+    client = service.subscribe()
+    client.ask("a", max_tokens=400)
+    assert service.until(lambda: client.text("a"))
+    for name in ("drain", "cancel"):
+        (tmp_path / name).touch()
+    assert client.wait("a")["finish_reason"] == "cancelled"
+    assert service.until(lambda: client.ended)
+    assert client.error is None
+
+
+def test_closing_ends_the_sessions_also_one_that_is_not_read(start: Start) -> None:
+    service = start(LONG)
+    idle, busy, stalled = service.subscribe(), service.subscribe(), service.subscribe(acknowledges=False)
+    until_full(stalled)
+    busy.ask("a", max_tokens=400)
+    assert service.until(lambda: busy.text("a"))
+    service.close()
+    assert [client.ended for client in (idle, busy, stalled)] == [True] * 3
+    assert busy.responses("a")[-1]["finish_reason"] == "cancelled"
+    with pytest.raises(UnavailableError):
+        service.open_session(Subscriber(service))
+
+
+def test_a_launcher_that_stops_the_server_has_the_sessions_ended(start: Start, tmp_path: Path) -> None:
+    service = start(LONG)
+    client = service.subscribe()
+    (tmp_path / "close").touch()
+    assert service.until(lambda: not (tmp_path / "engine").exists())
+    assert service.until(lambda: client.ended)
+    assert client.error is None
+
+
+def test_there_is_a_limit_of_sessions(start: Start) -> None:
+    service = start(SHORT)
+    clients = [Subscriber(service) for _ in range(1024)]
+    for client in clients:
+        service.open_session(client)
+    with pytest.raises(UnavailableError, match=r"^This server has 1024 sessions, which is its limit; try again later"):
+        service.open_session(Subscriber(service))
+    assert service.until(lambda: all(client.frames for client in clients))
+    clients[7].left = True
+    assert service.until(lambda: clients[7].ended)
+    assert service.subscribe().frames
