@@ -42,7 +42,8 @@ from nemotron_serving.output.fields import TextFields
 
 _log = logging.getLogger(__name__)
 
-_MOST_TOKENS = 256  # of one response; with 20 alternatives each they take 1 MB
+_MOST_TOKENS = 256  # of one response
+_MOST_LOGPROBS = 512  # of one response, with alternatives: a token of 128 spaces is 600 bytes in each
 _MOST_FRAMES = 64  # that are not acknowledged
 _MOST_BYTES = 4 << 20  # of them together
 _FRAME_BYTES = 1 << 20  # from here on another one is begun
@@ -85,7 +86,8 @@ class Session:
         self._ended = False
         self._lock = threading.Lock()  # of these two
         self._fields: dict[str, TextFields] = {}
-        self._responses: list[bytes] = []
+        self._responses: list[msgspec.Raw] = []  # of the next frame
+        self._responses_bytes = 0
         self._next_look = 0.0
         self._number = -1  # of the last frame
         self._unread: collections.deque[int] = collections.deque()  # sizes of the last frames, not acknowledged
@@ -107,12 +109,14 @@ class Session:
         """See `Outlet.add`.
 
         Raises:
-            InvalidRequestError: no id, or that of a stream that the session has.
+            InvalidRequestError: no id, or that of a stream that the session has; or a request for token ids alone.
             UnavailableError: the session has ended, or is full.
         """
         client_id = stream.client_id
         if not client_id:
             raise InvalidRequestError("id", "missing, expected one for each request of a session")
+        if stream.settings.output is None:
+            raise InvalidRequestError("session", "it is for requests of the model `session`, which have text")
         if self.full:
             raise UnavailableError("This session has too many frames that were not acknowledged; read them first.")
         with self._lock:
@@ -143,9 +147,14 @@ class Session:
 
     def send_news(self) -> list[Stream]:
         """See `Outlet.send_news`: in one frame, or in several where it is much."""
-        over = []
+        over: list[Stream] = []
         while not self.full and (streams := self._with_news()):
-            over += [stream for stream in streams if self._take(stream)]
+            for number, stream in enumerate(streams, 1):
+                if self._take(stream):
+                    over.append(stream)
+                if self.full:
+                    self._put_behind(streams[:number])
+                    break
             self._flush()
         return over
 
@@ -181,30 +190,33 @@ class Session:
     def _with_news(self) -> list[Stream]:
         return [one for one in list(self._streams.values()) if one.has_news and (one.finished or one.settings.stream)]
 
+    def _put_behind(self, streams: list[Stream]) -> None:
+        """These had their turn; the others come first when there is room again."""
+        with self._lock:
+            for stream in streams:
+                self._streams[stream.client_id] = self._streams.pop(stream.client_id)
+
     def _take(self, stream: Stream) -> bool:
-        """Take what is new into the next frame. Returns whether nothing follows."""
+        """Take what is new into the next frame, or the frame's share of it. Returns whether nothing follows."""
+        responses: list[bytes] = []
         try:
-            for response in stream.take_responses(_MOST_TOKENS):
-                self._responses += self._encoded(stream.client_id, response)
-        except EngineError as error:
+            for response in stream.take_responses(_most_tokens(stream)):
+                responses += self._encoded(stream.client_id, response)
+        except Exception as error:
+            if not isinstance(error, EngineError):
+                _log.exception("request %r (stream %d): output not read", stream.client_id, stream.stream_id)
+                error = EngineError("unexpected error, see the server's log")
             stream.fail(str(error))
-        except Exception:
-            _log.exception("request %r (stream %d): output not read", stream.client_id, stream.stream_id)
-            stream.fail("unexpected error, see the server's log")
-        else:
-            return stream.told_all
-        failed = EngineError(stream.error or "unexpected error, see the server's log")
-        self._responses.append(
-            msgspec.json.encode({"id": stream.client_id, "error": told(failed, repr(stream.client_id))})
-        )
-        return True
+            stream.take_responses()  # which nobody gets
+            responses.append(_encode(stream.client_id, error=told(error, repr(stream.client_id))))
+        for encoded in responses:
+            self._put(encoded)
+        return stream.told_all
 
     def _encoded(self, client_id: str, response: Response) -> list[bytes]:
         if response.begins is not None:
             self._fields[client_id] = TextFields(self._vocabulary, response.begins)
-        encoded = [
-            msgspec.json.encode({"id": client_id} | piece) for piece in _in_pieces(self._values(client_id, response))
-        ]
+        encoded = [_encode(client_id, **piece) for piece in _in_pieces(self._values(client_id, response))]
         if max(len(one) for one in encoded) > _RESPONSE_BYTES:
             raise EngineError(f"a response takes more than {_RESPONSE_BYTES >> 20} MiB, which is a session's limit")
         return encoded
@@ -219,15 +231,17 @@ class Session:
         values |= response.counts
         return {name: value for name, value in values.items() if value or name in _TOTALS}
 
+    def _put(self, response: bytes) -> None:
+        """Put a response into the next frame; send that first where it would be too large."""
+        if self._responses_bytes + len(response) > _FRAME_BYTES:
+            self._flush()
+        self._responses.append(msgspec.Raw(response))
+        self._responses_bytes += len(response)
+
     def _flush(self) -> None:
-        while self._responses:
-            taken, size = 0, 0
-            for one in self._responses:
-                if taken and size + len(one) > _FRAME_BYTES:
-                    break
-                taken, size = taken + 1, size + len(one)
-            responses, self._responses = self._responses[:taken], self._responses[taken:]
-            self._send({"responses": [msgspec.Raw(one) for one in responses]})
+        if self._responses:
+            responses, self._responses, self._responses_bytes = self._responses, [], 0
+            self._send({"responses": responses})
 
     def _send(self, what: dict[str, Any]) -> None:
         self._number += 1
@@ -293,6 +307,15 @@ class Sessions:
         """Forget one that has ended."""
         with self._lock:
             self._by_key.pop(session.key, None)
+
+
+def _encode(client_id: str, **values: Any) -> bytes:
+    return msgspec.json.encode({"id": client_id, **values})
+
+
+def _most_tokens(stream: Stream) -> int:
+    logprobs = stream.settings.sampling.logprobs
+    return _MOST_TOKENS if logprobs is None else max(1, _MOST_LOGPROBS // (1 + logprobs))
 
 
 def _ended() -> UnavailableError:
