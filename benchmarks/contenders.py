@@ -89,8 +89,16 @@ class Server:
 
     def memory_mib(self) -> dict[str, float]:
         """Memory of nemotron-serve, tritonserver and its Python processes together."""
+        return _memory_mib(self._processes())
+
+    def cpu_s(self) -> float:
+        """CPU time that they have taken so far, in user and in system mode."""
+        times = [process.cpu_times() for process in self._processes()]
+        return sum(one.user + one.system for one in times)
+
+    def _processes(self) -> list[psutil.Process]:
         launcher = psutil.Process(self._process.pid)
-        return _memory_mib([launcher, *launcher.children(recursive=True)])
+        return [launcher, *launcher.children(recursive=True)]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ Aims = Mapping[str, Mapping[str, tuple[str, float]]]
 _console = Console(stderr=True)
 
 
-def add_options(parser: argparse.ArgumentParser, parts: Mapping[str, object], output: Path) -> None:
+def add_options(parser: argparse.ArgumentParser, parts: Collection[str], output: Path) -> None:
     """`--only` and `--output`, which all benchmarks have."""
     parser.add_argument("--only", choices=[*parts], nargs="+", default=[*parts], help="parts to measure, default: all")
     parser.add_argument("--output", type=Path, default=output, help="default: %(default)s")

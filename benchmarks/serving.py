@@ -31,6 +31,7 @@ from benchmarks.contenders import (
 from benchmarks.control import measure_control
 from benchmarks.parts import Aims, add_options, measure
 from benchmarks.peers import measure_peers
+from benchmarks.responses import measure_responses
 from benchmarks.streams import run_streams, tensor
 from nemotron_serving.generation.queueing import adaptive_interval_s
 
@@ -40,6 +41,7 @@ _PREPROCESS_TOKENS = (100, 10_000, 100_000)
 _CHARACTERS_PER_TOKEN = 3.8  # of long_text with the demo tokenizer
 _AIMS: Aims = {
     "ensemble_ratio": {"1": ("≥", 0.95), "16": ("≥", 0.90), "32": ("≥", 0.90)},
+    "response_cpu_ratio_to_stock": {"16": ("≤", 1.2), "64": ("≤", 1.2), "256": ("≤", 1.2)},
     "pipeline_tokens_per_s": {"64": ("≥", 10_000)},
     "ttft_overhead_ms_p50": {"1": ("≤", 5)},
     "preprocess_ms_p50": {"100": ("≤", 2), "10000": ("≤", 20), "100000": ("≤", 250)},
@@ -59,9 +61,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--package", type=Path, default=Path("packages/demo"), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of raw and served runs, default: %(default)s")
-    add_options(parser, _PARTS, RESULTS)
+    parser.add_argument(
+        "--stock",
+        type=Path,
+        metavar="DIR",
+        help="a model repository with NVIDIA's ensemble and a fake generator, to be measured beside ours; "
+        "docs/benchmarks.md says how to make one (default: left out)",
+    )
+    add_options(parser, [*_PARTS, "responses"], RESULTS)
     options = parser.parse_args()
     parts = {name: partial(part, options.package, options.rounds) for name, part in _PARTS.items()}
+    parts["responses"] = partial(measure_responses, options.rounds, options.stock)
     intervals_ms = {str(streams): 1000 * adaptive_interval_s(streams) for streams in (*_STREAMS, 64)}
     measure(options, parts, _AIMS, stream_interval_ms=intervals_ms)
 
