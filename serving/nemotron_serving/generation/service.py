@@ -197,14 +197,15 @@ class GenerationService:
     def stop(self, client_id: str, caller: str = "", session_key: str = "") -> bool:
         """Cancel the requests with this id; where stops are bound, those of this caller. Returns whether there was one.
 
-        With a session's key it reaches that session's request alone, and nothing of a session that is not here.
+        With a session's key it reaches that session's request alone.
 
         A stop that comes before its request is remembered for a short time. While the server shuts down none can come
         any more; clients ask by a stop for nothing whether it does, which Triton's own readiness does not tell.
 
         Raises:
             InvalidRequestError: no id, which names no request, or no caller where stops are bound.
-            UnavailableError: there was none, and the server is shutting down, or too many such stops came.
+            UnavailableError: there was none, and the server is shutting down, or too many such stops came; or the
+                session is not here.
         """
         if not client_id:
             raise InvalidRequestError("id", "missing, expected that of the request to stop, which needs one as well")
@@ -216,8 +217,8 @@ class GenerationService:
                 "missing; this server ends a request only for the caller that sent it, so send the same value as a "
                 "header with the request and its stop (over /generate as a key of the body)",
             )
-        if session_key and session_key not in self._sessions:
-            return False
+        if session_key:
+            self._sessions.named(session_key)
         found = self._admission.find(name, self._check_open)
         for stream in found:
             self._events.put(functools.partial(self._end, stream, "cancelled"))

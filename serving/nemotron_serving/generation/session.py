@@ -92,7 +92,7 @@ class Session:
         self._number = -1  # of the last frame
         self._unread: collections.deque[int] = collections.deque()  # sizes of the last frames, not acknowledged
         self._unread_bytes = 0
-        self._progress_at = clock()  # a frame was acknowledged, or the first of those that wait was sent
+        self._full_since = clock()  # or since the last acknowledgement, where it is full
         self._told_of_drain = False
 
     @property
@@ -103,7 +103,7 @@ class Session:
     @property
     def reads_no_more(self) -> bool:
         """Whether it has acknowledged nothing for a long time, and is full."""
-        return self.full and self._clock() >= self._progress_at + _STALL_S
+        return self.full and self._clock() >= self._full_since + _STALL_S
 
     def add(self, stream: Stream) -> None:
         """See `Outlet.add`.
@@ -125,6 +125,7 @@ class Session:
             if client_id in self._streams:
                 raise InvalidRequestError("id", f"{shortened(client_id)} is that of another request of this session")
             self._streams[client_id] = stream
+            self._next_look = 0.0
 
     def remove(self, stream: Stream) -> None:
         """See `Outlet.remove`."""
@@ -162,7 +163,7 @@ class Session:
         """The client has read the frames up to this one."""
         while self._unread and self._number - len(self._unread) < number:
             self._unread_bytes -= self._unread.popleft()
-            self._progress_at = self._clock()
+            self._full_since = self._clock()
 
     def tell_of_drain(self) -> None:
         """Say once that nothing new is taken."""
@@ -246,8 +247,8 @@ class Session:
     def _send(self, what: dict[str, Any]) -> None:
         self._number += 1
         frame = msgspec.json.encode({"frame": self._number} | what)
-        if not self._unread:
-            self._progress_at = self._clock()
+        if not self.full:
+            self._full_since = self._clock()
         self._unread.append(len(frame))
         self._unread_bytes += len(frame)
         self._sink.send(frame)
@@ -275,9 +276,6 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._by_key)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._by_key
 
     def open(self, sink: FrameSink) -> Session:
         """A new one.

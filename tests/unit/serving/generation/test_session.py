@@ -135,10 +135,11 @@ def test_a_bound_stop_with_the_key_needs_no_caller(start: Start) -> None:
     assert client.wait("id")["finish_reason"] == "cancelled"
 
 
-def test_a_stop_with_a_key_that_no_session_has_meets_nothing_and_is_forgotten(start: Start) -> None:
+def test_a_stop_with_a_key_that_no_session_has_is_refused_and_forgotten(start: Start) -> None:
     service = start(SHORT)
     for guess in range(70_000):  # more than may be remembered
-        assert service.stop("id", session_key=f"{guess:032x}") is False
+        with pytest.raises(UnavailableError, match="This session has ended"):
+            service.stop("id", session_key=f"{guess:032x}")
     assert service.stop("early") is False
     assert service.ask("early").wait().finish_reason == "cancelled"
 
