@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,14 +11,14 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from nemotron_client._contract import MODELS, Tensor
+from nemotron_client._contract import Tensor
 from nemotron_client._transports.grpc_codec import decode, encode
-from nemotron_client.testing._player import Faulted, Values
+from nemotron_client.testing._player import Faulted, Running, Values
 from nemotron_client.testing._replies import Fault
-from nemotron_client.testing._service import DESCRIPTION, Arrival, Service, is_ready, unknown_model
+from nemotron_client.testing._service import DESCRIPTION, Arrival, Models, Service, unknown_model
 
 _SERVICE = "inference.GRPCInferenceService"
-# A stream takes a thread while it runs; they are started as they are needed.
+# A stream takes a thread while it runs, one with a session three; they are started as they are needed.
 _MAX_STREAMS = 1000
 # What is waiting for a further request on its stream is ended after so long.
 _GRACE_S = 0.2
@@ -48,8 +49,8 @@ class GrpcFront:
     def _handlers(self) -> dict[str, Any]:
         answers = {
             "ServerLive": lambda _: service_pb2.ServerLiveResponse(live=True),
-            "ServerReady": lambda _: service_pb2.ServerReadyResponse(ready=self._is_ready("")),
-            "ModelReady": lambda request: service_pb2.ModelReadyResponse(ready=self._is_ready(request.name)),
+            "ServerReady": lambda _: service_pb2.ServerReadyResponse(ready=self._service.is_ready("")),
+            "ModelReady": lambda request: service_pb2.ModelReadyResponse(ready=self._service.is_ready(request.name)),
             "ServerMetadata": lambda _: service_pb2.ServerMetadataResponse(**DESCRIPTION),
         }
         handlers = {
@@ -69,38 +70,69 @@ class GrpcFront:
         )
         return handlers
 
-    def _is_ready(self, model: str) -> bool:
-        return is_ready(self._service.script, model)
-
     def _infer(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
-        """Answer the requests of a stream, one after the other."""
-        headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
+        """Answer the requests of a stream, one after the other; those that follow a session's, beside it."""
         for request in requests:
             try:
-                yield from self._answer(request, headers, context)
+                running = self._begin(request, context)
             except Faulted as end:
-                yield _failure(end.fault, request.id, context)
+                yield _failure(end.fault, request, context)
+                continue
+            responses = self._responses(request, running, context)
+            yield from self._together(responses, self._infer(requests, context)) if running.opens_session else responses
 
-    def _answer(self, request: Any, headers: Mapping[str, str], context: Any) -> Iterator[Any]:
-        inputs = _inputs(request)
+    def _begin(self, request: Any, context: Any) -> Running:
+        headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
+        inputs = _inputs(request, self._service.models)
         running = self._service.begin(Arrival(request.model_name, request.id, inputs, headers))
         if not context.add_callback(running.leave):  # the caller has gone already
             running.leave()
-        _, outputs = MODELS[request.model_name]
+        return running
+
+    def _responses(self, request: Any, running: Running, context: Any) -> Iterator[Any]:
+        _, outputs = self._service.models[request.model_name]
         wanted = [output.name for output in request.outputs] or list(outputs)
-        for values in running.responses:
-            yield _response(request, wanted, outputs, values)
+        try:
+            for values in running.responses:
+                yield _response(request, wanted, outputs, values)
+        except Faulted as end:
+            yield _failure(end.fault, request, context)
+
+    def _together(self, *sources: Iterator[Any]) -> Iterator[Any]:
+        """What several bring, as it comes, until all have ended; what one of them raises ends it at once."""
+        brought: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+        def read(source: Iterator[Any]) -> None:
+            end: BaseException = StopIteration()
+            try:
+                for one in source:
+                    brought.put((one, None))
+            except BaseException as error:
+                end = error
+            brought.put((None, end))
+
+        for source in sources:
+            self._pool.submit(read, source)
+        ended = 0
+        while ended < len(sources):
+            one, end = brought.get()
+            if end is None:
+                yield one
+            elif isinstance(end, StopIteration):
+                ended += 1
+            else:
+                raise end
 
 
-def _inputs(request: Any) -> dict[str, Any]:
+def _inputs(request: Any, models: Models) -> dict[str, Any]:
     """The inputs as Python values: scalars and lists.
 
     Raises:
         Faulted: with the message that Triton has for a request that does not fit the model.
     """
-    if request.model_name not in MODELS:
+    if request.model_name not in models:
         raise Faulted(Fault("error", unknown_model(request.model_name)))
-    model, (known, outputs) = request.model_name, MODELS[request.model_name]
+    model, (known, outputs) = request.model_name, models[request.model_name]
     raw = list(request.raw_input_contents)
     inputs: dict[str, Any] = {}
     for number, given in enumerate(request.inputs):
@@ -155,11 +187,13 @@ def _response(request: Any, wanted: list[str], outputs: Mapping[str, Tensor], va
     return response
 
 
-def _failure(fault: Fault, request_id: str, context: Any) -> Any:
+def _failure(fault: Fault, request: Any, context: Any) -> Any:
     """A response that carries the fault; or the end of the call, which raises."""
     if fault.kind == "error":
-        response = service_pb2.ModelStreamInferResponse(error_message=fault.message_about(request_id))
-        response.infer_response.id = request_id
+        response = service_pb2.ModelStreamInferResponse(
+            error_message=fault.message_about(request.id, request.model_name)
+        )
+        response.infer_response.id = request.id
         return response
     if fault.kind == "garbage":
         return _GARBAGE

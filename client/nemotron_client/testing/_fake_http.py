@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-from nemotron_client._contract import CALLER_HEADER, MODELS, Tensor
+from nemotron_client._contract import CALLER_HEADER, Tensor
 from nemotron_client.testing._player import Faulted, Values
 from nemotron_client.testing._replies import Fault
-from nemotron_client.testing._service import DESCRIPTION, Arrival, Service, is_ready, metrics_page, unknown_model
+from nemotron_client.testing._service import DESCRIPTION, Arrival, Service, metrics_page, unknown_model
 
 _JSON, _EVENTS, _TEXT = "application/json", "text/event-stream; charset=utf-8", "text/plain"
 _GARBAGE = "<html>no JSON</html>"
@@ -112,7 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Be silent."""
 
     def do_GET(self) -> None:
-        script = self.server.service.script
+        service = self.server.service
+        script = service.script
         match self.path.strip("/").split("/"):
             case ["v2"]:
                 self._reply(200, _JSON, json.dumps(DESCRIPTION))
@@ -120,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(200, _TEXT, "")
             case ["v2", "health", "ready"]:
                 self._reply(200 if script.ready else 400, _TEXT, "")
-            case ["v2", "models", model, "ready"] if is_ready(script, model):
+            case ["v2", "models", model, "ready"] if service.is_ready(model):
                 self._reply(200, _TEXT, "")
             case ["v2", "models", _, "ready"]:
                 self._reply(400, _TEXT, _error_json("Model version not ready"))
@@ -140,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(404, _TEXT, _error_json("Not Found"))
                 return
         try:
-            if model not in MODELS:
+            if model not in self.server.service.models:
                 raise _FrontError(404, unknown_model(model))
             answer(model, _parsed(body))
         except _FrontError as refused:
@@ -151,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             responses = list(self.server.service.begin(self._arrival(model, given)).responses)
         except Faulted as end:
-            self._fail(end.fault, request_id, _JSON, begun=False)
+            self._fail(end.fault, model, request_id, _JSON)
             return
         one = _response_json(model, request_id, responses[0]) if len(responses) == 1 else _error_json(_ONE_RESPONSE)
         self._reply(200, _JSON, one)
@@ -165,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
                     begun = True
                 self._chunk(_event(_response_json(model, request_id, values)))
         except Faulted as end:
-            self._fail(end.fault, request_id, _EVENTS, begun=begun)
+            self._fail(end.fault, model, request_id, _EVENTS, begun=begun)
         else:
             self._chunk("")
 
@@ -176,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
             _FrontError: an input of another type.
             Faulted: what is no input.
         """
-        known, _ = MODELS[model]
+        known, _ = self.server.service.models[model]
         fields = {name: value for name, value in given.items() if name not in ("id", CALLER_HEADER)}
         inputs = {name: _input(known[name], value) for name, value in fields.items() if name in known}
         for name, value in fields.items():
@@ -185,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         return Arrival(model, given.get("id", ""), inputs, headers)
 
-    def _fail(self, fault: Fault, request_id: str, content_type: str, *, begun: bool) -> None:
+    def _fail(self, fault: Fault, model: str, request_id: str, content_type: str, *, begun: bool = False) -> None:
         if fault.kind == "close":
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -194,7 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, text = 200, _GARBAGE
         else:
             status = _STATUSES.get(fault.status, 400) if fault.kind == "status" else 400
-            text = _error_json(fault.message_about(request_id) if fault.kind == "error" else fault.message)
+            message = fault.message_about(request_id, model) if fault.kind == "error" else fault.message
+            text = _error_json(message)
         # A model's errors come as events, those of the front as JSON alone, while there is a head to say so.
         if content_type == _EVENTS and (begun or fault.kind == "garbage" or (fault.kind == "error" and fault.status)):
             if not begun:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nemotron_client.testing._fake_grpc import GrpcFront
     from nemotron_client.testing._fake_http import HttpFront
 
+_NOT_STARTED = "The fake server has no address yet, expected its use in a `with` block"
+
 
 class FakeServer(Scripted):
     """Plays a script over gRPC and HTTP, on free ports of 127.0.0.1, for as long as its `with` block runs.
@@ -26,10 +28,13 @@ class FakeServer(Scripted):
     a shape is wrong; sampling options and limits are recorded and have no effect. Leaving the block ends all
     connections and threads, and raises what went wrong with the script: UnscriptedRequestError, or what one of its
     functions has raised; the client gets InvalidRequestError and ServerError for these.
+
+    Over gRPC it serves sessions, as the real server does; with `sessions=False` it has none, like a server of before.
     """
 
-    def __init__(self, replies: Replies = ()) -> None:
+    def __init__(self, replies: Replies = (), *, sessions: bool = True) -> None:
         super().__init__(replies)
+        self._sessions = sessions
         self._grpc_port = self._http_port = 0  # any free one
         self._fronts: tuple[Service, GrpcFront, HttpFront] | None = None
 
@@ -57,6 +62,18 @@ class FakeServer(Scripted):
         finally:
             self._start_fronts()
 
+    @contextlib.contextmanager
+    def draining(self) -> Iterator[None]:
+        """In this `with` block no new requests are taken and running ones come to their end, as in a shutdown."""
+        if self._fronts is None:
+            raise RuntimeError(_NOT_STARTED)
+        service, _, _ = self._fronts
+        service.drain()
+        try:
+            yield
+        finally:
+            service.resume()
+
     def __enter__(self) -> FakeServer:
         self._start_fronts()
         return self
@@ -72,7 +89,7 @@ class FakeServer(Scripted):
         from nemotron_client.testing._fake_grpc import GrpcFront
         from nemotron_client.testing._fake_http import HttpFront
 
-        service = Service(self)
+        service = Service(self, sessions=self._sessions)
         grpc_front = GrpcFront(service, self._grpc_port)
         try:
             http_front = HttpFront(service, self._http_port)
@@ -92,5 +109,5 @@ class FakeServer(Scripted):
 
     def _started(self, port: int) -> int:
         if not port:
-            raise RuntimeError("The fake server has no address yet, expected its use in a `with` block")
+            raise RuntimeError(_NOT_STARTED)
         return port

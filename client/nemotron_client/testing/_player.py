@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,21 @@ class Faulted(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault)
         self.fault = fault
+
+
+@dataclass(frozen=True)
+class Running:
+    """A request that is being answered.
+
+    Attributes:
+        responses: All outputs, each response when it is due. Raises Faulted.
+        leave: The caller has gone.
+        opens_session: Whether it is the subscription of a session, beside which others are answered.
+    """
+
+    responses: Iterator[Values]
+    leave: Callable[[], None] = lambda: None
+    opens_session: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,12 @@ class Performance:
     def cancelled(self) -> Values:
         """The last response, when the request is stopped now."""
         return self._last("cancelled")
+
+    @property
+    def num_input_tokens(self) -> int:
+        """Tokens of the prompt."""
+        usage = self._reply.usage
+        return self._request.num_words if usage is None else usage.prompt_tokens
 
     def _streamed(self) -> Iterator[Step]:
         reply = self._reply
@@ -118,13 +139,12 @@ class Performance:
         usage = self._reply.usage
         thought = min(self._done, len(self._reasoning))
         counts = {
-            "num_input_tokens": self._request.num_words,
+            "num_input_tokens": self.num_input_tokens,
             "num_output_tokens": self._done,
             "num_reasoning_tokens": thought,
             "num_cached_tokens": _UNKNOWN,
         }
         if usage is not None:
-            counts["num_input_tokens"] = usage.prompt_tokens
             counts["num_output_tokens"] = _share(usage.output_tokens, self._done, self._size)
             counts["num_reasoning_tokens"] = _share(usage.reasoning_tokens, thought, len(self._reasoning))
             counts["num_cached_tokens"] = _UNKNOWN if usage.cached_tokens is None else usage.cached_tokens
@@ -163,6 +183,11 @@ class _Playing:
         self._left = False
         self._over = False
         script._begin(request, wake.set)
+
+    @property
+    def num_input_tokens(self) -> int:
+        """What the responses say of it."""
+        return self._performance.num_input_tokens
 
     def leave(self) -> None:
         """The reader has gone."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
-from nemotron_client._contract import FINISH_REASONS, INPUTS
+from nemotron_client._contract import ENSEMBLE, FINISH_REASONS, GENERATING_MODEL, INPUTS
 from nemotron_client._transports import Call
 from nemotron_client._types import ToolCall, ToolCallError, Usage
 
@@ -112,12 +112,18 @@ class Fault:
         """Something comes that no Triton sends: ServerError."""
         return cls("garbage")
 
-    def message_about(self, request_id: str) -> str:
-        """The error message as the server writes it. Models end theirs with the status; Triton's own have none."""
+    def message_about(self, request_id: str, model: str = ENSEMBLE) -> str:
+        """The error message as the server writes it. Models end theirs with the status; Triton's own have none.
+
+        Args:
+            request_id: The request at fault.
+            model: The one that was asked.
+        """
         if not self.status:
             return self.message
+        where = "" if model == GENERATING_MODEL else f"in ensemble '{model}', "
         about = f"request {request_id!r}: " if self.status == "INTERNAL" else ""
-        return f"in ensemble 'ensemble', {about}{self.message} ({self.status})"
+        return f"{where}{about}{self.message} ({self.status})"
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,12 @@ class ScriptedReply:
         """The finish reason."""
         return self.finish_reason or ("tool_calls" if self.tool_calls else "stop")
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the request is not even begun."""
+        fault = self.fault is not None and self.fault.kind == "error" and self.fault.status != "INTERNAL"
+        return fault and not (self.content or self.reasoning_content or self.tool_calls)
+
     def __str__(self) -> str:
         """For messages: what it says and whom it answers."""
         text = self.content if isinstance(self.content, str) else "".join(self.content)
@@ -227,12 +239,14 @@ class RecordedRequest:
         headers: HTTP headers or gRPC metadata; names in lower case.
         outcome: `answered`, `failed`, or `cancelled` by a stop of the client, which it sends when a stream is left
             early. Empty while it runs, and if it was abandoned.
+        session: The key of the session that it came on; empty where it came by itself.
     """
 
     request_id: str
     inputs: Mapping[str, Any]
     headers: Mapping[str, str]
     outcome: Literal["", "answered", "failed", "cancelled"] = ""
+    session: str = ""
 
     @classmethod
     def of(cls, call: Call) -> RecordedRequest:

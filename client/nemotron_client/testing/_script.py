@@ -53,7 +53,7 @@ class Scripted:
         self.cancels: list[str] = []
         self.ready = True
         self._unexpected: list[BaseException] = []
-        self._early_stops: set[str] = set()
+        self._early_stops: set[tuple[str, str]] = set()
         self._playing: dict[RecordedRequest, Callable[[], None]] = {}
         self._lock = threading.RLock()
         if isinstance(replies, Sequence) and not isinstance(replies, str):
@@ -112,8 +112,8 @@ class Scripted:
         """Its reply begins; `cancel` is called, from any thread, when a stop comes."""
         with self._lock:
             self._playing[request] = cancel
-            if request.request_id in self._early_stops:
-                self._early_stops.discard(request.request_id)
+            if not self._early_stops.isdisjoint(_names(request)):
+                self._early_stops.difference_update(_names(request))
                 request.outcome = "cancelled"
                 cancel()
 
@@ -125,13 +125,13 @@ class Scripted:
     def _in_flight(self) -> int:
         return len(self._playing)
 
-    def _stop(self, request_id: str) -> bool:
-        """A stop came. Returns whether there was something to stop."""
+    def _stop(self, request_id: str, session: str = "") -> bool:
+        """A stop came, on a session for its own, or by itself. Returns whether there was something to stop."""
         with self._lock:
             self.cancels.append(request_id)
-            known = [request for request in self.requests if request_id and request.request_id == request_id]
+            known = [request for request in self.requests if (session, request_id) in _names(request)]
             if not known:
-                self._early_stops.add(request_id)
+                self._early_stops.add((session, request_id))
             running = [request for request in known if not request.outcome]
             for request in running:
                 request.outcome = "cancelled"
@@ -146,6 +146,11 @@ class Scripted:
 
     def _came(self) -> str:
         return "".join(f"\n  {request}" for request in self.requests) or "none"
+
+
+def _names(request: RecordedRequest) -> set[tuple[str, str]]:
+    """What a stop may say to reach it: a session's key, or none, and the id."""
+    return {(request.session, request.request_id), ("", request.request_id)}
 
 
 def _reply_or_function(given: Answer | Function) -> ScriptedReply | Function:

@@ -9,15 +9,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nemotron_client._contract import ENSEMBLE, GENERATING_MODEL
+from nemotron_client._contract import (
+    CONTROL_INPUTS,
+    CONTROL_OUTPUTS,
+    ENSEMBLE,
+    GENERATING_MODEL,
+    MODELS,
+    SESSION_MODEL,
+    Tensor,
+)
 from nemotron_client._request import READY_ID
-from nemotron_client.testing._player import Faulted, LeftError, Player, Values
-from nemotron_client.testing._replies import Fault, RecordedRequest
+from nemotron_client.testing._player import Faulted, LeftError, Player, Running, Values
+from nemotron_client.testing._replies import Fault, RecordedRequest, ScriptedReply
 from nemotron_client.testing._script import Scripted, UnscriptedRequestError
+from nemotron_client.testing._session import Session
+
+Models = Mapping[str, tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]
+"""Inputs and outputs of each model."""
 
 DESCRIPTION: dict[str, Any] = {"name": "triton", "version": "2.51.0", "extensions": ["parameters", "statistics"]}
 """What a server of this kind says of itself."""
 
+_MODELS_WITHOUT_SESSIONS: Models = {
+    ENSEMBLE: MODELS[ENSEMBLE],
+    GENERATING_MODEL: ({"stop": CONTROL_INPUTS["stop"]}, CONTROL_OUTPUTS),
+}
 _MAX_ID_CHARACTERS = 256
 
 
@@ -26,7 +42,7 @@ class Arrival:
     """A request to one of the models, with inputs of the right types.
 
     Attributes:
-        model: `ensemble` or `tensorrt_llm`.
+        model: `ensemble`, `session` or `tensorrt_llm`.
         request_id: The caller's name for it.
         inputs: Values and lists by input name.
         headers: Names in lower case.
@@ -39,12 +55,19 @@ class Arrival:
 
 
 class Service:
-    """Answers requests from a script. Thread-safe."""
+    """Answers requests from a script. Thread-safe.
 
-    def __init__(self, script: Scripted) -> None:
+    Attributes:
+        script: The script.
+        models: Inputs and outputs of every model.
+    """
+
+    def __init__(self, script: Scripted, *, sessions: bool) -> None:
         self.script = script
+        self.models: Models = MODELS if sessions else _MODELS_WITHOUT_SESSIONS
         self._players: set[Player] = set()
-        self._closed = False
+        self._sessions: dict[str, Session] = {}
+        self._draining = self._closed = False
         self._lock = threading.Lock()
 
     def begin(self, arrival: Arrival) -> Running:
@@ -53,32 +76,110 @@ class Service:
         Raises:
             Faulted: it is refused.
         """
-        if arrival.request_id == READY_ID:
-            return Running(iter([{"finish_reason": ""}]))
         if arrival.model == GENERATING_MODEL:
-            stopped = self.script._stop(arrival.request_id)
-            return Running(iter([{"finish_reason": "cancelled" if stopped else ""}]))
+            return self._control(arrival)
         _check(arrival)
-        request = RecordedRequest(arrival.request_id, arrival.inputs, arrival.headers)
-        try:
-            reply = self.script._take(request)
-        except UnscriptedRequestError as error:
-            raise Faulted(Fault.invalid(str(error))) from None
-        except Exception as error:
-            raise Faulted(Fault.internal(f"The script's function has raised {error!r}")) from error
+        self._check_open()
+        key = arrival.inputs.get("session", "")
+        session = self._session(key) if arrival.model == SESSION_MODEL else None
+        if session is not None:
+            session.check(arrival.request_id)
+        inputs = {name: value for name, value in arrival.inputs.items() if name != "session"}
+        request = RecordedRequest(arrival.request_id, inputs, arrival.headers, session=key)
+        reply = self._reply_to(request)
         player = Player(self.script, request, reply)
         with self._lock:
             self._players.add(player)
             if self._closed:
                 player.leave()
-        return Running(self._play(player), player)
+        running = Running(self._play(player), player.leave)
+        if session is None:
+            return running
+        if reply.refuses:
+            next(running.responses)  # raises that
+        session.begin(arrival.request_id, running)
+        return Running(iter([{"num_input_tokens": player.num_input_tokens}]))
+
+    def is_ready(self, model: str) -> bool:
+        """Whether a model, or for "" the server, takes requests."""
+        return self.script.ready and (not model or model in self.models)
+
+    def drain(self) -> None:
+        """Take no new requests, and let those that run come to their end."""
+        with self._lock:
+            self._draining = True
+            sessions = list(self._sessions.values())
+        for session in sessions:
+            session.drain()
+
+    def resume(self) -> None:
+        """Take new requests again; sessions that were told of the drain end all the same."""
+        self._draining = False
 
     def close(self) -> None:
         """End all that runs, and what may still come."""
         with self._lock:
             self._closed = True
+            for session in self._sessions.values():
+                session.fail(Fault.close())
             for player in self._players:
                 player.leave()
+
+    def _control(self, arrival: Arrival) -> Running:
+        """What is asked of the generating model itself."""
+        inputs, request_id, key = arrival.inputs, arrival.request_id, arrival.inputs.get("session", "")
+        if inputs.get("open_session"):
+            self._check_open()
+            return self._open_session()
+        if "acknowledged" in inputs:
+            self._session(key).acknowledge(inputs["acknowledged"])
+            return Running(iter(()))
+        if not inputs.get("stop"):
+            raise Faulted(Fault.invalid("input_ids: empty, expected the token ids of a prompt"))
+        if not request_id:
+            message = "id: missing, expected that of the request to stop, which needs one as well"
+            raise Faulted(Fault.invalid(message))
+        if request_id == READY_ID:
+            self._check_open()
+            return Running(iter([{"finish_reason": ""}]))
+        stopped = self.script._stop(request_id, key)
+        if not stopped:
+            self._check_open()
+        return Running(iter([{"finish_reason": "cancelled" if stopped else ""}]))
+
+    def _open_session(self) -> Running:
+        session = Session()
+        with self._lock:
+            self._sessions[session.key] = session
+            if self._closed:
+                session.fail(Fault.close())
+        return Running(self._frames(session), session.leave, opens_session=True)
+
+    def _session(self, key: str) -> Session:
+        session = self._sessions.get(key)
+        if session is None:
+            message = "This session has ended, or is another server's; open a new one."
+            raise Faulted(Fault("error", message, "UNAVAILABLE"))
+        return session
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise Faulted(Fault.shutting_down())
+
+    def _reply_to(self, request: RecordedRequest) -> ScriptedReply:
+        try:
+            return self.script._take(request)
+        except UnscriptedRequestError as error:
+            raise Faulted(Fault.invalid(str(error))) from None
+        except Exception as error:
+            raise Faulted(Fault.internal(f"The script's function has raised {error!r}")) from error
+
+    def _frames(self, session: Session) -> Iterator[Values]:
+        try:
+            yield from session.frames()
+        finally:
+            with self._lock:
+                del self._sessions[session.key]
 
     def _play(self, player: Player) -> Iterator[Values]:
         try:
@@ -90,31 +191,9 @@ class Service:
                 self._players.discard(player)
 
 
-@dataclass(frozen=True)
-class Running:
-    """A request that is being answered.
-
-    Attributes:
-        responses: All outputs, each response when it is due. Raises Faulted.
-    """
-
-    responses: Iterator[Values]
-    _player: Player | None = None
-
-    def leave(self) -> None:
-        """The caller has gone."""
-        if self._player is not None:
-            self._player.leave()
-
-
 def unknown_model(name: str) -> str:
     """Triton's message."""
     return f"Request for unknown model: '{name}' is not found"
-
-
-def is_ready(script: Scripted, model: str) -> bool:
-    """Whether a model, or for "" the server, takes requests."""
-    return script.ready and model in ("", ENSEMBLE, GENERATING_MODEL)
 
 
 def metrics_page(script: Scripted) -> str:
@@ -131,6 +210,8 @@ def metrics_page(script: Scripted) -> str:
 def _check(arrival: Arrival) -> None:
     """What the models refuse before they look at the conversation; they look at more than this."""
     inputs = arrival.inputs
+    if arrival.model == SESSION_MODEL and not inputs.get("session"):
+        raise Faulted(Fault.invalid("session: missing, expected the key of a session"))
     if len(arrival.request_id) > _MAX_ID_CHARACTERS:
         given = f"{len(arrival.request_id)} characters were given"
         raise Faulted(Fault.invalid(f"id: {given}, expected at most {_MAX_ID_CHARACTERS}"))
