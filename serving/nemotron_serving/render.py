@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 from typing import get_args
@@ -107,33 +107,27 @@ def _configs() -> dict[str, str]:
                     _same(ACCEPTED_OUTPUTS),
                 ),
             ],
-            needed=[SESSION],
         ),
         "unary": _python_model("unary", ENSEMBLE_INPUTS, ENSEMBLE_OUTPUTS),
     }
 
 
 def _python_model(name: str, inputs: Iterable[Tensor], outputs: Iterable[Tensor], *, decoupled: bool = False) -> str:
-    needed = None if name == "postprocessing" else ()
+    optional = name != "postprocessing"
     return (
         f'{_HEADER}name: "{name}"\nbackend: "python"\nmax_batch_size: 1\n'
         + ("model_transaction_policy { decoupled: true }\n" if decoupled else "")
         + "instance_group [ { count: 1 kind: KIND_CPU } ]\n"
-        + _tensors("input", inputs, needed=needed)
+        + _tensors("input", inputs, optional=optional)
         + _tensors("output", outputs)
     )
 
 
-def _ensemble(
-    name: str,
-    inputs: Iterable[Tensor],
-    outputs: Iterable[Tensor],
-    steps: Iterable[str],
-    needed: Collection[Tensor] = (),
-) -> str:
+def _ensemble(name: str, inputs: Iterable[Tensor], outputs: Iterable[Tensor], steps: Iterable[str]) -> str:
+    """All inputs are optional: Triton 2.51 never answers a request to an ensemble that lacks one which is not."""
     return (
         f'{_HEADER}name: "{name}"\nplatform: "ensemble"\nmax_batch_size: 1\n'
-        + _tensors("input", inputs, needed=needed)
+        + _tensors("input", inputs, optional=True)
         + _tensors("output", outputs)
         + "ensemble_scheduling {\n  step [\n"
         + ",\n".join(steps)
@@ -141,11 +135,12 @@ def _ensemble(
     )
 
 
-def _tensors(kind: str, tensors: Iterable[Tensor], *, needed: Collection[Tensor] | None = None) -> str:
-    lines = []
-    for tensor in tensors:
-        tail = "" if needed is None or tensor in needed else " optional: true"
-        lines.append(f'  {{ name: "{tensor.name}" data_type: TYPE_{tensor.dtype} dims: {list(tensor.dims)}{tail} }}')
+def _tensors(kind: str, tensors: Iterable[Tensor], *, optional: bool = False) -> str:
+    tail = " optional: true" if optional else ""
+    lines = [
+        f'  {{ name: "{tensor.name}" data_type: TYPE_{tensor.dtype} dims: {list(tensor.dims)}{tail} }}'
+        for tensor in tensors
+    ]
     return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"
 
 

@@ -82,8 +82,8 @@ def test_the_unary_front_is_the_ensemble_for_clients_that_only_know_infer() -> N
 
 def test_a_session_takes_what_the_ensemble_takes_and_its_key() -> None:
     session, ensemble = config("session"), config("ensemble")
-    own = [tensor for tensor in session.input if tensor.name == "session"]
-    assert [tensor.optional for tensor in own] == [False]
+    assert [tensor.name for tensor in session.input if tensor.name not in tensors(ensemble.input)] == ["session"]
+    assert all(tensor.optional for tensor in session.input), "Triton 2.51 never answers where one is missing"
     assert tensors([tensor for tensor in session.input if tensor.name != "session"]) == tensors(ensemble.input)
 
 

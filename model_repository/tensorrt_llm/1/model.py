@@ -8,7 +8,7 @@ from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import IN_FLIGHT_METRIC, RuntimeDir
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.seal import Seal
-from nemotron_serving.stages.generate import ResponseSink, SubscriptionSink
+from nemotron_serving.stages.generate import ResponseSink, SubscriptionSink, session_key
 from nemotron_serving.stages.triton import answer_later, open_package, report_gauges, request_fields, request_id
 
 GAUGES = {
@@ -52,11 +52,12 @@ class TritonPythonModel:
 
     def _begin(self, request):
         fields = request_fields(request, TOKEN_INPUTS)
+        session = session_key(request, fields)
         if fields.get("open_session", False):
             self._service.open_session(SubscriptionSink(request))
             return
         sink = ResponseSink(request, self._event_seal)
-        client_id, caller, session = request_id(request), fields.get(CALLER, ""), fields.get("session", "")
+        client_id, caller = request_id(request), fields.get(CALLER, "")
         if "acknowledged" in fields:
             self._service.acknowledge(session, fields["acknowledged"])
             sink.confirm()

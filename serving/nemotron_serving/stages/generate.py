@@ -5,20 +5,44 @@ An output is sent when it says something, as NVIDIA's model does: each costs 6 t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.contract import TOKEN_OUTPUTS
-from nemotron_serving.errors import EngineError, ServingError, failure
+from nemotron_serving.contract import ACCEPTED_OUTPUTS, SESSION, TOKEN_OUTPUTS
+from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError, failure
 from nemotron_serving.generation.response import Response
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.postprocess import StreamEvent
 from nemotron_serving.stages.triton import response_of, send_error
 
+_CONTROLS = ("open_session", "stop", "acknowledged")
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+def session_key(request: Any, fields: Mapping[str, Any]) -> str:
+    """The key of the session that a request belongs to; empty for one that belongs to none.
+
+    Args:
+        request: Triton's request.
+        fields: What it says.
+
+    Raises:
+        InvalidRequestError: no key where there has to be one, or two things that take a request each.
+    """
+    asked = [name for name in _CONTROLS if fields.get(name, False) is not False]
+    if len(asked) > 1:
+        raise InvalidRequestError(asked[1], f"given together with {asked[0]}; send a request for each")
+    # Through the ensemble `session`, whose caller gets nothing else of the generating model.
+    wanted = set(request.requested_output_names())
+    accepted_only = "request_settings" in fields and wanted <= {output.name for output in ACCEPTED_OUTPUTS}
+    key = str(fields.get(SESSION.name, ""))
+    if not key and (SESSION.name in fields or "acknowledged" in fields or accepted_only):
+        raise InvalidRequestError(SESSION.name, "missing, expected the key that the first frame of a session has")
+    return key
 
 
 class ResponseSink:
