@@ -24,6 +24,7 @@ RETRY_JITTER = 0.25  # the share of a delay that chance may take off
 # How long a replica that failed is passed over: doubles with each failure in a row.
 REPLICA_FIRST_PAUSE_S = 1.0
 REPLICA_MAX_PAUSE_S = 60.0
+REPLICA_LOG_S = 10.0  # so often at most the log says of one that it takes no requests
 
 # A Triton that has nothing to send counts pings as abuse: it ends a connection at the fourth one within five minutes.
 KEEPALIVE_TIME_S = 60.0

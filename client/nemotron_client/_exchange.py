@@ -164,7 +164,7 @@ class ExchangeState:
             _logger.debug(message, self.call.request_id, reply.finish_reason, *counts)
         else:
             reason = type(self.error or self.reason()).__name__
-            _logger.info("request %s at %s: %s", self.call.request_id, self._url, reason)
+            _logger.debug("request %s at %s: %s", self.call.request_id, self._url, reason)
 
     @property
     def _url(self) -> str:

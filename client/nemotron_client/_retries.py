@@ -50,12 +50,28 @@ def delay_s(retry: int, chance: Callable[[], float] = random.random) -> float:
 
 @dataclass
 class _Health:
+    """Of one server.
+
+    Attributes:
+        failures: In a row.
+        back_at: Until then it is passed over.
+        down_at: When the first of the failures came.
+        told: The log has said that it takes no requests.
+        tell_at: Before that the log says no such thing, of a server that fails now and then.
+    """
+
     failures: int = 0
     back_at: float = 0.0
+    down_at: float = 0.0
+    told: bool = False
+    tell_at: float = 0.0
 
 
 class Replicas:
-    """The health of some servers. Thread-safe."""
+    """The health of some servers. Thread-safe.
+
+    The log is told when a server takes no requests any more, and when it does again, not of each request.
+    """
 
     def __init__(self, urls: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
         self.urls = tuple(urls)
@@ -79,24 +95,34 @@ class Replicas:
             self._turn = (chosen + 1) % count
             return chosen
 
-    def failed(self, index: int) -> None:
-        """This server cannot be used: pass it over for a while, longer with each failure in a row."""
+    def failed(self, index: int, error: NemotronError) -> None:
+        """This server cannot be used: pass it over for a while, longer with each failure in a row.
+
+        Failures while it is passed over are those of requests that were on their way with the first.
+        """
         with self._lock:
-            health = self._health[index]
-            # The exponent is bounded: a float holds no 2**1024.
-            pause = min(
-                _defaults.REPLICA_FIRST_PAUSE_S * 2.0 ** min(health.failures, 100), _defaults.REPLICA_MAX_PAUSE_S
-            )
-            health.failures += 1
-            health.back_at = self._clock() + pause
-        if len(self.urls) > 1:
-            _logger.warning("%s failed and is passed over for %g s", self.urls[index], pause)
+            health, now = self._health[index], self._clock()
+            if now >= health.back_at:
+                # The exponent is bounded: a float holds no 2**1024.
+                pause = _defaults.REPLICA_FIRST_PAUSE_S * 2.0 ** min(health.failures, 100)
+                health.back_at = now + min(pause, _defaults.REPLICA_MAX_PAUSE_S)
+                health.down_at = health.down_at if health.failures else now
+                health.failures += 1
+            tell = not health.told and now >= health.tell_at
+            if tell:
+                health.told, health.tell_at = True, now + _defaults.REPLICA_LOG_S
+        if tell:
+            _logger.warning("%s takes no requests (%s): %s", self.urls[index], type(error).__name__, error)
 
     def worked(self, index: int) -> None:
         """This server has answered."""
-        if self._health[index].failures:
-            with self._lock:
-                self._health[index] = _Health()
+        if not self._health[index].failures:
+            return
+        with self._lock:
+            health = self._health[index]
+            self._health[index] = _Health(tell_at=health.tell_at)
+        if health.told:
+            _logger.warning("%s takes requests again, after %.1f s", self.urls[index], self._clock() - health.down_at)
 
 
 class Attempts:
@@ -130,7 +156,7 @@ class Attempts:
             raise error
         self._tried[self.replica] = error
         if not isinstance(error, OverloadedError):
-            self._replicas.failed(self.replica)
+            self._replicas.failed(self.replica, error)
         if len(self._tried) < len(self._replicas.urls):
             self.replica = self._replicas.pick(self._tried)
             return 0.0
@@ -138,7 +164,7 @@ class Attempts:
         if self._retries >= self._max_retries or delay >= left_s:
             raise self._verdict(error)
         self._retries += 1
-        _logger.info(
+        _logger.debug(
             "request %s: retry %d of %d in %.2f s after %s",
             self._request_id,
             self._retries,

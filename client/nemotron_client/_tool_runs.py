@@ -186,5 +186,5 @@ def _failed(call: ToolCall, error: Exception, raises: bool) -> str:
         return f"error: {error}"
     if raises:
         raise error
-    _logger.info("the function %s raised %s", call.name, type(error).__name__)  # never what it says
+    _logger.debug("the function %s raised %s", call.name, type(error).__name__)  # never what it says
     return f"error: {type(error).__name__}: {error}"

@@ -136,7 +136,7 @@ class Watch:
             transport.post(call, _defaults.CANCEL_TIMEOUT_S, self._count_answer)
         except Exception as error:  # one cancel that cannot be sent must not end the watch over all other requests
             self._count_answer()
-            _logger.warning("request %s cannot be cancelled: %s", call.request_id, type(error).__name__)
+            _logger.debug("request %s cannot be cancelled: %s", call.request_id, type(error).__name__)
 
     def _count_answer(self) -> None:
         with self._answered:

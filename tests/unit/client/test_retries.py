@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
 import pytest
 
 from nemotron_client import (
+    AsyncClient,
     Client,
     InvalidRequestError,
     ModelNotReadyError,
@@ -18,6 +20,7 @@ from nemotron_client import (
     ServerUnavailableError,
 )
 from nemotron_client._retries import Attempts, Replicas, delay_s, may_succeed_later
+from nemotron_client.testing import FakeServer
 
 WHERE: dict[str, Any] = {"request_id": "r", "url": "u"}
 DOWN = ServerUnavailableError("down", **WHERE)
@@ -82,22 +85,24 @@ def test_a_failed_server_is_passed_over_longer_each_time() -> None:
     clock = Clock()
     replicas = Replicas(["a", "b"], clock)
     for pause in (1, 2, 4, 8, 16, 32, 60, 60):
-        replicas.failed(0)
+        for _ in range(3):  # requests that were on their way at the same time
+            replicas.failed(0, DOWN)
         clock.now += pause - 0.01
         assert {replicas.pick() for _ in range(3)} == {1}
         clock.now += 0.02
         assert {replicas.pick() for _ in range(3)} == {0, 1}
     replicas.worked(0)
-    replicas.failed(0)
+    replicas.failed(0, DOWN)
     clock.now += 1.01
     assert {replicas.pick() for _ in range(3)} == {0, 1}
 
 
 def test_when_all_have_failed_the_one_that_is_back_first_is_tried() -> None:
-    replicas = Replicas(["a", "b"], Clock())
-    replicas.failed(1)
-    replicas.failed(0)
-    replicas.failed(0)
+    clock = Clock()
+    replicas = Replicas(["a", "b"], clock)
+    replicas.failed(1, DOWN)
+    clock.now += 0.5
+    replicas.failed(0, DOWN)
     assert replicas.pick() == 1
     assert replicas.pick({1}) == 0
 
@@ -153,6 +158,53 @@ def test_a_server_whose_model_is_loading_is_passed_over() -> None:
 
 
 def test_retries_are_logged_with_the_request(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "nemotron_client")
+    caplog.set_level(logging.DEBUG, "nemotron_client")
     Attempts(Replicas(["a"]), 1, seconds, request_id="r-7").again_after(DOWN, 100)
-    assert caplog.messages == ["request r-7: retry 1 of 1 in 1.00 s after ServerUnavailableError"]
+    assert "request r-7: retry 1 of 1 in 1.00 s after ServerUnavailableError" in caplog.messages
+
+
+def test_the_log_says_once_that_a_server_is_down_and_once_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "nemotron_client")
+    clock = Clock()
+    replicas = Replicas(["a", "b"], clock)
+    for _ in range(1000):
+        replicas.failed(0, DOWN)
+        replicas.worked(1)
+        clock.now += 0.09
+    for _ in range(3):
+        replicas.worked(0)
+    down, back = "a takes no requests (ServerUnavailableError): down", "a takes requests again, after 90.0 s"
+    assert caplog.messages == [down, back]
+    replicas.failed(0, DOWN)
+    assert caplog.messages == [down, back, down]
+
+
+def test_the_log_of_a_server_that_fails_now_and_then_is_short(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    replicas = Replicas(["a"], clock)
+    for _ in range(1000):
+        replicas.failed(0, DOWN)
+        clock.now += 0.01
+        replicas.worked(0)
+    clock.now += 0.1
+    replicas.failed(0, DOWN)
+    assert len(caplog.messages) == 3  # down, back, and ten seconds later down
+
+
+def test_many_requests_that_no_server_takes_are_two_lines_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def run() -> None:
+        with FakeServer("one") as first, FakeServer("two") as second:
+            urls = [first.grpc_url, second.grpc_url]
+            async with AsyncClient(urls, max_retries=0) as client:
+                with first.refusing(), second.refusing():
+                    calls = [client.chat([{"role": "user", "content": "Hi"}]) for _ in range(50)]
+                    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+                    assert {type(one) for one in outcomes} == {ServerUnavailableError}
+                told = [record.getMessage() for record in caplog.records if record.name == "nemotron_client"]
+                assert sorted(message.partition(" (")[0] for message in told) == sorted(
+                    f"{url} takes no requests" for url in urls
+                )
+
+    asyncio.run(run())

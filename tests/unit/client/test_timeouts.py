@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -140,6 +141,7 @@ def test_a_cancel_that_cannot_be_sent_does_not_end_the_watch(watch: Watch, caplo
         def post(self, call: Call, timeout_s: float, done: Callable[[], None]) -> None:  # noqa: ARG002
             raise RuntimeError("s3cret")
 
+    caplog.set_level(logging.DEBUG, "nemotron_client")
     alarm = Alarm(0.05)
     watch.post(Broken(), cancel_call("r-7", {}))
     watch.look_at(alarm.guarded)
