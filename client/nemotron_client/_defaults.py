@@ -30,6 +30,11 @@ REPLICA_LOG_S = 10.0  # so often at most the log says of one that it takes no re
 KEEPALIVE_TIME_S = 60.0
 KEEPALIVE_TIMEOUT_S = 10.0
 
+SESSIONS = 1  # for each gRPC server
+SESSION_MAX_AGE_S = 1800.0
+SESSION_AGE_JITTER = 0.2  # the share of the age that chance may take off
+SESSION_ANSWER_S = 5.0  # a server that takes longer to open a session, once it is connected, is asked without
+
 PROBE_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 60.0
 READY_POLL_S = 0.1

@@ -14,7 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nemotron_client._defaults import CONNECT_TIMEOUT_S, KEEPALIVE_TIME_S, KEEPALIVE_TIMEOUT_S
+from nemotron_client._defaults import (
+    CONNECT_TIMEOUT_S,
+    KEEPALIVE_TIME_S,
+    KEEPALIVE_TIMEOUT_S,
+    SESSION_MAX_AGE_S,
+    SESSIONS,
+)
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,22 @@ class Connection:
             raises RequestTimeoutError with the phase `connect`.
         keepalive_time_s: A connection with a running request that is silent this long is asked for a sign of life.
         keepalive_timeout_s: A connection without a sign of life for this long counts as broken: ServerUnavailableError.
+        sessions: Over gRPC, how many sessions there are at most, each with a connection of its own; 0 for none.
+        session_max_age_s: A session that is older takes no further request.
     """
 
     tls: Tls | None = None
     connect_timeout_s: float | None = CONNECT_TIMEOUT_S
     keepalive_time_s: float = KEEPALIVE_TIME_S
     keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S
+    sessions: int = SESSIONS
+    session_max_age_s: float = SESSION_MAX_AGE_S
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sessions, bool) or not isinstance(self.sessions, int) or self.sessions < 0:
+            raise ValueError(f"sessions: {self.sessions!r} was given, expected a whole number, 0 for none")
+        if not self.session_max_age_s > 0:
+            raise ValueError(f"session_max_age_s: {self.session_max_age_s!r} was given, expected seconds above 0")
 
 
 class ResponseStream(Protocol):

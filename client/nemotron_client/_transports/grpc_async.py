@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import uuid
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +19,9 @@ from nemotron_client._contract import ENSEMBLE
 from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_stream_error
 from nemotron_client._transports import grpc_codec as codec
 from nemotron_client._transports.base import Call, Connection
+from nemotron_client._transports.session_async import AsyncSession, AsyncSessionStream, task_is_cancelled
+from nemotron_client._transports.session_codec import Terms
+from nemotron_client._transports.session_pool import SessionPool
 
 
 class AsyncGrpcTransport:
@@ -28,13 +33,13 @@ class AsyncGrpcTransport:
         self._options = codec.channel_options(connection)
         # Read at once: a file that is missing is an error of the constructor, as in `GrpcTransport`.
         self._credentials = codec.credentials(connection.tls) if codec.is_secure(url) else None
+        self._sessions = SessionPool(self._maker(), url, connection)
+        weakref.finalize(self, self._sessions.abandon).atexit = False
 
     @cached_property
     def _channel(self) -> Any:
         # Made by the first call, for it binds to the running loop.
-        if self._credentials is None:
-            return grpc.aio.insecure_channel(codec.target(self.url), self._options)
-        return grpc.aio.secure_channel(codec.target(self.url), self._credentials, self._options)
+        return _channel(self.url, self._credentials, self._options)
 
     @cached_property
     def _stream(self) -> Any:
@@ -44,17 +49,29 @@ class AsyncGrpcTransport:
             response_deserializer=service_pb2.ModelStreamInferResponse.FromString,
         )
 
-    def open(self, call: Call) -> AsyncGrpcResponseStream:
-        """See `AsyncTransport.open`."""
+    def open(self, call: Call) -> AsyncGrpcResponseStream | AsyncSessionStream:
+        """See `AsyncTransport.open`. On a session, where the call is one for it and the server has them."""
+        if call.model == ENSEMBLE:
+            request = AsyncSessionStream(call, self._open)
+            if self._sessions.add(request):
+                return request
+        return self._open(call)
+
+    def _open(self, call: Call) -> AsyncGrpcResponseStream:
         rpc = self._stream(
             codec.infer_request(call),
             metadata=self._metadata(call),
-            compression=codec.compression(call),
+            compression=codec.compression(call.compression),
         )
-        return AsyncGrpcResponseStream(rpc, call, self.url)
+        return AsyncGrpcResponseStream(rpc, call, self.url, self._sessions.connection_lost)
 
     async def post(self, call: Call, timeout_s: float) -> None:
-        """See `AsyncTransport.post`."""
+        """See `AsyncTransport.post`. A stop goes the way that its request has gone."""
+        heard = asyncio.Event()
+        if self._sessions.stop(call, heard.set):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(heard.wait(), timeout_s)
+            return
         with contextlib.suppress(grpc.RpcError, grpc.aio.UsageError):  # the latter: the channel is closed
             rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=self._metadata(call))
             while await rpc.read() is not grpc.aio.EOF:
@@ -87,8 +104,16 @@ class AsyncGrpcTransport:
 
     async def close(self) -> None:
         """See `AsyncTransport.close`."""
+        for session in self._sessions.sessions():
+            await session.close()
         if "_channel" in self.__dict__:
             await self._channel.close()
+
+    def _maker(self) -> Callable[[Terms], AsyncSession]:
+        # Without this transport, whose end therefore is noticed while its sessions are open.
+        connect = functools.partial(_channel, self.url, self._credentials, self._options)
+        caller = self._caller
+        return lambda terms: AsyncSession(connect, codec.metadata(terms.headers, caller), terms)
 
     def _metadata(self, call: Call) -> tuple[tuple[str, str], ...]:
         return codec.metadata(call.headers, self._caller)
@@ -108,8 +133,9 @@ class AsyncGrpcTransport:
 class AsyncGrpcResponseStream:
     """The responses to one call. See `AsyncResponseStream`."""
 
-    def __init__(self, rpc: Any, call: Call, url: str) -> None:
+    def __init__(self, rpc: Any, call: Call, url: str, lost: Callable[[], None] = lambda: None) -> None:
         self._rpc = rpc
+        self._lost = lost
         self._request_id = call.request_id
         self._url = url
         self._aborted = False
@@ -122,10 +148,11 @@ class AsyncGrpcResponseStream:
         try:
             response = await self._rpc.read()
         except grpc.RpcError as error:
+            self._lost()
             raise codec.rpc_error(error, self._request_id, self._url) from error
         except asyncio.CancelledError:
             # gRPC raises this for a call that `abort` has ended, too: only the task's own end passes.
-            if not self._aborted or _task_is_cancelled():
+            if not self._aborted or task_is_cancelled():
                 raise
             message = f"The request to {self._url} was given up"
             raise ServerUnavailableError(message, request_id=self._request_id, url=self._url) from None
@@ -144,6 +171,7 @@ class AsyncGrpcResponseStream:
         self._rpc.cancel()
 
 
-def _task_is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _channel(url: str, credentials: Any, options: Any) -> Any:
+    if credentials is None:
+        return grpc.aio.insecure_channel(codec.target(url), options)
+    return grpc.aio.secure_channel(codec.target(url), credentials, options)

@@ -88,9 +88,9 @@ def metadata(headers: Mapping[str, str], caller: str = "") -> tuple[tuple[str, s
     return tuple((own | dict(headers)).items())
 
 
-def compression(call: Call) -> Any:
-    """The compression that the call asks for, in gRPC's words."""
-    return grpc.Compression.Gzip if call.compression else None
+def compression(name: str | None) -> Any:
+    """The compression of this name, in gRPC's words."""
+    return grpc.Compression.Gzip if name else None
 
 
 def infer_request(call: Call) -> Any:

@@ -50,7 +50,7 @@ class GrpcTransport:
         rpc = self._stream(
             codec.infer_request(call),
             metadata=self._metadata(call),
-            compression=codec.compression(call),
+            compression=codec.compression(call.compression),
         )
         return GrpcResponseStream(rpc, call, self.url)
 
