@@ -13,15 +13,19 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 
+from nemotron_serving.launcher.triton_command import KEEP_ALIVE_MS, KEEP_ALIVE_TIMEOUT_MS
 from tests.integration.conftest import ROOT, Server
+from tests.robustness.frozen_link import FrozenLink
+from tests.robustness.leaving import waiting_call
 from tests.robustness.observing import IN_FLIGHT, nothing_left
 from tests.robustness.sessions import CHANNEL, Answer, SessionCaller
 from tests.waiting import allowed, wait_until
 
-REQUESTS = 140  # more than run at the same time
+REQUESTS = 50
 ENDLESS = 5_000  # tokens: 100 s at 20 ms each
 FRAMES = 64  # that may wait to be acknowledged
-SESSIONS = 1024  # that may be open
+MOST_SESSIONS = 1024  # that may be open
+SESSIONS = "nemotron_sessions"
 MISSING = "session: missing, expected the key that the first frame of a session has (INVALID_ARGUMENT)"
 ENDED = "This session has ended, or is another server's; open a new one. (UNAVAILABLE)"
 
@@ -68,14 +72,14 @@ def asking(server: Server, channel: grpc.Channel) -> SessionCaller:
     """A session that reads and acknowledges what comes for many requests."""
     caller = SessionCaller(server.grpc_address, channel)
     caller.open()
-    for number in range(REQUESTS):
-        caller.ask(f"{number}", ENDLESS)
 
     def read() -> None:
         with contextlib.suppress(grpc.RpcError):
             caller.read_until_ended("never")
 
     threading.Thread(target=read).start()
+    for number in range(REQUESTS):
+        caller.ask(f"{number}", ENDLESS)
     return caller
 
 
@@ -91,6 +95,29 @@ def test_places_of_a_session_are_free_again(
         leave()
     wait_until(lambda: nothing_left(patient_server), 30)
     assert time.monotonic() - began < allowed(1)
+
+
+def test_a_connection_that_is_cut_without_a_word_is_found(patient_server: Server) -> None:
+    """Both ends think that it is there. All that was asked for by it ends: of a session, of an idle one, of others."""
+    link = FrozenLink(patient_server.grpc_url)
+    channel = grpc.insecure_channel(link.address, CHANNEL)
+    try:
+        asking(patient_server, channel)
+        idle = SessionCaller(link.address, channel)
+        idle.open()
+        stream = waiting_call(channel, "ensemble")
+        wait_until(lambda: patient_server.metric(IN_FLIGHT) == REQUESTS + 1, 30)
+        wait_until(lambda: patient_server.metric(SESSIONS) == 2)
+        link.freeze()
+        wait_until(
+            lambda: nothing_left(patient_server) and patient_server.metric(SESSIONS) == 0,
+            (KEEP_ALIVE_MS + KEEP_ALIVE_TIMEOUT_MS) / 1000 + allowed(2),
+        )
+        stream.cancel()
+        idle.close()
+    finally:
+        link.close()
+        channel.close()
 
 
 # Requests that are none

@@ -7,7 +7,10 @@ front does not look at a connection before it answers. So it depends on the way 
     `ensemble`, as a stream          at a next response,     `Postprocessor` asks for the response's own request,
       (gRPC, /generate_stream)         every 0.5 s at most     and tells it by `RuntimeDir.report_departure`
     `tensorrt_llm`, as a stream      within 0.05 s           the service's tick asks the sink
+    a session, all its requests      within 0.1 s            `Delivery` asks the subscription, and ends them all
     `unary`, over gRPC               within 0.1 s            `UnaryFront` asks for all calls, and sends a stop
+    these over gRPC, when the        20 s later at most      Triton asks each connection for a sign of life, see
+      connection is cut unheard                                `launcher.triton_command`, and they see it closed
     one response from `ensemble`,    never                   nobody: it runs to its end or its deadline
       any one response over HTTP
     our client, in every way         at once                 the client itself sends a stop, whatever ends its call
@@ -16,7 +19,7 @@ front does not look at a connection before it answers. So it depends on the way 
 All of them end in `GenerationService`: the stream ends as `cancelled`, the engine's request is aborted, and the place
 is free within 200 ms. A stop is TensorRT-LLM's own: a second request, to `tensorrt_llm`, with the id of the first and
 `stop` true, see `GenerationService.stop`. What a caller may expect is in docs/requests.md#cancelling, and attacks are
-in tests/robustness/test_leaving.py.
+in tests/robustness: test_leaving.py, test_sessions.py.
 
 This module holds the part that needs memory: stops whose request has not come yet, told apart from stops that come
 after its end. A client that cancels at once sends its stop while the request is still in preprocessing. Anybody may
