@@ -212,7 +212,7 @@ NOTHING_NEW: dict[str, Any] = {
 STATES = ("finish_reason", "thinking_budget_reached")
 """What holds as the last response has it."""
 
-TOTALS = ("num_reasoning_tokens", "num_input_tokens", "num_output_tokens", "num_cached_tokens", "cum_log_probs")
+TOTALS = ("num_reasoning_tokens", "num_input_tokens", "num_output_tokens", "num_cached_tokens")
 """What counts up: in every response, also of a session, which leaves out all else that says nothing."""
 
 FINISH_REASONS = ("stop", "length", "tool_calls", "repetition", "cancelled", "timeout")

@@ -179,7 +179,7 @@ def _client() -> str:
         control_outputs=_tensors_of(one for one in TOKEN_OUTPUTS if one.name in _CONTROL_OUTPUTS),
         session=SESSION.name,
         accepted_outputs=_tensors_of(ACCEPTED_OUTPUTS),
-        totals=_tuple(one.name for one in ENSEMBLE_OUTPUTS if one.kind == "total"),
+        totals=_tuple(one.name for one in ENSEMBLE_OUTPUTS if one.kind == "total" and one.sent == "always"),
     )
 
 

@@ -80,11 +80,11 @@ class Service:
             return self._control(arrival)
         _check(arrival)
         self._check_open()
-        key = arrival.inputs.get("session", "")
-        session = self._session(key) if arrival.model == SESSION_MODEL else None
+        session = self._session_of(arrival)
         if session is not None:
             session.check(arrival.request_id)
         inputs = {name: value for name, value in arrival.inputs.items() if name != "session"}
+        key = "" if session is None else session.key
         request = RecordedRequest(arrival.request_id, inputs, arrival.headers, session=key)
         reply = self._reply_to(request)
         player = Player(self.script, request, reply)
@@ -127,14 +127,18 @@ class Service:
 
     def _control(self, arrival: Arrival) -> Running:
         """What is asked of the generating model itself."""
-        inputs, request_id, key = arrival.inputs, arrival.request_id, arrival.inputs.get("session", "")
-        if inputs.get("open_session"):
+        inputs, request_id = arrival.inputs, arrival.request_id
+        asked = [name for name in ("open_session", "stop", "acknowledged") if inputs.get(name, False) is not False]
+        if len(asked) > 1:
+            raise Faulted(Fault.invalid(f"{asked[1]}: given together with {asked[0]}; send a request for each"))
+        session = self._session_of(arrival)
+        if "open_session" in asked:
             self._check_open()
             return self._open_session()
-        if "acknowledged" in inputs:
-            self._session(key).acknowledge(inputs["acknowledged"])
+        if session is not None and "acknowledged" in asked:
+            session.acknowledge(inputs["acknowledged"])
             return Running(iter(()))
-        if not inputs.get("stop"):
+        if "stop" not in asked:
             raise Faulted(Fault.invalid("input_ids: empty, expected the token ids of a prompt"))
         if not request_id:
             message = "id: missing, expected that of the request to stop, which needs one as well"
@@ -142,7 +146,7 @@ class Service:
         if request_id == READY_ID:
             self._check_open()
             return Running(iter([{"finish_reason": ""}]))
-        stopped = self.script._stop(request_id, key)
+        stopped = self.script._stop(request_id, "" if session is None else session.key)
         if not stopped:
             self._check_open()
         return Running(iter([{"finish_reason": "cancelled" if stopped else ""}]))
@@ -155,7 +159,14 @@ class Service:
                 session.fail(Fault.close())
         return Running(self._frames(session), session.leave, opens_session=True)
 
-    def _session(self, key: str) -> Session:
+    def _session_of(self, arrival: Arrival) -> Session | None:
+        """The session that a request names; None for one that needs none."""
+        if arrival.model != SESSION_MODEL and arrival.inputs.keys().isdisjoint(("session", "acknowledged")):
+            return None
+        key = arrival.inputs.get("session")
+        if not key:
+            message = "session: missing, expected the key that the first frame of a session has"
+            raise Faulted(Fault.invalid(message))
         session = self._sessions.get(key)
         if session is None:
             message = "This session has ended, or is another server's; open a new one."
@@ -210,8 +221,6 @@ def metrics_page(script: Scripted) -> str:
 def _check(arrival: Arrival) -> None:
     """What the models refuse before they look at the conversation; they look at more than this."""
     inputs = arrival.inputs
-    if arrival.model == SESSION_MODEL and not inputs.get("session"):
-        raise Faulted(Fault.invalid("session: missing, expected the key of a session"))
     if len(arrival.request_id) > _MAX_ID_CHARACTERS:
         given = f"{len(arrival.request_id)} characters were given"
         raise Faulted(Fault.invalid(f"id: {given}, expected at most {_MAX_ID_CHARACTERS}"))

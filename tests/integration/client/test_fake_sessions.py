@@ -1,0 +1,169 @@
+"""The fake server's sessions against the real one's, by hand: the same answers to the same requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nemotron_client._contract import TOTALS
+from nemotron_client.testing import FakeServer, Fault, RecordedRequest, ScriptedReply
+from tests.integration.conftest import Server
+from tests.robustness.sessions import Answer, SessionCaller
+
+WINDOW = 64  # frames
+FAILURE = "The script fails after 12 tokens."
+Sessions = tuple[SessionCaller, SessionCaller]
+
+
+def fake_answer(request: RecordedRequest) -> ScriptedReply:
+    if "random" in request.text:
+        return ScriptedReply("on and", endless=True, token_s=0.005)
+    if "fail" in request.text:
+        return ScriptedReply("It begins", fault=Fault.internal(FAILURE))
+    return ScriptedReply("An answer.")
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeServer]:
+    with FakeServer(fake_answer) as server:
+        yield server
+
+
+@pytest.fixture
+def sessions(roomy_server: Server, fake: FakeServer) -> Iterator[Sessions]:
+    """One of each, open: of the real server and of the fake."""
+    addresses = roomy_server.grpc_address, fake.grpc_url.removeprefix("grpc://")
+    with SessionCaller(addresses[0]) as real, SessionCaller(addresses[1]) as faked:
+        for session in (real, faked):
+            session.open()
+        yield real, faked
+
+
+def answer_to(caller: SessionCaller, model: str, name: str, **values: Any) -> Answer:
+    """The first answer with this id."""
+    caller.send(model, name, **values)
+    return next(answer for answer in caller.answers() if answer.id == name)
+
+
+def entries_of(session: SessionCaller, name: str) -> list[dict[str, Any]]:
+    """What the frames say of a request, until it ends."""
+    found: list[dict[str, Any]] = []
+    while not found or not (found[-1].get("finish_reason") or "error" in found[-1]):
+        frame = session.frame()
+        session.acknowledge(frame["frame"])
+        found += [entry for entry in frame.get("responses", ()) if entry["id"] == name]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        ("session", {"text_input": "Hi"}),
+        ("session", {"text_input": "Hi", "session": ""}),
+        ("session", {"text_input": "Hi", "session": "0" * 32}),
+        ("session", {"text_input": "Hi", "session": "KEY", "foo": 1}),
+        ("session", {"session": "KEY", "thinking": True}),
+        ("session", {"session": "KEY", "messages": "[]"}),
+        ("session", {"session": "KEY", "text_input": "Hi", "messages": "[]"}),
+        ("tensorrt_llm", {"acknowledged": 0}),
+        ("tensorrt_llm", {"acknowledged": 0, "session": ""}),
+        ("tensorrt_llm", {"acknowledged": 0, "session": "0" * 32}),
+        ("tensorrt_llm", {"acknowledged": "0", "session": "KEY"}),
+        ("tensorrt_llm", {"stop": True, "session": ""}),
+        ("tensorrt_llm", {"stop": True, "session": "0" * 32}),
+        ("tensorrt_llm", {"stop": True, "open_session": True}),
+        ("tensorrt_llm", {"open_session": False}),
+        ("tensorrt_llm", {"open_session": "yes"}),
+    ],
+)
+def test_what_is_wrong_is_refused_alike(sessions: Sessions, model: str, values: dict[str, Any]) -> None:
+    told = []
+    for session in sessions:
+        asked = {name: session.key if value == "KEY" else value for name, value in values.items()}
+        told.append(answer_to(session, model, "mine", **asked).error.partition(". NOTE")[0])
+    assert told[0] == told[1]
+    assert told[0]
+
+
+def test_a_request_has_an_id_of_its_own(sessions: Sessions) -> None:
+    told = []
+    for session in sessions:
+        session.ask("twice", 1000)
+        answer_to(session, "tensorrt_llm", "running", stop=True, session=session.key)
+        again = answer_to(session, "session", "twice", text_input="Hi", session=session.key)
+        while not again.error:  # that of the first may come as the second
+            again = next(answer for answer in session.answers() if answer.id == "twice")
+        none = answer_to(session, "session", "", text_input="Hi", session=session.key)
+        told.append((again.error, none.error))
+    assert told[0] == told[1]
+
+
+def test_a_request_is_accepted_and_answered_in_frames(sessions: Sessions) -> None:
+    names, keys = [], []
+    for session in sessions:
+        accepted = answer_to(session, "session", "one", text_input="Hi", max_tokens=5, stream=True, session=session.key)
+        names.append(accepted.outputs)
+        entries = entries_of(session, "one")
+        assert all(entry.keys() >= set(TOTALS) for entry in entries)
+        assert not any(value == "" for entry in entries for value in entry.values())
+        keys.append({name for entry in entries for name in entry})
+    assert names[0] == names[1] == ("num_input_tokens",)
+    assert keys[0] == keys[1]
+
+
+def test_a_failure_is_an_entry(sessions: Sessions) -> None:
+    told = []
+    for session in sessions:
+        session.ask("one", 100, "[sim:fail]")
+        entries = entries_of(session, "one")
+        assert "content" in entries[0]
+        told.append(entries[-1])
+    assert told[0] == told[1]
+
+
+def test_a_stop_reaches_its_own_session_s_request(sessions: Sessions, roomy_server: Server, fake: FakeServer) -> None:
+    addresses = roomy_server.grpc_address, fake.grpc_url.removeprefix("grpc://")
+    told = []
+    for session, address in zip(sessions, addresses, strict=True):
+        session.ask("mine", 10_000)
+        session.frame()
+        with SessionCaller(address) as other:
+            other.open()
+            foreign = answer_to(other, "tensorrt_llm", "mine", stop=True, session=other.key)
+        session.stop("mine")
+        told.append((foreign.error, entries_of(session, "mine")[-1]["finish_reason"]))
+    assert told[0] == told[1] == ("", "cancelled")
+
+
+def test_a_stop_without_a_key_reaches_it_too(sessions: Sessions) -> None:
+    for session in sessions:
+        session.ask("anybody's", 10_000)
+        session.frame()
+        session.send("tensorrt_llm", "anybody's", stop=True)
+        assert entries_of(session, "anybody's")[-1]["finish_reason"] == "cancelled"
+
+
+def test_frames_that_nobody_acknowledges_are_a_window(sessions: Sessions) -> None:
+    told = []
+    for session in sessions:
+        for number in range(1, WINDOW):  # the first frame counts as one
+            session.send("session", f"{number}", text_input="Hi", max_tokens=1, session=session.key)
+            assert session.frame()["frame"] == number
+        refused = answer_to(session, "session", "more", text_input="Hi", session=session.key)
+        session.acknowledge(0)
+        accepted = answer_to(session, "session", "again", text_input="Hi", max_tokens=1, session=session.key)
+        told.append((refused.error, accepted.outputs))
+    assert told[0] == told[1]
+    assert "not acknowledged" in told[0][0]
+
+
+def test_one_stream_has_any_number_of_sessions_and_other_requests(sessions: Sessions) -> None:
+    told = []
+    for session in sessions:
+        first = session.key
+        assert session.open() != first
+        session.send("tensorrt_llm", "", acknowledged=0, session=first)
+        told.append(answer_to(session, "ensemble", "plain", text_input="Hi", max_tokens=1).outputs)
+    assert set(told[0]) == set(told[1])
