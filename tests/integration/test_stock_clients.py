@@ -177,6 +177,50 @@ def test_a_response_holds_only_what_was_asked_for(simulated_server: Server) -> N
     assert {output.name for output in more.get_response().outputs} == names | {"cum_log_probs", "output_log_probs"}
 
 
+def names_in(responses: list[Any]) -> list[set[str]]:
+    """The names of the outputs of each response that has some."""
+    found = [{output.name for output in response.get_response().outputs} for response in responses]
+    return [names for names in found if names]
+
+
+def test_an_output_that_a_request_names_is_in_every_response_and_no_other_is(simulated_server: Server) -> None:
+    for output in ENSEMBLE_OUTPUTS:
+        if output.name not in OCCASIONAL_OUTPUTS:
+            inputs = ensemble_inputs(stream=True, temperature=0.0)
+            responses = ask(simulated_server, "ensemble", inputs, (output.name,))
+            assert names_in(responses) == [{output.name}] * len(names_in(responses)) != [], output.name
+    both = ("cum_log_probs", "content")
+    asked = names_in(ask(simulated_server, "ensemble", ensemble_inputs(stream=True, return_log_probs=True), both))
+    assert asked == [set(both)] * len(asked) != []
+
+
+def test_an_output_without_anything_to_say_may_be_named(simulated_server: Server) -> None:
+    """NVIDIA's clients name some of these; what they read beside them comes all the same."""
+    silent = tuple(sorted(OCCASIONAL_OUTPUTS))
+    responses = ask(simulated_server, "ensemble", ensemble_inputs(stream=True), ("text_output", *silent))
+    assert names_in(responses) == [{"text_output"}] * len(names_in(responses)) != []
+    assert names_in(ask(simulated_server, "ensemble", ensemble_inputs(stream=True), silent)) == []
+
+
+def test_http_has_the_same_outputs_in_every_response(simulated_server: Server) -> None:
+    """/generate and /generate_stream name none, /infer may."""
+    names = {output.name for output in ENSEMBLE_OUTPUTS} - OCCASIONAL_OUTPUTS
+    request = {"text_input": QUESTION, "max_tokens": 12}
+    about = {"model_name", "model_version", "sequence_id", "sequence_start", "sequence_end"}
+    for wanted, more in ((names, {}), (names | {"cum_log_probs", "output_log_probs"}, {"return_log_probs": True})):
+        assert simulated_server.generate(**request, **more).keys() == wanted | about
+        body = {**request, **more, "stream": True}
+        status, text = simulated_server.post("/v2/models/ensemble/generate_stream", body)
+        assert status == 200
+        events = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line]
+        assert [event.keys() for event in events] == [wanted | about] * len(events) != []
+    data = {"name": "text_input", "datatype": "BYTES", "shape": [1, 1], "data": [QUESTION]}
+    outputs = [{"name": name} for name in ("finish_reason", "batch_index")]
+    status, text = simulated_server.post("/v2/models/unary/infer", {"inputs": [data], "outputs": outputs})
+    assert status == 200
+    assert [output["name"] for output in json.loads(text)["outputs"]] == ["finish_reason"]
+
+
 def test_log_probabilities_are_in_every_response_of_who_asked(simulated_server: Server) -> None:
     """The last one may have no token, and inflight_batcher_llm_client.py takes element 0 of both all the same."""
     stopped = [*token_inputs(streaming=True, return_log_probs=True, timeout_ms=1)]
