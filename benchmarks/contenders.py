@@ -87,18 +87,14 @@ class Server:
         self.address = str(info["grpc_url"]).removeprefix("grpc://")
         self.ready_seconds = ready_seconds
 
+    @property
+    def pid(self) -> int:
+        """Process id of nemotron-serve."""
+        return self._process.pid
+
     def memory_mib(self) -> dict[str, float]:
         """Memory of nemotron-serve, tritonserver and its Python processes together."""
-        return _memory_mib(self._processes())
-
-    def cpu_s(self) -> float:
-        """CPU time that they have taken so far, in user and in system mode."""
-        times = [process.cpu_times() for process in self._processes()]
-        return sum(one.user + one.system for one in times)
-
-    def _processes(self) -> list[psutil.Process]:
-        launcher = psutil.Process(self._process.pid)
-        return [launcher, *launcher.children(recursive=True)]
+        return _memory_mib(family(self.pid))
 
 
 @contextlib.contextmanager
@@ -176,6 +172,12 @@ def _generate(
         first = first or time.perf_counter() - begin
     seconds = time.perf_counter() - begin
     return {"tokens": tokens, "seconds": seconds, "tokens_per_s": tokens / seconds, "ttft_ms": 1000 * first}
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all that came of it."""
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
 
 
 def _memory_mib(processes: list[psutil.Process]) -> dict[str, float]:

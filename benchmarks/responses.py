@@ -1,6 +1,6 @@
 """What a response costs in all processes together: ours, and beside them NVIDIA's stock models, in turn.
 
-`python -m benchmarks.responses ADDRESS` is the process that reads.
+`python -m benchmarks.responses ADDRESS PID` is the process that reads; PID is that of the server.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 from rich.console import Console
 from tritonclient.grpc import service_pb2
 
-from benchmarks.contenders import Server, server, simulated_package
+from benchmarks.contenders import Server, family, server, simulated_package
 from benchmarks.lockstep import lockstep_repository
 from benchmarks.streams import Input, tensor
 
@@ -83,9 +84,8 @@ def _medians(runs: _Runs, figure: str) -> dict[str, float]:
 class Reader:
     """A process that reads what a server sends, and does nothing else with it."""
 
-    def __init__(self, process: subprocess.Popen[str], served: Server) -> None:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        self._served = served
 
     def run(self, streams: int, tokens: int) -> dict[str, float]:
         """Read so many streams at once, each on a gRPC stream of its own, all on one connection.
@@ -96,24 +96,17 @@ class Reader:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps({"streams": streams, "tokens": tokens}) + "\n")
         self._process.stdin.flush()
-        self._process.stdout.readline()  # all have begun
-        before = self._served.cpu_s()
         found: dict[str, float] = json.loads(self._process.stdout.readline())
-        cpu_s = self._served.cpu_s() - before
-        return {
-            "responses": found["responses"],
-            "responses_per_s": found["responses"] / found["seconds"],
-            "cpu_ms": 1000 * cpu_s / found["responses"],
-        }
+        return found
 
 
 @contextlib.contextmanager
 def reader(served: Server) -> Iterator[Reader]:
     """Start a reader; it runs `main` of this module."""
-    command = [sys.executable, "-m", "benchmarks.responses", served.address]
+    command = [sys.executable, "-m", "benchmarks.responses", served.address, str(served.pid)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield Reader(process, served)
+            yield Reader(process)
         finally:
             process.terminate()
 
@@ -121,45 +114,54 @@ def reader(served: Server) -> Iterator[Reader]:
 def main() -> None:
     """Read from the server at an address, until standard input ends.
 
-    A line of it is a job, as JSON ({"streams": n, "tokens": n}). A line tells that all have begun, the next what came.
+    A line of it is a job, as JSON ({"streams": n, "tokens": n}), and is answered with a line.
     """
-    asyncio.run(_serve(sys.argv[1]))
+    asyncio.run(_serve(sys.argv[1], family(int(sys.argv[2]))))
 
 
-async def _serve(address: str) -> None:
+async def _serve(address: str, processes: list[psutil.Process]) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         while line := await asyncio.to_thread(sys.stdin.readline):
             job = json.loads(line)
-            _say(await _read(channel, job["streams"], job["tokens"]))
+            sys.stdout.write(json.dumps(await _read(channel, job["streams"], job["tokens"], processes)) + "\n")
+            sys.stdout.flush()
 
 
-async def _read(channel: grpc.aio.Channel, streams: int, tokens: int) -> dict[str, float]:
+async def _read(
+    channel: grpc.aio.Channel, streams: int, tokens: int, processes: list[psutil.Process]
+) -> dict[str, float]:
     # Messages stay bytes: to decode them would cost more than all else that reading does.
     infer = channel.stream_stream(_METHOD)
     request = _request(text_input="Hello", max_tokens=tokens, stream=True).SerializeToString()
-    begun, responses, began_at = 0, 0, 0.0
+    begun, responses = 0, 0
+    began_at, cpu_before = 0.0, 0.0
 
     async def one() -> bytes:
-        nonlocal begun, responses, began_at
+        nonlocal begun, responses, began_at, cpu_before
         stream = infer()
         await stream.write(request)
         await stream.done_writing()
         last: bytes = await stream.read()
         begun += 1
         if begun == streams:
-            responses, began_at = 0, time.perf_counter()
-            _say("begun")
+            responses, began_at, cpu_before = 0, time.perf_counter(), _cpu_s(processes)
         while (message := await stream.read()) is not grpc.aio.EOF:
             responses += 1
             last = message
         return last
 
     lasts = await asyncio.gather(*(one() for _ in range(streams)))
-    seconds = time.perf_counter() - began_at
+    seconds, cpu_s = time.perf_counter() - began_at, _cpu_s(processes) - cpu_before
     for last in lasts:
         if error := service_pb2.ModelStreamInferResponse.FromString(last).error_message:
             raise SystemExit(f"A stream failed: {error}")
-    return {"responses": responses, "seconds": seconds}
+    return {"responses": responses, "responses_per_s": responses / seconds, "cpu_ms": 1000 * cpu_s / responses}
+
+
+def _cpu_s(processes: list[psutil.Process]) -> float:
+    """CPU time that they have taken so far, in user and in system mode."""
+    times = [process.cpu_times() for process in processes]
+    return sum(one.user + one.system for one in times)
 
 
 def _request(**inputs: Input) -> service_pb2.ModelInferRequest:
@@ -170,11 +172,6 @@ def _request(**inputs: Input) -> service_pb2.ModelInferRequest:
         inputs=[one._get_tensor() for one in tensors],
         raw_input_contents=[one._get_content() for one in tensors],
     )
-
-
-def _say(what: object) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
