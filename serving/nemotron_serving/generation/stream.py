@@ -185,18 +185,19 @@ class Stream:
             self._abort()
 
     def take_responses(self, most_tokens: int | None = None) -> list[Response]:
-        """What is new since the last call; tokens that came before an error go ahead of it.
+        """What is new since the last call; in a stream, tokens that came before an error go ahead of it.
 
         Args:
             most_tokens: So many in one response; the rest is new at the next call.
         """
         begin, end = self._sent, len(self._output_ids)
-        if most_tokens is not None and end - begin > most_tokens:
+        fails_whole = self.error is not None and not self.settings.stream
+        if most_tokens is not None and end - begin > most_tokens and not fails_whole:
             self._sent = begin + most_tokens
             return [self._response(begin, None, None)]
         self._sent = end
         self._told_end = self.finished
-        if self.error is not None and begin < end and self.settings.stream:
+        if self.error is not None and begin < end and not fails_whole:
             return [self._response(begin, None, None), self._response(end, None, self.error)]
         return [self._response(begin, self.finish_reason, self.error)]
 

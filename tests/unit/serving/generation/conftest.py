@@ -27,6 +27,7 @@ class Service(GenerationService):
     """A service, the engine that it runs on, and the clock that both live by: time passes while a test waits."""
 
     engine: RecordingEngine
+    vocabulary: Vocabulary
     clock: VirtualClock
 
     def until(self, condition: Callable[[], object]) -> bool:
@@ -147,7 +148,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         service = Service(
             recording, vocabulary, limits, runtime_dir, interval_ms, probe_id=PROBE, stops=stops, clock=clock
         )
-        service.engine, service.clock = recording, clock
+        service.engine, service.vocabulary, service.clock = recording, vocabulary, clock
         services.append(service)
         return service
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+from tokenizers import AddedToken
 
 from nemotron_serving.engine.simulated import Script
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
+from nemotron_serving.guide import StockGuide
 from nemotron_serving.host import StopRule
+from nemotron_serving.output.fields import TextFields
 from tests.unit.serving.generation.conftest import PROMPT, Start, Subscriber
-from tests.unit.serving.support import settings
+from tests.unit.serving.support import byte_tokenizer, ids_of, settings
 
 MIB = 1 << 20
 WINDOW_FRAMES, WINDOW_BYTES, STALL_S = 64, 4 * MIB, 30  # what docs/sessions.md says
@@ -85,6 +91,37 @@ def test_a_request_needs_an_id_that_no_other_of_its_session_has(start: Start) ->
     assert service.until(lambda: client.responses("a")[-1].get("finish_reason") == "length")
 
 
+def test_a_request_for_token_ids_alone_is_refused(start: Start) -> None:
+    client = start(SHORT).subscribe()
+    with pytest.raises(InvalidRequestError, match=r"^session: it is for requests of the model `session`"):
+        client.ask("a", token_level=True)
+    assert client.service.stats().in_flight == 0
+
+
+@pytest.mark.parametrize("output", ["!", "!bad", "ba!d", "bad!"])
+def test_an_output_that_cannot_be_read_fails_its_request_alone(
+    start: Start, output: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it may be: first, later, or with the end."""
+    read = TextFields.of_response
+
+    def read_no_exclamation(self: TextFields, token_ids: Sequence[int], *more: Any) -> dict[str, Any]:
+        assert ids_of("!")[0] not in token_ids
+        return read(self, token_ids, *more)
+
+    monkeypatch.setattr(TextFields, "of_response", read_no_exclamation)
+    service = start(Script(match="good", answer="Four."), Script(match="", answer=output, token_ms=3))
+    client = service.subscribe()
+    client.ask("bad", max_tokens=len(output))
+    client.ask("good", ids_of("good"))
+    assert client.wait("bad")["error"] == "request 'bad': unexpected error, see the server's log (INTERNAL)"
+    assert client.wait("good")["finish_reason"] == "stop"
+    assert service.idle()
+    assert len([one for one in client.responses("bad") if "error" in one]) == 1
+    assert not client.ended
+    assert "request 'bad'" in caplog.text
+
+
 def test_a_key_that_no_session_has_is_refused(start: Start) -> None:
     service = start(SHORT)
     client = service.subscribe()
@@ -135,10 +172,10 @@ def test_a_bound_stop_with_the_key_needs_no_caller(start: Start) -> None:
     assert client.wait("id")["finish_reason"] == "cancelled"
 
 
-def test_a_stop_with_a_key_that_no_session_has_is_refused_and_forgotten(start: Start) -> None:
+def test_a_stop_with_a_key_that_no_session_has_is_not_remembered(start: Start) -> None:
     service = start(SHORT)
     for guess in range(70_000):  # more than may be remembered
-        with pytest.raises(UnavailableError, match="This session has ended"):
+        with pytest.raises(UnavailableError, match=r"^This session has ended"):
             service.stop("id", session_key=f"{guess:032x}")
     assert service.stop("early") is False
     assert service.ask("early").wait().finish_reason == "cancelled"
@@ -205,6 +242,44 @@ def test_a_session_that_acknowledges_nothing_any_more_is_ended(start: Start) -> 
         slow.ask("another")
 
 
+def test_the_patience_begins_when_the_window_is_full(start: Start) -> None:
+    service = start(Script(match="", answer=LONG.answer, token_ms=1000))
+    client = service.subscribe(acknowledges=False)
+    client.ask("a", max_tokens=400, timeout_ms=600_000)
+    assert service.clock.run_until(lambda: len(client.frames) == WINDOW_FRAMES, 100)
+    service.clock.advance(STALL_S - 1)
+    assert not client.ended
+    client.acknowledges = True
+    client.acknowledge()
+    assert service.clock.run_until(lambda: client.text("a") == LONG.answer[:100], 100)
+
+
+@pytest.mark.parametrize("streams", [1, 32])
+def test_frames_are_small_and_the_window_holds_for_their_bytes_too(
+    start: Start, caplog: pytest.LogCaptureFixture, streams: int
+) -> None:
+    """With tokens of 128 characters, which models have, and log probabilities, where each byte is a number."""
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens([AddedToken("0" * 128, normalized=False)])
+    script = Script(match="", answer="0" * 128 * 2000)
+    service = start(script, tokenizer=tokenizer, max_seq_len=4000, max_batch_size=32)
+    client = service.subscribe(acknowledges=False)
+    names = [str(number) for number in range(streams)]
+    for name in names:
+        client.ask(name, max_tokens=3000, stream=False, logprobs=0)
+    read = len(client.frames)
+    while not all(map(client.has_ended, names)):
+        service.clock.advance(0.1)
+        assert sum(client.sizes[read:]) <= WINDOW_BYTES + MIB + 1000
+        if len(client.frames) > read:
+            read = len(client.frames)
+            client.acknowledge()
+    for name in names:
+        assert client.text(name) == script.answer
+    assert max(client.sizes) <= MIB + 1000
+    assert not caplog.records
+
+
 def test_a_session_that_has_nothing_to_read_is_never_too_slow(start: Start) -> None:
     service = start(SHORT)
     client = service.subscribe(acknowledges=False)
@@ -230,14 +305,15 @@ def test_an_acknowledgement_of_frames_that_never_came_does_no_harm(start: Start,
 # The end
 
 
-def test_a_client_that_left_frees_its_places(start: Start) -> None:
+@pytest.mark.parametrize("age_s", [0, 1, 100])
+def test_a_client_that_left_frees_its_places(start: Start, age_s: float) -> None:
     service = start(HELD, engine={"max_batch_size": 4})
     left, stays = service.subscribe(), service.subscribe()
+    service.clock.advance(age_s)
     for number in range(10):
         left.ask(str(number), max_tokens=400, stream=number % 2 == 0)
     stays.ask("mine", max_tokens=400)
     assert service.until(lambda: left.text("0"))
-    service.clock.advance(1)
     left.left, begin = True, service.clock.monotonic()
     assert service.until(lambda: service.stats().in_flight == 1)
     assert service.clock.monotonic() - begin < 0.2
@@ -274,6 +350,25 @@ def test_a_request_that_comes_after_its_session_is_refused_and_takes_no_place(st
     with pytest.raises(UnavailableError, match=r"^This session has ended"):
         client.ask("late")
     assert service.stats().in_flight == 0
+
+
+def test_a_session_that_ends_while_a_request_of_it_is_prepared_takes_it_no_more(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = start(SHORT, max_batch_size=1, max_waiting=0)
+    client = service.subscribe()
+
+    def compile_slowly(_: StockGuide) -> str:
+        client.left = True
+        assert service.until(lambda: client.ended)
+        return 'root ::= "a"'
+
+    monkeypatch.setattr(StockGuide, "grammar", compile_slowly)
+    asked = msgspec.structs.replace(settings(), guide=StockGuide("json", "{}"))
+    with pytest.raises(UnavailableError, match=r"^This session has ended"):
+        service.submit_to_session(client.key, "a", PROMPT, asked)
+    assert service.stats().in_flight == 0
+    assert service.ask("a").wait().finish_reason == "stop"
 
 
 def test_a_drain_is_told_lets_what_runs_finish_and_ends_the_session(start: Start, tmp_path: Path) -> None:
