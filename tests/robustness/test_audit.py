@@ -20,6 +20,7 @@ from tests.integration.conftest import Server, serving
 from tests.robustness.leaving import waiting_call
 from tests.robustness.observing import IN_FLIGHT, SHARED_MEMORY, nothing_left, processes, wait_until_restarted
 from tests.robustness.odd_values import MARK
+from tests.robustness.sessions import SessionCaller
 from tests.waiting import wait_until
 
 PLACES = 6
@@ -65,6 +66,19 @@ def audited(simulated_package: Callable[..., Path], tmp_path_factory: pytest.Tem
     with serving(package, directory, "--log-dir", str(directory / "logs")) as server:
         ask_in_every_way(server)
         yield server
+
+
+@pytest.fixture(scope="module")
+def session_key(audited: Server) -> str:
+    """The key of a session on which one request was answered, one failed, one was refused and one was left."""
+    with SessionCaller(audited.grpc_address) as caller:
+        caller.open()
+        caller.ask("answered", 3)
+        caller.ask("failed", 3, f"[sim:fail] {MARK}")
+        caller.ask("refused", -1, MARK)
+        caller.ask("left", 1000)
+        caller.read_until_ended("answered", "failed", "refused")
+        return caller.key
 
 
 def ask_in_every_way(server: Server) -> None:
@@ -129,9 +143,11 @@ def readable_places(server: Server) -> dict[str, bytes]:
     return found
 
 
-def test_the_mark_is_nowhere_on_disk_or_on_a_page(audited: Server) -> None:
+def test_the_mark_is_nowhere_on_disk_or_on_a_page(audited: Server, session_key: str) -> None:
+    """Nor is the key of a session."""
     places = readable_places(audited)
-    assert [name for name, content in places.items() if MARK.encode() in content] == []
+    for secret in (MARK, session_key):
+        assert [name for name, content in places.items() if secret.encode() in content] == []
     # Those that would have it are among them: the log, the metrics, the list of processes.
     said = [name for name, content in places.items() if b"nemotron" in content]
     assert any(name.endswith("logs/triton.log") for name in said)

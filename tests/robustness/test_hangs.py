@@ -19,6 +19,7 @@ from tests.integration.conftest import Server, demo_package, serving
 from tests.robustness.conftest import PACKAGE
 from tests.robustness.observing import log_lines, processes, wait_until_restarted
 from tests.robustness.overload import flood
+from tests.robustness.sessions import SessionCaller
 from tests.waiting import allowed, wait_until
 
 __all__ = ["demo_package"]  # a fixture
@@ -96,7 +97,9 @@ def test_the_engines_own_process_is_noticed_with_a_caller_and_without(serve: Ser
 def test_a_long_prefill_is_no_hang(serve: Serve) -> None:
     server = serve("--ttft-ms", f"{2000 * HANG_S:g}")
     assert server.generate(text_input="[sim:random]", max_tokens=1)
-    time.sleep(HANG_S)
+    with SessionCaller(server.grpc_address) as idle:  # which is none either
+        idle.open()
+        time.sleep(HANG_S)
     assert server.info["restarts"] == 0
     check_unharmed(server)
 

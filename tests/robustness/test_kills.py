@@ -10,6 +10,7 @@ import pytest
 from tests.integration.conftest import Server
 from tests.robustness.leaving import waiting_call
 from tests.robustness.observing import IN_FLIGHT, nothing_left, processes, shared_memory, wait_until_restarted
+from tests.robustness.sessions import SessionCaller
 from tests.waiting import allowed, wait_until
 
 MODELS = ("preprocessing", "tensorrt_llm", "postprocessing", "unary")
@@ -26,10 +27,14 @@ def test_callers_are_told_and_the_server_comes_back(patient_server: Server) -> N
                 for model in ("ensemble", "unary", "tensorrt_llm")
                 for _ in range(CALLERS // 3)
             ]
-            wait_until(lambda: patient_server.metric(IN_FLIGHT) == CALLERS)
+            busy, idle = (SessionCaller(patient_server.grpc_address, channel) for _ in range(2))
+            idle.open()
+            busy.open()
+            busy.ask("a", 5000)
+            wait_until(lambda: patient_server.metric(IN_FLIGHT) == CALLERS + 1)
             began = time.monotonic()
             processes(patient_server)[name].kill()
-            for call in calls:
+            for call in (*calls, busy.answers(), idle.answers()):
                 with pytest.raises(grpc.RpcError):
                     list(call)
             assert time.monotonic() - began < allowed(5), name

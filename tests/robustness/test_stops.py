@@ -15,6 +15,7 @@ import pytest
 from tests.integration.conftest import Server, serving
 from tests.robustness.leaving import waiting_call
 from tests.robustness.observing import IN_FLIGHT, answers, processes
+from tests.robustness.sessions import SessionCaller
 from tests.waiting import allowed, wait_until
 
 HALF_A_REQUEST = b"POST /v2/models/ensemble/generate HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{"
@@ -38,6 +39,27 @@ def test_open_connections_do_not_keep_a_server(server: Server, connections: list
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(30) == 0
     assert time.monotonic() - began < allowed(3)
+
+
+def test_sessions_are_told_of_a_stop_and_do_not_keep_a_server(server: Server) -> None:
+    """What runs on them goes on to its end. A caller that stays to listen is not waited for."""
+    with SessionCaller(server.grpc_address) as busy, SessionCaller(server.grpc_address) as idle:
+        idle.open()
+        busy.open()
+        busy.ask("long", 3000)
+        busy.frame()
+        server.process.send_signal(signal.SIGTERM)
+        assert idle.frame().get("draining")
+        while "draining" not in (frame := busy.frame()):
+            busy.acknowledge(frame["frame"])
+        busy.ask("late", 3)
+        ended = busy.read_until_ended("long", "late")
+        assert ended["long"] == "length"
+        assert "shutting down" in ended["late"]
+        began = time.monotonic()
+        assert server.process.wait(30) == 0
+        assert time.monotonic() - began < allowed(3)
+    assert "Stopped after" in server.log.read_text()
 
 
 def test_a_process_that_dies_while_it_drains_is_not_waited_for(
