@@ -97,12 +97,17 @@ def infer_request(call: Call) -> Any:
     """A ModelInferRequest; each input becomes a tensor of shape [1, n]."""
     request = service_pb2.ModelInferRequest(model_name=call.model, id=call.request_id)
     for name, value in call.inputs.items():
-        values = value if isinstance(value, (list, tuple)) else (value,)
-        request.inputs.add(name=name, datatype=DTYPES[name], shape=(1, len(values)))
-        request.raw_input_contents.append(encode(DTYPES[name], values))
+        add_input(request, name, value)
     for name in call.outputs:
         request.outputs.add(name=name)
     return request
+
+
+def add_input(request: Any, name: str, value: Any) -> None:
+    """Add a tensor of shape [1, n] to a ModelInferRequest."""
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    request.inputs.add(name=name, datatype=DTYPES[name], shape=(1, len(values)))
+    request.raw_input_contents.append(encode(DTYPES[name], values))
 
 
 def encode(dtype: str, values: Sequence[Any]) -> bytes:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import sys
 import uuid
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from nemotron_client._contract import ENSEMBLE
 from nemotron_client._errors import NemotronError, from_stream_error
 from nemotron_client._transports import grpc_codec as codec
 from nemotron_client._transports.base import Call, Connection
+from nemotron_client._transports.session_pool import SessionPool
+from nemotron_client._transports.session_sync import SessionStream, SyncSession
 
 
 class GrpcTransport:
@@ -29,11 +32,9 @@ class GrpcTransport:
         # The thread that reads a stream then does so itself, which takes 40 % less of the processor than waiting for
         # the channel's thread to do it.
         own_thread = (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1)
-        options = [*codec.channel_options(connection), own_thread]
-        if codec.is_secure(url):
-            self._channel = grpc.secure_channel(codec.target(url), codec.credentials(connection.tls), options)
-        else:
-            self._channel = grpc.insecure_channel(codec.target(url), options)
+        options = codec.channel_options(connection)
+        credentials = codec.credentials(connection.tls) if codec.is_secure(url) else None
+        self._channel = _channel(url, credentials, [*options, own_thread])
         self._methods: dict[str, Any] = {}
         # One request, then half-close: on the wire the same as a stream of one request, without a thread to send it.
         self._stream = self._channel.unary_stream(
@@ -45,17 +46,36 @@ class GrpcTransport:
             codec.STREAM, request_serializer=service_pb2.ModelInferRequest.SerializeToString
         )
 
-    def open(self, call: Call) -> GrpcResponseStream:
-        """See `Transport.open`."""
+        # Without this transport, whose end therefore is noticed while its sessions are open.
+        connect, caller = functools.partial(_channel, url, credentials, options), self._caller
+        self._sessions = SessionPool(
+            lambda terms: SyncSession(connect, codec.metadata(terms.headers, caller), terms), url, connection
+        )
+        weakref.finalize(self, self._sessions.abandon).atexit = False
+
+    def open(self, call: Call) -> GrpcResponseStream | SessionStream:
+        """See `Transport.open`. On a session, where the call is one for it and the server has them."""
+        if call.model == ENSEMBLE:
+            request = SessionStream(call, self._open)
+            if self._sessions.add(request):
+                return request
+        return self._open(call)
+
+    def _open(self, call: Call) -> GrpcResponseStream:
         rpc = self._stream(
             codec.infer_request(call),
             metadata=self._metadata(call),
             compression=codec.compression(call.compression),
         )
-        return GrpcResponseStream(rpc, call, self.url)
+        return GrpcResponseStream(rpc, call, self.url, self._sessions.connection_lost)
 
     def post(self, call: Call, timeout_s: float, done: Callable[[], None]) -> None:
-        """See `Transport.post`. The channel's own thread waits for the answer, so no other has to."""
+        """See `Transport.post`. A stop goes the way that its request has gone.
+
+        The channel's own thread waits for the answer, so no other has to.
+        """
+        if self._sessions.stop(call, done):
+            return
         request, options = (
             codec.infer_request(call),
             {"timeout": timeout_s, "metadata": self._metadata(call)},
@@ -95,6 +115,8 @@ class GrpcTransport:
 
     def close(self) -> None:
         """See `Transport.close`."""
+        for session in self._sessions.sessions():
+            session.close()
         self._channel.close()
 
     def _metadata(self, call: Call) -> tuple[tuple[str, str], ...]:
@@ -116,8 +138,9 @@ class GrpcTransport:
 class GrpcResponseStream:
     """The responses to one call. See `ResponseStream`."""
 
-    def __init__(self, rpc: Any, call: Call, url: str) -> None:
+    def __init__(self, rpc: Any, call: Call, url: str, lost: Callable[[], None] = lambda: None) -> None:
         self._rpc = rpc
+        self._lost = lost
         self._request_id = call.request_id
         self._url = url
         self._read = codec.OutputReader(call)
@@ -129,6 +152,7 @@ class GrpcResponseStream:
         try:
             response = next(self._rpc)
         except grpc.RpcError as error:
+            self._lost()
             raise codec.rpc_error(error, self._request_id, self._url) from error
         if response.error_message:
             raise from_stream_error(response.error_message, request_id=self._request_id, url=self._url)
@@ -138,6 +162,12 @@ class GrpcResponseStream:
         """See `ResponseStream.abort`."""
         with contextlib.suppress(grpc.RpcError):
             self._rpc.cancel()
+
+
+def _channel(url: str, credentials: Any, options: Any) -> Any:
+    if credentials is None:
+        return grpc.insecure_channel(codec.target(url), options)
+    return grpc.secure_channel(codec.target(url), credentials, options)
 
 
 def _fit_gevent() -> None:

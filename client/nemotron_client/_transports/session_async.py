@@ -42,7 +42,6 @@ class AsyncSession(Session):
         stream = self._channel.stream_stream(
             codec.STREAM,
             request_serializer=service_pb2.ModelInferRequest.SerializeToString,
-            response_deserializer=service_pb2.ModelStreamInferResponse.FromString,
         )
         self._rpc = stream(metadata=self._metadata, compression=codec.compression(self.terms.compression))
         self._late = self._loop.call_later(self.terms.patience_s, self._is_late)
@@ -87,14 +86,10 @@ class AsyncSession(Session):
                 response = await self._rpc.read()
                 if response is grpc.aio.EOF:
                     self.ended()
-                elif response is None:  # gRPC's word for a message that it cannot parse
-                    self.garbled()
                 else:
                     self.take(response)
         except grpc.RpcError as error:
             self.lost(error)
-        except (LookupError, TypeError, ValueError):
-            self.garbled()
         except (asyncio.CancelledError, asyncio.InvalidStateError):
             # gRPC raises these for a stream that we have cancelled, too: only the task's own end passes.
             self.ended()
@@ -103,6 +98,7 @@ class AsyncSession(Session):
         finally:
             self._late.cancel()
             self._rpc.cancel()
+            await self._rpc.code()  # gRPC's own task for it ends then
             if self._sending is not None:
                 await asyncio.wait([self._sending])
             await self._channel.close()
@@ -144,7 +140,10 @@ class AsyncSessionStream(SessionRequest):
     def put(self, item: Item) -> None:
         """See `SessionRequest.put`."""
         if item is Turn.ENSEMBLE:
-            self._elsewhere = self._open_elsewhere(self.call)
+            try:
+                self._elsewhere = self._open_elsewhere(self.call)
+            except grpc.aio.UsageError:  # the channel is closed
+                item = self.given_up()
         self._items.append(item)
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():

@@ -22,7 +22,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nemotron_client._contract import GENERATING_MODEL, NOTHING_NEW, SESSION_MODEL
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2
+
+from nemotron_client._contract import ACCEPTED_OUTPUTS, GENERATING_MODEL, NOTHING_NEW, SESSION_MODEL
 from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_status, from_stream_error
 from nemotron_client._transports import grpc_codec as codec
 from nemotron_client._transports.base import Call
@@ -73,6 +76,7 @@ class SessionRequest(ABC):
         self.lost = False
         self.elsewhere = False
         self.stopped = False  # a stop was sent
+        self.message: Any = None  # to be sent, but for the session's key
         self._heard: deque[Callable[[], None]] = deque()
         self._nothing, self._occasional = _outputs(call.outputs)
 
@@ -202,8 +206,14 @@ class Session(ABC):
         """End it, from any thread, without waiting. May be called by a finalizer."""
 
     def add(self, request: SessionRequest) -> bool:
-        """Let a request ride; whether it does. It does not where another one with its id does."""
+        """Let a request ride; whether it does. It does not where another one with its id does.
+
+        Raises what `codec.infer_request` does, for a value that is too large for its tensor.
+        """
         request_id = request.call.request_id
+        request.message = codec.infer_request(
+            replace(request.call, model=SESSION_MODEL, outputs=tuple(ACCEPTED_OUTPUTS))
+        )
         with self._lock:
             if not self.accepting or request_id in self.requests:
                 return False
@@ -241,23 +251,12 @@ class Session(ABC):
         inputs = {"session": self.key, "acknowledged": self._acknowledged}
         return codec.infer_request(Call(GENERATING_MODEL, "", inputs, ()))
 
-    def take(self, response: Any) -> None:
-        """Read a ModelStreamInferResponse. Called by whoever reads.
-
-        Raises:
-            ValueError, LookupError: it is none of this protocol.
-        """
-        answer = response.infer_response
-        if response.error_message:
-            self._take_error(answer.id, response.error_message)
-        elif answer.id != self._id:
-            request = self.requests.get(answer.id)
-            if request is not None and request.stopped and answer.outputs[0].name == "finish_reason":
-                request.tell_stopped()
-        elif answer.raw_output_contents:
-            self._take_frame(answer.raw_output_contents[0])
-        else:
-            self.end(self._ended)
+    def take(self, message: bytes) -> None:
+        """Read a response. Called by whoever reads."""
+        try:
+            self._take(service_pb2.ModelStreamInferResponse.FromString(message))
+        except (DecodeError, LookupError, TypeError, ValueError):  # before it stands other servers answer so
+            self.end(self._garbage if self.key else None)
 
     def end(self, error_of: ErrorOf | None) -> None:
         """Nothing comes any more.
@@ -283,10 +282,6 @@ class Session(ABC):
             status = "UNAVAILABLE"  # the next session may stand, and what has not begun is tried again
         self.end(lambda request_id: from_status(status, details, request_id=request_id, url=self.url))
 
-    def garbled(self) -> None:
-        """`end`, for a response that is none of this protocol; before it stands other servers answer so."""
-        self.end(self._garbage if self.key else None)
-
     def ended(self) -> None:
         """`end`, for a stream that the server has ended without an error."""
         self.end(self._ended)
@@ -296,10 +291,9 @@ class Session(ABC):
             self._finish(request.call.request_id, request, Turn.OVER)
             return None
         request.sent = True
-        inputs = {**request.call.inputs, "session": self.key}
-        return codec.infer_request(
-            replace(request.call, model=SESSION_MODEL, inputs=inputs, outputs=("num_input_tokens",))
-        )
+        message, request.message = request.message, None
+        codec.add_input(message, "session", self.key)
+        return message
 
     def _stop(self, request: SessionRequest) -> Any:
         if request.over or request.stopped or not request.sent:
@@ -307,6 +301,21 @@ class Session(ABC):
         request.stopped = True
         inputs = {"stop": True, "session": self.key}
         return codec.infer_request(Call(GENERATING_MODEL, request.call.request_id, inputs, ("finish_reason",)))
+
+    def _take(self, response: Any) -> None:
+        answer = response.infer_response
+        if self.over:
+            return
+        if response.error_message:
+            self._take_error(answer.id, response.error_message)
+        elif answer.id != self._id:
+            request = self.requests.get(answer.id)
+            if request is not None and request.stopped and answer.outputs[0].name == "finish_reason":
+                request.tell_stopped()
+        elif answer.raw_output_contents:
+            self._take_frame(answer.raw_output_contents[0])
+        else:
+            self.end(self._ended)
 
     def _take_frame(self, raw: bytes) -> None:
         frame = json.loads(raw[4:].decode())
