@@ -36,6 +36,8 @@ class AsyncClient:
         compression: str | None = None,
         keepalive_time_s: float = _defaults.KEEPALIVE_TIME_S,
         keepalive_timeout_s: float = _defaults.KEEPALIVE_TIMEOUT_S,
+        sessions: int = _defaults.SESSIONS,
+        session_max_age_s: float = _defaults.SESSION_MAX_AGE_S,
         metrics_url: str | None = None,
         transport: AsyncTransport | None = None,
     ) -> None:
@@ -45,7 +47,14 @@ class AsyncClient:
         """
         self._settings = Settings(Timeouts.of(timeouts), max_retries, headers, compression)
         urls = [transport.url] if transport else _defaults.urls(url)
-        connection = Connection(tls, self._settings.timeouts.connect, keepalive_time_s, keepalive_timeout_s)
+        connection = Connection(
+            tls,
+            self._settings.timeouts.connect,
+            keepalive_time_s,
+            keepalive_timeout_s,
+            sessions,
+            session_max_age_s,
+        )
         transports = [transport] if transport else [async_transport_for(one, connection) for one in urls]
         self._shared = AsyncShared(transports, Replicas(urls))
         self._metrics_url = metrics_url or _probes.metrics_url(urls[0], named=bool(url or transport))

@@ -37,6 +37,8 @@ class Client:
         compression: str | None = None,
         keepalive_time_s: float = _defaults.KEEPALIVE_TIME_S,
         keepalive_timeout_s: float = _defaults.KEEPALIVE_TIMEOUT_S,
+        sessions: int = _defaults.SESSIONS,
+        session_max_age_s: float = _defaults.SESSION_MAX_AGE_S,
         metrics_url: str | None = None,
         transport: Transport | None = None,
     ) -> None:
@@ -55,6 +57,9 @@ class Client:
             keepalive_time_s: A connection that is silent this long in the middle of a request is asked for a sign of
                 life.
             keepalive_timeout_s: A connection that gives no sign of life for this long is broken.
+            sessions: How many gRPC streams, each on a connection of its own, carry the requests to each server: several
+                behind a balancer; 0 for one for each request.
+            session_max_age_s: An older one takes no further request, and another one is opened.
             metrics_url: Where the server has its metrics page; else what NEMOTRON_METRICS_URL names if `url` is None
                 too, else port 8002 of the first URL's host.
             transport: Takes the place of the network, for tests.
@@ -64,7 +69,14 @@ class Client:
         """
         self._settings = Settings(Timeouts.of(timeouts), max_retries, headers, compression)
         urls = [transport.url] if transport else _defaults.urls(url)
-        connection = Connection(tls, self._settings.timeouts.connect, keepalive_time_s, keepalive_timeout_s)
+        connection = Connection(
+            tls,
+            self._settings.timeouts.connect,
+            keepalive_time_s,
+            keepalive_timeout_s,
+            sessions,
+            session_max_age_s,
+        )
         transports = [transport] if transport else [transport_for(one, connection) for one in urls]
         self._shared = Shared(transports, Replicas(urls))
         self._metrics_url = metrics_url or _probes.metrics_url(urls[0], named=bool(url or transport))

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2
 
 from nemotron_client._contract import ACCEPTED_OUTPUTS, GENERATING_MODEL, NOTHING_NEW, SESSION_MODEL
@@ -35,6 +35,8 @@ _ACKNOWLEDGED_FRAMES = 16
 _ACKNOWLEDGED_BYTES = 1 << 20
 # What ends a session that stands may let the next one through, but for these.
 _LASTING = ("PERMISSION_DENIED", "UNAUTHENTICATED")
+# What grpc.aio says in place of the status, where the other side has ended the stream while we write.
+_RACE = "Internal error from Core"
 
 ErrorOf = Callable[[str], NemotronError]
 """Makes the error of the request with this id."""
@@ -278,7 +280,7 @@ class Session(ABC):
     def lost(self, error: Any) -> None:
         """`end`, for a stream that gRPC has ended with this error."""
         status, details = error.code().name, error.details() or ""
-        if self.key and status not in _LASTING:
+        if (self.key and status not in _LASTING) or _RACE in details:
             status = "UNAVAILABLE"  # the next session may stand, and what has not begun is tried again
         self.end(lambda request_id: from_status(status, details, request_id=request_id, url=self.url))
 
