@@ -52,15 +52,12 @@ class Session:
         """Whether a request may begin.
 
         Raises:
-            Faulted: there is no id, another request has it, or frames were not acknowledged.
+            Faulted: there is no id, or another request has it.
         """
         if not request_id:
             raise Faulted(Fault.invalid("id: missing, expected one for each request of a session"))
         if request_id in self._running:
             raise Faulted(Fault.invalid(f"id: {request_id!r} is that of another request of this session"))
-        if self._full:
-            message = "This session has too many frames that were not acknowledged; read them first."
-            raise Faulted(Fault("error", message, "UNAVAILABLE"))
 
     def begin(self, request_id: str, running: Running) -> None:
         """Answer a request in the frames."""

@@ -84,11 +84,11 @@ class Delivery:
         return self._due.next_time()
 
     def schedule(self, stream: Stream) -> None:
-        """Have what is new of a stream go out: its beginning and its end at once."""
+        """Have what is new of a stream go out: its beginning and its end soon, the rest when its time has come."""
         if stream.has_news and (stream.finished or stream.settings.stream):
             self._outlets.add(stream.outlet)
-            at_once = stream.finished or not stream.has_responses
-            self._due.push(stream.outlet, len(self._outlets), at_once=at_once)
+            soon = stream.finished or not stream.has_responses
+            self._due.push(stream.outlet, len(self._outlets), soon=soon)
 
     def send_due(self, now: float) -> None:
         """Send all whose time has come."""

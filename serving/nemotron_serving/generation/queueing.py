@@ -22,6 +22,7 @@ from typing import Generic, TypeVar
 
 _MOST_PRIORITY_S = 10.0
 _LEAST_INTERVAL_S = 0.04  # 25 updates a second look continuous to a reader
+_SOON_S = 0.005  # the beginnings and ends of a session's many streams share a frame where they come together
 _RESPONSES_PER_S_AND_CORE = 25
 
 _T = TypeVar("_T")
@@ -75,17 +76,17 @@ class DueResponses(Generic[_T]):
         self._queued: dict[_T, float] = {}  # until when
         self._last_sent: dict[_T, float] = {}
 
-    def push(self, outlet: _T, outlets: int, *, at_once: bool = False) -> None:
+    def push(self, outlet: _T, outlets: int, *, soon: bool = False) -> None:
         """Queue an outlet, unless it is here.
 
         Args:
             outlet: A stream or a session.
             outlets: How many have something in flight.
-            at_once: Whether what is new cannot wait.
+            soon: Whether what is new cannot wait for the interval.
         """
-        sent = None if at_once else self._last_sent.get(outlet)
         interval_s = adaptive_interval_s(outlets) if self._interval_s is None else self._interval_s
-        time = 0.0 if sent is None else sent + interval_s
+        sent = self._last_sent.get(outlet)
+        time = 0.0 if sent is None else sent + (min(interval_s, _SOON_S) if soon else interval_s)
         if time < self._queued.get(outlet, float("inf")):
             self._queued[outlet] = time
             heapq.heappush(self._due, (time, next(self._pushes), outlet))
@@ -98,7 +99,7 @@ class DueResponses(Generic[_T]):
 
     def pop(self, now: float) -> _T | None:
         """Take the next outlet; None if its time has not come."""
-        if self.next_time() > now:
+        if self.next_time() > now or not self._due:
             return None
         outlet = heapq.heappop(self._due)[2]
         del self._queued[outlet]

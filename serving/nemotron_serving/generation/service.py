@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import math
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -145,7 +146,7 @@ class GenerationService:
         """Admit a request and return at once; its responses come with the session's frames. See `submit`.
 
         Raises:
-            UnavailableError: as for `submit`; or the session is not here, or reads too slowly.
+            UnavailableError: as for `submit`; or the session is not here.
             InvalidRequestError: as for `submit`; or no id, or one that a request of the session has already.
         """
         self._check_open()
@@ -260,7 +261,7 @@ class GenerationService:
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
-            self._delivery.send_due(now)
+            self._delivery.send_due(math.inf if self._closed else now)
             self._start_waiting()
             if self._closed:
                 self._delivery.end_all()

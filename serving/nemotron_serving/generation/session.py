@@ -110,15 +110,13 @@ class Session:
 
         Raises:
             InvalidRequestError: no id, or that of a stream that the session has; or a request for token ids alone.
-            UnavailableError: the session has ended, or is full.
+            UnavailableError: the session has ended.
         """
         client_id = stream.client_id
         if not client_id:
             raise InvalidRequestError("id", "missing, expected one for each request of a session")
         if stream.settings.output is None:
             raise InvalidRequestError("session", "it is for requests of the model `session`, which have text")
-        if self.full:
-            raise UnavailableError("This session has too many frames that were not acknowledged; read them first.")
         with self._lock:
             if self._ended:
                 raise _ended()

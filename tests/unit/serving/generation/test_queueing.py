@@ -120,3 +120,17 @@ def test_the_first_response_goes_out_at_once_and_the_next_after_the_interval() -
     due.push(2, 2)
     assert [due.pop(109.0), due.pop(109.0), due.next_time(), due.pop(110.0)] == [2, None, 110.0, 1]
     assert due.next_time() == float("inf")
+
+
+def test_what_cannot_wait_goes_out_soon_but_not_each_by_itself() -> None:
+    due: DueResponses[int] = DueResponses(10.0)
+    due.sent(1, 100.0)
+    due.push(1, 1)
+    due.push(1, 1, soon=True)
+    time = due.next_time()
+    assert 100.0 < time < 101.0
+    assert [due.pop(100.0), due.pop(time), due.pop(float("inf"))] == [None, 1, None]
+    unpaced: DueResponses[int] = DueResponses(0.0)
+    unpaced.sent(1, 100.0)
+    unpaced.push(1, 1, soon=True)
+    assert unpaced.pop(100.0) == 1

@@ -217,12 +217,10 @@ def test_frames_that_are_not_acknowledged_are_limited_and_their_session_alone_wa
     quick.ask("long", max_tokens=400)
     assert quick.wait("long")["finish_reason"] == "length"
     assert len(slow.frames) == WINDOW_FRAMES
-    with pytest.raises(UnavailableError, match=r"^This session has too many frames that were not acknowledged"):
-        slow.ask("more")
+    slow.ask("more", max_tokens=3)  # its answer waits like the other's
     slow.acknowledge()
     assert slow.wait("long")["finish_reason"] == "length"
     assert slow.text("long") == LONG.answer[:400]
-    slow.ask("more", max_tokens=3)
     assert slow.wait("more")["finish_reason"] == "length"
 
 
