@@ -1,19 +1,20 @@
 """What a response costs in all processes together: ours, and beside them NVIDIA's stock models, in turn.
 
-`python -m benchmarks.responses ADDRESS PID` is the process that reads; PID is that of the server.
+`python -m benchmarks.responses ADDRESS PID WAY` is the process that reads; PID is that of the server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,21 @@ from tritonclient.grpc import service_pb2
 from benchmarks.contenders import Server, family, server, simulated_package
 from benchmarks.lockstep import lockstep_repository
 from benchmarks.streams import Input, tensor
+from nemotron_client import AsyncClient
 
-_TOKENS = {1: 1000, 16: 200, 64: 80, 256: 40}  # of each stream, by how many there are
+_STREAMS = (1, 16, 64, 256)
+_RESPONSES = {"ensemble": 4000, "stock": 4000, "session": 64_000}  # of a run, of all its streams together
+# Of a stream: at least so many that the first ones still go on when the last have begun.
+_LEAST_TOKENS, _MOST_TOKENS = 40, 4000
 _METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 _Runs = dict[str, list[dict[str, float]]]  # by the number of streams
 _console = Console(stderr=True)
 
 
 def measure_responses(rounds: int, stock: Path | None) -> dict[str, Any]:
-    """CPU time a response of all the server's processes, at full speed, each with one token of one stream.
+    """CPU time a response, at full speed, each with one token of one stream.
+
+    Of the ensemble, and of NVIDIA's, all the server's processes are counted, of sessions AsyncClient's as well.
 
     Args:
         rounds: Runs of each side at each number of streams.
@@ -41,33 +48,37 @@ def measure_responses(rounds: int, stock: Path | None) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         package = simulated_package(Path(directory) / "package", "--max-batch-size", "256", "--max-waiting", "64")
-        repositories = {"ensemble": lockstep_repository(Path(directory) / "models")}
+        ours = stack.enter_context(_served(package, lockstep_repository(Path(directory) / "models")))
+        servers = {"ensemble": ours, "session": ours}
         if stock is not None:
-            repositories["stock"] = stock
-        readers: dict[str, Reader] = {}
-        for name, repository in repositories.items():
-            options = ("--model-repository", str(repository), "--stream-interval-ms", "0", "--hang-seconds", "0")
-            readers[name] = stack.enter_context(reader(stack.enter_context(server(package, *options))))
-        runs: dict[str, _Runs] = {name: {str(streams): [] for streams in _TOKENS} for name in readers}
-        for round_number in range(rounds + 1):
-            for streams, tokens in _TOKENS.items():
-                # Forwards and backwards by turns, so that a drifting machine favours nobody.
-                for name in readers if round_number % 2 else reversed(readers):
-                    run = readers[name].run(streams, tokens)
-                    _console.print(f"  {streams:>3} streams: {name} {run['cpu_ms']:.3f} ms")
-                    if round_number:  # the first warms up
-                        runs[name][str(streams)].append(run)
+            servers["stock"] = stack.enter_context(_served(package, stock))
+        readers = {name: stack.enter_context(reader(served, name)) for name, served in servers.items()}
+        runs: dict[str, _Runs] = {name: {str(streams): [] for streams in _STREAMS} for name in readers}
+        for round_number, streams in itertools.product(range(rounds + 1), _STREAMS):
+            # Forwards and backwards by turns, so that a drifting machine favours nobody.
+            for name in readers if round_number % 2 else reversed(readers):
+                tokens = min(_MOST_TOKENS, max(_LEAST_TOKENS, _RESPONSES[name] // streams))
+                run = readers[name].run(streams, tokens)
+                if round_number:  # the first warms up
+                    runs[name][str(streams)].append(run)
+                    _console.print(f"  {streams:>3} streams: {name} {run['cpu_ms']:.3f} ms, {run['per_s']:.0f}/s")
     result = {
-        "response_cpu_ms": {"ensemble": _medians(runs["ensemble"], "cpu_ms")},
-        "responses_per_s": {"ensemble": _medians(runs["ensemble"], "responses_per_s")},
+        "response_cpu_ms": {name: _medians(runs[name], "cpu_ms") for name in ("ensemble", "session")},
+        "events_per_s": {"session": _medians(runs["session"], "per_s")},
+        "responses_per_s": {"ensemble": _medians(runs["ensemble"], "per_s")},
     }
     return result | (_beside(runs["stock"], runs["ensemble"]) if stock is not None else {})
+
+
+def _served(package: Path, repository: Path) -> contextlib.AbstractContextManager[Server]:
+    options = ("--model-repository", str(repository), "--stream-interval-ms", "0", "--hang-seconds", "0")
+    return server(package, *options)
 
 
 def _beside(stock: _Runs, ours: _Runs) -> dict[str, Any]:
     return {
         "stock_response_cpu_ms": _medians(stock, "cpu_ms"),
-        "stock_responses_per_s": _medians(stock, "responses_per_s"),
+        "stock_responses_per_s": _medians(stock, "per_s"),
         "response_cpu_ratio_to_stock": {
             streams: statistics.median(
                 one["cpu_ms"] / other["cpu_ms"] for one, other in zip(found, stock[streams], strict=True)
@@ -88,10 +99,10 @@ class Reader:
         self._process = process
 
     def run(self, streams: int, tokens: int) -> dict[str, float]:
-        """Read so many streams at once, each on a gRPC stream of its own, all on one connection.
+        """Read so many streams at once.
 
         Returns:
-            From when all have begun: responses, responses/s, and CPU time a response of all the server's processes.
+            From when all have begun: responses, or AsyncClient's events, `per_s`, and CPU time of each, `cpu_ms`.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps({"streams": streams, "tokens": tokens}) + "\n")
@@ -101,9 +112,9 @@ class Reader:
 
 
 @contextlib.contextmanager
-def reader(served: Server) -> Iterator[Reader]:
+def reader(served: Server, way: str) -> Iterator[Reader]:
     """Start a reader; it runs `main` of this module."""
-    command = [sys.executable, "-m", "benchmarks.responses", served.address, str(served.pid)]
+    command = [sys.executable, "-m", "benchmarks.responses", served.address, str(served.pid), way]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Reader(process)
@@ -116,52 +127,89 @@ def main() -> None:
 
     A line of it is a job, as JSON ({"streams": n, "tokens": n}), and is answered with a line.
     """
-    asyncio.run(_serve(sys.argv[1], family(int(sys.argv[2]))))
+    address, pid, way = sys.argv[1:]
+    asyncio.run(_serve(address, family(int(pid)), _session_streams if way == "session" else _ensemble_streams))
 
 
-async def _serve(address: str, processes: list[psutil.Process]) -> None:
-    async with grpc.aio.insecure_channel(address) as channel:
+class _Count:
+    """Counts what comes from when all streams have begun, and the CPU time of these processes meanwhile."""
+
+    def __init__(self, streams: int, processes: list[psutil.Process]) -> None:
+        self._waits_for = streams
+        self._processes = processes
+        self._begin = 0.0, 0.0
+        self._came = 0
+
+    def begun(self) -> None:
+        """A stream has begun."""
+        self._waits_for -= 1
+        if self._waits_for == 0:
+            self._came, self._begin = 0, self._now()
+
+    def came(self) -> None:
+        """A response has come, or an event."""
+        self._came += 1
+
+    def result(self) -> dict[str, float]:
+        """What `Reader.run` gives."""
+        seconds, cpu_s = (end - begin for begin, end in zip(self._begin, self._now(), strict=True))
+        return {"responses": self._came, "per_s": self._came / seconds, "cpu_ms": 1000 * cpu_s / self._came}
+
+    def _now(self) -> tuple[float, float]:
+        times = [process.cpu_times() for process in self._processes]
+        return time.perf_counter(), sum(one.user + one.system for one in times)
+
+
+_Streams = Callable[[str], contextlib.AbstractAsyncContextManager[Callable[[int, _Count], Awaitable[None]]]]
+
+
+async def _serve(address: str, processes: list[psutil.Process], ways: _Streams) -> None:
+    if ways is _session_streams:
+        processes = [*processes, psutil.Process()]
+    async with ways(address) as read:
         while line := await asyncio.to_thread(sys.stdin.readline):
             job = json.loads(line)
-            sys.stdout.write(json.dumps(await _read(channel, job["streams"], job["tokens"], processes)) + "\n")
+            count = _Count(job["streams"], processes)
+            await asyncio.gather(*(read(job["tokens"], count) for _ in range(job["streams"])))
+            sys.stdout.write(json.dumps(count.result()) + "\n")
             sys.stdout.flush()
 
 
-async def _read(
-    channel: grpc.aio.Channel, streams: int, tokens: int, processes: list[psutil.Process]
-) -> dict[str, float]:
-    # Messages stay bytes: to decode them would cost more than all else that reading does.
-    infer = channel.stream_stream(_METHOD)
-    request = _request(text_input="Hello", max_tokens=tokens, stream=True).SerializeToString()
-    begun, responses = 0, 0
-    began_at, cpu_before = 0.0, 0.0
+@contextlib.asynccontextmanager
+async def _ensemble_streams(address: str) -> AsyncIterator[Callable[[int, _Count], Awaitable[None]]]:
+    """Each on a gRPC stream of its own, all on one connection."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        # Messages stay bytes: to decode them would cost more than all else that reading does.
+        infer = channel.stream_stream(_METHOD)
 
-    async def one() -> bytes:
-        nonlocal begun, responses, began_at, cpu_before
-        stream = infer()
-        await stream.write(request)
-        await stream.done_writing()
-        last: bytes = await stream.read()
-        begun += 1
-        if begun == streams:
-            responses, began_at, cpu_before = 0, time.perf_counter(), _cpu_s(processes)
-        while (message := await stream.read()) is not grpc.aio.EOF:
-            responses += 1
-            last = message
-        return last
+        async def read(tokens: int, count: _Count) -> None:
+            stream = infer()
+            await stream.write(_request(text_input="Hello", max_tokens=tokens, stream=True).SerializeToString())
+            await stream.done_writing()
+            last = await stream.read()
+            count.begun()
+            while (message := await stream.read()) is not grpc.aio.EOF:
+                count.came()
+                last = message
+            if error := service_pb2.ModelStreamInferResponse.FromString(last).error_message:
+                raise SystemExit(f"A stream failed: {error}")
 
-    lasts = await asyncio.gather(*(one() for _ in range(streams)))
-    seconds, cpu_s = time.perf_counter() - began_at, _cpu_s(processes) - cpu_before
-    for last in lasts:
-        if error := service_pb2.ModelStreamInferResponse.FromString(last).error_message:
-            raise SystemExit(f"A stream failed: {error}")
-    return {"responses": responses, "responses_per_s": responses / seconds, "cpu_ms": 1000 * cpu_s / responses}
+        yield read
 
 
-def _cpu_s(processes: list[psutil.Process]) -> float:
-    """CPU time that they have taken so far, in user and in system mode."""
-    times = [process.cpu_times() for process in processes]
-    return sum(one.user + one.system for one in times)
+@contextlib.asynccontextmanager
+async def _session_streams(address: str) -> AsyncIterator[Callable[[int, _Count], Awaitable[None]]]:
+    """Of AsyncClient, as its caller gets them."""
+    async with AsyncClient(f"grpc://{address}") as client:
+
+        async def read(tokens: int, count: _Count) -> None:
+            async with client.stream_chat([{"role": "user", "content": "Hello"}], max_tokens=tokens) as stream:
+                await anext(stream)
+                count.begun()
+                async for _ in stream:
+                    count.came()
+
+        yield read
 
 
 def _request(**inputs: Input) -> service_pb2.ModelInferRequest:
