@@ -26,19 +26,16 @@ def add_options(parser: argparse.ArgumentParser, parts: Collection[str], output:
     parser.add_argument("--output", type=Path, default=output, help="default: %(default)s")
 
 
-def measure(
-    options: argparse.Namespace, parts: Mapping[str, Callable[[], dict[str, Any]]], aims: Aims, **known: Any
-) -> None:
+def measure(options: argparse.Namespace, parts: Mapping[str, Callable[[], dict[str, Any]]], aims: Aims) -> None:
     """Measure what `--only` names, write it to `--output`, and print it beside the aims.
 
     Args:
         options: As `add_options` reads them.
         parts: Name → what measures its figures.
         aims: What the figures are to reach.
-        known: Figures that are not measured.
     """
     began = time.perf_counter()
-    results: dict[str, Any] = {"machine": {"cpus": os.cpu_count(), "date": time.strftime("%Y-%m-%d")}, **known}
+    results: dict[str, Any] = {"machine": {"cpus": os.cpu_count(), "date": time.strftime("%Y-%m-%d")}}
     for name in options.only:
         _console.print(f"[bold]{name}[/] …")
         results |= parts[name]()

@@ -33,7 +33,6 @@ from benchmarks.parts import Aims, add_options, measure
 from benchmarks.peers import measure_peers
 from benchmarks.responses import measure_responses
 from benchmarks.streams import run_streams, tensor
-from nemotron_serving.generation.queueing import adaptive_interval_s
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 _STREAMS = (1, 4, 16, 32)
@@ -74,8 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     parts = {name: partial(part, options.package, options.rounds) for name, part in _PARTS.items()}
     parts["responses"] = partial(measure_responses, options.rounds, options.stock)
-    intervals_ms = {str(streams): 1000 * adaptive_interval_s(streams) for streams in (*_STREAMS, 64)}
-    measure(options, parts, _AIMS, stream_interval_ms=intervals_ms)
+    measure(options, parts, _AIMS)
 
 
 def measure_throughput(package: Path, rounds: int) -> dict[str, Any]:

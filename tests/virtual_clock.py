@@ -21,12 +21,16 @@ class VirtualClock(Clock):
     """
 
     def __init__(self) -> None:
+        self.cpu_s = 0.0  # nothing takes any, unless a test says so
         self._now = 1000.0
         self.changed = threading.Condition()
         self._queues: list[_Queue] = []
 
     def monotonic(self) -> float:
         return self._now
+
+    def thread_time(self) -> float:
+        return self.cpu_s
 
     def queue(self) -> queue.SimpleQueue[Any]:
         made = _Queue(self)

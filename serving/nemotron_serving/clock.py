@@ -14,6 +14,10 @@ class Clock:
         """Seconds; see `time.monotonic`."""
         return time.monotonic()
 
+    def thread_time(self) -> float:
+        """Seconds of CPU time that the calling thread has taken; see `time.thread_time`."""
+        return time.thread_time()
+
     def queue(self) -> queue.SimpleQueue[Any]:
         """A queue, empty, whose `get` waits by this clock."""
         return queue.SimpleQueue()

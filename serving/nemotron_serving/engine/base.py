@@ -137,6 +137,7 @@ class EngineLimits:
         max_num_tokens: Tokens that one step processes. A longer prompt takes several steps, and the prefill of two
             such prompts side by side takes as long as one after the other.
         step_s: Seconds that a full step may take, by what was measured at start; 0 where a step is always short.
+        on_cpu: Whether it computes on the machine's CPU, so that whatever else does takes from it.
     """
 
     max_batch_size: int
@@ -144,6 +145,7 @@ class EngineLimits:
     kv_cache_tokens: int
     max_num_tokens: int = 2**31 - 1
     step_s: float = 0.0
+    on_cpu: bool = False
 
 
 @dataclass(frozen=True)

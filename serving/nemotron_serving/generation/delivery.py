@@ -6,9 +6,11 @@ import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
+from nemotron_serving.clock import Clock
 from nemotron_serving.errors import ServingError, UnavailableError
-from nemotron_serving.generation.queueing import DueResponses
+from nemotron_serving.generation.queueing import DueResponses, Pace
 from nemotron_serving.generation.response import Sink
 from nemotron_serving.generation.session import Session, Sessions
 from nemotron_serving.generation.stream import Outlet, Stream
@@ -19,6 +21,9 @@ _log = logging.getLogger(__name__)
 @dataclass(eq=False)
 class OwnOutlet:
     """See `Outlet`: of a stream whose caller gets nothing else by it."""
+
+    # By benchmarks/responses.py: 0.66 to 0.88 ms in all processes, for 0.11 to 0.14 ms of the pump's.
+    cpu_ratio: ClassVar[float] = 6.5
 
     sink: Sink
     stream: Stream | None = None
@@ -61,22 +66,23 @@ class Delivery:
 
     Args:
         sessions: Those that are open.
-        clock: Gives seconds.
-        interval_s: Least time between two responses of a stream, or frames of a session; None adapts it to the load.
+        clock: Gives the time.
+        pace: Of a stream's responses, and of a session's frames.
         leave: Called for each stream whose end was told, or that nobody hears any more.
     """
 
     def __init__(
         self,
         sessions: Sessions,
-        clock: Callable[[], float],
-        interval_s: float | None,
+        clock: Clock,
+        pace: Pace,
         leave: Callable[[Stream], None],
     ) -> None:
         self._sessions = sessions
         self._clock = clock
         self._leave = leave
-        self._due: DueResponses[Outlet] = DueResponses(interval_s)
+        self._pace = pace
+        self._due: DueResponses[Outlet] = DueResponses(pace)
         self._outlets: set[Outlet] = set()  # those with streams that had news
 
     def next_time(self) -> float:
@@ -142,10 +148,13 @@ class Delivery:
             self._forget(stream.outlet)
 
     def _send(self, outlet: Outlet) -> None:
+        began, cpu_s = self._clock.monotonic(), self._clock.thread_time()
         for stream in outlet.send_news():
             self.left(stream)
+        now = self._clock.monotonic()
+        self._pace.sent(now - began, outlet.cpu_ratio * (self._clock.thread_time() - cpu_s))
         if outlet in self._outlets:
-            self._due.sent(outlet, self._clock())
+            self._due.sent(outlet, now)
 
     def _forget(self, outlet: Outlet) -> None:
         self._outlets.discard(outlet)

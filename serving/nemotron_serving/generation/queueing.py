@@ -6,16 +6,15 @@ prompts from starving short ones: while the prefill of a long prompt (one that f
 long ones wait and short ones go ahead. That costs the long ones nothing, for side by side their prefills would take as
 long; as soon as it is over, a long one that is the oldest is the next to start.
 
-A response is not a token: each costs 1 to 2 ms of CPU in the generating model, Triton, postprocessing and the client
-together, whatever it carries. The first token goes out at once; after that, tokens gather for an interval
-that grows with the number of streams, so that responses cost the engine no more than some 5 % of the machine.
+A response is not a token: each has its price in the generating model, Triton, postprocessing and the client together,
+whatever it carries. The first token goes out at once; after that, tokens gather for an interval that grows with the
+number of outlets and with what a response is seen to cost.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -23,7 +22,9 @@ from typing import Generic, TypeVar
 _MOST_PRIORITY_S = 10.0
 _LEAST_INTERVAL_S = 0.04  # 25 updates a second look continuous to a reader
 _SOON_S = 0.005  # the beginnings and ends of a session's many streams share a frame where they come together
-_RESPONSES_PER_S_AND_CORE = 25
+_CPU_SHARE = 0.05  # of the machine, for responses, where the engine computes on it
+_BUSY_SHARE = 0.5  # of the time of the thread that sends
+_WEIGHT = 0.05  # of the latest response in the average
 
 _T = TypeVar("_T")
 _Entry = tuple[float, int, _T]
@@ -60,17 +61,52 @@ class WaitingRequests(Generic[_T]):
         return heapq.heappop(min(heaps, key=lambda heap: heap[0][:2]))[2]
 
 
+class Pace:
+    """How far apart the responses of an outlet are: as near as their price allows.
+
+    Where the engine computes on the machine's CPU, all responses together take 5 % of it. Elsewhere the limit is the
+    one thread that sends: it is busy half of the time.
+
+    Args:
+        fixed_s: The interval, whatever they cost; None adapts it.
+        cores: Of the machine, where the engine computes on them; None where it has a device of its own.
+    """
+
+    def __init__(self, fixed_s: float | None = None, cores: int | None = None) -> None:
+        self._fixed_s = fixed_s
+        self._cores = cores
+        self._price_s: float | None = None  # of a response: seconds of the interval
+
+    def interval_s(self, outlets: int) -> float:
+        """Least time between two responses of an outlet while so many have something in flight."""
+        if self._fixed_s is not None:
+            return self._fixed_s
+        return max(_LEAST_INTERVAL_S, outlets * (self._price_s or 0.0))
+
+    def sent(self, wall_s: float, cpu_s: float) -> None:
+        """A response went out.
+
+        Args:
+            wall_s: For so long the thread that sends was at it.
+            cpu_s: So much CPU time it takes in all processes.
+        """
+        price_s = wall_s / _BUSY_SHARE if self._cores is None else cpu_s / (_CPU_SHARE * self._cores)
+        if self._price_s is not None:
+            price_s = self._price_s + _WEIGHT * (price_s - self._price_s)
+        self._price_s = price_s
+
+
 class DueResponses(Generic[_T]):
     """The queue behind the engine: outlets with news, by the time at which their next response may go out.
 
     An outlet is a stream whose responses go to its own caller, or a session with all its streams.
 
     Args:
-        interval_s: Least time between two responses of an outlet; None adapts it to the number of outlets.
+        pace: Says how far apart they are.
     """
 
-    def __init__(self, interval_s: float | None = None) -> None:
-        self._interval_s = interval_s
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
         self._due: list[_Entry[_T]] = []
         self._pushes = itertools.count()
         self._queued: dict[_T, float] = {}  # until when
@@ -84,7 +120,7 @@ class DueResponses(Generic[_T]):
             outlets: How many have something in flight.
             soon: Whether what is new cannot wait for the interval.
         """
-        interval_s = adaptive_interval_s(outlets) if self._interval_s is None else self._interval_s
+        interval_s = self._pace.interval_s(outlets)
         sent = self._last_sent.get(outlet)
         time = 0.0 if sent is None else sent + (min(interval_s, _SOON_S) if soon else interval_s)
         if time < self._queued.get(outlet, float("inf")):
@@ -113,8 +149,3 @@ class DueResponses(Generic[_T]):
         """The stream or session has ended."""
         self._last_sent.pop(outlet, None)
         self._queued.pop(outlet, None)
-
-
-def adaptive_interval_s(streams: int) -> float:
-    """Least time between two responses of a stream, in seconds, with this many streams in flight."""
-    return max(_LEAST_INTERVAL_S, streams / (_RESPONSES_PER_S_AND_CORE * (os.cpu_count() or 1)))

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from nemotron_serving.cgroups import cores
 from nemotron_serving.clock import MACHINE_CLOCK, Clock
 from nemotron_serving.contract import CALLER, FinishReason
 from nemotron_serving.engine import Delta, Engine
@@ -24,7 +25,7 @@ from nemotron_serving.generation.admission import Admission
 from nemotron_serving.generation.delivery import Delivery, OwnOutlet
 from nemotron_serving.generation.engine_check import EngineCheck
 from nemotron_serving.generation.leaving import RequestName
-from nemotron_serving.generation.queueing import WaitingRequests
+from nemotron_serving.generation.queueing import Pace, WaitingRequests
 from nemotron_serving.generation.response import Sink
 from nemotron_serving.generation.session import FrameSink, Sessions
 from nemotron_serving.generation.settings import GenerationSettings
@@ -95,7 +96,8 @@ class GenerationService:
         self._streams = self._admission.streams
         self._sessions = Sessions(vocabulary, clock.monotonic)
         interval_s = None if stream_interval_ms is None else stream_interval_ms / 1000
-        self._delivery = Delivery(self._sessions, clock.monotonic, interval_s, self._leave)
+        pace = Pace(interval_s, cores() if engine.limits.on_cpu else None)
+        self._delivery = Delivery(self._sessions, clock, pace, self._leave)
         self._events: queue.SimpleQueue[_Event] = clock.queue()
         self._waiting: WaitingRequests[Stream] = WaitingRequests(clock.monotonic)
         self._generating = 0  # streams that the engine has

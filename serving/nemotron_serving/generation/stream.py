@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -31,7 +31,13 @@ _CHECK_EVERY = 32  # tokens
 
 
 class Outlet(Protocol):
-    """Through which responses go: those of one stream to a caller of its own, or those of a session's streams."""
+    """Through which responses go: those of one stream to a caller of its own, or those of a session's streams.
+
+    Attributes:
+        cpu_ratio: CPU time that a response takes in all the server's processes, over what the pump's thread takes.
+    """
+
+    cpu_ratio: ClassVar[float]
 
     def add(self, stream: Stream) -> None:
         """Take a stream; it may refuse it by a ServingError. In any thread; the rest is for the pump's alone."""

@@ -253,21 +253,21 @@ class Collector:
 
 
 class RecordingEngine:
-    """Another engine, and what was asked of it."""
+    """Another engine, and what was asked of it.
 
-    def __init__(self, engine: Engine, max_num_tokens: int | None = None) -> None:
+    Args:
+        engine: The other one.
+        limits: What it shall say of itself instead.
+    """
+
+    def __init__(self, engine: Engine, **limits: Any) -> None:
         self._engine = engine
-        self._max_num_tokens = max_num_tokens
+        self.limits: EngineLimits = dataclasses.replace(engine.limits, **limits)
         self.requests: list[EngineRequest] = []
         self.aborted: list[int] = []
         self.closed = False
         self.fail_from: int | None = None
         """Index of the first submit that raises."""
-
-    @property
-    def limits(self) -> EngineLimits:
-        limits = self._engine.limits
-        return dataclasses.replace(limits, max_num_tokens=self._max_num_tokens or limits.max_num_tokens)
 
     @property
     def features(self) -> frozenset[Feature]:

@@ -117,7 +117,12 @@ class OpenVINOEngine:
             raise PackageError(answer.reason)
         limits = package.serving.limits
         self.limits = EngineLimits(
-            limits.max_batch_size, limits.max_seq_len, answer.kv_cache_tokens, answer.max_num_tokens, answer.step_s
+            limits.max_batch_size,
+            limits.max_seq_len,
+            answer.kv_cache_tokens,
+            answer.max_num_tokens,
+            answer.step_s,
+            on_cpu=True,
         )
         self.features = _features(package)
         # Writing may block for as long as the worker takes; no caller of submit or abort waits for it.

@@ -136,17 +136,17 @@ def start(tmp_path: Path) -> Iterator[Start]:
         *scripts: Script,
         interval_ms: float | None = 1,
         engine: dict[str, Any] | None = None,
-        max_num_tokens: int | None = None,
+        limits: dict[str, Any] | None = None,
         stops: StopRule = "any",
         **changes: Any,
     ) -> Service:
         package = make_package(tmp_path / f"package-{len(services)}", *scripts, engine=engine, **changes)
         clock = VirtualClock()
-        recording = RecordingEngine(SimulatedEngine(package, clock), max_num_tokens)
+        recording = RecordingEngine(SimulatedEngine(package, clock), **limits or {})
         vocabulary = Vocabulary.load(package.tokenizer_path)
-        limits, runtime_dir = package.serving.limits, RuntimeDir(tmp_path)
+        admitted, runtime_dir = package.serving.limits, RuntimeDir(tmp_path)
         service = Service(
-            recording, vocabulary, limits, runtime_dir, interval_ms, probe_id=PROBE, stops=stops, clock=clock
+            recording, vocabulary, admitted, runtime_dir, interval_ms, probe_id=PROBE, stops=stops, clock=clock
         )
         service.engine, service.vocabulary, service.clock = recording, vocabulary, clock
         services.append(service)

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import itertools
-import os
 
 import pytest
 
-from nemotron_serving.generation.queueing import DueResponses, WaitingRequests, adaptive_interval_s
+from nemotron_serving.generation.queueing import DueResponses, Pace, WaitingRequests
 
 
 class Clock:
@@ -97,21 +96,51 @@ def test_what_was_ended_while_it_waited_is_forgotten() -> None:
     assert [queue.pop(long_allowed=True) for _ in range(3)] == [requests[1], requests[2], None]
 
 
-def test_few_streams_look_continuous(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    assert [adaptive_interval_s(streams) for streams in (0, 1, 2)] == [0.04] * 3
+def paced(wall_s: float = 0.0, cpu_s: float = 0.0, cores: int | None = None) -> Pace:
+    """After responses that all took as much."""
+    pace = Pace(cores=cores)
+    for _ in range(3):
+        pace.sent(wall_s, cpu_s)
+    return pace
 
 
-def test_many_streams_share_a_bounded_number_of_responses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    for streams in (8, 64, 1000):
-        assert streams / adaptive_interval_s(streams) <= 50
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert adaptive_interval_s(50) == pytest.approx(2.0)
+@pytest.mark.parametrize("cores", [None, 2])
+def test_few_streams_look_continuous(cores: int | None) -> None:
+    assert Pace(cores=cores).interval_s(1000) == 0.04  # nothing was sent yet
+    assert [paced(0.001, 0.001, cores).interval_s(streams) for streams in (0, 1, 2)] == [0.04] * 3
+
+
+@pytest.mark.parametrize("streams", [64, 256, 1000])
+@pytest.mark.parametrize("cores", [1, 2, 16])
+def test_responses_take_a_twentieth_of_the_cores_that_the_engine_computes_on(streams: int, cores: int) -> None:
+    cpu_s = 0.002
+    interval_s = paced(9.0, cpu_s, cores).interval_s(streams)
+    assert streams * cpu_s / interval_s == pytest.approx(min(0.05 * cores, streams * cpu_s / 0.04))
+
+
+@pytest.mark.parametrize("streams", [64, 256, 1000])
+def test_elsewhere_the_thread_that_sends_is_busy_half_of_the_time(streams: int) -> None:
+    wall_s = 0.002
+    assert streams * wall_s / paced(wall_s, 9.0).interval_s(streams) == pytest.approx(0.5)
+
+
+def test_the_price_is_an_average_that_follows() -> None:
+    pace = paced(0.001)
+    pace.sent(1.0, 0.0)  # one that was held up
+    assert pace.interval_s(100) == pytest.approx(0.2 + 0.05 * 199.8)
+    for _ in range(200):
+        pace.sent(0.001, 0.0)
+    assert pace.interval_s(100) == pytest.approx(0.2, rel=0.01)
+
+
+def test_a_fixed_interval_is_kept_whatever_a_response_costs() -> None:
+    pace = Pace(0.0, 2)
+    pace.sent(1.0, 1.0)
+    assert pace.interval_s(1000) == 0.0
 
 
 def test_the_first_response_goes_out_at_once_and_the_next_after_the_interval() -> None:
-    due: DueResponses[int] = DueResponses(10.0)
+    due: DueResponses[int] = DueResponses(Pace(10.0))
     due.push(1, 1)
     due.push(1, 1)  # more news of the same stream
     assert (due.pop(100.0), due.pop(100.0)) == (1, None)
@@ -123,14 +152,14 @@ def test_the_first_response_goes_out_at_once_and_the_next_after_the_interval() -
 
 
 def test_what_cannot_wait_goes_out_soon_but_not_each_by_itself() -> None:
-    due: DueResponses[int] = DueResponses(10.0)
+    due: DueResponses[int] = DueResponses(Pace(10.0))
     due.sent(1, 100.0)
     due.push(1, 1)
     due.push(1, 1, soon=True)
     time = due.next_time()
     assert 100.0 < time < 101.0
     assert [due.pop(100.0), due.pop(time), due.pop(float("inf"))] == [None, 1, None]
-    unpaced: DueResponses[int] = DueResponses(0.0)
+    unpaced: DueResponses[int] = DueResponses(Pace(0.0))
     unpaced.sent(1, 100.0)
     unpaced.push(1, 1, soon=True)
     assert unpaced.pop(100.0) == 1

@@ -106,6 +106,30 @@ def test_responses_do_not_come_more_often_than_the_interval(
     assert 2 <= len(sink.responses) <= 2 + (service.clock.monotonic() - begin) / least_s
 
 
+class Dear(Collector):
+    """A sink that takes 10 ms of CPU time of the thread that sends."""
+
+    def send(self, response: Response) -> None:
+        assert self._clock is not None
+        self._clock.cpu_s += 0.01
+        super().send(response)
+
+
+@pytest.mark.parametrize("on_cpu", [False, True])
+def test_responses_leave_the_cores_to_an_engine_that_computes_on_them(
+    start: Start, monkeypatch: pytest.MonkeyPatch, on_cpu: bool
+) -> None:
+    monkeypatch.setattr("nemotron_serving.generation.service.cores", lambda: 2)
+    service = start(LONG, interval_ms=None, limits={"on_cpu": on_cpu})
+    sinks = [Dear(service.clock) for _ in range(4)]
+    for number, sink in enumerate(sinks):
+        service.submit(str(number), PROMPT, settings(max_tokens=250), sink)
+    assert {sink.wait().finish_reason for sink in sinks} == {"length"}
+    # Each stands for more in all processes, of 100 ms a second: so the next ones come after the last, after 750 ms.
+    counts = [len(sink.responses) for sink in sinks]
+    assert counts == [2] * 4 if on_cpu else min(counts) > 10
+
+
 # Admission
 
 
@@ -604,7 +628,7 @@ def test_waiting_requests_start_by_priority_and_then_by_arrival(start: Start) ->
 
 def test_a_short_prompt_passes_long_ones_that_wait_for_the_prefill_of_another(start: Start) -> None:
     long = Script(match="^long", answer="Done.", ttft_ms=60)
-    service = start(long, SHORT, max_num_tokens=15)
+    service = start(long, SHORT, limits={"max_num_tokens": 15})
     sinks = [service.ask(prompt=ids_of(f"long prompt number {number}")) for number in range(4)]
     assert service.until(lambda: len(service.engine.requests) == 1)
     short = service.ask(prompt=ids_of("short"))
@@ -625,7 +649,7 @@ def test_a_long_prompt_that_is_cancelled_or_fails_in_its_prefill_lets_the_next_o
         Script(match="cancelled", answer="Never.", ttft_ms=60_000),
         Script(match="fails", answer="Never.", fail_after_tokens=0),
         SHORT,
-        max_num_tokens=20,
+        limits={"max_num_tokens": 20},
     )
     cancelled = service.ask("one", ids_of("this one is cancelled in time"))
     failing = service.ask(prompt=ids_of("this one fails at its first token"))
