@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,14 +48,18 @@ def answer_to(caller: SessionCaller, model: str, name: str, **values: Any) -> An
     return next(answer for answer in caller.answers() if answer.id == name)
 
 
-def entries_of(session: SessionCaller, name: str) -> list[dict[str, Any]]:
-    """What the frames say of a request, until it ends."""
-    found: list[dict[str, Any]] = []
-    while not found or not (found[-1].get("finish_reason") or "error" in found[-1]):
-        frame = session.frame()
-        session.acknowledge(frame["frame"])
-        found += [entry for entry in frame.get("responses", ()) if entry["id"] == name]
-    return found
+def heard_of(session: SessionCaller, name: str) -> tuple[list[tuple[str, ...]], list[dict[str, Any]]]:
+    """The outputs of the answers to a request, and what the frames say of it, until it ends."""
+    outputs, entries = [], []
+    for answer in session.answers():
+        if answer.id == name:
+            outputs.append(answer.outputs)
+        if answer.frame is not None:
+            session.acknowledge(answer.frame["frame"])
+            entries += [entry for entry in answer.frame.get("responses", ()) if entry["id"] == name]
+        if outputs and entries and (entries[-1].get("finish_reason") or "error" in entries[-1]):
+            break
+    return outputs, entries
 
 
 @pytest.mark.parametrize(
@@ -101,23 +106,22 @@ def test_a_request_has_an_id_of_its_own(sessions: Sessions) -> None:
 
 
 def test_a_request_is_accepted_and_answered_in_frames(sessions: Sessions) -> None:
-    names, keys = [], []
+    told = []
     for session in sessions:
-        accepted = answer_to(session, "session", "one", text_input="Hi", max_tokens=5, stream=True, session=session.key)
-        names.append(accepted.outputs)
-        entries = entries_of(session, "one")
+        session.ask("one", 5, "Hi")
+        outputs, entries = heard_of(session, "one")
         assert all(entry.keys() >= set(TOTALS) for entry in entries)
         assert not any(value == "" for entry in entries for value in entry.values())
-        keys.append({name for entry in entries for name in entry})
-    assert names[0] == names[1] == ("num_input_tokens",)
-    assert keys[0] == keys[1]
+        told.append((outputs, {name for entry in entries for name in entry}))
+    assert told[0] == told[1]
+    assert told[0][0] == [("num_input_tokens",)]
 
 
 def test_a_failure_is_an_entry(sessions: Sessions) -> None:
     told = []
     for session in sessions:
         session.ask("one", 100, "[sim:fail]")
-        entries = entries_of(session, "one")
+        _, entries = heard_of(session, "one")
         assert "content" in entries[0]
         told.append(entries[-1])
     assert told[0] == told[1]
@@ -128,35 +132,34 @@ def test_a_stop_reaches_its_own_session_s_request(sessions: Sessions, roomy_serv
     told = []
     for session, address in zip(sessions, addresses, strict=True):
         session.ask("mine", 10_000)
-        session.frame()
         with SessionCaller(address) as other:
             other.open()
             foreign = answer_to(other, "tensorrt_llm", "mine", stop=True, session=other.key)
         session.stop("mine")
-        told.append((foreign.error, entries_of(session, "mine")[-1]["finish_reason"]))
-    assert told[0] == told[1] == ("", "cancelled")
+        _, entries = heard_of(session, "mine")
+        told.append((foreign.error, foreign.outputs, entries[-1]["finish_reason"]))
+    assert told[0] == told[1] == ("", ("finish_reason",), "cancelled")
 
 
 def test_a_stop_without_a_key_reaches_it_too(sessions: Sessions) -> None:
     for session in sessions:
         session.ask("anybody's", 10_000)
-        session.frame()
         session.send("tensorrt_llm", "anybody's", stop=True)
-        assert entries_of(session, "anybody's")[-1]["finish_reason"] == "cancelled"
+        _, entries = heard_of(session, "anybody's")
+        assert entries[-1]["finish_reason"] == "cancelled"
 
 
 def test_frames_that_nobody_acknowledges_are_a_window(sessions: Sessions) -> None:
-    told = []
     for session in sessions:
         for number in range(1, WINDOW):  # the first frame counts as one
             session.send("session", f"{number}", text_input="Hi", max_tokens=1, session=session.key)
             assert session.frame()["frame"] == number
-        refused = answer_to(session, "session", "more", text_input="Hi", session=session.key)
+        session.send("session", "waits", text_input="Hi", max_tokens=1, session=session.key)
+        session.send("ensemble", "longer", text_input="Hi", max_tokens=20)
+        meanwhile = list(itertools.takewhile(lambda answer: answer.id != "longer", session.answers()))
+        assert [(answer.id, answer.error, answer.frame) for answer in meanwhile] == [("waits", "", None)]
         session.acknowledge(0)
-        accepted = answer_to(session, "session", "again", text_input="Hi", max_tokens=1, session=session.key)
-        told.append((refused.error, accepted.outputs))
-    assert told[0] == told[1]
-    assert "not acknowledged" in told[0][0]
+        assert session.frame()["responses"][-1]["finish_reason"] in ("length", "stop")
 
 
 def test_one_stream_has_any_number_of_sessions_and_other_requests(sessions: Sessions) -> None:

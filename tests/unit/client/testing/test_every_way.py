@@ -36,7 +36,7 @@ ONCE = {"max_retries": 0, "timeouts": Timeouts(first_token=0.3, between_tokens=0
 Ask = Callable[..., Any]
 
 
-@pytest.fixture(params=["mock", "grpc", "http"])
+@pytest.fixture(params=["mock", "grpc", "before", "http"])
 def kind(request: pytest.FixtureRequest) -> str:
     kind: str = request.param
     return kind

@@ -1,4 +1,4 @@
-"""Every way from a client to a script: both clients, over a mock transport, gRPC and HTTP."""
+"""All ways from a client to a script: both clients, over a mock transport, HTTP, and gRPC with and without sessions."""
 
 from __future__ import annotations
 
@@ -29,13 +29,20 @@ class Outcome:
 
 
 @contextlib.contextmanager
+def fake_server(kind: str, replies: Any) -> Iterator[tuple[FakeServer, str]]:
+    """A server and its address for this way: `grpc`, `http`, or `before`, which is gRPC without sessions."""
+    with FakeServer(replies, sessions=kind != "before") as server:
+        yield server, server.http_url if kind == "http" else server.grpc_url
+
+
+@contextlib.contextmanager
 def sync_client(kind: str, replies: Any, settings: dict[str, Any]) -> Iterator[tuple[Client, Scripted]]:
     if kind == "mock":
         transport = MockTransport(replies)
         with Client(transport=transport, **settings) as client:
             yield client, transport
     else:
-        with FakeServer(replies) as server, Client(getattr(server, f"{kind}_url"), **settings) as client:
+        with fake_server(kind, replies) as (server, url), Client(url, **settings) as client:
             yield client, server
 
 
@@ -48,8 +55,8 @@ async def async_client(
         async with AsyncClient(transport=transport, **settings) as client:
             yield client, transport
     else:
-        with FakeServer(replies) as server:
-            async with AsyncClient(getattr(server, f"{kind}_url"), **settings) as client:
+        with fake_server(kind, replies) as (server, url):
+            async with AsyncClient(url, **settings) as client:
                 yield client, server
 
 
