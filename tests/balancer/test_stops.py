@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import tritonclient.grpc.aio as aioclient
 
+from nemotron_client import AsyncClient
+from tests.balancer.callers import RANDOM, until
 from tests.balancer.conftest import BATCH
-from tests.balancer.envoy import Balancer
+from tests.balancer.envoy import Balancer, balancing
 from tests.balancer.reading import ENDLESS, sessions
 from tests.integration.conftest import ROOT, Server
 from tests.integration.triton_calls import stream
@@ -23,6 +26,9 @@ from tests.waiting import allowed, wait_until
 
 STOPS = 50
 FREED_S = 0.2  # where nothing else runs
+KEEPALIVE = (
+    "codec_type: HTTP2\n                http2_protocol_options: {connection_keepalive: {interval: 30s, timeout: 10s}}"
+)
 RUNNING = "nemotron_requests_running"
 
 
@@ -49,6 +55,49 @@ def test_each_stop_in_a_session_frees_its_place(
     figure(
         f"{STOPS} of {STOPS} stops in sessions gave their places to others, in {statistics.median(took) * 1000:.0f} ms "
         f"(median) and {max(took) * 1000:.0f} ms (longest)"
+    )
+    assert statistics.median(took) < allowed(FREED_S), took
+    wait_until(lambda: all(nothing_left(replica) for replica in replicas))
+
+
+def test_each_stream_that_is_left_frees_its_place(
+    balancer: Balancer, replicas: list[Server], figure: Callable[[str], None]
+) -> None:
+    """The same with our client, whose streams are left early."""
+    places = BATCH * len(replicas)
+    begun: dict[int, float] = {}
+    left: dict[int, float] = {}
+    leaving: set[int] = set()
+
+    def has_begun(count: int) -> bool:
+        return len(begun) >= count
+
+    async def ask(client: AsyncClient, number: int) -> None:
+        async with client.stream_chat(RANDOM, max_tokens=ENDLESS) as stream:
+            async for _ in stream:
+                begun.setdefault(number, time.monotonic())
+                if number in leaving:
+                    left[number] = time.monotonic()
+                    break
+
+    async def run() -> list[float]:
+        took = []
+        async with AsyncClient(balancer.url, sessions=4) as client, asyncio.TaskGroup() as group:
+            for number in range(places + STOPS):
+                group.create_task(ask(client, number))
+            await until(functools.partial(has_begun, places))
+            for count in range(STOPS):
+                number = min(begun.keys() - leaving)
+                leaving.add(number)
+                await until(functools.partial(has_begun, places + count + 1))
+                took.append(max(begun.values()) - left[number])
+            leaving.update(range(places + STOPS))
+        return took
+
+    took = asyncio.run(run())
+    figure(
+        f"{STOPS} of {STOPS} streams of AsyncClient that were left gave their places to others, in "
+        f"{statistics.median(took) * 1000:.0f} ms (median) and {max(took) * 1000:.0f} ms (longest)"
     )
     assert statistics.median(took) < allowed(FREED_S), took
     wait_until(lambda: all(nothing_left(replica) for replica in replicas))
@@ -103,3 +152,17 @@ def test_a_killed_client_frees_its_places(
     took = time.monotonic() - began
     figure(f"a killed client with {BATCH} requests had none in flight {took * 1000:.0f} ms later")
     assert took < allowed(1)  # the metrics are read four times a second
+
+
+def test_a_client_that_hangs_frees_its_places(replicas: list[Server], tmp_path: Path) -> None:
+    """To its replica Envoy answers for it; what finds it out is Envoy's own question. The server alone waits 30 s."""
+    with balancing(replicas, tmp_path, {KEEPALIVE: KEEPALIVE.replace("30s", "1s").replace("10s", "1s")}) as balancer:
+        command = [sys.executable, "-m", "tests.robustness.sessions", balancer.address, f"{BATCH}", f"{ENDLESS}"]
+        process = subprocess.Popen(command, cwd=ROOT)
+        try:
+            wait_until(lambda: sum(replica.metric(IN_FLIGHT) for replica in replicas) == BATCH, 30)
+            process.send_signal(signal.SIGSTOP)
+            wait_until(lambda: all(nothing_left(replica) for replica in replicas), 20)
+        finally:
+            process.kill()
+            process.wait()

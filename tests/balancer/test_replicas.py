@@ -1,0 +1,92 @@
+"""One client behind one address: all replicas have their share, and it moves on from those that drain or die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from nemotron_client import AsyncClient, ServerUnavailableError
+from tests.balancer.callers import calling, until
+from tests.balancer.envoy import balancing
+from tests.integration.conftest import Server
+from tests.robustness.observing import IN_FLIGHT
+
+STREAMS = 64
+TOKENS = 50  # of an answer, a second or more
+LEAST_SHARE = 0.25
+
+
+def shares(replicas: Sequence[Server]) -> list[float]:
+    """Of all requests in flight, what each replica has; all 0 while they are fewer than there are callers."""
+    counts = [replica.metric(IN_FLIGHT) for replica in replicas]
+    return [round(count / sum(counts), 2) if sum(counts) >= STREAMS else 0.0 for count in counts]
+
+
+def test_each_replica_has_its_share(
+    serve: Callable[..., Server], tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    """A third one gets its share when the sessions that were there before it have retired."""
+    replicas = [serve(), serve()]
+    seen: list[float] = []
+
+    def spread() -> bool:
+        seen[:] = shares(replicas)
+        return min(seen) >= LEAST_SHARE
+
+    async def run() -> None:
+        async with AsyncClient(balancer.url, sessions=6, session_max_age_s=5) as client:
+            async with calling(client, STREAMS, TOKENS) as callers:
+                await until(spread)
+                figure(f"{STREAMS} streams of a client with 6 sessions over 2 replicas: {seen}")
+                replicas.append(serve())
+                await asyncio.to_thread(balancer.set_replicas, replicas)
+                await until(spread, 60)
+                figure(f"with a third one: {seen}")
+            assert not callers.errors
+
+    with balancing(replicas, tmp_path) as balancer:
+        asyncio.run(run())
+
+
+def test_a_replica_that_drains_is_left_without_an_error(serve: Callable[..., Server], tmp_path: Path) -> None:
+    leaving, staying = serve(), serve()
+
+    async def run() -> None:
+        async with AsyncClient(balancer.url, sessions=2) as client, calling(client, 16, TOKENS) as callers:
+            await until(lambda: leaving.metric(IN_FLIGHT) > 0 < staying.metric(IN_FLIGHT))
+            leaving.process.send_signal(signal.SIGTERM)
+            await until(lambda: leaving.process.poll() is not None, 60)
+            answered = len(callers.answers)
+            await until(lambda: len(callers.answers) > answered + 16)
+        assert not callers.errors
+        assert set(callers.answers) == {"length"}
+
+    with balancing([leaving, staying], tmp_path) as balancer:
+        asyncio.run(run())
+    assert leaving.process.returncode == 0
+
+
+@pytest.mark.parametrize("killed", ["pid", "triton_pid"])
+def test_a_replica_that_dies_takes_along_what_it_was_writing(
+    serve: Callable[..., Server], tmp_path: Path, killed: str
+) -> None:
+    dying, staying = serve(), serve()
+
+    async def run() -> None:
+        async with AsyncClient(balancer.url, sessions=2) as client, calling(client, 16, TOKENS) as callers:
+            await until(lambda: dying.metric(IN_FLIGHT) > 0 < staying.metric(IN_FLIGHT))
+            os.kill(dying.info[killed], signal.SIGKILL)
+            await until(lambda: callers.errors)
+            answered = len(callers.answers)
+            await until(lambda: len(callers.answers) > answered + 32)
+        assert {type(error) for error in callers.errors} == {ServerUnavailableError}
+        assert len(callers.errors) <= 8
+        assert set(callers.answers) == {"length"}
+
+    with balancing([dying, staying], tmp_path) as balancer:
+        asyncio.run(run())
