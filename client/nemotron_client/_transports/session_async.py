@@ -16,6 +16,10 @@ from nemotron_client._transports import grpc_codec as codec
 from nemotron_client._transports.base import AsyncResponseStream, Call
 from nemotron_client._transports.session_codec import Command, Item, Note, Session, SessionRequest, Terms, Turn
 
+# gRPC's own task for a stream ends a moment after the stream was cancelled, and where the loop is closed before that,
+# gRPC logs an error in the next one.
+_ENDING_S = 0.01
+
 
 class AsyncSession(Session):
     """A session on a channel of its own, which ends with it. See `Session`."""
@@ -35,6 +39,7 @@ class AsyncSession(Session):
         self._outbox: deque[Command] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._ending = False
 
     def start(self) -> None:
         """See `Session.start`."""
@@ -67,6 +72,7 @@ class AsyncSession(Session):
         self._cancel()
         if self._reading is not None:
             await asyncio.wait([self._reading])
+            await asyncio.sleep(_ENDING_S)
         else:
             self.ended()
 
@@ -76,8 +82,9 @@ class AsyncSession(Session):
             self._loop.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
-        if self._reading is not None:
-            self._rpc.cancel()
+        if self._reading is not None and not self._ending:
+            self._ending = True
+            self._reading.cancel()  # not the stream alone, for gRPC's `write` may wait on for a connection
 
     async def _run(self) -> None:
         try:
@@ -90,15 +97,13 @@ class AsyncSession(Session):
                     self.take(response)
         except grpc.RpcError as error:
             self.lost(error)
-        except (asyncio.CancelledError, asyncio.InvalidStateError):
-            # gRPC raises these for a stream that we have cancelled, too: only the task's own end passes.
+        except asyncio.CancelledError:
             self.ended()
-            if task_is_cancelled():
-                raise
+            raise
         finally:
+            self._ending = True
             self._late.cancel()
             self._rpc.cancel()
-            await self._rpc.code()  # gRPC's own task for it ends then
             if self._sending is not None:
                 await asyncio.wait([self._sending])
             await self._channel.close()
@@ -118,7 +123,7 @@ class AsyncSession(Session):
 
     def _is_late(self) -> None:
         self.end(None)
-        self._rpc.cancel()
+        self._cancel()
 
 
 class AsyncSessionStream(SessionRequest):

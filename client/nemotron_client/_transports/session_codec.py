@@ -103,7 +103,7 @@ class SessionRequest(ABC):
         """Have the server stop it; `done` is called once, when the server has answered, or needs not be asked."""
         self._heard.append(done)
         self.session.send(Stop(self))
-        if self.over:  # perhaps in the meantime
+        if self.over or (self.left and not self.sent):  # then it never is
             self.tell_stopped()
 
     def tell_stopped(self) -> None:

@@ -110,11 +110,16 @@ class SyncSession(Session):
         """What is sent, for gRPC's thread."""
         yield self.opening()
         self._go.get()
-        while (command := self._commands.get()) is not Note.END:
-            message = self.message_for(command) if self.key else None
-            if message is not None:
-                yield message
+        yield from iter(self._next_message, None)  # whose own variables keep nothing alive while it waits
         self._rpc.cancel()
+
+    def _next_message(self) -> Any:
+        """What is to be sent next; None at the end."""
+        message = None
+        while message is None and (command := self._commands.get()) is not Note.END:
+            message = self.message_for(command) if self.key else None
+            del command
+        return message
 
 
 class SessionStream(SessionRequest):
