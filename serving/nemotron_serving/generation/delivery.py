@@ -116,16 +116,16 @@ class Delivery:
             self._due.push(session, len(self._outlets))
 
     def look_at_sessions(self, now: float, *, draining: bool, cancelling: bool) -> None:
-        """End those whose client has left or reads no more; tell the others of a drain, and end them when done."""
+        """End those whose client has left or reads no more; tell others of a drain, or one that is worn, and end it."""
         for session in self._sessions:
             if session.reads_no_more or (cancelling and session.full):
                 error = "This session was ended, for its frames were not acknowledged; open a new one, and read faster."
                 self.end(session, UnavailableError(error))
             elif session.has_left(now):
                 self.end(session)
-            elif draining:
+            elif draining or session.worn:
                 self._with(session, session.tell_of_drain)
-                if session.empty:
+                if session.empty and (draining or session.takes_no_more):
                     self.end(session)
 
     def end(self, session: Session, error: ServingError | None = None) -> None:

@@ -10,6 +10,9 @@ reaches the server that has the request. docs/sessions.md tells the protocol.
     {"frame": 7, "responses": [{"id": "a", "content": "Hi", …}, {"id": "b", "error": "… (UNAVAILABLE)"}]}
     {"frame": 9, "draining": true}                            nothing new is taken, what runs goes on to its end
 
+Triton 2.51 keeps all that it has sent for a request until that ends. So a session that has sent much drains as well,
+and its client opens another one.
+
 A session that reads too slowly slows itself alone: frames that were not acknowledged are limited, and tokens gather
 in the streams meanwhile. One that acknowledges nothing any more is ended.
 """
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import math
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -50,6 +54,9 @@ _FRAME_BYTES = 1 << 20  # from here on another one is begun
 _RESPONSE_BYTES = 3 << 20  # gRPC takes messages of 4 MiB where nothing else is said
 _TEXT_CHARACTERS = 1 << 16  # of a text in one response, which may be a prompt that is wanted back
 _STALL_S = 30.0
+_WORN_BYTES = 16 << 20  # that Triton keeps of a session: enough for 80 s of 64 streams with a frame every 50 ms
+_KEPT_OF_A_FRAME = 1200  # bytes that Triton 2.51 keeps of a frame beside its content
+_LAST_REQUESTS_S = 5.0  # for requests that are under way when the client hears that no more are taken
 _LOOK_S = 0.1
 _IDLE_LOOK_S = 1.0
 _KEY_BYTES = 16
@@ -96,7 +103,18 @@ class Session:
         self._unread: collections.deque[int] = collections.deque()  # sizes of the last frames, not acknowledged
         self._unread_bytes = 0
         self._full_since = clock()  # or since the last acknowledgement, where it is full
-        self._told_of_drain = False
+        self._sent_bytes = 0
+        self._takes_until = math.inf  # requests, on the clock
+
+    @property
+    def worn(self) -> bool:
+        """Whether another one shall take its place: Triton 2.51 keeps all that it has sent until it ends."""
+        return self._sent_bytes >= _WORN_BYTES
+
+    @property
+    def takes_no_more(self) -> bool:
+        """Whether its client was told, and has had time to hear, that it takes no more requests. In any thread."""
+        return self._clock() >= self._takes_until
 
     @property
     def full(self) -> bool:
@@ -121,7 +139,7 @@ class Session:
         if stream.settings.output is None:
             raise InvalidRequestError("session", "it is for requests of the model `session`, which have text")
         with self._lock:
-            if self._ended:
+            if self._ended or self.takes_no_more:
                 raise _ended()
             if client_id in self._streams:
                 raise InvalidRequestError("id", f"{shortened(client_id)} is that of another request of this session")
@@ -167,9 +185,9 @@ class Session:
             self._full_since = self._clock()
 
     def tell_of_drain(self) -> None:
-        """Say once that nothing new is taken."""
-        if not self._told_of_drain:
-            self._told_of_drain = True
+        """Say once that nothing new is taken soon."""
+        if self._takes_until == math.inf:
+            self._takes_until = self._clock() + _LAST_REQUESTS_S
             self._send({"draining": True})
 
     def has_left(self, now: float) -> bool:
@@ -252,6 +270,7 @@ class Session:
             self._full_since = self._clock()
         self._unread.append(len(frame))
         self._unread_bytes += len(frame)
+        self._sent_bytes += len(frame) + _KEPT_OF_A_FRAME
         self._sink.send(frame)
 
 

@@ -106,6 +106,11 @@ class Subscriber:
         """Say that all frames were read."""
         self.service.acknowledge(self.key, self.frames[-1]["frame"])
 
+    @property
+    def drains(self) -> bool:
+        """Whether it was told that no new request is taken soon."""
+        return any("draining" in frame for frame in self.frames)
+
     def responses(self, client_id: str) -> list[dict[str, Any]]:
         """What came for a request so far."""
         return [one for frame in self.frames for one in frame.get("responses", []) if one["id"] == client_id]

@@ -15,6 +15,7 @@ from nemotron_serving.engine.simulated import Script
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.guide import StockGuide
 from nemotron_serving.host import StopRule
+from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.fields import TextFields
 from tests.unit.serving.generation.conftest import PROMPT, Start, Subscriber
 from tests.unit.serving.support import byte_tokenizer, ids_of, settings
@@ -388,6 +389,33 @@ def test_a_drain_is_told_lets_what_runs_finish_and_ends_the_session(start: Start
     assert busy.error is None
     assert [frame["frame"] for frame in busy.frames if frame.get("draining")] != []
     assert sum("draining" in frame for frame in busy.frames) == 1
+
+
+def test_a_session_that_has_sent_much_drains_alone(start: Start) -> None:
+    """Requests that are under way are still taken, and what runs goes on to its end."""
+    service = start(HELD, engine={"max_batch_size": 4})
+    client, other = service.subscribe(), service.subscribe()
+    client.ask("held", max_tokens=400, timeout_ms=10**9)
+    wordy = msgspec.structs.replace(settings(max_tokens=1), output=OutputRules("answer", prompt="x" * MIB))
+    while not client.drains:
+        number = f"{len(client.frames)}"
+        service.submit_to_session(client.key, number, PROMPT, wordy)
+        client.wait(number)
+        service.clock.advance(0.1)
+    assert 15 * MIB < sum(client.sizes) < 18 * MIB
+    service.clock.advance(4)
+    client.ask("under way", max_tokens=1)
+    assert client.wait("under way")["finish_reason"] == "length"
+    service.clock.advance(2)
+    with pytest.raises(UnavailableError, match="open a new one"):
+        client.ask("late")
+    assert not client.ended
+    client.stop("held")
+    assert client.wait("held")["finish_reason"] == "cancelled"
+    assert service.until(lambda: client.ended)
+    assert client.error is None
+    assert not other.ended
+    assert not other.drains
 
 
 def test_a_stop_is_heard_while_draining(start: Start, tmp_path: Path) -> None:
