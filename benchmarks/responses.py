@@ -1,4 +1,4 @@
-"""What a response costs in all processes together: ours, and beside them NVIDIA's stock models, in turn.
+"""What responses cost in all processes together, beside NVIDIA's stock models, when they come, and what a kill leaves.
 
 `python -m benchmarks.responses ADDRESS PID WAY` is the process that reads; PID is that of the server.
 """
@@ -20,8 +20,10 @@ from typing import Any
 
 import grpc
 import psutil
+import tritonclient.grpc as grpcclient
 from rich.console import Console
 from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
 
 from benchmarks.contenders import Server, family, server, simulated_package
 from benchmarks.lockstep import lockstep_repository
@@ -70,6 +72,51 @@ def measure_responses(rounds: int, stock: Path | None) -> dict[str, Any]:
     return result | (_beside(runs["stock"], runs["ensemble"]) if stock is not None else {})
 
 
+def measure_gaps(_: Path, rounds: int) -> dict[str, Any]:
+    """Between the tokens of a stream, of 64 with a token every 50 ms each, as their reader gets them."""
+    streams, tokens = 64, 100
+    gaps: dict[str, list[float]] = {"ensemble": [], "session": []}
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+        package = simulated_package(Path(directory) / "package", "--token-ms", "50")
+        served = stack.enter_context(server(package, "--stream-interval-ms", "0"))
+        readers = {way: stack.enter_context(reader(served, way)) for way in gaps}
+        for _number, way in itertools.product(range(rounds), gaps):
+            gaps[way].append(readers[way].run(streams, tokens)["gap_ms_p99"])
+    return {"gap_ms_p99": {way: {str(streams): statistics.median(found)} for way, found in gaps.items()}}
+
+
+def measure_abandoned(_: Path, rounds: int) -> dict[str, Any]:
+    """From the kill of a client with 50 streams to the next request that is taken, where there are 50 places."""
+    places = 50
+    limits = ("--max-batch-size", str(places), "--max-waiting", "0")
+    times = []
+    with tempfile.TemporaryDirectory() as directory:
+        package = simulated_package(Path(directory) / "package", "--token-ms", "20", *limits)
+        with server(package) as served, grpcclient.InferenceServerClient(served.address) as client:
+
+            def full() -> bool:
+                try:
+                    client.infer("unary", [tensor("text_input", "Hi"), tensor("max_tokens", 1)])
+                except InferenceServerException as error:
+                    if "requests in flight" not in str(error):
+                        raise
+                    return True
+                return False
+
+            for _number in range(rounds):
+                with reader(served, "session") as abandoned:
+                    abandoned.begin(places, 10_000)
+                    while not full():
+                        time.sleep(0.1)
+                    time.sleep(1)
+                    begin = time.perf_counter()
+                    abandoned.kill()
+                    while full():
+                        time.sleep(0.005)
+                    times.append(1000 * (time.perf_counter() - begin))
+    return {"abandoned_slot_ms": statistics.median(times)}
+
+
 def _served(package: Path, repository: Path) -> contextlib.AbstractContextManager[Server]:
     options = ("--model-repository", str(repository), "--stream-interval-ms", "0", "--hang-seconds", "0")
     return server(package, *options)
@@ -102,13 +149,23 @@ class Reader:
         """Read so many streams at once.
 
         Returns:
-            From when all have begun: responses, or AsyncClient's events, `per_s`, and CPU time of each, `cpu_ms`.
+            From when all have begun: `responses`, or AsyncClient's events, how many came `per_s`, CPU time of each,
+            `cpu_ms`, and `gap_ms_p99` between those of a stream.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"streams": streams, "tokens": tokens}) + "\n")
-        self._process.stdin.flush()
+        self.begin(streams, tokens)
+        assert self._process.stdout is not None
         found: dict[str, float] = json.loads(self._process.stdout.readline())
         return found
+
+    def begin(self, streams: int, tokens: int) -> None:
+        """Begin to read so many streams at once."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"streams": streams, "tokens": tokens}) + "\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """Kill the process, which reads."""
+        self._process.kill()
 
 
 @contextlib.contextmanager
@@ -138,22 +195,31 @@ class _Count:
         self._waits_for = streams
         self._processes = processes
         self._begin = 0.0, 0.0
-        self._came = 0
+        self._gaps: list[float] = []
 
-    def begun(self) -> None:
-        """A stream has begun."""
+    def begun(self) -> float:
+        """A stream has begun. Returns when."""
         self._waits_for -= 1
         if self._waits_for == 0:
-            self._came, self._begin = 0, self._now()
+            self._gaps, self._begin = [], self._now()
+        return time.perf_counter()
 
-    def came(self) -> None:
-        """A response has come, or an event."""
-        self._came += 1
+    def came(self, before: float) -> float:
+        """A response has come, or an event; the one before it in the stream came then. Returns when."""
+        now = time.perf_counter()
+        self._gaps.append(now - before)
+        return now
 
     def result(self) -> dict[str, float]:
         """What `Reader.run` gives."""
         seconds, cpu_s = (end - begin for begin, end in zip(self._begin, self._now(), strict=True))
-        return {"responses": self._came, "per_s": self._came / seconds, "cpu_ms": 1000 * cpu_s / self._came}
+        came, gaps = len(self._gaps), sorted(self._gaps)
+        return {
+            "responses": came,
+            "per_s": came / seconds,
+            "cpu_ms": 1000 * cpu_s / came,
+            "gap_ms_p99": 1000 * gaps[int(0.99 * came)],
+        }
 
     def _now(self) -> tuple[float, float]:
         times = [process.cpu_times() for process in self._processes]
@@ -187,9 +253,9 @@ async def _ensemble_streams(address: str) -> AsyncIterator[Callable[[int, _Count
             await stream.write(_request(text_input="Hello", max_tokens=tokens, stream=True).SerializeToString())
             await stream.done_writing()
             last = await stream.read()
-            count.begun()
+            at = count.begun()
             while (message := await stream.read()) is not grpc.aio.EOF:
-                count.came()
+                at = count.came(at)
                 last = message
             if error := service_pb2.ModelStreamInferResponse.FromString(last).error_message:
                 raise SystemExit(f"A stream failed: {error}")
@@ -205,9 +271,9 @@ async def _session_streams(address: str) -> AsyncIterator[Callable[[int, _Count]
         async def read(tokens: int, count: _Count) -> None:
             async with client.stream_chat([{"role": "user", "content": "Hello"}], max_tokens=tokens) as stream:
                 await anext(stream)
-                count.begun()
+                at = count.begun()
                 async for _ in stream:
-                    count.came()
+                    at = count.came(at)
 
         yield read
 

@@ -31,7 +31,7 @@ from benchmarks.contenders import (
 from benchmarks.control import measure_control
 from benchmarks.parts import Aims, add_options, measure
 from benchmarks.peers import measure_peers
-from benchmarks.responses import measure_responses
+from benchmarks.responses import measure_abandoned, measure_gaps, measure_responses
 from benchmarks.streams import run_streams, tensor
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
@@ -42,6 +42,8 @@ _AIMS: Aims = {
     "ensemble_ratio": {"1": ("≥", 0.95), "16": ("≥", 0.90), "32": ("≥", 0.90)},
     "response_cpu_ms": {"session 64": ("≤", 0.15), "session 256": ("≤", 0.15)},
     "events_per_s": {"session 64": ("≥", 8000), "session 256": ("≥", 8000)},
+    "gap_ms_p99": {"ensemble 64": ("≤", 80), "session 64": ("≤", 60)},
+    "abandoned_slot_ms": {"": ("≤", 400)},
     "response_cpu_ratio_to_stock": {"16": ("≤", 1.2), "64": ("≤", 1.2), "256": ("≤", 1.2)},
     "pipeline_tokens_per_s": {"64": ("≥", 10_000)},
     "ttft_overhead_ms_p50": {"1": ("≤", 5)},
@@ -166,6 +168,8 @@ _PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "throughput": measure_throughput,
     "pipeline": measure_pipeline,
     "preprocessing": measure_preprocessing,
+    "gaps": measure_gaps,
+    "abandoned": measure_abandoned,
     "start": measure_start,
     "control": measure_control,
     "peers": measure_peers,
