@@ -249,7 +249,7 @@ def test_deadline_gives_the_partial_text(simulated_server: Server) -> None:
 
 def test_a_client_that_left_leaves_nothing_behind(simulated_server: Server) -> None:
     """Triton does not tell the models: our client sends the stop, a deadline bounds what others abandon."""
-    with Client(simulated_server.grpc_url) as client, contextlib.ExitStack() as stack:
+    with Client(simulated_server.grpc_url, sessions=0) as client, contextlib.ExitStack() as stack:
         chat = stack.enter_context(client.stream_chat([{"role": "user", "content": RANDOM}], max_tokens=100_000))
         next(iter(chat))
         wait_until(lambda: simulated_server.metric(POST_STREAMS) == 1)

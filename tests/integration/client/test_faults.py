@@ -21,7 +21,8 @@ from tests.integration.conftest import Server, serving
 from tests.integration.test_failures import IN_FLIGHT, nothing_left
 from tests.waiting import wait_until
 
-SCHEMES = ("grpc", "http")
+WAYS: dict[str, dict[str, Any]] = {"grpc": {}, "ensemble": {"sessions": 0}, "http": {}}
+"""The ways to a server, and the options of a client that goes each."""
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +37,26 @@ def mortal(
         yield server
 
 
+@pytest.fixture(
+    params=[(Client, {}), (Driven, {}), (Client, {"sessions": 0}), (Driven, {"sessions": 0})],
+    ids=["sync", "async", "sync-ensemble", "async-ensemble"],
+)
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Clients of both kinds, over gRPC with a session and with a stream for each request."""
+    kind, options = request.param
+    with connecting(kind) as (connect,):
+        yield functools.partial(connect, **options)
+
+
 @pytest.fixture
 def connect_each() -> Iterator[list[Connect]]:
     """For a test whose server dies once for clients of both kinds."""
     with connecting(Client, Driven) as both:
         yield both
+
+
+def url_to(server: Server, way: str) -> str:
+    return url_of(server, "http" if way == "http" else "grpc")
 
 
 def kill(server: Server) -> None:
@@ -56,10 +72,10 @@ def back_again(server: Server, restarts: int) -> None:
 
 def test_a_server_that_is_killed_in_the_middle_and_comes_back(mortal: Server, connect_each: list[Connect]) -> None:
     before = mortal.info
-    clients = [connect(url_of(mortal, scheme)) for connect in connect_each for scheme in SCHEMES]
+    clients = [connect(url_to(mortal, way), **WAYS[way]) for connect in connect_each for way in WAYS]
     streams = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for client in clients]
     keeping = [connect(mortal.http_url, max_retries=0) for connect in connect_each]
-    kept = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for client in keeping for _ in range(3)]
+    kept = [client.stream_chat(RANDOM, max_tokens=ENDLESS) for client in keeping for _ in range(2)]
     for stream in (*streams, *kept):
         next(stream)
     kill(mortal)
@@ -85,16 +101,16 @@ def test_a_server_that_is_killed_in_the_middle_and_comes_back(mortal: Server, co
 
 def test_of_two_servers_one_dies_and_comes_back(server: Server, mortal: Server, connect_each: list[Connect]) -> None:
     restarts = mortal.info["restarts"]
-    ways = [(connect, scheme) for connect in connect_each for scheme in SCHEMES]
-    clients = [connect([url_of(server, scheme), url_of(mortal, scheme)], max_retries=0) for connect, scheme in ways]
+    ways = [(connect, way) for connect in connect_each for way in WAYS]
+    clients = [connect([url_to(server, way), url_to(mortal, way)], max_retries=0, **WAYS[way]) for connect, way in ways]
     for client in clients:
         assert [client.chat(HI, max_tokens=2).usage.output_tokens for _ in range(4)] == [2] * 4
     kill(mortal)
     for client in clients:
         assert [client.chat(HI, max_tokens=2).usage.output_tokens for _ in range(10)] == [2] * 10
     back_again(mortal, restarts)
-    for (connect, scheme), client in zip(ways, clients, strict=True):
-        connect(url_of(mortal, scheme)).wait_ready(30)
+    for (connect, way), client in zip(ways, clients, strict=True):
+        connect(url_to(mortal, way)).wait_ready(30)
         wait_until(functools.partial(both_work, client, mortal), 20)
 
 
@@ -251,7 +267,7 @@ def test_a_silent_connection_runs_into_the_timeout(server: Server, connect: Conn
 
 def test_pings_do_not_end_a_connection_that_is_at_work(server: Server, connect: Connect) -> None:
     client = connect(server.grpc_url, keepalive_time_s=0.2, keepalive_timeout_s=5)
-    assert client.chat(RANDOM, max_tokens=500).usage.output_tokens == 500
+    assert client.chat(RANDOM, max_tokens=200).usage.output_tokens == 200
     assert client.chat(STALL, max_tokens=500).finish_reason == "stop"
 
 
