@@ -29,6 +29,7 @@ from tests.robustness.observing import is_alive, log_of, nothing_left, overgrown
 from tests.robustness.odd_grpc import STREAM, GrpcCall, odd_grpc_call
 from tests.robustness.odd_http import HttpRequest, odd_http_request
 from tests.robustness.odd_values import MARK
+from tests.robustness.sessions import SessionCaller
 from tests.waiting import wait_until
 
 PATIENCE_S = 60.0
@@ -111,6 +112,7 @@ class Fuzz:
         self._processes = processes(server)
         self._http = (str(address.hostname), int(address.port or 0))
         self._good = GoodRequests(server)
+        self._session = KeptSession(server)
         self._seed = seed
         self._numbers = itertools.count(first, step)
         self._begun: collections.deque[int] = collections.deque(maxlen=_REMEMBERED)
@@ -133,6 +135,9 @@ class Fuzz:
             thread.join()
         self._died()
         self._good.close()
+        for error in self._session.close():
+            if _is_wrong(error):
+                self.findings.problems.setdefault(_template(error), f"in a frame: {error}")
         self.findings.seconds = time.monotonic() - began
         return self.findings
 
@@ -144,7 +149,7 @@ class Fuzz:
         return bool(dead)
 
     def made(self, number: int) -> GrpcCall | HttpRequest:
-        """The request of this number."""
+        """The request of this number, with `KEY` in place of a key."""
         rng = random.Random(f"{self._seed}/{number}")
         return odd_grpc_call(rng) if rng.random() < 0.6 else odd_http_request(rng)
 
@@ -167,7 +172,7 @@ class Fuzz:
                 yield next(self._numbers)
 
     def _send(self, channel: grpc.Channel, number: int) -> None:
-        made = self.made(number)
+        made = self.made(number).on_session(self._session.key)
         self._begun.append(number)
         began = time.monotonic()
         try:
@@ -194,6 +199,54 @@ class Fuzz:
                 with self._lock:
                     self.findings.problems.setdefault(_template(wrong), f"a good request: {wrong}")
             self._ended.wait(0.02)
+
+
+class KeptSession:
+    """A session that reads and acknowledges what comes for the requests that others make on it.
+
+    Args:
+        server: Where it is; another one takes its place there when it ends.
+
+    Attributes:
+        key: Of the one that is open.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._address = server.grpc_address
+        self._errors: list[str] = []
+        self._closed = False
+        self._open()
+        self._thread = threading.Thread(target=self._read, name="session")
+        self._thread.start()
+
+    def close(self) -> list[str]:
+        """End it. Returns the errors that its requests had, and its own."""
+        self._closed = True
+        self._caller.close()
+        self._thread.join()
+        return self._errors
+
+    def _open(self) -> None:
+        self._caller = SessionCaller(self._address)
+        self.key = self._caller.open()
+
+    def _read(self) -> None:
+        with contextlib.suppress(grpc.RpcError):  # it was closed, or the server is lost, which others see
+            while not self._read_one():
+                self._caller.close()
+                self._open()
+
+    def _read_one(self) -> bool:
+        """Read what comes, until another one is to be opened, or none."""
+        for answer in self._caller.answers():
+            if answer.frame is None:
+                self._errors.append(answer.error)
+                break
+            self._caller.acknowledge(answer.frame["frame"])
+            self._errors += [one["error"] for one in answer.frame.get("responses", ()) if "error" in one]
+            if "draining" in answer.frame:
+                break
+        return self._closed
 
 
 _CHANNEL = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]

@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2_grpc as services
 
 from tests.integration.conftest import Server
 from tests.robustness.odd_values import MARK
+from tests.robustness.sessions import SessionCaller
 
 _TIMEOUT_S = 60.0
 _QUESTION = f"[sim:think] {MARK}"
@@ -33,7 +34,13 @@ class GoodRequests:
         self._server = server
         self._channel = grpc.insecure_channel(server.grpc_address, [("grpc.use_local_subchannel_pool", 1)])
         self._stub = services.GRPCInferenceServiceStub(self._channel)
-        ways: tuple[Callable[[], Any], ...] = (self.stream, self._generate, self._unary, self._tokens)
+        ways: tuple[Callable[[], Any], ...] = (
+            self.stream,
+            self._generate,
+            self._unary,
+            self._tokens,
+            self._session,
+        )
         self._right = [(way, way()) for way in ways]
         self._turns = itertools.cycle(self._right)
 
@@ -65,6 +72,13 @@ class GoodRequests:
         request = pb.ModelInferRequest(model_name="tensorrt_llm", inputs=[ids, _number("request_output_len")])
         (one,) = self._stub.ModelStreamInfer(iter([request]), timeout=_TIMEOUT_S)
         return len(_output(one, "output_ids"))
+
+    def _session(self) -> str:
+        """A session with one request: its text."""
+        with SessionCaller(self._server.grpc_address, self._channel) as caller:
+            caller.open()
+            caller.ask("good", _TOKENS, _QUESTION)
+            return caller.text("good")
 
     def _generate(self) -> Any:
         body = json.dumps({"text_input": _QUESTION, "max_tokens": _TOKENS}).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,9 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tests.robustness.odd_values import (
     DATATYPES,
+    KEY,
     MODELS,
+    OPENS,
     OUTPUTS,
     SHAPES,
     WEIGHTS,
@@ -54,6 +57,12 @@ class GrpcCall:
     cancel_after_s: float | None = None
     compression: grpc.Compression = grpc.Compression.NoCompression
 
+    def on_session(self, key: str) -> GrpcCall:
+        """The same with this key in place of `KEY`."""
+        return dataclasses.replace(
+            self, messages=tuple(one.replace(KEY.encode(), key.encode()) for one in self.messages)
+        )
+
     @property
     def path(self) -> str:
         return _SERVICE + self.method
@@ -89,6 +98,8 @@ def odd_grpc_call(rng: random.Random) -> GrpcCall:
     if method == STREAM or model == "unary":
         timeout_s = rng.choice((0.001, 0.02, 0.2)) if rng.random() < 0.04 else _LONGEST_S
         cancel_after_s = rng.choice((0, 0.002, 0.03, 0.2)) if rng.random() < 0.05 else None
+    if method == STREAM and any(OPENS in message for message in messages):
+        cancel_after_s = rng.choice((0.002, 0.03, 0.2))
     return GrpcCall(method, messages, _metadata(rng), timeout_s, cancel_after_s, compression)
 
 
@@ -102,7 +113,7 @@ def _request(rng: random.Random, model: str, *, alone: bool = True) -> bytes:
     id_bytes = rng.choice(_IDS) if rng.random() < 0.15 else None
     if id_bytes:
         request.id = _ID.decode() * rng.choice((1, 1, 1, 60))
-    elif rng.random() < 0.3:
+    elif rng.random() < (0.9 if model == "session" else 0.3):
         request.id = f"{rng.getrandbits(64):x}"
     for tensor in inputs_of(rng, model):
         _add_input(rng, request, tensor)

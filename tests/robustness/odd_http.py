@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import random
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.robustness.odd_values import (
+    KEY,
     MARK,
     MODELS,
+    OPENS,
     OUTPUTS,
     SMALL_SHAPES,
     WEIGHTS,
@@ -98,6 +101,10 @@ class HttpRequest:
     complete: bool = True
     leaves_after_s: float | None = None
 
+    def on_session(self, key: str) -> HttpRequest:
+        """The same with this key in place of `KEY`."""
+        return dataclasses.replace(self, sent=self.sent.replace(KEY.encode(), key.encode()))
+
     @property
     def patient(self) -> bool:
         """Whether an answer has to come: the caller does not leave before."""
@@ -122,8 +129,10 @@ def odd_http_request(rng: random.Random) -> HttpRequest:
         body, headers = _generate_body(rng, model, way), []
     path = f"/v2/models/{model}/{way}"
     if kind < 0.85:
-        return HttpRequest(_with_length("POST", path, headers, body), leaves_after_s=leaves)
-    return _odd_http(rng, path, headers, body)
+        made = HttpRequest(_with_length("POST", path, headers, body), leaves_after_s=leaves)
+    else:
+        made = _odd_http(rng, path, headers, body)
+    return dataclasses.replace(made, leaves_after_s=0.1) if OPENS in body else made
 
 
 def _odd_path(rng: random.Random) -> HttpRequest:

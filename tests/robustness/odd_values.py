@@ -8,9 +8,11 @@ import struct
 from typing import Any
 
 from nemotron_serving.contract import (
+    ACCEPTED_OUTPUTS,
     ENSEMBLE_INPUTS,
     ENSEMBLE_OUTPUTS,
     PREPROCESSING_OUTPUTS,
+    SESSION_INPUTS,
     STREAM_OUTPUTS,
     TEXT_OUTPUTS,
     TOKEN_INPUTS,
@@ -20,6 +22,10 @@ from nemotron_serving.contract import (
 
 MARK = "Xq7-whose-text-nobody-logs"
 """Stands in prompts, and may be in no log."""
+KEY = "the-key-of-the-fuzzer-s-session."
+"""Stands where the key of a session is to be sent, and is as long."""
+OPENS = b"open_session"
+"""Stands in requests that may open a session, which stays until its caller leaves."""
 
 INPUTS: dict[str, tuple[Tensor, ...]] = {
     "ensemble": ENSEMBLE_INPUTS,
@@ -27,6 +33,7 @@ INPUTS: dict[str, tuple[Tensor, ...]] = {
     "preprocessing": ENSEMBLE_INPUTS,
     "tensorrt_llm": TOKEN_INPUTS,
     "postprocessing": STREAM_OUTPUTS,
+    "session": SESSION_INPUTS,
 }
 OUTPUTS: dict[str, tuple[Tensor, ...]] = {
     "ensemble": ENSEMBLE_OUTPUTS,
@@ -34,9 +41,10 @@ OUTPUTS: dict[str, tuple[Tensor, ...]] = {
     "preprocessing": PREPROCESSING_OUTPUTS,
     "tensorrt_llm": TOKEN_OUTPUTS,
     "postprocessing": TEXT_OUTPUTS,
+    "session": ACCEPTED_OUTPUTS,
 }
 MODELS = tuple(INPUTS)
-WEIGHTS = (6, 3, 1, 3, 1)
+WEIGHTS = (6, 3, 1, 3, 1, 4)
 """How often each model is asked, beside the others."""
 
 _REQUIRED = {
@@ -45,6 +53,7 @@ _REQUIRED = {
     "preprocessing": ("text_input", "max_tokens"),
     "tensorrt_llm": ("input_ids", "request_output_len"),
     "postprocessing": ("output_ids", "stream_event"),
+    "session": ("text_input", "max_tokens", "session"),
 }
 _FORMATS = {  # struct's names
     "BOOL": "?",
@@ -167,7 +176,7 @@ def inputs_of(rng: random.Random, model: str) -> list[Tensor]:
     if rng.random() < 0.5:
         chosen += rng.choices(INPUTS[model], k=rng.choice((1, 1, 2, 3)))
     if rng.random() < 0.3 and model != "postprocessing":
-        chosen = [names[name] for name in ("messages", "tools", "stop") if name in names] + chosen[1:]
+        chosen = [names[name] for name in ("messages", "tools", "stop", "session") if name in names] + chosen[1:]
     rng.shuffle(chosen)
     return list({tensor.name: tensor for tensor in chosen}.values())
 
@@ -212,6 +221,8 @@ def _text(rng: random.Random, name: str) -> str | bytes:
         return MARK + "A" * 1_000_000
     if kind < 0.06:
         return rng.choice(_BYTES)
+    if name == "session" and kind < 0.95:
+        return KEY
     if name == "guided_decoding_guide_type":
         return rng.choice(("json", "json_schema", "regex", "ebnf_grammar", "", "x"))
     if name in _JSON_OF and kind < 0.9:

@@ -132,7 +132,19 @@ class SessionCaller:
                 raise ValueError(answer.error)
             if answer.frame is not None:
                 return answer.frame
-        raise EOFError("the server has ended the stream")
+        raise ValueError("the server has ended the stream")
+
+    def text(self, request_id: str) -> str:
+        """Read until this request has ended, as if nothing had to be acknowledged: its text."""
+        text = ""
+        while True:
+            for one in self.frame().get("responses", ()):
+                if one["id"] == request_id:
+                    if "error" in one:
+                        raise ValueError(one["error"])
+                    text += str(one.get("text_output", ""))
+                    if "finish_reason" in one:
+                        return text
 
     def read_until_ended(self, *request_ids: str) -> dict[str, str]:
         """Read and acknowledge until these requests have ended: the finish reason of each, or its error."""
