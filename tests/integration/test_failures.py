@@ -50,7 +50,7 @@ def grpc_error(address: str, inputs: list[Any]) -> str:
     return str(run_with(address, use))
 
 
-BAD_INPUTS = [
+BAD_INPUTS: list[tuple[dict[str, Any], str]] = [
     ({"max_tokens": 5}, "text_input"),
     ({"text_input": ""}, "text_input"),
     ({"text_input": "a", "messages": "[]"}, "text_input"),

@@ -15,21 +15,24 @@ from tritonclient.grpc import service_pb2_grpc as services
 
 CHANNEL = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
 _PATIENCE_S = 120.0
+Value = bool | int | float | str | bytes
 _KINDS: dict[type, tuple[str, str]] = {
     bool: ("BOOL", "bool_contents"),
     int: ("INT32", "int_contents"),
+    float: ("FP32", "fp32_contents"),
     bytes: ("BYTES", "bytes_contents"),
     str: ("BYTES", "bytes_contents"),
 }
 
 
-def request_of(model: str, request_id: str = "", **values: bool | int | str | bytes) -> pb.ModelInferRequest:
-    """A request with these inputs, each one value."""
+def request_of(model: str, request_id: str = "", **inputs: Value | list[str]) -> pb.ModelInferRequest:
+    """A request with these inputs: a value each, or a list of texts."""
     request = pb.ModelInferRequest(model_name=model, id=request_id)
-    for name, value in values.items():
-        datatype, kind = _KINDS[type(value)]
-        one = request.inputs.add(name=name, datatype=datatype, shape=[1, 1])
-        getattr(one.contents, kind).append(value.encode() if isinstance(value, str) else value)
+    for name, value in inputs.items():
+        values = value if isinstance(value, list) else [value]
+        datatype, kind = ("UINT64", "uint64_contents") if name == "seed" else _KINDS[type(values[0])]
+        one = request.inputs.add(name=name, datatype=datatype, shape=[1, len(values)])
+        getattr(one.contents, kind).extend(text.encode() if isinstance(text, str) else text for text in values)
     return request
 
 
@@ -82,9 +85,9 @@ class SessionCaller:
         """Close the stream on this side; what the server has to say still comes."""
         self._requests.put(None)
 
-    def send(self, model: str, request_id: str = "", **values: bool | int | str | bytes) -> None:
+    def send(self, model: str, request_id: str = "", **inputs: Value | list[str]) -> None:
         """Send a request with these inputs."""
-        self._requests.put(request_of(model, request_id, **values))
+        self._requests.put(request_of(model, request_id, **inputs))
 
     def open(self) -> str:
         """Begin the session, and wait for its key."""

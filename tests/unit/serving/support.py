@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from nemotron_serving.clock import MACHINE_CLOCK
+from nemotron_serving.contract import ENSEMBLE_OUTPUTS
 from nemotron_serving.engine import Delta, Engine, EngineLimits, EngineRequest, EngineStats, Feature, OnDelta, Sampling
 from nemotron_serving.engine.simulated import SIMULATED_CONFIG, Script, SimulatedConfig
 from nemotron_serving.generation.budget import ThinkingBudget
@@ -214,6 +215,26 @@ def settings(  # the names of GenerationSettings, with defaults
 
 
 CLOSE_IDS = ids_of("\n</think>\n\n")
+
+
+_KINDS = {output.name: output.kind for output in ENSEMBLE_OUTPUTS}
+_JSON_LISTS = ("tool_calls", "logprobs")
+
+
+def joined(responses: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The outputs of all responses as those of one, which holds nothing of what says nothing."""
+    fields: dict[str, Any] = {}
+    for response in responses:
+        for name, as_sent in response.items():
+            value: Any = msgspec.json.decode(as_sent) if name in _JSON_LISTS and as_sent else as_sent
+            if name == "tool_calls":
+                value = [call["function"] for call in value]  # without their random ids
+            if _KINDS[name] == "delta" and value:
+                fields[name] = fields[name] + value if name in fields else value
+            elif _KINDS[name] == "total" or value:
+                assert _KINDS[name] != "once" or name not in fields
+                fields[name] = value
+    return fields
 
 
 class Collector:

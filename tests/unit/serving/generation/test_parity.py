@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemotron_serving.contract import ENSEMBLE_OUTPUTS, FEATURES, Feature
+from nemotron_serving.contract import FEATURES, Feature
 from nemotron_serving.engine import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta, Sampling, TokenLogprob
 from nemotron_serving.engine.simulated import Script
 from nemotron_serving.errors import ServingError, told
@@ -31,15 +31,13 @@ from nemotron_serving.stages.postprocess import Postprocessor
 from tests.unit.serving.generation.conftest import PROMPT, Service, Subscriber
 from tests.unit.serving.generation.conftest import Start as StartServices
 from tests.unit.serving.output.reading import TOOLS
-from tests.unit.serving.support import FAMILY, byte_tokenizer, ids_of, vocabulary_of
+from tests.unit.serving.support import FAMILY, byte_tokenizer, ids_of, joined, vocabulary_of
 from tests.unit.serving.support import settings as settings_of
 from tests.virtual_clock import VirtualClock
 
 LIMITS = Limits(max_seq_len=4096, max_prompt_bytes=8192, max_batch_size=8, max_waiting=8, default_timeout_ms=60_000)
 INTERVAL_MS = 10
 TIMEOUT_MS = 90_000  # in virtual time; longer than any output here takes
-JSON_LISTS = ("tool_calls", "logprobs")
-KINDS = {output.name: output.kind for output in ENSEMBLE_OUTPUTS}
 CALL = '<TOOLCALL>[{"name": "f", "arguments": {"x": "é"}}]</TOOLCALL>'
 
 
@@ -80,22 +78,6 @@ class Answer(NamedTuple):
 
     fields: dict[str, Any]
     error: str | None
-
-
-def joined(responses: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The outputs of all responses as those of one, which holds nothing of what says nothing."""
-    fields: dict[str, Any] = {}
-    for response in responses:
-        for name, as_sent in response.items():
-            value: Any = msgspec.json.decode(as_sent) if name in JSON_LISTS and as_sent else as_sent
-            if name == "tool_calls":
-                value = [call["function"] for call in value]  # without their random ids
-            if KINDS[name] == "delta" and value:
-                fields[name] = fields[name] + value if name in fields else value
-            elif KINDS[name] == "total" or value:
-                assert KINDS[name] != "once" or name not in fields
-                fields[name] = value
-    return fields
 
 
 class Ensemble:
@@ -139,13 +121,15 @@ def values_of(name: str, array: npt.NDArray[Any]) -> Any:
 
 
 class OnSession:
-    """A session's way."""
+    """A session's way, and another one's when that has sent as much as it may."""
 
     def __init__(self, subscriber: Subscriber) -> None:
         self._subscriber = subscriber
 
     def ask(self, client_id: str, settings: GenerationSettings) -> None:
         self._id = client_id
+        if self._subscriber.drains:
+            self._subscriber = self._subscriber.service.subscribe()
         self._subscriber.service.submit_to_session(self._subscriber.key, client_id, PROMPT, settings)
 
     def stop(self) -> None:
