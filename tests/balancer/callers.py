@@ -1,14 +1,13 @@
-"""Callers of one AsyncClient, each of which asks again and again."""
+"""Callers of one client, each of which asks again and again."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import Iterator
 
-from nemotron_client import AsyncClient, NemotronError
-
-RANDOM = [{"role": "user", "content": "[sim:random]"}]
+from nemotron_client import Client, NemotronError
+from tests.integration.client.conftest import RANDOM, Driven
 
 
 class Callers:
@@ -19,39 +18,34 @@ class Callers:
         errors: What was raised instead.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, client: Client | Driven, tokens: int) -> None:
         self.answers: list[str] = []
         self.errors: list[NemotronError] = []
-        self.over = False
+        self.over = threading.Event()
+        self._client = client
+        self._tokens = tokens
 
-    async def ask(self, client: AsyncClient, tokens: int) -> None:
+    def ask(self) -> None:
         """Ask for so many tokens, until it is over."""
-        while not self.over:
+        while not self.over.is_set():
             try:
-                reply = await client.chat(RANDOM, max_tokens=tokens)
+                reply = self._client.chat(RANDOM, max_tokens=self._tokens)
             except NemotronError as error:
                 self.errors.append(error)
             else:
                 self.answers.append(reply.finish_reason)
 
 
-@contextlib.asynccontextmanager
-async def calling(client: AsyncClient, count: int, tokens: int) -> AsyncIterator[Callers]:
+@contextlib.contextmanager
+def calling(client: Client | Driven, count: int, tokens: int) -> Iterator[Callers]:
     """So many callers, until the block ends and each has its last answer."""
-    callers = Callers()
-    tasks = [asyncio.create_task(callers.ask(client, tokens)) for _ in range(count)]
+    callers = Callers(client, tokens)
+    threads = [threading.Thread(target=callers.ask) for _ in range(count)]
+    for thread in threads:
+        thread.start()
     try:
         yield callers
-        callers.over = True
-        await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until the condition holds, which is asked in a thread of its own; fail when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not await asyncio.to_thread(condition):
-            await asyncio.sleep(0.1)
+        callers.over.set()
+        for thread in threads:
+            thread.join()

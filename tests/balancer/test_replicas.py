@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -10,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from nemotron_client import AsyncClient, ServerUnavailableError
-from tests.balancer.callers import calling, until
+from nemotron_client import Client, ServerUnavailableError
+from tests.balancer.callers import calling
 from tests.balancer.envoy import balancing
+from tests.integration.client.conftest import Driven
 from tests.integration.conftest import Server
 from tests.robustness.observing import IN_FLIGHT
+from tests.waiting import wait_until
 
 STREAMS = 64
 TOKENS = 50  # of an answer, a second or more
 LEAST_SHARE = 0.25
+CLIENTS = pytest.mark.parametrize("client_type", [Client, Driven], ids=["Client", "AsyncClient"])
 
 
 def shares(replicas: Sequence[Server]) -> list[float]:
@@ -38,55 +40,57 @@ def test_each_replica_has_its_share(
         seen[:] = shares(replicas)
         return min(seen) >= LEAST_SHARE
 
-    async def run() -> None:
-        async with AsyncClient(balancer.url, sessions=6, session_max_age_s=5) as client:
-            async with calling(client, STREAMS, TOKENS) as callers:
-                await until(spread)
-                figure(f"{STREAMS} streams of a client with 6 sessions over 2 replicas: {seen}")
-                replicas.append(serve())
-                await asyncio.to_thread(balancer.set_replicas, replicas)
-                await until(spread, 60)
-                figure(f"with a third one: {seen}")
-            assert not callers.errors
+    with (
+        balancing(replicas, tmp_path) as balancer,
+        Driven(balancer.url, sessions=6, session_max_age_s=5) as client,
+        calling(client, STREAMS, TOKENS) as callers,
+    ):
+        wait_until(spread, 30)
+        figure(f"{STREAMS} streams of an AsyncClient with 6 sessions over 2 replicas: {seen}")
+        replicas.append(serve())
+        balancer.set_replicas(replicas)
+        wait_until(spread, 60)
+        figure(f"with a third one: {seen}")
+    assert not callers.errors
 
-    with balancing(replicas, tmp_path) as balancer:
-        asyncio.run(run())
 
-
-def test_a_replica_that_drains_is_left_without_an_error(serve: Callable[..., Server], tmp_path: Path) -> None:
+@CLIENTS
+def test_a_replica_that_drains_is_left_without_an_error(
+    serve: Callable[..., Server], tmp_path: Path, client_type: type[Client | Driven]
+) -> None:
     leaving, staying = serve(), serve()
-
-    async def run() -> None:
-        async with AsyncClient(balancer.url, sessions=2) as client, calling(client, 16, TOKENS) as callers:
-            await until(lambda: leaving.metric(IN_FLIGHT) > 0 < staying.metric(IN_FLIGHT))
-            leaving.process.send_signal(signal.SIGTERM)
-            await until(lambda: leaving.process.poll() is not None, 60)
-            answered = len(callers.answers)
-            await until(lambda: len(callers.answers) > answered + 16)
-        assert not callers.errors
-        assert set(callers.answers) == {"length"}
-
-    with balancing([leaving, staying], tmp_path) as balancer:
-        asyncio.run(run())
+    with (
+        balancing([leaving, staying], tmp_path) as balancer,
+        client_type(balancer.url, sessions=2) as client,
+        calling(client, 16, TOKENS) as callers,
+    ):
+        wait_until(lambda: leaving.metric(IN_FLIGHT) > 0 < staying.metric(IN_FLIGHT), 30)
+        leaving.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: leaving.process.poll() is not None, 60)
+        answered = len(callers.answers)
+        wait_until(lambda: len(callers.answers) > answered + 16, 30)
+        assert balancer.chosen() == {staying.grpc_address}
+    assert not callers.errors
+    assert set(callers.answers) == {"length"}
     assert leaving.process.returncode == 0
 
 
+@CLIENTS
 @pytest.mark.parametrize("killed", ["pid", "triton_pid"])
 def test_a_replica_that_dies_takes_along_what_it_was_writing(
-    serve: Callable[..., Server], tmp_path: Path, killed: str
+    serve: Callable[..., Server], tmp_path: Path, client_type: type[Client | Driven], killed: str
 ) -> None:
     dying, staying = serve(), serve()
-
-    async def run() -> None:
-        async with AsyncClient(balancer.url, sessions=2) as client, calling(client, 16, TOKENS) as callers:
-            await until(lambda: dying.metric(IN_FLIGHT) > 0 < staying.metric(IN_FLIGHT))
-            os.kill(dying.info[killed], signal.SIGKILL)
-            await until(lambda: callers.errors)
-            answered = len(callers.answers)
-            await until(lambda: len(callers.answers) > answered + 32)
-        assert {type(error) for error in callers.errors} == {ServerUnavailableError}
-        assert len(callers.errors) <= 8
-        assert set(callers.answers) == {"length"}
-
-    with balancing([dying, staying], tmp_path) as balancer:
-        asyncio.run(run())
+    with (
+        balancing([dying, staying], tmp_path) as balancer,
+        client_type(balancer.url, sessions=2) as client,
+        calling(client, 16, TOKENS) as callers,
+    ):
+        wait_until(lambda: dying.metric(IN_FLIGHT) > 0 < staying.metric(IN_FLIGHT), 30)
+        os.kill(dying.info[killed], signal.SIGKILL)
+        wait_until(lambda: callers.errors, 30)
+        answered = len(callers.answers)
+        wait_until(lambda: len(callers.answers) > answered + 32, 30)
+    assert {type(error) for error in callers.errors} == {ServerUnavailableError}
+    assert len(callers.errors) <= 8, callers.errors
+    assert set(callers.answers) == {"length"}

@@ -15,10 +15,10 @@ from pathlib import Path
 import tritonclient.grpc.aio as aioclient
 
 from nemotron_client import AsyncClient
-from tests.balancer.callers import RANDOM, until
 from tests.balancer.conftest import BATCH
 from tests.balancer.envoy import Balancer, balancing
 from tests.balancer.reading import ENDLESS, sessions
+from tests.integration.client.conftest import RANDOM
 from tests.integration.conftest import ROOT, Server
 from tests.integration.triton_calls import stream
 from tests.robustness.observing import IN_FLIGHT, nothing_left
@@ -69,8 +69,10 @@ def test_each_stream_that_is_left_frees_its_place(
     left: dict[int, float] = {}
     leaving: set[int] = set()
 
-    def has_begun(count: int) -> bool:
-        return len(begun) >= count
+    async def until_begun(count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(begun) < count:
+                await asyncio.sleep(0.05)
 
     async def ask(client: AsyncClient, number: int) -> None:
         async with client.stream_chat(RANDOM, max_tokens=ENDLESS) as stream:
@@ -85,11 +87,11 @@ def test_each_stream_that_is_left_frees_its_place(
         async with AsyncClient(balancer.url, sessions=4) as client, asyncio.TaskGroup() as group:
             for number in range(places + STOPS):
                 group.create_task(ask(client, number))
-            await until(functools.partial(has_begun, places))
+            await until_begun(places)
             for count in range(STOPS):
                 number = min(begun.keys() - leaving)
                 leaving.add(number)
-                await until(functools.partial(has_begun, places + count + 1))
+                await until_begun(places + count + 1)
                 took.append(max(begun.values()) - left[number])
             leaving.update(range(places + STOPS))
         return took

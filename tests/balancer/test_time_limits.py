@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
-from nemotron_client import AsyncClient, ServerUnavailableError
-from tests.balancer.callers import RANDOM, calling
+from nemotron_client import Client, ServerUnavailableError
+from tests.balancer.callers import calling
 from tests.balancer.envoy import balancing
+from tests.balancer.test_replicas import CLIENTS
+from tests.integration.client.conftest import RANDOM, STALL, Driven
 from tests.integration.conftest import Server
 
 IDLE = "stream_idle_timeout: 0s"
-STALL = [{"role": "user", "content": "[sim:stall]"}]  # two seconds of silence in the middle
+BELOW_THE_PAUSE = {IDLE: "stream_idle_timeout: 1s"}  # of two seconds, in the middle of STALL's answer
 
 
-def with_limit(name: str) -> dict[str, str]:
-    return {IDLE: f"{IDLE}\n                common_http_protocol_options: {{{name}: 2s}}"}
+@CLIENTS
+def test_a_session_that_was_quiet_for_too_long_is_replaced(
+    replicas: list[Server], tmp_path: Path, client_type: type[Client | Driven]
+) -> None:
+    with balancing(replicas, tmp_path, BELOW_THE_PAUSE) as balancer, client_type(balancer.url) as client:
+        for _ in range(3):
+            assert client.chat(RANDOM, max_tokens=5).finish_reason == "length"
+            time.sleep(1.5)
 
 
-def test_a_session_that_was_quiet_for_too_long_is_replaced(replicas: list[Server], tmp_path: Path) -> None:
-    async def run() -> None:
-        async with AsyncClient(balancer.url) as client:
-            for _ in range(3):
-                assert (await client.chat(RANDOM, max_tokens=5)).finish_reason == "length"
-                await asyncio.sleep(2)
-
-    with balancing(replicas, tmp_path, {IDLE: "stream_idle_timeout: 1s"}) as balancer:
-        asyncio.run(run())
-
-
-def test_an_answer_that_pauses_for_too_long_is_lost(replicas: list[Server], tmp_path: Path) -> None:
+@CLIENTS
+def test_an_answer_that_pauses_for_too_long_is_lost(
+    replicas: list[Server], tmp_path: Path, client_type: type[Client | Driven]
+) -> None:
     """Therefore the limit is off in the configuration that is shown."""
-
-    async def run() -> None:
-        async with AsyncClient(balancer.url) as client:
-            with pytest.raises(ServerUnavailableError):
-                await client.chat(STALL)
-            assert (await client.chat(RANDOM, max_tokens=5)).finish_reason == "length"
-
-    with balancing(replicas, tmp_path, {IDLE: "stream_idle_timeout: 1s"}) as balancer:
-        asyncio.run(run())
+    with balancing(replicas, tmp_path, BELOW_THE_PAUSE) as balancer, client_type(balancer.url) as client:
+        with pytest.raises(ServerUnavailableError):
+            client.chat(STALL)
+        assert client.chat(RANDOM, max_tokens=5).finish_reason == "length"
 
 
-@pytest.mark.parametrize("limit", ["max_connection_duration", "max_stream_duration"])
-def test_a_limit_above_the_age_of_sessions_is_not_noticed(replicas: list[Server], tmp_path: Path, limit: str) -> None:
-    async def run() -> None:
-        async with AsyncClient(balancer.url, sessions=2, session_max_age_s=0.5) as client:
-            async with calling(client, 8, 10) as callers:
-                await asyncio.sleep(6)
-            assert not callers.errors
-            assert len(callers.answers) > 20
-
-    with balancing(replicas, tmp_path, with_limit(limit)) as balancer:
-        asyncio.run(run())
+@CLIENTS
+@pytest.mark.parametrize(
+    ("limit", "max_age_s"),
+    [
+        ("max_connection_duration", 60.0),  # cuts nothing that runs
+        ("max_stream_duration", 0.5),  # longer than a session takes requests and they take
+    ],
+)
+def test_other_limits_are_not_noticed(
+    replicas: list[Server],
+    tmp_path: Path,
+    client_type: type[Client | Driven],
+    limit: str,
+    max_age_s: float,
+) -> None:
+    limited = {IDLE: f"{IDLE}\n                common_http_protocol_options: {{{limit}: 2s}}"}
+    with (
+        balancing(replicas, tmp_path, limited) as balancer,
+        client_type(balancer.url, sessions=2, session_max_age_s=max_age_s) as client,
+        calling(client, 8, tokens=10) as callers,
+    ):
+        time.sleep(5)
+    assert not callers.errors
+    assert len(callers.answers) > 8
