@@ -260,11 +260,12 @@ class GenerationService:
         while True:
             self._handle_events()
             self._turns += 1
+            self._start_waiting()  # those that came do not wait for what goes out to others
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
             self._delivery.send_due(math.inf if self._closed else now)
-            self._start_waiting()
+            self._start_waiting()  # those whose place became free by that
             if self._closed:
                 self._delivery.end_all()
                 if not self._streams:
@@ -287,7 +288,7 @@ class GenerationService:
         return max(0.0, min(self._next_tick, self._delivery.next_time()) - self._clock.monotonic())
 
     def _tick(self, now: float) -> None:
-        self._next_tick = now + _TICK_S
+        self._next_tick = now + (_TICK_S if self._streams else _IDLE_TICK_S)
         cancelling = self._runtime_dir.cancelling()
         if cancelling:
             self._end_all()
@@ -308,6 +309,7 @@ class GenerationService:
     def _queue(self, stream: Stream) -> None:
         if not stream.finished:
             self._waiting.push(stream, stream.settings.priority, long=self._is_long(stream))
+            self._next_tick = min(self._next_tick, self._clock.monotonic() + _TICK_S)  # and not before it is begun
 
     def _answer_probe(self, stream: Stream) -> None:
         if self._admission.in_flight == 0:
@@ -322,6 +324,8 @@ class GenerationService:
             stream = self._waiting.pop(long_allowed=self._long_prefill is None)
             if stream is None:
                 return
+            if stream.finished:  # it has not told its end yet
+                continue
             self._generating += 1
             if self._is_long(stream):
                 self._long_prefill = stream
