@@ -120,8 +120,8 @@ class SessionPool(Generic[S]):
             return [one for one in self._open if not one.over]
 
     def abandon(self) -> None:
-        """End all, from any thread, without waiting: the transport has gone."""
-        for session in self.sessions():
+        """End all, without waiting: the transport has gone. Called by a finalizer, in any thread; takes no lock."""
+        for session in list(self._open):
             session.abandon()
 
     def _session(self, call: Call) -> S | None:
