@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,9 +25,12 @@ CLIENTS = pytest.mark.parametrize("client_type", [Client, Driven], ids=["Client"
 
 
 def shares(replicas: Sequence[Server]) -> list[float]:
-    """Of all requests in flight, what each replica has; all 0 while they are fewer than there are callers."""
-    counts = [replica.metric(IN_FLIGHT) for replica in replicas]
-    return [round(count / sum(counts), 2) if sum(counts) >= STREAMS else 0.0 for count in counts]
+    """Of all requests in flight, what each replica has, over ten seconds: a caller is between two requests at times."""
+    counts = [0.0] * len(replicas)
+    for _ in range(20):
+        time.sleep(0.5)
+        counts = [count + replica.metric(IN_FLIGHT) for count, replica in zip(counts, replicas, strict=True)]
+    return [round(count / max(1, sum(counts)), 2) for count in counts]
 
 
 def test_each_replica_has_its_share(
@@ -34,23 +38,22 @@ def test_each_replica_has_its_share(
 ) -> None:
     """A third one gets its share when the sessions that were there before it have retired."""
     replicas = [serve(), serve()]
-    seen: list[float] = []
-
-    def spread() -> bool:
-        seen[:] = shares(replicas)
-        return min(seen) >= LEAST_SHARE
-
     with (
         balancing(replicas, tmp_path) as balancer,
         Driven(balancer.url, sessions=6, session_max_age_s=5) as client,
         calling(client, STREAMS, TOKENS) as callers,
     ):
-        wait_until(spread, 30)
-        figure(f"{STREAMS} streams of an AsyncClient with 6 sessions over 2 replicas: {seen}")
+        wait_until(lambda: callers.answers, 30)
+        over_two = shares(replicas)
         replicas.append(serve())
         balancer.set_replicas(replicas)
-        wait_until(spread, 60)
-        figure(f"with a third one: {seen}")
+        wait_until(lambda: min(balancer.active().values()) == 2, 60)
+        over_three = shares(replicas)
+    figure(
+        f"{STREAMS} streams of an AsyncClient with 6 sessions: {over_two} over two replicas, {over_three} over three"
+    )
+    assert min(over_two) >= LEAST_SHARE
+    assert min(over_three) >= LEAST_SHARE
     assert not callers.errors
 
 

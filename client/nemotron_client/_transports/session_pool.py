@@ -33,9 +33,16 @@ class _Group(Generic[S]):
 
     They open one after the other: a balancer that counts streams does not see those that are being opened, and would
     have several at the same server.
+
+    Attributes:
+        sessions: Those that take requests.
+        leaving: Those that take none any more, and have not ended.
+        to_start: Those of `sessions` that wait for others to open.
+        used_at: When it was used last.
     """
 
     sessions: list[S] = field(default_factory=list)
+    leaving: list[S] = field(default_factory=list)
     to_start: deque[S] = field(default_factory=deque)
     used_at: float = 0.0
 
@@ -44,12 +51,22 @@ class _Group(Generic[S]):
         """Whether one is to stand that does not yet."""
         return any(not one.key and not one.over for one in self.sessions)
 
-    def retire_one(self, now: float) -> None:
-        """Let the one go that is the longest over its age."""
-        oldest = min(self.sessions, key=lambda one: one.terms.retires_at, default=None)
-        if oldest is not None and now >= oldest.terms.retires_at:
-            oldest.retire()
-            self.sessions.remove(oldest)
+    def look(self, now: float) -> None:
+        """See which sessions take requests still, and let the one go that is the longest over its age."""
+        if not self.is_opening and not self.leaving:
+            oldest = min(self.sessions, key=lambda one: one.terms.retires_at, default=None)
+            if oldest is not None and now >= oldest.terms.retires_at:
+                oldest.retire()
+        self.leaving = [one for one in (*self.leaving, *self.sessions) if not one.accepting and not one.over]
+        self.sessions = [one for one in self.sessions if one.accepting]
+
+    def has_room(self, most: int) -> bool:
+        """Whether another one may open, of so many.
+
+        One that is leaving keeps its place: a balancer counts it until it has ended, so another one would come to a
+        server that has enough. But half of them take requests.
+        """
+        return len(self.sessions) + len(self.leaving) < most or len(self.sessions) < (most + 1) // 2
 
 
 class SessionPool(Generic[S]):
@@ -132,12 +149,10 @@ class SessionPool(Generic[S]):
         if group is None:
             return None
         group.used_at = now
-        group.sessions = [one for one in group.sessions if one.accepting]
+        group.look(now)
         self._open = {one for one in self._open if not one.over}
-        if not group.is_opening:
-            group.retire_one(now)
         least = min(group.sessions, key=lambda one: len(one.requests), default=None)
-        if least is not None and (not least.requests or len(group.sessions) >= self._most):
+        if least is not None and (not least.requests or not group.has_room(self._most)):
             return least
         session = self._make(self._terms(call, now, group))
         if group.is_opening:
