@@ -33,6 +33,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         description: One line for the report.
         url: The server, or several with the same package; None is the client's default.
         user: Kind of user.
+        sessions: For the users over gRPC, how many sessions of each process carry the requests to each server; 0 for a
+            stream for each request.
         package: Directory of the package that is served: its tokenizer measures the prompts. In a file it is relative
             to the file's directory. None estimates from the number of bytes.
         duration_s: How long requests are sent, the warm-up included.
@@ -51,6 +53,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     description: str = ""
     url: str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | None = None
     user: UserKind = "grpc_stream"
+    sessions: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 1
     package: str | None = None
     duration_s: Annotated[float, msgspec.Meta(gt=0, le=604_800)] = 60.0
     warmup_s: Seconds = 5.0

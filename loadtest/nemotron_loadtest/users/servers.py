@@ -50,7 +50,7 @@ def servers(scenario: Scenario) -> tuple[str, ...]:
 def _client(scenario: Scenario) -> Client:
     url = scenario.url
     try:
-        client = Client(url if url is None or isinstance(url, str) else list(url))
+        client = Client(url if url is None or isinstance(url, str) else list(url), sessions=scenario.sessions)
         _check_schemes(scenario, client.urls)
     except ValueError as error:
         raise ScenarioError(str(error)) from None

@@ -74,3 +74,11 @@ def test_metrics_that_are_named_are_not_looked_for() -> None:
 def test_secrets_are_not_shown() -> None:
     assert servers.without_secrets("https://me:pw@host:1/path?key=x") == "https://host:1/path"
     assert servers.without_secrets("grpc://127.0.0.1:8001") == "grpc://127.0.0.1:8001"
+
+
+def test_a_scenario_says_how_many_sessions_carry_its_requests() -> None:
+    with FakeServer("Hi") as server:
+        for sessions in (1, 0):
+            with servers.connect(Scenario(url=server.grpc_url, sessions=sessions)) as client:
+                client.chat([{"role": "user", "content": "Hi"}])
+        assert [bool(request.session) for request in server.requests] == [True, False]
