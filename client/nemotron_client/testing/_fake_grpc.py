@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +18,7 @@ from nemotron_client.testing._replies import Fault
 from nemotron_client.testing._service import DESCRIPTION, Arrival, Models, Service, unknown_model
 
 _SERVICE = "inference.GRPCInferenceService"
-# A stream takes a thread while it runs, one with a session three; they are started as they are needed.
+# A stream takes a thread while it runs, one with a session three and one for each request that it has not accepted yet.
 _MAX_STREAMS = 1000
 # What is waiting for a further request on its stream is ended after so long.
 _GRACE_S = 0.2
@@ -79,15 +79,20 @@ class GrpcFront:
         return handlers
 
     def _infer(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
-        """Answer the requests of a stream, one after the other; those that follow a session's, beside it."""
+        """Answer the requests of a stream, one after the other; those that follow a session's, all beside it."""
         for request in requests:
-            try:
-                running = self._begin(request, context)
-            except Faulted as end:
-                yield _failure(end.fault, request, context)
-                continue
-            responses = self._responses(request, running, context)
-            yield from self._together(responses, self._infer(requests, context)) if running.opens_session else responses
+            yield from self._answer(request, context, requests)
+
+    def _answer(self, request: Any, context: Any, following: Iterable[Any] = ()) -> Iterator[Any]:
+        try:
+            running = self._begin(request, context)
+        except Faulted as end:
+            yield _failure(end.fault, request, context)
+            return
+        responses = self._responses(request, running, context)
+        if running.opens_session:
+            responses = self._together(responses, (self._answer(one, context) for one in following))
+        yield from responses
 
     def _begin(self, request: Any, context: Any) -> Running:
         headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
@@ -107,7 +112,10 @@ class GrpcFront:
             yield _failure(end.fault, request, context)
 
     def _together(self, *sources: Iterator[Any]) -> Iterator[Any]:
-        """What several bring, as it comes, until all have ended; what one of them raises ends it at once."""
+        """What several bring, as it comes, until all have ended; what one of them raises ends it at once.
+
+        An iterator that one of them brings is another source. Each is read in a thread of its own.
+        """
         brought: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
         def read(source: Iterator[Any]) -> None:
@@ -121,13 +129,16 @@ class GrpcFront:
 
         for source in sources:
             self._pool.submit(read, source)
-        ended = 0
-        while ended < len(sources):
+        left = len(sources)
+        while left:
             one, end = brought.get()
-            if end is None:
+            if isinstance(one, Iterator):
+                self._pool.submit(read, one)
+                left += 1
+            elif end is None:
                 yield one
             elif isinstance(end, StopIteration):
-                ended += 1
+                left -= 1
             else:
                 raise end
 

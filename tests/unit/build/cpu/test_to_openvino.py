@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape, inverse_frequencies, read_shape
 from nemotron_build.cpu.openvino_tokenizer import corpus
 from nemotron_build.cpu.packed import weight_bytes
-from nemotron_build.cpu.to_openvino import ENGINE_FILES, convert_for_cpu, converted_bytes
+from nemotron_build.cpu.to_openvino import ENGINE_FILES, CpuResult, convert_for_cpu, converted_bytes
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError, VerificationError
 from nemotron_build.profiles import Precision
 from tests.unit.build.cpu.conftest import Convert
@@ -37,11 +37,19 @@ def expected(tiny: Path) -> Array:
     return transformers_logits(tiny)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8", "int4"])
+@pytest.fixture(scope="module", params=["bf16", "int8", "int4"])
+def converted(
+    tiny: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[Precision, CpuResult, Path]:
+    """The checkpoint in each precision: in which, what was said of it, and where it is."""
+    output = tmp_path_factory.mktemp("cpu") / "converted"
+    return request.param, convert_for_cpu(tiny, request.param, output, report=lambda *_: None), output
+
+
 def test_safetensors_give_the_logits_of_transformers(
-    tiny: Path, expected: Array, convert: Convert, precision: Precision
+    expected: Array, converted: tuple[Precision, CpuResult, Path]
 ) -> None:
-    result, output = convert(tiny, precision)
+    precision, result, output = converted
     assert mean_kl(expected, openvino_logits(output)) < _ALLOWED[precision]
     assert result.accuracy.mean_kl < 0.1
     assert result.precision == f"{precision}, from BF16"
@@ -186,9 +194,8 @@ def test_openvinos_own_words_are_one_line(tiny: Path, convert: Convert, monkeypa
         convert(tiny, "bf16")
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8", "int4"])
-def test_the_size_is_known_beforehand(tiny: Path, convert: Convert, precision: Precision) -> None:
-    _, output = convert(tiny, precision)
+def test_the_size_is_known_beforehand(tiny: Path, converted: tuple[Precision, CpuResult, Path]) -> None:
+    precision, _, output = converted
     shape, written = read_shape(tiny), (output / "openvino_model.bin").stat().st_size
     assert 0 <= written - weight_bytes(shape, precision) < 10_000  # the graph's own constants
     assert written < converted_bytes(shape, precision)
