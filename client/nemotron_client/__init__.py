@@ -7,6 +7,8 @@ with Client("grpc://127.0.0.1:8001") as client:
     print(reply.reasoning_content, reply.content, reply.usage)
 """
 
+import logging
+
 from nemotron_client._async_client import AsyncClient
 from nemotron_client._async_streams import AsyncChatStream
 from nemotron_client._batch import BatchItem, BatchResult
@@ -95,3 +97,6 @@ __all__ = [
     "run_tools_async",
     "tool_from_function",
 ]
+
+# A program that sets up no logging gets nothing on its stderr.
+logging.getLogger(__name__).addHandler(logging.NullHandler())

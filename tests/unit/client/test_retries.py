@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -189,6 +191,18 @@ def test_the_log_of_a_server_that_fails_now_and_then_is_short(caplog: pytest.Log
     clock.now += 0.1
     replicas.failed(0, DOWN)
     assert len(caplog.messages) == 3  # down, back, and ten seconds later down
+
+
+def test_a_program_that_sets_up_no_logging_reads_nothing_of_it() -> None:
+    code = """
+from nemotron_client import Client, ServerUnavailableError
+try:
+    Client(["grpc://127.0.0.1:1", "grpc://127.0.0.1:2"], max_retries=0).chat([{"role": "user", "content": "Hi"}])
+except ServerUnavailableError:
+    print("told")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("told\n", "")
 
 
 def test_many_requests_that_no_server_takes_are_two_lines_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
