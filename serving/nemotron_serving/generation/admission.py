@@ -90,7 +90,8 @@ class Admission:
 
     def leave(self, stream: Stream) -> None:
         """A stream has ended: its place is another's."""
-        del self.streams[stream.stream_id]
+        with self._lock:  # its session may end while it enters
+            del self.streams[stream.stream_id]
         stream.outlet.remove(stream)
         self.give_back(stream.slot, stream.names)
 
