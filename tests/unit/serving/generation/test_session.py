@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.fields import TextFields
 from tests.unit.serving.generation.conftest import PROMPT, Start, Subscriber
 from tests.unit.serving.support import byte_tokenizer, ids_of, settings
+from tests.waiting import wait_until
 
 MIB = 1 << 20
 WINDOW_FRAMES, WINDOW_BYTES, STALL_S = 64, 4 * MIB, 30  # what docs/sessions.md says
@@ -367,6 +370,26 @@ def test_a_session_that_ends_while_a_request_of_it_is_prepared_takes_it_no_more(
     with pytest.raises(UnavailableError, match=r"^This session has ended"):
         service.submit_to_session(client.key, "a", PROMPT, asked)
     assert service.stats().in_flight == 0
+    assert service.ask("a").wait().finish_reason == "stop"
+
+
+def test_a_session_that_ends_while_a_request_of_it_enters_ends_that(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = start(SHORT, max_batch_size=1, max_waiting=0)
+    client = service.subscribe()
+
+    def number() -> int:  # the session has the request already, and the service is about to
+        monkeypatch.undo()
+        client.left = True
+        threading.Thread(target=service.clock.advance, args=(1,)).start()
+        wait_until(lambda: client.ended)
+        time.sleep(0.05)  # so that the pump comes to the request, or to a lock
+        return time.monotonic_ns()
+
+    monkeypatch.setattr(time, "monotonic_ns", number)
+    client.ask("a")
+    assert service.idle()
     assert service.ask("a").wait().finish_reason == "stop"
 
 
