@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
+from nemotron_serving.contract import FEATURES, Feature
+from nemotron_serving.engine import EngineLimits, EngineRequest, EngineStats, OnDelta
 from nemotron_serving.engine.simulated import Script, SimulatedEngine
 from nemotron_serving.errors import ServingError
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.host import RuntimeDir, StopRule
 from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.package import Limits
 from tests.unit.serving.support import Collector, RecordingEngine, ids_of, make_package, settings
 from tests.virtual_clock import VirtualClock
 
@@ -126,6 +129,39 @@ class Subscriber:
         """The last response to a request."""
         assert self.service.until(lambda: self.has_ended(client_id)), self.responses(client_id)
         return self.responses(client_id)[-1]
+
+
+_LIMITS = Limits(max_seq_len=4096, max_prompt_bytes=8192, max_batch_size=8, max_waiting=8, default_timeout_ms=60_000)
+
+
+class PlayedEngine:
+    """An engine whose output a test says, piece by piece."""
+
+    features: ClassVar[frozenset[Feature]] = frozenset(FEATURES)
+    limits = EngineLimits(_LIMITS.max_batch_size, _LIMITS.max_seq_len, 100_000)
+
+    def __init__(self) -> None:
+        self.receivers: list[OnDelta] = []
+
+    def submit(self, request: EngineRequest, on_delta: OnDelta) -> None:  # noqa: ARG002 - the test knows it
+        self.receivers.append(on_delta)
+
+    def abort(self, request_id: int) -> None:
+        pass
+
+    def stats(self) -> EngineStats:
+        return EngineStats(0, 0, 0.0)
+
+    def close(self) -> None:
+        pass
+
+
+def played_service(engine: PlayedEngine, vocabulary: Vocabulary, interval_ms: float) -> Service:
+    """A service on it, with 16 places."""
+    clock = VirtualClock()
+    service = Service(engine, vocabulary, _LIMITS, RuntimeDir(None), interval_ms, clock=clock)
+    service.clock = clock
+    return service
 
 
 Start = Callable[..., Service]

@@ -7,7 +7,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType, SimpleNamespace
-from typing import Any, ClassVar, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -16,51 +16,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemotron_serving.contract import FEATURES, Feature
-from nemotron_serving.engine import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta, Sampling, TokenLogprob
+from nemotron_serving.engine import Delta, Sampling, TokenLogprob
 from nemotron_serving.engine.simulated import Script
 from nemotron_serving.errors import ServingError, told
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.host import RuntimeDir
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.reasoning import Start
-from nemotron_serving.package import Limits
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.postprocess import Postprocessor
-from tests.unit.serving.generation.conftest import PROMPT, Service, Subscriber
+from tests.unit.serving.generation.conftest import PROMPT, PlayedEngine, Service, Subscriber, played_service
 from tests.unit.serving.generation.conftest import Start as StartServices
 from tests.unit.serving.output.reading import TOOLS
 from tests.unit.serving.support import FAMILY, byte_tokenizer, ids_of, joined, vocabulary_of
 from tests.unit.serving.support import settings as settings_of
-from tests.virtual_clock import VirtualClock
 
-LIMITS = Limits(max_seq_len=4096, max_prompt_bytes=8192, max_batch_size=8, max_waiting=8, default_timeout_ms=60_000)
 INTERVAL_MS = 10
 TIMEOUT_MS = 90_000  # in virtual time; longer than any output here takes
 CALL = '<TOOLCALL>[{"name": "f", "arguments": {"x": "é"}}]</TOOLCALL>'
-
-
-class PlayedEngine:
-    """An engine whose output a test says, piece by piece."""
-
-    features: ClassVar[frozenset[Feature]] = frozenset(FEATURES)
-    limits = EngineLimits(LIMITS.max_batch_size, LIMITS.max_seq_len, 100_000)
-
-    def __init__(self) -> None:
-        self.receivers: list[OnDelta] = []
-
-    def submit(self, request: EngineRequest, on_delta: OnDelta) -> None:  # noqa: ARG002 - the test knows it
-        self.receivers.append(on_delta)
-
-    def abort(self, request_id: int) -> None:
-        pass
-
-    def stats(self) -> EngineStats:
-        return EngineStats(0, 0, 0.0)
-
-    def close(self) -> None:
-        pass
 
 
 class Output(NamedTuple):
@@ -181,10 +154,8 @@ class PlayedWays(Ways):
     """On an engine whose output a test says."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._engine, clock = PlayedEngine(), VirtualClock()
-        service = Service(self._engine, vocabulary, LIMITS, RuntimeDir(None), INTERVAL_MS, clock=clock)
-        service.clock = clock
-        super().__init__(service, vocabulary)
+        self._engine = PlayedEngine()
+        super().__init__(played_service(self._engine, vocabulary, INTERVAL_MS), vocabulary)
 
     def play(
         self, way: Way, client_id: str, settings: GenerationSettings, output: Output, sizes: Sequence[int] = (1,)

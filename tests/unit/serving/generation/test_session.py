@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import AddedToken
 
+from nemotron_serving.engine import Delta, OnDelta
 from nemotron_serving.engine.simulated import Script
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.guide import StockGuide
 from nemotron_serving.host import StopRule
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.fields import TextFields
-from tests.unit.serving.generation.conftest import PROMPT, Start, Subscriber
-from tests.unit.serving.support import byte_tokenizer, ids_of, settings
+from tests.unit.serving.generation.conftest import PROMPT, PlayedEngine, Service, Start, Subscriber, played_service
+from tests.unit.serving.support import byte_tokenizer, ids_of, settings, text_of, vocabulary_of
 from tests.waiting import wait_until
 
 MIB = 1 << 20
@@ -47,7 +51,7 @@ def test_a_session_takes_no_place_and_has_no_deadline(start: Start) -> None:
     service = start(SHORT, max_batch_size=1, max_waiting=0)
     clients = [service.subscribe() for _ in range(50)]
     service.clock.advance(120)  # twice the longest deadline that a request has by default
-    assert service.stats().in_flight == 0
+    assert (service.stats().in_flight, service.stats().sessions) == (0, 50)
     clients[0].ask("a")
     assert clients[0].wait("a")["finish_reason"] == "stop"
     assert not any(client.ended for client in clients)
@@ -178,9 +182,13 @@ def test_a_bound_stop_with_the_key_needs_no_caller(start: Start) -> None:
 
 def test_a_stop_with_a_key_that_no_session_has_is_not_remembered(start: Start) -> None:
     service = start(SHORT)
+    refused = 0
     for guess in range(70_000):  # more than may be remembered
-        with pytest.raises(UnavailableError, match=r"^This session has ended"):
+        try:
             service.stop("id", session_key=f"{guess:032x}")
+        except UnavailableError as error:
+            refused += str(error).startswith("This session has ended")
+    assert refused == 70_000
     assert service.stop("early") is False
     assert service.ask("early").wait().finish_reason == "cancelled"
 
@@ -256,15 +264,15 @@ def test_the_patience_begins_when_the_window_is_full(start: Start) -> None:
     assert service.clock.run_until(lambda: client.text("a") == LONG.answer[:100], 100)
 
 
-@pytest.mark.parametrize("streams", [1, 32])
+@pytest.mark.parametrize("streams", [1, 16])
 def test_frames_are_small_and_the_window_holds_for_their_bytes_too(
     start: Start, caplog: pytest.LogCaptureFixture, streams: int
 ) -> None:
     """With tokens of 128 characters, which models have, and log probabilities, where each byte is a number."""
     tokenizer = byte_tokenizer()
     tokenizer.add_tokens([AddedToken("0" * 128, normalized=False)])
-    script = Script(match="", answer="0" * 128 * 2000)
-    service = start(script, tokenizer=tokenizer, max_seq_len=4000, max_batch_size=32)
+    script = Script(match="", answer="0" * 128 * 1500)
+    service = start(script, tokenizer=tokenizer, max_seq_len=4000, max_batch_size=16)
     client = service.subscribe(acknowledges=False)
     names = [str(number) for number in range(streams)]
     for name in names:
@@ -278,6 +286,10 @@ def test_frames_are_small_and_the_window_holds_for_their_bytes_too(
             client.acknowledge()
     for name in names:
         assert client.text(name) == script.answer
+    turns = collections.Counter[str]()
+    for frame in client.frames:
+        turns.update(one["id"] for one in frame.get("responses", []))
+        assert max(turns.values(), default=0) <= 2 or len(turns) == streams, "all have their turn"
     assert max(client.sizes) <= MIB + 1000
     assert not caplog.records
 
@@ -302,6 +314,101 @@ def test_an_acknowledgement_of_frames_that_never_came_does_no_harm(start: Start,
     client.acknowledges = True
     client.acknowledge()
     assert client.wait("long")["num_output_tokens"] == 400
+
+
+class Reader:
+    """A client that asks, and reads when it likes."""
+
+    def __init__(self, service: Service, engine: PlayedEngine) -> None:
+        self.service = service
+        self.subscriber = service.subscribe(acknowledges=False)
+        self.said: dict[str, list[int]] = {}
+        self._engine = engine
+        self._receivers: dict[str, OnDelta] = {}
+        self._acknowledged = 0
+
+    def ask(self) -> None:
+        name, number = str(len(self.said)), len(self._engine.receivers)
+        self.subscriber.ask(name, timeout_ms=10**9, max_tokens=4000)
+        assert self.service.until(lambda: len(self._engine.receivers) > number)
+        self.said[name], self._receivers[name] = [], self._engine.receivers[number]
+
+    def say(self, share: float, tokens: int, times: int) -> None:
+        """Have one of the streams say something, again and again."""
+        name = list(self._receivers)[int(share * len(self._receivers))]
+        ids = ids_of("0123456789" * 100)[:tokens]
+        for _ in range(times):
+            self.said[name] += ids
+            self._receivers[name](Delta(ids))
+            self.service.clock.advance(0.002)
+
+    def acknowledge(self, share: float) -> None:
+        """Read a share of what has come."""
+        last = self.subscriber.frames[-1]["frame"]
+        self._acknowledged += int(share * (last - self._acknowledged))
+        self.service.acknowledge(self.subscriber.key, self._acknowledged)
+
+    def end(self) -> None:
+        for receive in self._receivers.values():
+            receive(Delta([], "stop"))
+
+    @property
+    def unread(self) -> int:
+        return int(self.subscriber.frames[-1]["frame"]) - self._acknowledged
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, PlayedEngine]]:
+    engine = PlayedEngine()
+    service = played_service(engine, vocabulary_of(byte_tokenizer(), tmp_path_factory.mktemp("vocabulary")), 1)
+    yield service, engine
+    service.close()
+
+
+SHARES = st.floats(0, 1, exclude_max=True)
+STEPS = st.one_of(
+    st.tuples(st.just("say"), SHARES, st.sampled_from([1, 2, 300]), st.sampled_from([1, 5, 40])),
+    st.tuples(st.just("acknowledge"), st.sampled_from([0.0, 0.1, 0.5, 1.0])),
+)
+
+
+@given(steps=st.lists(STEPS, min_size=5, max_size=20), streams=st.integers(1, 8))
+def test_however_a_client_reads_it_gets_all_in_order_and_never_more_than_the_window(
+    played: tuple[Service, PlayedEngine], steps: list[tuple[Any, ...]], streams: int
+) -> None:
+    service, engine = played
+    reader = Reader(service, engine)
+    for _ in range(streams):
+        reader.ask()
+    for name, *values in steps:
+        getattr(reader, name)(*values)
+        service.clock.advance(0.002)
+        assert reader.unread <= WINDOW_FRAMES
+    reader.end()
+    client = reader.subscriber
+    while not all(map(client.has_ended, reader.said)):
+        reader.acknowledge(1)
+        service.clock.advance(0.002)
+        assert reader.unread <= WINDOW_FRAMES
+    assert {name: client.text(name) for name in reader.said} == {n: text_of(ids) for n, ids in reader.said.items()}
+    assert [frame["frame"] for frame in client.frames] == list(range(len(client.frames)))
+    client.left = True
+    assert service.until(lambda: client.ended)
+    assert (service.stats().in_flight, service.stats().sessions) == (0, 0)
+
+
+def test_a_long_prompt_that_is_wanted_back_comes_in_pieces(start: Start) -> None:
+    service = start(SHORT)
+    client = service.subscribe()
+    prompt = "\x01ก" * 500_000  # each takes 9 bytes of JSON
+    asked = msgspec.structs.replace(settings(stream=False), output=OutputRules(prompt=prompt))
+    service.submit_to_session(client.key, "a", PROMPT, asked)
+    assert client.wait("a")["finish_reason"] == "stop"
+    assert client.text("a") == f"{prompt}Four."
+    assert max(client.sizes) <= MIB + 1000
+    assert [one.get("content", "") for one in client.responses("a")] == [""] * (len(client.responses("a")) - 1) + [
+        "Four."
+    ]
 
 
 # The end
@@ -334,6 +441,23 @@ def test_a_client_whose_frames_cannot_be_delivered_has_left(start: Start) -> Non
     assert service.until(lambda: lost.ended)
     assert stays.wait("a")["finish_reason"] == "length"
     assert service.idle()
+
+
+def test_a_session_whose_end_cannot_be_told_is_over_all_the_same(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("no way to the client")
+
+    service = start(HELD)
+    client = service.subscribe()
+    client.ask("a", max_tokens=400)
+    monkeypatch.setattr(client, "end", fail)
+    client.left = True
+    assert service.idle()
+    assert service.stats().sessions == 0
+    assert "end not delivered" in caplog.text
+    assert service.ask(max_tokens=3).wait().finish_reason == "length"
 
 
 def test_a_session_whose_first_frame_cannot_be_delivered_is_over(start: Start) -> None:
