@@ -129,8 +129,9 @@ class Delivery:
                     self.end(session)
 
     def end(self, session: Session, error: ServingError | None = None) -> None:
-        """End a session. Its streams end, and nobody is told any more of each."""
-        self._sessions.remove(session)
+        """End a session, if it has not. Its streams end, and nobody is told any more of each."""
+        if not self._sessions.remove(session):
+            return
         for stream in session.end(error):
             stream.end("cancelled")
             self.left(stream)

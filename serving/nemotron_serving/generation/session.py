@@ -321,10 +321,10 @@ class Sessions:
             raise _ended()
         return session
 
-    def remove(self, session: Session) -> None:
-        """Forget one that has ended."""
+    def remove(self, session: Session) -> bool:
+        """Forget one that has ended; returns whether it was here."""
         with self._lock:
-            self._by_key.pop(session.key, None)
+            return self._by_key.pop(session.key, None) is not None
 
 
 def _encode(client_id: str, **values: Any) -> bytes:

@@ -72,7 +72,7 @@ class Subscriber:
         self.acknowledges = acknowledges
         self.frames: list[dict[str, Any]] = []
         self.sizes: list[int] = []
-        self.ended = False
+        self.ends = 0
         self.error: ServingError | None = None
         self.left = False
         self.lost = False
@@ -86,11 +86,15 @@ class Subscriber:
             self.acknowledge()
 
     def end(self, error: ServingError | None) -> None:
-        assert not self.ended
-        self.ended, self.error = True, error
+        self.ends += 1
+        self.error = error
 
     def is_cancelled(self) -> bool:
         return self.left
+
+    @property
+    def ended(self) -> bool:
+        return self.ends > 0
 
     @property
     def key(self) -> str:

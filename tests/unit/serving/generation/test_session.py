@@ -538,6 +538,15 @@ def test_a_drain_is_told_lets_what_runs_finish_and_ends_the_session(start: Start
     assert sum("draining" in frame for frame in busy.frames) == 1
 
 
+def test_a_session_that_cannot_be_told_of_a_drain_is_ended_once(start: Start, tmp_path: Path) -> None:
+    service = start(SHORT)
+    lost = service.subscribe()
+    lost.lost = True
+    (tmp_path / "drain").touch()
+    assert service.until(lambda: lost.ended)
+    assert lost.ends == 1
+
+
 def test_a_session_that_has_sent_much_drains_alone(start: Start) -> None:
     """Requests that are under way are still taken, and what runs goes on to its end."""
     service = start(HELD, engine={"max_batch_size": 4})
