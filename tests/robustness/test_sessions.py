@@ -6,12 +6,14 @@ import contextlib
 import http.client
 import itertools
 import json
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +26,7 @@ from tests.integration.conftest import ROOT, Server
 from tests.robustness.frozen_link import FrozenLink
 from tests.robustness.good_requests import GoodRequests
 from tests.robustness.leaving import waiting_call
-from tests.robustness.observing import IN_FLIGHT, answers, nothing_left, overgrown, usage
+from tests.robustness.observing import IN_FLIGHT, answers, log_of, nothing_left, overgrown, usage
 from tests.robustness.sessions import CHANNEL, Answer, SessionCaller, request_of
 from tests.waiting import allowed, wait_until
 
@@ -125,6 +127,34 @@ def test_a_connection_that_is_cut_without_a_word_is_found(patient_server: Server
     finally:
         link.close()
         channel.close()
+
+
+def test_sessions_that_come_and_go_leave_nothing(patient_server: Server) -> None:
+    """Each with requests that end, are stopped, or are left at any moment."""
+    with ThreadPoolExecutor(8) as callers:
+        for ended in callers.map(lambda number: come_and_go(patient_server, random.Random(number)), range(160)):
+            assert ended <= {"length", "stop", "cancelled"}
+    wait_until(lambda: nothing_left(patient_server) and patient_server.metric(SESSIONS) == 0, 30)
+    assert "Traceback" not in log_of(patient_server)
+
+
+def come_and_go(server: Server, rng: random.Random) -> set[str]:
+    """How the requests ended that were not left."""
+    with SessionCaller(server.grpc_address) as caller:
+        caller.open()
+        names = [f"{number}" for number in range(rng.choice((1, 3, 10)))]
+        for name in names:
+            caller.ask(name, rng.choice((1, 3, 10, ENDLESS)))
+            if rng.random() < 0.3:
+                caller.stop(rng.choice(names))  # also before it is asked for
+        leaving = threading.Timer(rng.random() / 3, caller.call.cancel)
+        leaving.start()
+        try:
+            return set(caller.read_until_ended(*names).values())
+        except grpc.RpcError:
+            return set()
+        finally:
+            leaving.cancel()
 
 
 # Requests that are none
