@@ -126,17 +126,28 @@ def test_further_sets_of_headers_get_sessions_once_one_was_idle_for_a_minute() -
     assert not world.made[0].over, "what rides on it goes on"
 
 
-def test_old_sessions_retire_one_at_a_time() -> None:
+def test_old_sessions_retire_one_at_a_time_and_keep_their_places_until_they_have_ended() -> None:
     world = World(sessions=2, session_max_age_s=100)
     for _ in range(2):
         world.add()
         world.made[-1].stands()
     world.clock.now = 101.0
+    stays = world.add()
+    assert [session.accepting for session in world.made].count(False) == 1
+    (retired,) = (session for session in world.made if not session.accepting)
+    assert Note.END not in retired.sent, "what rides on it goes on"
+    assert world.add() is stays
+    retired.ended()
     world.add()
-    assert [session.accepting for session in world.made] in ([True, False, True], [False, True, True])
+    assert len(world.made) == 3
+    assert Note.END not in world.made[-1].sent
+
+
+def test_where_half_of_the_sessions_are_leaving_another_one_opens() -> None:
+    world = World(sessions=1, session_max_age_s=100)
     world.add()
-    assert sum(not session.accepting for session in world.made) == 1, "the third one does not stand yet"
-    world.made[2].stands()
-    world.add()
-    assert [session.accepting for session in world.made] == [False, False, True, True]
-    assert Note.END not in [command for session in world.made for command in session.sent]
+    world.made[0].stands()
+    world.clock.now = 101.0
+    assert world.add() is world.made[1]
+    assert not world.made[0].accepting
+    assert Note.END not in world.made[0].sent, "what rides on it goes on"
