@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from nemotron_serving.host import StopRule
 from nemotron_serving.output.assembler import OutputRules
 from nemotron_serving.output.fields import TextFields
 from tests.unit.serving.generation.conftest import PROMPT, PlayedEngine, Service, Start, Subscriber, played_service
+from tests.unit.serving.output.reading import TOOLS
 from tests.unit.serving.support import byte_tokenizer, ids_of, settings, text_of, vocabulary_of
 from tests.waiting import wait_until
 
@@ -409,6 +411,22 @@ def test_a_long_prompt_that_is_wanted_back_comes_in_pieces(start: Start) -> None
     assert [one.get("content", "") for one in client.responses("a")] == [""] * (len(client.responses("a")) - 1) + [
         "Four."
     ]
+
+
+def test_a_response_that_no_frame_can_hold_fails_its_request_alone(start: Start) -> None:
+    """A call that never ends is text in the end, all of it at once."""
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens([AddedToken("0" * 1000, normalized=False)])
+    endless = Script(match="endless", answer="<TOOLCALL>" + "0" * 1000 * 3500)
+    service = start(endless, SHORT, tokenizer=tokenizer, max_seq_len=8000)
+    client = service.subscribe()
+    asked = msgspec.structs.replace(settings(max_tokens=7000), output=OutputRules(tools=TOOLS))
+    service.submit_to_session(client.key, "endless", ids_of("endless"), asked)
+    client.ask("short")
+    assert re.match(r"request 'endless': .* 3 MiB.* \(INTERNAL\)$", client.wait("endless")["error"])
+    assert client.wait("short")["finish_reason"] == "stop"
+    assert service.idle()
+    assert not client.ended
 
 
 # The end
