@@ -151,3 +151,15 @@ def test_where_half_of_the_sessions_are_leaving_another_one_opens() -> None:
     assert world.add() is world.made[1]
     assert not world.made[0].accepting
     assert Note.END not in world.made[0].sent, "what rides on it goes on"
+
+
+def test_half_of_the_sessions_take_requests_however_many_leave() -> None:
+    world = World(sessions=4)
+    for _ in range(4):
+        world.add()
+        world.made[-1].stands()
+    for session in world.made[:3]:
+        session.retire()
+    for _ in range(3):
+        world.add()
+    assert [session.accepting for session in world.made] == [False] * 3 + [True] * 2

@@ -106,19 +106,6 @@ def test_an_old_session_takes_no_more_requests_and_cuts_none(server: FakeServer,
     assert stream.get_final().finish_reason == "cancelled"
 
 
-def test_a_session_that_retires_keeps_its_place_until_it_has_ended(server: FakeServer, connect: Connect) -> None:
-    """And no other one retires meanwhile: a balancer that counts sessions would have the next one elsewhere."""
-    client = connect(server.grpc_url, sessions=4, session_max_age_s=0.2)
-    streams = [begun(client) for _ in range(4)]
-    time.sleep(0.25)  # their age
-    streams += [begun(client) for _ in range(3)]
-    ridden = sessions_of(server)
-    (retired,) = [session for session in set(ridden) if ridden.count(session) == 1]
-    assert len(set(ridden)) == 4
-    client.cancel(streams[ridden.index(retired)].request_id)
-    wait_until(lambda: client.chat(user("Hi")) and sessions_of(server)[-1] not in ridden)
-
-
 def test_headers_and_compression_belong_to_a_session(server: FakeServer, connect: Connect) -> None:
     client = connect(server.grpc_url)
     for number in (1, 2, 1):
