@@ -124,6 +124,8 @@ class SessionPool(Generic[S]):
         request = self._requests.get(call.request_id)
         if request is None or request.elsewhere or request.lost:  # of a loss the server may not know yet
             return False
+        if _session_headers(call) != _session_headers(request.call):  # its session is another caller's
+            return False
         request.stop(done)
         return True
 

@@ -126,6 +126,21 @@ def test_further_sets_of_headers_get_sessions_once_one_was_idle_for_a_minute() -
     assert not world.made[0].over, "what rides on it goes on"
 
 
+def test_a_stop_goes_on_the_session_of_those_who_may_send_it() -> None:
+    world = World()
+    request = Request(1, authorization="one's")
+    assert world.pool.add(request)
+
+    def stop(**headers: str) -> bool:
+        return world.pool.stop(Call("tensorrt_llm", "1", {"stop": True}, (), headers), lambda: None)
+
+    assert not stop(authorization="another's")
+    assert not stop()
+    assert [command for command in world.made[0].sent if command is not request] == []
+    assert stop(authorization="one's", traceparent="00-1-2-01")
+    assert len(world.made[0].sent) == 2
+
+
 def test_old_sessions_retire_one_at_a_time_and_keep_their_places_until_they_have_ended() -> None:
     world = World(sessions=2, session_max_age_s=100)
     for _ in range(2):
