@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.client.conftest import scheme, unused_port
 from tests.integration.conftest import Server, serving, simulated_package
 
-__all__ = ["simulated_package"]  # a fixture
+__all__ = ["scheme", "simulated_package", "unused_port"]  # fixtures
 
 PACKAGE = (
     "--ttft-ms",

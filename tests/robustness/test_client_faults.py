@@ -26,11 +26,14 @@ WAYS: dict[str, dict[str, Any]] = {"grpc": {}, "ensemble": {"sessions": 0}, "htt
 
 
 @pytest.fixture(scope="module")
-def mortal(
-    simulated_package: Callable[..., Path],
-    tmp_path_factory: pytest.TempPathFactory,
-    roomy_server: Server,  # noqa: ARG001 - which some tests have beside it: so all run in one worker, with one of these
-) -> Iterator[Server]:
+def server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that nothing is done to; 5 ms a token."""
+    with serving(simulated_package("--ttft-ms", "20", "--token-ms", "5"), tmp_path_factory.mktemp("steady")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mortal(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose Triton is killed, and started again by nemotron-serve: after a longer pause each time."""
     options = ("--hang-seconds", "0")  # nothing but these tests sends requests
     with serving(simulated_package("--token-ms", "5"), tmp_path_factory.mktemp("mortal"), *options) as server:
@@ -228,9 +231,9 @@ def test_a_half_open_connection_is_noticed(server: Server, connect: Connect, wir
 
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_a_request_whose_server_is_lost_before_its_first_token_is_stopped_there(
-    server: Server, simulated_server: Server, connect: Connect, wire: Wire, elsewhere: bool
+    server: Server, mortal: Server, connect: Connect, wire: Wire, elsewhere: bool
 ) -> None:
-    urls = [wire.url, simulated_server.grpc_url] if elsewhere else [wire.url]
+    urls = [wire.url, mortal.grpc_url] if elsewhere else [wire.url]
     client = connect(urls, keepalive_time_s=0.5, keepalive_timeout_s=3, max_retries=0)
     client.chat(HI, max_tokens=1)  # the connection stands
     if elsewhere:
