@@ -522,17 +522,19 @@ def test_a_session_that_ends_while_a_request_of_it_enters_ends_that(
 ) -> None:
     service = start(SHORT, max_batch_size=1, max_waiting=0)
     client = service.subscribe()
+    second = threading.Thread(target=service.clock.advance, args=(1,))
 
     def number() -> int:  # the session has the request already, and the service is about to
         monkeypatch.undo()
         client.left = True
-        threading.Thread(target=service.clock.advance, args=(1,)).start()
+        second.start()
         wait_until(lambda: client.ended)
         time.sleep(0.05)  # so that the pump comes to the request, or to a lock
         return time.monotonic_ns()
 
     monkeypatch.setattr(time, "monotonic_ns", number)
     client.ask("a")
+    second.join()
     assert service.idle()
     assert service.ask("a").wait().finish_reason == "stop"
 
