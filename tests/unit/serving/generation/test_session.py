@@ -5,8 +5,6 @@ from __future__ import annotations
 import collections
 import functools
 import re
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,6 @@ from nemotron_serving.output.fields import TextFields
 from tests.unit.serving.generation.conftest import PROMPT, PlayedEngine, Service, Start, Subscriber, played_service
 from tests.unit.serving.output.reading import TOOLS
 from tests.unit.serving.support import byte_tokenizer, ids_of, settings, text_of, vocabulary_of
-from tests.waiting import wait_until
 
 MIB = 1 << 20
 WINDOW_FRAMES, WINDOW_BYTES, STALL_S = 64, 4 * MIB, 30  # what docs/sessions.md says
@@ -514,28 +511,6 @@ def test_a_session_that_ends_while_a_request_of_it_is_prepared_takes_it_no_more(
     with pytest.raises(UnavailableError, match=r"^This session has ended"):
         service.submit_to_session(client.key, "a", PROMPT, asked)
     assert service.stats().in_flight == 0
-    assert service.ask("a").wait().finish_reason == "stop"
-
-
-def test_a_session_that_ends_while_a_request_of_it_enters_ends_that(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service = start(SHORT, max_batch_size=1, max_waiting=0)
-    client = service.subscribe()
-    second = threading.Thread(target=service.clock.advance, args=(1,))
-
-    def number() -> int:  # the session has the request already, and the service is about to
-        monkeypatch.undo()
-        client.left = True
-        second.start()
-        wait_until(lambda: client.ended)
-        time.sleep(0.05)  # so that the pump comes to the request, or to a lock
-        return time.monotonic_ns()
-
-    monkeypatch.setattr(time, "monotonic_ns", number)
-    client.ask("a")
-    second.join()
-    assert service.idle()
     assert service.ask("a").wait().finish_reason == "stop"
 
 
