@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from nemotron_serving.contract import TEXT_OUTPUTS
-from nemotron_serving.engine import TokenLogprob
 from nemotron_serving.output.assembler import Assembler, OutputRules
 from nemotron_serving.output.detokenizer import Vocabulary
+
+# As the engine's `TokenLogprob`: of the token, and of others in its place, by id.
+_Logprob = tuple[float, Sequence[tuple[int, float]]]
 
 _NOTHING_NEW = {output.name: output.nothing for output in TEXT_OUTPUTS if output.sent == "always"}
 
@@ -31,7 +33,7 @@ class TextFields:
     def of_response(
         self,
         token_ids: Sequence[int],
-        logprobs: Sequence[TokenLogprob] = (),
+        logprobs: Sequence[_Logprob] = (),
         finish_reason: str = "",
         states: Mapping[str, bool] = {},
     ) -> dict[str, Any]:
@@ -65,7 +67,7 @@ class TextFields:
             outputs["logprobs"] = self._logprobs_json(token_ids, logprobs)
         return outputs
 
-    def _logprobs_json(self, token_ids: Sequence[int], logprobs: Sequence[TokenLogprob]) -> str:
+    def _logprobs_json(self, token_ids: Sequence[int], logprobs: Sequence[_Logprob]) -> str:
         entries = [
             self._logprob(index, chosen) | {"top_logprobs": [self._logprob(*other) for other in top]}
             for index, (chosen, top) in zip(token_ids, logprobs, strict=True)
