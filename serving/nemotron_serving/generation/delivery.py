@@ -42,6 +42,11 @@ class OwnOutlet:
         """See `Outlet.empty`."""
         return self.stream is None
 
+    @property
+    def full(self) -> bool:
+        """See `Outlet.full`."""
+        return False
+
     def send_news(self) -> list[Stream]:
         """See `Outlet.send_news`."""
         stream = self.stream
@@ -149,6 +154,8 @@ class Delivery:
             self._forget(stream.outlet)
 
     def _send(self, outlet: Outlet) -> None:
+        if outlet.full:  # it comes again when it has room
+            return
         began, cpu_s = self._clock.monotonic(), self._clock.thread_time()
         for stream in outlet.send_news():
             self.left(stream)

@@ -49,6 +49,10 @@ class Outlet(Protocol):
     def empty(self) -> bool:
         """Whether it has no streams."""
 
+    @property
+    def full(self) -> bool:
+        """Whether it takes nothing for now."""
+
     def send_news(self) -> list[Stream]:
         """Send what is new, as far as the receiver takes it. Returns the streams whose end was told."""
 
