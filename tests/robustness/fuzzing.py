@@ -87,8 +87,9 @@ def fuzz_and_check(server: Server, seed: int, seconds: float, requests: int | No
     assert found.good_right == found.good > 0, told
     wait_until(lambda: nothing_left(server), PATIENCE_S)
     assert server.info["restarts"] == 0, told
-    # Connections that were left are closed a moment later.
-    wait_until(lambda: not overgrown(before, usage(server), found.requests), 10)
+    with contextlib.suppress(AssertionError):  # connections that were left are closed a moment later
+        wait_until(lambda: not overgrown(before, usage(server), found.requests), 10)
+    assert not (grown := overgrown(before, usage(server), found.requests)), f"{told}\n{grown}"
     assert sum(shared_memory(server).values()) < MOST_SHARED_MEMORY, told
     log = log_of(server)
     assert "Traceback" not in log, f"{told}\n{log[log.index('Traceback') - 300 :][:3000]}"
