@@ -9,6 +9,7 @@ Triton's process imports this module; `lockstep_repository` writes the model tha
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import queue
 import shutil
@@ -119,7 +120,8 @@ def model_class() -> type:
     service: Callable[..., Any] = model.GenerationService
     model.open_engine = open_engine
     model.GenerationService = lambda *args, **more: service(*args, **more, clock=SteppingClock())
-    tell(model.ResponseSink)
-    tell(model.SubscriptionSink)
+    generate = importlib.import_module("nemotron_serving.stages.generate")
+    tell(generate.ResponseSink)
+    tell(generate.SubscriptionSink)
     made: type = model.TritonPythonModel
     return made

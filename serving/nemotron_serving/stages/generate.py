@@ -1,4 +1,4 @@
-"""Responses of the generating model, as Triton sends them.
+"""Requests and responses of the generating model, as Triton hands them over.
 
 An output is sent when it says something, as NVIDIA's model does: each costs 6 to 15 µs a response.
 """
@@ -12,37 +12,76 @@ import msgspec
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.contract import ACCEPTED_OUTPUTS, SESSION, TOKEN_OUTPUTS
+from nemotron_serving.contract import ACCEPTED_OUTPUTS, CALLER, SESSION, TOKEN_INPUTS, TOKEN_OUTPUTS, Feature
 from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError, failure
 from nemotron_serving.generation.response import Response
+from nemotron_serving.generation.service import GenerationService
+from nemotron_serving.generation.settings import read_generation_request
+from nemotron_serving.output.detokenizer import Vocabulary
+from nemotron_serving.package import ServingConfig
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.postprocess import StreamEvent
-from nemotron_serving.stages.triton import response_of, send_error
+from nemotron_serving.stages.triton import request_fields, request_id, response_of, send_error
 
 _CONTROLS = ("open_session", "stop", "acknowledged")
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
-def session_key(request: Any, fields: Mapping[str, Any]) -> str:
-    """The key of the session that a request belongs to; empty for one that belongs to none.
+class GenerationFront:
+    """Takes requests: for tokens, to open a session, to stop a request, to acknowledge frames.
 
     Args:
-        request: Triton's request.
-        fields: What it says.
-
-    Raises:
-        InvalidRequestError: no key where there has to be one, or two things that take a request each.
+        service: Runs them.
+        config: The package's configuration.
+        vocabulary: The package's vocabulary.
+        features: What the engine can do.
+        secret: Seals what goes from model to model, see `Seal`.
     """
-    asked = [name for name in _CONTROLS if fields.get(name, False) is not False]
-    if len(asked) > 1:
-        raise InvalidRequestError(asked[1], f"given together with {asked[0]}; send a request for each")
-    # Through the ensemble `session`, whose caller gets nothing else of the generating model.
-    wanted = set(request.requested_output_names())
-    accepted_only = "request_settings" in fields and wanted <= {output.name for output in ACCEPTED_OUTPUTS}
-    key = str(fields.get(SESSION.name, ""))
-    if not key and (SESSION.name in fields or "acknowledged" in fields or accepted_only):
-        raise InvalidRequestError(SESSION.name, "missing, expected the key that the first frame of a session has")
-    return key
+
+    def __init__(
+        self,
+        service: GenerationService,
+        config: ServingConfig,
+        vocabulary: Vocabulary,
+        features: frozenset[Feature],
+        secret: str,
+    ) -> None:
+        self._service = service
+        self._config = config
+        self._vocabulary = vocabulary
+        self._features = features
+        self._settings_seal = Seal("request_settings", secret, "preprocessing")
+        self._event_seal = Seal("stream_event", secret, "tensorrt_llm")
+
+    def begin(self, request: Any) -> None:
+        """Begin one, or answer it.
+
+        Raises:
+            ServingError: it is refused.
+        """
+        fields = request_fields(request, TOKEN_INPUTS)
+        session = _session_key(request, fields)
+        if fields.get("open_session", False):
+            self._service.open_session(SubscriptionSink(request))
+            return
+        sink = ResponseSink(request, self._event_seal)
+        client_id, caller = request_id(request), fields.get(CALLER, "")
+        if "acknowledged" in fields:
+            self._service.acknowledge(session, fields["acknowledged"])
+            sink.confirm()
+            return
+        if fields.get("stop", False):
+            stopped = self._service.stop(client_id, caller, session)
+            sink.confirm({"finish_reason": "cancelled" if stopped else ""})
+            return
+        if "request_settings" in fields:
+            fields["request_settings"] = self._settings_seal.open(fields["request_settings"].encode()).decode()
+        prompt_ids, settings = read_generation_request(fields, self._config, self._vocabulary, self._features)
+        if session:
+            self._service.submit_to_session(session, client_id, prompt_ids, settings, caller)
+            sink.confirm({"num_input_tokens": len(prompt_ids)})
+            return
+        self._service.submit(client_id, prompt_ids, settings, sink, caller)
 
 
 class ResponseSink:
@@ -101,6 +140,24 @@ class SubscriptionSink:
     def is_cancelled(self) -> bool:
         """See `FrameSink.is_cancelled`."""
         return bool(self._sender.is_cancelled())
+
+
+def _session_key(request: Any, fields: Mapping[str, Any]) -> str:
+    """The key of the session that a request belongs to; empty for one that belongs to none.
+
+    Raises:
+        InvalidRequestError: no key where there has to be one, or two things that take a request each.
+    """
+    asked = [name for name in _CONTROLS if fields.get(name, False) is not False]
+    if len(asked) > 1:
+        raise InvalidRequestError(asked[1], f"given together with {asked[0]}; send a request for each")
+    # Through the ensemble `session`, whose caller gets nothing else of the generating model.
+    wanted = set(request.requested_output_names())
+    accepted_only = "request_settings" in fields and wanted <= {output.name for output in ACCEPTED_OUTPUTS}
+    key = str(fields.get(SESSION.name, ""))
+    if not key and (SESSION.name in fields or "acknowledged" in fields or accepted_only):
+        raise InvalidRequestError(SESSION.name, "missing, expected the key that the first frame of a session has")
+    return key
 
 
 def _for_postprocessing(response: Response, seal: Seal) -> dict[str, Any]:
