@@ -201,7 +201,7 @@ docs: setup
 	$(BIN)/python docs/make_reference.py
 
 lock:
-	$(COMPILE) pyproject.toml --extra chat --extra server --extra build --extra loadtest --extra dev -o $(LOCK)
+	$(COMPILE) pyproject.toml --extra chat --extra server --extra build --extra loadtest --extra front --extra dev -o $(LOCK)
 	$(COMPILE) pyproject.toml --extra quantize --constraint $(LOCK) $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 		-o $(QUANTIZE_LOCK)
 	$(COMPILE) pyproject.toml --extra build --group image $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
