@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ROOMS = ("nemotron_serving", "nemotron_build", "nemotron_client", "nemotron_loadtest", "nemotron_front")
 HEAVY = ["openvino", "openvino_genai", "tokenizers", "torch", "transformers"]
 BUILD_MAY_TAKE = (
     # What a package is, how prompts are written and outputs are read, and what lies in its engine's directory:
@@ -38,7 +39,7 @@ def imported(source: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name in ("nemotron_serving", "nemotron_build", "nemotron_client", "nemotron_loadtest"):
+                if alias.name in ROOMS:
                     whole[alias.asname or alias.name] = alias.name
                 else:
                     yield alias.name
@@ -54,21 +55,25 @@ def within(name: str, *packages: str) -> bool:
 
 
 def client_rule(name: str) -> bool:
+    return not within(name, "nemotron_serving", "nemotron_build", "nemotron_loadtest", "nemotron_front")
+
+
+def front_rule(name: str) -> bool:
     return not within(name, "nemotron_serving", "nemotron_build", "nemotron_loadtest")
 
 
 def build_rule(name: str) -> bool:
     if within(name, "nemotron_serving"):
         return within(name, *BUILD_MAY_TAKE)
-    return not within(name, "nemotron_client", "nemotron_loadtest")
+    return not within(name, "nemotron_client", "nemotron_loadtest", "nemotron_front")
 
 
 def serving_rule(name: str) -> bool:
-    return not within(name, "nemotron_client", "nemotron_build", "nemotron_loadtest")
+    return not within(name, "nemotron_client", "nemotron_build", "nemotron_loadtest", "nemotron_front")
 
 
 def loadtest_rule(name: str) -> bool:
-    return not within(name, "nemotron_serving", "nemotron_build")
+    return not within(name, "nemotron_serving", "nemotron_build", "nemotron_front")
 
 
 def models_rule(name: str) -> bool:
@@ -78,6 +83,7 @@ def models_rule(name: str) -> bool:
 RULES: dict[str, Callable[[str], bool]] = {
     "client": client_rule,
     "build": build_rule,
+    "front": front_rule,
     "loadtest": loadtest_rule,
     "serving": serving_rule,
     "model_repository": models_rule,
@@ -113,6 +119,8 @@ def test_each_room_imports_only_what_it_may(room: str) -> None:
         ("build", "import nemotron_serving.chat.formats", True),
         ("build", "from nemotron_serving.output import assembler", False),
         ("build", "from nemotron_client import Client", False),
+        ("front", "from nemotron_client import AsyncClient", True),
+        ("front", "from nemotron_serving import contract", False),
         ("serving", "from nemotron_build.errors import BuildError", False),
         ("serving", "import nemotron_client\nnemotron_client.Client", False),
         ("model_repository", "import numpy as np", True),

@@ -1,0 +1,88 @@
+"""What goes wrong, as callers are told: a status, and OpenAI's error object with all four keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from nemotron_client import (
+    AuthenticationError,
+    InvalidRequestError,
+    ModelNotReadyError,
+    NemotronError,
+    OverloadedError,
+    RequestTimeoutError,
+    ServerUnavailableError,
+)
+
+_RETRY_SOON = {"retry-after": "1", "retry-after-ms": "1000", "x-should-retry": "true"}
+# A generation may be half done: clients that try again by themselves are told not to.
+_NO_RETRY = {"x-should-retry": "false"}
+
+
+class ApiError(Exception):
+    """A refusal or a failure.
+
+    Attributes:
+        status: The HTTP status.
+        type: OpenAI's kind of error, such as `invalid_request_error`.
+        code: What exactly, such as `invalid_value`.
+        param: The field at fault, as the caller wrote it; None where there is none.
+        headers: Further headers of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        type: str,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] = {},
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.type = type
+        self.code = code
+        self.param = param
+        self.headers = headers
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What is sent."""
+        return {"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}
+
+    @property
+    def json(self) -> bytes:
+        """`body` as JSON."""
+        return msgspec.json.encode(self.body)
+
+
+def invalid(param: str | None, message: str, code: str = "invalid_value") -> ApiError:
+    """A request that can never succeed.
+
+    Args:
+        param: The field at fault.
+        message: What was given, what was expected, and what to do.
+        code: OpenAI's code.
+    """
+    return ApiError(400, "invalid_request_error", code, message, param=param, headers=_NO_RETRY)
+
+
+def from_client(error: NemotronError) -> ApiError:
+    """What the caller is told of an error of the server, or of the way to it."""
+    text = str(error)
+    if isinstance(error, InvalidRequestError):
+        return invalid(error.param, text)
+    if isinstance(error, OverloadedError):
+        return ApiError(429, "rate_limit_error", "server_overloaded", text, headers=_RETRY_SOON)
+    if isinstance(error, (ModelNotReadyError, ServerUnavailableError)):
+        return ApiError(503, "server_error", "not_ready", text, headers=_RETRY_SOON)
+    if isinstance(error, RequestTimeoutError):
+        return ApiError(504, "server_error", "deadline_exceeded", text, headers=_NO_RETRY)
+    if isinstance(error, AuthenticationError):
+        return ApiError(502, "server_error", "upstream_authentication", text, headers=_NO_RETRY)
+    return ApiError(500, "server_error", "server_error", text, headers=_NO_RETRY)
