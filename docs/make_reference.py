@@ -30,6 +30,7 @@ GROUPS = {
         "ToolCallDelta",
         "ToolCallError",
         "ToolCallErrorDelta",
+        "LogprobsDelta",
     ],
     "Messages": ["Message", "SystemMessage", "UserMessage", "AssistantMessage", "ToolMessage"],
     "Tools": ["run_tools", "run_tools_async", "ToolRun", "tool_from_function"],

@@ -10,6 +10,7 @@ from nemotron_client._contract import STATES
 from nemotron_client._types import (
     ContentDelta,
     Event,
+    LogprobsDelta,
     ReasoningDelta,
     Reply,
     Timings,
@@ -62,6 +63,10 @@ class AnswerReader:
         events: list[Event] = []
         self.started = True
         self._values = values
+        if logprobs := values.get("logprobs"):
+            entries = tuple(json.loads(logprobs))
+            self._logprobs += entries
+            events.append(LogprobsDelta(entries))
         if text := values["reasoning_content"]:
             self._reasoning.append(text)
             events.append(ReasoningDelta(text))
@@ -75,8 +80,6 @@ class AnswerReader:
         if error := values.get("tool_call_error"):
             self._tool_call_error = ToolCallError(**json.loads(error))
             events.append(ToolCallErrorDelta(self._tool_call_error))
-        if logprobs := values.get("logprobs"):
-            self._logprobs.extend(json.loads(logprobs))
         tokens = values["num_output_tokens"]
         if tokens > (self.arrivals[-1][1] if self.arrivals else 0):
             self.arrivals.append((now_s, tokens))

@@ -91,6 +91,24 @@ class Options(TypedDict, total=False):
     request_id: str | None
 
 
+RANGES: dict[str, tuple[float, float]] = {
+    "max_thinking_tokens": (1, 2147483647),
+    "max_tokens": (1, 2147483647),
+    "min_tokens": (0, 2147483647),
+    "temperature": (0.0, 10.0),
+    "top_p": (0.0, 1.0),
+    "top_k": (0, 2147483647),
+    "min_p": (0.0, 1.0),
+    "seed": (0, 18446744073709551615),
+    "repetition_penalty": (0.001, 10.0),
+    "presence_penalty": (-2.0, 2.0),
+    "frequency_penalty": (-2.0, 2.0),
+    "top_logprobs": (0, 20),
+    "priority": (-1000, 1000),
+    "timeout_ms": (1, 2147483647),
+}
+"""Least and greatest value of an option that the server takes, by its name."""
+
 INPUTS: dict[str, Tensor] = {
     "text_input": Tensor("BYTES"),
     "messages": Tensor("BYTES"),

@@ -69,8 +69,21 @@ class ToolCallErrorDelta:
     error: ToolCallError
 
 
-Event = ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallErrorDelta
-"""What a stream brings, in this order: thinking, then the answer and tool calls."""
+@dataclass(frozen=True)
+class LogprobsDelta:
+    """Log probabilities of new tokens, with `return_log_probs`. They come before the texts that came with them.
+
+    Those of a stream together are `reply.logprobs`. A token's text may come later than they do, or share an event.
+
+    Attributes:
+        entries: In OpenAI's shape, one a token.
+    """
+
+    entries: tuple[Mapping[str, Any], ...]
+
+
+Event = ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallErrorDelta | LogprobsDelta
+"""What a stream brings, in this order: thinking, then the answer and tool calls; log probabilities all along."""
 
 
 @dataclass(frozen=True)

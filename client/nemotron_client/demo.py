@@ -12,7 +12,7 @@ from typing import Any
 
 from nemotron_client._client import Client
 from nemotron_client._errors import NemotronError
-from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCallDelta
+from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCallDelta, ToolCallErrorDelta
 
 _DIM, _PLAIN = "\033[2m", "\033[0m"
 _QUESTION = "What is the capital of France?"
@@ -113,7 +113,7 @@ def _show_event(event: Event, before: type[Event] | None) -> None:
         _write(event.text)
     elif isinstance(event, ToolCallDelta):
         _write(f"{event.call.name}({event.call.arguments})")
-    else:
+    elif isinstance(event, ToolCallErrorDelta):
         _write(f"one that cannot be read: {event.error.reason}")
 
 

@@ -174,6 +174,7 @@ def _client() -> str:
         read_outputs=_dict({one.name: f'"{one.read}"' for one in ENSEMBLE_OUTPUTS if one.read}),
         nothing_new=_dict(sent),
         states=_tuple(one.name for one in ENSEMBLE_OUTPUTS if one.kind == "state" and one.read),
+        ranges=_dict({one.name: f"{one.range}" for one in OPTIONS if one.python and one.range}),
         finish_reasons=_tuple(get_args(FinishReason)),
         control_inputs=_tensors_of(one for one in TOKEN_INPUTS if one.name in _CONTROL_INPUTS),
         control_outputs=_tensors_of(one for one in TOKEN_OUTPUTS if one.name in _CONTROL_OUTPUTS),
@@ -228,6 +229,9 @@ $option_docs
 
 $option_types
 
+
+RANGES: dict[str, tuple[float, float]] = $ranges
+"""Least and greatest value of an option that the server takes, by its name."""
 
 INPUTS: dict[str, Tensor] = $inputs
 """Inputs of the ensemble, by name."""

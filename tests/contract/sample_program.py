@@ -24,6 +24,7 @@ from nemotron_client import (
     ContentDelta,
     Event,
     InvalidRequestError,
+    LogprobsDelta,
     Message,
     ModelInfo,
     ModelNotReadyError,
@@ -151,6 +152,8 @@ def show(event: Event) -> str:
         return f"{event.call.name}({event.call.arguments})"
     if isinstance(event, ToolCallErrorDelta):
         return f"{event.error.index}: {event.error.reason}: {event.error.text}"
+    if isinstance(event, LogprobsDelta):
+        return str([entry["logprob"] for entry in event.entries])
     assert_never(event)
 
 
@@ -158,7 +161,7 @@ def read(client: Client) -> Iterator[str]:
     with client.stream_chat([{"role": "user", "content": "Hi"}], thinking=True) as stream:
         assert_type(stream, ChatStream)
         for event in stream:
-            assert_type(event, ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallErrorDelta)
+            assert_type(event, ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallErrorDelta | LogprobsDelta)
             yield show(event)
         assert_type(stream.get_final(), Reply)
         client.cancel(stream.request_id)

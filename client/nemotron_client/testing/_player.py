@@ -75,6 +75,7 @@ class Performance:
         self._content = reply.pieces_of(reply.content)
         self._size = len(self._reasoning) + len(self._content) + len(reply.tool_calls)
         self._done = 0
+        self._told_logprobs = 0
 
     def steps(self) -> Iterator[Step]:
         """All that comes. A request that asks for no stream gets it in one response."""
@@ -95,7 +96,8 @@ class Performance:
         delay = reply.ttft_s
         for piece in self._pieces():
             self._done += 1
-            yield Step(delay, self._counts() | {piece.field: piece.text, "text_output": piece.raw})
+            texts = {piece.field: piece.text, "text_output": piece.raw}
+            yield Step(delay, self._counts() | self._logprobs() | texts)
             delay = reply.token_s
         yield self._end(delay if reply.fault or not self._done else 0.0)
 
@@ -119,6 +121,14 @@ class Performance:
         if fault is not None:
             return Step(math.inf) if fault.kind == "stall" else Step(delay, fault=fault)
         return Step(delay, self._last(self._reply.ends_with()))
+
+    def _logprobs(self) -> Values:
+        """Those that are new: each piece brings its share, to a request that asks for them."""
+        if not self._request.inputs.get("return_log_probs"):
+            return {}
+        begin, self._told_logprobs = self._told_logprobs, _share(len(self._reply.logprobs), self._done, self._size)
+        new = list(self._reply.logprobs[begin : self._told_logprobs])
+        return {"logprobs": json.dumps(new, ensure_ascii=False) if new else ""}
 
     def _pieces(self) -> Iterator[_Piece]:
         for number, text in enumerate(self._reasoning):
@@ -152,12 +162,10 @@ class Performance:
 
     def _last(self, finish_reason: str) -> Values:
         reply = self._reply
-        logprobs = json.dumps(list(reply.logprobs), ensure_ascii=False) if reply.logprobs else ""
         error = reply.tool_call_error if "tools" in self._request.inputs else None
         occasional = {"tool_call_error": json.dumps(vars(error), ensure_ascii=False)} if error else {}
         states = {name: getattr(reply, name, NOTHING_NEW[name]) for name in STATES} | {"finish_reason": finish_reason}
-        asked = {"logprobs": logprobs} if self._request.inputs.get("return_log_probs") else {}
-        return self._counts() | occasional | states | asked
+        return self._counts() | occasional | states | self._logprobs()
 
 
 def _share(total: int, done: int, size: int) -> int:

@@ -15,6 +15,7 @@ import httpx2
 from nemotron_client import (
     ChatStream,
     Client,
+    LogprobsDelta,
     NemotronError,
     ReasoningDelta,
     Reply,
@@ -191,7 +192,7 @@ class StreamAsker(Asker):
                 return
             try:
                 for event in stream:
-                    if answer.first_answer_s is None and not isinstance(event, ReasoningDelta):
+                    if answer.first_answer_s is None and not isinstance(event, ReasoningDelta | LogprobsDelta):
                         answer.first_answer_s = self._clock.now()
                 answer.reply = stream.get_final()
             finally:

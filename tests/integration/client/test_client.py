@@ -24,6 +24,7 @@ from nemotron_client import (
     Client,
     ContentDelta,
     InvalidRequestError,
+    LogprobsDelta,
     ModelInfo,
     OverloadedError,
     ReasoningDelta,
@@ -82,6 +83,16 @@ def test_events_add_up_to_the_reply(server: Server, scheme: str, connect: Connec
     assert 0.02 < timings.ttft_s < timings.total_s
     assert 0.002 < timings.mean_itl_s < 0.05
     assert (whole.content, whole.usage) == (reply.content, reply.usage)
+
+
+def test_log_probabilities_come_before_their_texts(demo_server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(demo_server, scheme))
+    with client.stream_chat(user("Why is the sky blue?"), max_tokens=12, top_k=1, return_log_probs=True) as stream:
+        events, reply = list(stream), stream.get_final()
+    entries = [entry for event in events if isinstance(event, LogprobsDelta) for entry in event.entries]
+    assert entries == list(reply.logprobs)
+    assert len(entries) == reply.usage.output_tokens
+    assert isinstance(events[0], LogprobsDelta)
 
 
 def test_both_clients_give_the_same_replies(server: Server, scheme: str) -> None:

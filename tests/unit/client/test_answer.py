@@ -9,6 +9,7 @@ import pytest
 
 from nemotron_client import (
     ContentDelta,
+    LogprobsDelta,
     ReasoningDelta,
     ToolCall,
     ToolCallDelta,
@@ -91,8 +92,9 @@ def test_what_cannot_be_measured_is_none(tokens: int) -> None:
 def test_log_probabilities_of_all_responses() -> None:
     reader = AnswerReader("r", 0.0)
     entry = {"token": "a", "logprob": -0.5, "top_logprobs": []}
-    reader.events_of(response(logprobs=json.dumps([entry, entry])), 1.0)
-    reader.events_of(response(logprobs="", num_output_tokens=2), 1.0)
+    first = response(logprobs=json.dumps([entry, entry]), content="a")
+    assert reader.events_of(first, 1.0) == [LogprobsDelta((entry, entry)), ContentDelta("a")]
+    assert reader.events_of(response(logprobs="", num_output_tokens=2), 1.0) == []
     reader.events_of(response(logprobs=json.dumps([entry]), finish_reason="stop"), 1.0)
     assert reader.reply is not None
     assert reader.reply.logprobs == (entry, entry, entry)

@@ -23,6 +23,11 @@ def faked(tensors: dict[str, _contract.Tensor]) -> Known:
     return {name: (tensor.dtype, tensor.dims) for name, tensor in tensors.items()}
 
 
+def test_ranges_are_those_of_the_clients_options() -> None:
+    known = contract.RANGES.items()
+    assert {name: most for name, most in known if name in _contract.Options.__annotations__} == _contract.RANGES
+
+
 def test_the_ensemble_is_the_whole_ensemble() -> None:
     assert faked(_contract.INPUTS) == served(contract.ENSEMBLE_INPUTS)
     assert faked(_contract.OUTPUTS) == served(contract.ENSEMBLE_OUTPUTS)

@@ -14,6 +14,7 @@ from nemotron_client import (
     AuthenticationError,
     ContentDelta,
     InvalidRequestError,
+    LogprobsDelta,
     ModelNotReadyError,
     NemotronError,
     OverloadedError,
@@ -85,18 +86,24 @@ def test_a_call_that_cannot_be_read(talk: Ask) -> None:
 
 def test_all_that_a_reply_says(talk: Ask) -> None:
     usage = Usage(prompt_tokens=40, output_tokens=12, reasoning_tokens=5, cached_tokens=32)
-    logprobs = [{"token": "42", "logprob": -0.25, "bytes": [52, 50], "top_logprobs": []}]
+    texts = ["Hm", ".", "4", "2", ""]
+    logprobs = [{"token": text, "logprob": -0.25, "bytes": [*text.encode()], "top_logprobs": []} for text in texts]
     reply = ScriptedReply(
         ["4", "2"], reasoning_content="Hm.", usage=usage, finish_reason="length", thinking_budget_reached=True,
         logprobs=logprobs,
     )  # fmt: skip
     (outcome, without), _ = talk([reply, reply], HI, HI, return_log_probs=True)
-    assert outcome.events == [ReasoningDelta("Hm."), ContentDelta("4"), ContentDelta("2")]
+    assert outcome.events == [
+        LogprobsDelta(tuple(logprobs[:2])), ReasoningDelta("Hm."),
+        LogprobsDelta(tuple(logprobs[2:4])), ContentDelta("4"),
+        LogprobsDelta(tuple(logprobs[4:])), ContentDelta("2"),
+    ]  # fmt: skip
     assert outcome.whole.usage == usage
     assert outcome.whole.finish_reason == "length"
     assert outcome.whole.thinking_budget_reached
     assert list(outcome.whole.logprobs) == logprobs
     (without,), _ = talk([reply])
+    assert without.events == [ReasoningDelta("Hm."), ContentDelta("4"), ContentDelta("2")]
     assert without.whole.logprobs == ()
 
 
