@@ -2,12 +2,14 @@
 
 - `roomy_server`: the simulated engine with room for 300 requests, for tests of what one request gets.
 - `simulated_server`: the same with 4 places, for tests that fill them.
+- `front`: nemotron-front beside `roomy_server`, which every API of ours is tested through.
 - `demo_server`: the real engine with the demo's model, for what only a model shows. What its tests cost is tokens: ask
   for few, and ask what does not depend on each other at once, with `generate_each` or threads, for then the model
   writes a token of each answer in little more time than one.
+- `demo_front`: nemotron-front beside `demo_server`.
 
-A test that kills, drains, or limits its server, or needs other options, starts its own with `serving`, which stops it
-also when the test fails.
+A test that kills, drains, or limits its server, or needs other options, starts its own with `serving`, or a front with
+`fronting`, which stop it also when the test fails.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import contextlib
 import fcntl
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -92,6 +95,31 @@ class Server:
             return list(pool.map(lambda inputs: self.generate(**inputs), requests))
 
 
+@dataclass(frozen=True)
+class Front:
+    """A running nemotron-front.
+
+    Attributes:
+        url: Where it listens, such as `http://127.0.0.1:9000`; OpenAI's clients want `/v1` behind it.
+    """
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def post(self, path: str, body: bytes | dict[str, Any], timeout: float = 60) -> tuple[int, dict[str, str], str]:
+        """POST: status, headers by their names in lower case, and the body, also for errors."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"})
+        try:
+            response = urllib.request.urlopen(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return response.status, headers, response.read().decode()
+
+
 @contextlib.contextmanager
 def serving(package: Path, directory: Path, *options: str) -> Iterator[Server]:
     """Serve a package until the block ends, whatever happens in it."""
@@ -116,6 +144,37 @@ def serving(package: Path, directory: Path, *options: str) -> Iterator[Server]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextlib.contextmanager
+def fronting(server: Server, directory: Path, *options: str) -> Iterator[Front]:
+    """Run nemotron-front beside a server until the block ends, whatever happens in it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = directory / "front.log"
+    command = [str(BIN / "nemotron-front"), server.grpc_url, "--port", str(port), *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + START_S
+            while not _listens(port):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            yield Front(process, f"http://127.0.0.1:{port}", log)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 @pytest.fixture(scope="session")
@@ -165,3 +224,17 @@ def roomy_server(simulated_package: Callable[..., Path], tmp_path_factory: pytes
     package = simulated_package("--ttft-ms", "20", "--token-ms", "5", "--max-batch-size", "300", "--max-waiting", "64")
     with serving(package, tmp_path_factory.mktemp("roomy")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def front(roomy_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """Beside `roomy_server`."""
+    with fronting(roomy_server, tmp_path_factory.mktemp("front")) as front:
+        yield front
+
+
+@pytest.fixture(scope="session")
+def demo_front(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """Beside `demo_server`."""
+    with fronting(demo_server, tmp_path_factory.mktemp("demo_front")) as front:
+        yield front
