@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from starlette.types import Receive, Send
 
@@ -31,7 +32,13 @@ def event_of(data: bytes) -> bytes:
 
 
 class Shape(Protocol):
-    """How an API writes the answer to one request. Choices are counted from 0."""
+    """How an API writes the answer to one request. Choices are counted from 0.
+
+    Attributes:
+        keep_alive: What is sent while there is nothing to say.
+    """
+
+    keep_alive: bytes
 
     def begin(self, choice: int) -> bytes:
         """What comes before the first event of a choice."""
@@ -50,6 +57,23 @@ class Shape(Protocol):
 
     def whole(self, replies: Sequence[Reply]) -> bytes:
         """The answer that is not streamed."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """A way to ask for text.
+
+    Attributes:
+        path: Where.
+        read: From a body without nulls, whose model is resolved, to what it asks for. Raises ApiError.
+        shape: Writes the answer to a request, whose id is given.
+        error_json: Writes what goes wrong before the answer begins.
+    """
+
+    path: str
+    read: Callable[[dict[str, Any]], Ask]
+    shape: Callable[[Ask, str], Shape]
+    error_json: Callable[[ApiError], bytes] = ApiError.json
 
 
 class Channel:
@@ -100,7 +124,7 @@ async def answer(client: AsyncClient, ask: Ask, shape: Shape, channel: Channel, 
     Raises:
         ApiError: it was refused, or has failed before anything was sent.
     """
-    streams = [_stream(client, ask, choice, request_id) for choice in range(ask.n)]
+    streams = [_stream(client, ask, choice, request_id) for choice in range(ask.choices)]
     watch = asyncio.create_task(_close_when_gone(channel, streams))
     try:
         if ask.stream:
@@ -112,7 +136,7 @@ async def answer(client: AsyncClient, ask: Ask, shape: Shape, channel: Channel, 
             replies = await asyncio.gather(*(stream.get_final() for stream in streams))
             await channel.whole(shape.whole(replies))
     except NemotronError as error:
-        told = from_client(error)
+        told = from_client(error).renamed(ask.names)
         if not channel.started:
             raise told from error
         await channel.finish(shape.failed(told))
@@ -133,9 +157,9 @@ async def _forward(stream: AsyncChatStream, choice: int, shape: Shape, channel: 
 
 
 def _stream(client: AsyncClient, ask: Ask, choice: int, request_id: str) -> AsyncChatStream:
-    options: Options = {**ask.options, "request_id": request_id if ask.n == 1 else f"{request_id}-{choice}"}
-    if ask.prompt is not None:
-        return client.stream_generate(ask.prompt, **options)
+    options: Options = {**ask.options, "request_id": request_id if ask.choices == 1 else f"{request_id}-{choice}"}
+    if ask.prompts:
+        return client.stream_generate(ask.prompts[choice // ask.n], **options)
     return client.stream_chat(ask.messages or [], **options)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from nemotron_client import Options
@@ -16,18 +17,25 @@ class Ask:
         model: The model as it was asked for; answers say it back.
         options: What goes to the server.
         messages: The conversation, in the server's shape.
-        prompt: A complete prompt, in place of messages.
-        n: Answers wanted.
+        prompts: Complete prompts, in place of messages.
+        n: Answers wanted, of each prompt.
         stream: Whether the answer is to come while it is written.
         include_usage: Whether the stream ends with the token counts.
         continuous_usage: Whether every chunk has those so far.
+        names: What the caller calls what errors of the server name, where that differs; see `ApiError.renamed`.
     """
 
     model: str
     options: Options
     messages: list[dict[str, Any]] | None = None
-    prompt: str | None = None
+    prompts: tuple[str, ...] = ()
     n: int = 1
     stream: bool = False
     include_usage: bool = False
     continuous_usage: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def choices(self) -> int:
+        """Answers wanted in all. Those of the same prompt follow each other."""
+        return self.n * (len(self.prompts) or 1)

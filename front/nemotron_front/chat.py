@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from nemotron_client import ContentDelta, Event, Options, ReasoningDelta, Reply, ToolCallDelta, Usage
-from nemotron_front.answering import DONE, event_of
+from nemotron_front.answering import DONE, KEEP_ALIVE, Api, event_of
 from nemotron_front.ask import Ask
 from nemotron_front.errors import ApiError, invalid
 
@@ -17,12 +17,11 @@ _json = msgspec.json.encode
 _FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
 
 
-def read_chat(body: dict[str, Any], model: str) -> Ask:
+def read_chat(body: dict[str, Any]) -> Ask:
     """What the body of a chat completion asks for.
 
     Args:
-        body: Without fields that are null.
-        model: The model where it names none.
+        body: Without fields that are null; its model is resolved.
 
     Raises:
         ApiError: it can never be answered.
@@ -41,7 +40,7 @@ def read_chat(body: dict[str, Any], model: str) -> Ask:
         options["tools"] = tools
     stream_options = body.get("stream_options", {})
     return Ask(
-        model=body.get("model", model),
+        model=body["model"],
         messages=messages,
         options=options,
         n=body.get("n", 1),
@@ -56,6 +55,8 @@ class ChatShape:
 
     What does not change from chunk to chunk is written once: a chunk costs the JSON of its text.
     """
+
+    keep_alive = KEEP_ALIVE
 
     def __init__(self, ask: Ask, request_id: str) -> None:
         self._ask = ask
@@ -105,7 +106,7 @@ class ChatShape:
 
     def failed(self, error: ApiError) -> bytes:
         """What comes in place of the rest."""
-        return event_of(error.json) + DONE
+        return event_of(error.json()) + DONE
 
     def whole(self, replies: Sequence[Reply]) -> bytes:
         """The answer that is not streamed."""
@@ -129,6 +130,9 @@ class ChatShape:
 
     def _event(self, **more: Any) -> bytes:
         return event_of(_json({**self._head, "object": "chat.completion.chunk", **more}))
+
+
+CHAT = Api("/v1/chat/completions", read_chat, ChatShape)
 
 
 def _message(reply: Reply) -> dict[str, Any]:

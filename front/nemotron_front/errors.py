@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,12 +51,28 @@ class ApiError(Exception):
         self.param = param
         self.headers = headers
 
+    def renamed(self, names: Mapping[str, str]) -> ApiError:
+        """The same, with the caller's word for the field at fault.
+
+        Args:
+            names: From a field, also one that the field at fault is a part of, to what the caller wrote: with
+                `{"messages[1]": "input[0]"}`, `messages[1].content` becomes `input[0].content`.
+        """
+        param = self.param or ""
+        parts = (param[: found.start()] for found in re.finditer(r"[.\[]|$", param))
+        known = [part for part in parts if part in names]
+        if not known:
+            return self
+        longest = known[-1]
+        renamed = names[longest] + param.removeprefix(longest)
+        message = re.sub(f"^{re.escape(param)}: ", lambda _: f"{renamed}: ", str(self))
+        return ApiError(self.status, self.type, self.code, message, param=renamed, headers=self.headers)
+
     @property
     def body(self) -> dict[str, Any]:
         """What is sent."""
         return {"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}
 
-    @property
     def json(self) -> bytes:
         """`body` as JSON."""
         return msgspec.json.encode(self.body)
