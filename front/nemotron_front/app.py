@@ -21,6 +21,7 @@ from nemotron_front.chat import CHAT
 from nemotron_front.errors import ApiError, from_client
 from nemotron_front.models import Models
 from nemotron_front.options import FrontOptions
+from nemotron_front.page import files
 
 APIS = (CHAT,)
 """Every way to ask for text."""
@@ -73,7 +74,7 @@ def make_app(options: FrontOptions, client: AsyncClient | None = None) -> ASGIAp
 
     generating = [Route(api.path, Generating(api, own, models, options), methods=["POST"]) for api in APIS]
     return Starlette(
-        routes=[*generating, *info.routes(models)],
+        routes=[*files.routes(), *generating, *info.routes(models)],
         exception_handlers={ApiError: _refused, NemotronError: _refused},
         lifespan=lifespan,
     )

@@ -1,0 +1,112 @@
+"""The chat page's files over HTTP.
+
+The page itself is asked for anew each time, and a copy that did not change costs a 304. What it loads has the digest
+of all files in its path, so that browsers keep it and never mix the files of two versions.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import PurePath
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        # The page turns HTML into elements in one place, of what the sanitizer let through.
+        "require-trusted-types-for 'script'",
+        "trusted-types rendered",
+    )
+)
+_HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "vary": "accept-encoding",
+}
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_INDEX = "index.html"
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file as it is sent.
+
+    Attributes:
+        plain: Its bytes.
+        packed: The same by gzip.
+        headers: What goes with both.
+    """
+
+    plain: bytes
+    packed: bytes
+    headers: dict[str, str]
+
+
+def routes() -> list[Route]:
+    """The page at / and its files, which need no key: they hold nothing of a server or a user."""
+    return [Route("/", _index), Route("/page/{version}/{name}", _asset)]
+
+
+async def _index(request: Request) -> Response:
+    return _respond(request, _page()[_INDEX])
+
+
+async def _asset(request: Request) -> Response:
+    # Whatever the version in the path is: a page from before an update still gets files, of the new version.
+    file = _page().get(request.path_params["name"])
+    return Response("Not found.\n", 404, media_type="text/plain") if file is None else _respond(request, file)
+
+
+def _respond(request: Request, file: _File) -> Response:
+    if request.headers.get("if-none-match") == file.headers["etag"]:
+        return Response(status_code=304, headers=file.headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(file.packed, headers={**file.headers, "content-encoding": "gzip"})
+    return Response(file.plain, headers=file.headers)
+
+
+@cache
+def _page() -> dict[str, _File]:
+    """All files by name, read once."""
+    sources = {file.name: file.read_bytes() for file in files(__package__).joinpath("static").iterdir()}
+    version = hashlib.sha256(b"".join(name.encode() + sources[name] for name in sorted(sources))).hexdigest()[:16]
+    assets = f"/page/{version}"
+    # Without these a browser finds the modules one after another, as each names the next.
+    modules = sorted(name for name in sources if name.endswith(".js") and name not in ("main.js", "theme.js"))
+    preloads = "\n".join(f'<link rel="modulepreload" href="{assets}/{name}">' for name in modules)
+    page = sources[_INDEX].decode().replace("{assets}", assets).replace("{preloads}", preloads)
+    sources[_INDEX] = page.encode()
+    return {name: _prepare(name, data) for name, data in sources.items()}
+
+
+def _prepare(name: str, data: bytes) -> _File:
+    kept = "no-cache" if name == _INDEX else "public, max-age=31536000, immutable"
+    headers = {
+        **_HEADERS,
+        "content-type": _TYPES[PurePath(name).suffix],
+        "cache-control": kept,
+        "etag": f'"{hashlib.sha256(data).hexdigest()[:16]}"',
+    }
+    return _File(data, gzip.compress(data, 9, mtime=0), headers)

@@ -1,0 +1,145 @@
+// An open conversation: its record, its messages, its running answer, and what can be done with it.
+
+import { Answer, ended } from "./answer.js";
+import { bodyFor } from "./request.js";
+import { newId } from "./store.js";
+import { latestLeaf, openCalls, pathTo, titleOf, versions } from "./tree.js";
+
+// While an answer runs, what there is of it is kept this often, for a page that is closed.
+const KEEP_EVERY_MS = 2000;
+
+export class Conversation {
+  #store;
+  #notify;
+  #kept = 0;
+  /** The running Answer, or null. */
+  answer = null;
+  /** The model to ask, or null for the server's default. */
+  model = null;
+
+  /**
+   * `notify(what, conversation, message)`: what is "path" (other messages are shown), "message" (one has changed),
+   * "record" (title, time) or "unkept" (with the error in place of the message).
+   */
+  constructor(store, notify, record, messages = []) {
+    this.#store = store;
+    this.#notify = notify;
+    this.record = record;
+    this.messages = new Map(messages.map((message) => [message.id, message]));
+    for (const message of messages)
+      if (message.role === "assistant" && !ended(message))
+        Object.assign(message, { phase: "stopped", interrupted: true, notice: null });
+  }
+
+  static create(store, notify, settings) {
+    const now = Date.now();
+    return new Conversation(store, notify, {
+      id: newId(),
+      title: "",
+      created: now,
+      updated: now,
+      leaf: null,
+      settings: structuredClone(settings),
+    });
+  }
+
+  get path() {
+    return pathTo(this.messages, this.record.leaf);
+  }
+
+  get openCalls() {
+    return openCalls(this.path);
+  }
+
+  versionsOf(message) {
+    return versions(this.messages, message);
+  }
+
+  /** Shows another version of a message, with the latest of what follows it. */
+  show(message) {
+    this.record.leaf = latestLeaf(this.messages, message);
+    this.#keep();
+    this.#notify("path", this);
+  }
+
+  /** Adds what the user wrote under the leaf, or as another version beside `instead`, and has it answered. */
+  send(content, files, instead = null) {
+    this.stop();
+    const message = this.#add({ role: "user", content, files }, instead ? instead.parent : this.record.leaf);
+    if (!this.record.title) this.record.title = titleOf(content || files[0]?.name || "");
+    return this.#answer(message);
+  }
+
+  /** Has the question before an answer answered again, beside the old one. */
+  answerAgain(message) {
+    this.stop();
+    return this.#answer(this.messages.get(message.parent));
+  }
+
+  /** Adds the results of the open calls, in their order, and lets the model go on. */
+  giveResults(results) {
+    let last = this.path.at(-1);
+    this.openCalls.forEach(({ id, name }, i) => {
+      last = this.#add({ role: "tool", call: id, name, content: results[i] }, last.id);
+    });
+    return this.#answer(last);
+  }
+
+  stop() {
+    this.answer?.stop();
+  }
+
+  rename(title) {
+    this.record.title = title;
+    this.#keep();
+    this.#notify("record", this);
+  }
+
+  set(settings) {
+    this.record.settings = settings;
+    if (this.messages.size) this.#keep();
+    this.#notify("record", this);
+  }
+
+  /** Writes what a running answer has so far. */
+  keepNow() {
+    if (this.answer) this.#keep([this.answer.message]);
+  }
+
+  #add(fields, parent) {
+    const siblings = versions(this.messages, { parent });
+    // Later than every other version, whatever the clock says.
+    const created = Math.max(Date.now(), ...siblings.map((other) => other.created + 1));
+    const message = { id: newId(), conversation: this.record.id, parent, created, ...fields };
+    this.messages.set(message.id, message);
+    this.record.leaf = message.id;
+    this.record.updated = Date.now();
+    this.#keep([message]);
+    return message;
+  }
+
+  async #answer(question) {
+    const body = bodyFor(pathTo(this.messages, question.id), this.record.settings, this.model);
+    const message = this.#add({ role: "assistant", content: "", phase: "waiting" }, question.id);
+    const answer = new Answer(message, body, () => {
+      if (performance.now() - this.#kept > KEEP_EVERY_MS) this.#keep([message]);
+      this.#notify("message", this, message);
+    });
+    this.answer = answer;
+    this.#notify("path", this);
+    await answer.run();
+    if (this.answer === answer) this.answer = null;
+    // Deleted meanwhile: keeping it would bring it back.
+    if (this.deleted) return;
+    this.record.updated = Date.now();
+    this.#keep([message]);
+    this.#notify("message", this, message);
+    this.#notify("record", this);
+  }
+
+  #keep(messages = []) {
+    if (this.deleted) return;
+    this.#kept = performance.now();
+    this.#store.put(this.record, messages).catch((error) => this.#notify("unkept", this, error));
+  }
+}

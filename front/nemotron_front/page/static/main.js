@@ -1,0 +1,212 @@
+// Puts the page together: opens the store, shows a conversation, and hands what the user does to its parts.
+
+import * as api from "./api.js";
+import { Composer } from "./composer.js";
+import { Conversation } from "./conversation.js";
+import { askKey, showCode, showShortcuts } from "./dialogs.js";
+import { announce, byId, copyText, el, fillIn } from "./dom.js";
+import { bodyToShow, DEFAULTS } from "./request.js";
+import { askSettings } from "./settings.js";
+import { Sidebar } from "./sidebar.js";
+import { openStore } from "./store.js";
+import { S } from "./strings.js";
+import { Thread } from "./thread.js";
+
+fillIn(document);
+api.onKeyNeeded(askKey);
+
+const store = await openStore();
+// Conversations with a running answer stay here while another is shown.
+const opened = new Map();
+const model = { id: null, context: null };
+let current = null;
+
+function savedDefaults() {
+  try {
+    return { ...DEFAULTS, ...JSON.parse(localStorage.getItem("defaults") ?? "{}") };
+  } catch {
+    return { ...DEFAULTS };
+  }
+}
+
+function warn(text) {
+  const banner = byId("banner");
+  banner.textContent = text;
+  banner.hidden = false;
+  clearTimeout(warn.timer);
+  warn.timer = setTimeout(() => (banner.hidden = true), 8000);
+}
+
+// What the open conversation shows
+
+function show(conversation) {
+  current = conversation;
+  thread.show(conversation);
+  composer.show(conversation);
+  showHeader();
+  sidebar.refresh(conversation.record.id);
+  sidebar.chosen();
+}
+
+function showHeader() {
+  const title = current.record.title || S.untitled;
+  byId("title").textContent = title;
+  document.title = current.record.title ? `${title} – ${S.appName}` : S.appName;
+  byId("model").textContent = model.id ?? "";
+  const { usage } = current.path.findLast((message) => message.usage) ?? {};
+  const context = byId("context");
+  context.title = usage ? S.contextLabel : "";
+  const parts = usage ? [el("span", { text: S.contextUsed(usage.prompt + usage.output) })] : [];
+  if (usage && model.context) parts.push(el("span", { class: "of", text: S.contextOf(model.context) }));
+  context.replaceChildren(...parts);
+}
+
+function changed(what, conversation, detail) {
+  if (what === "unkept") return warn(S.storageFailed(detail.message));
+  if (what === "record") sidebar.refresh();
+  if (conversation !== current) return;
+  if (what === "path") {
+    thread.show(conversation);
+    sidebar.refresh();
+  } else if (what === "message") thread.update(detail);
+  composer.showRunning();
+  showHeader();
+}
+
+function startNew() {
+  const conversation = Conversation.create(store, changed, savedDefaults());
+  conversation.model = model.id;
+  show(conversation);
+  // On a phone the focus brings the keyboard up, over half of the page.
+  if (matchMedia("(hover: hover)").matches) composer.focus();
+}
+
+async function conversationOf(id) {
+  if (opened.get(id)?.answer || opened.get(id) === current) return opened.get(id);
+  const record = (await store.list()).find((one) => one.id === id);
+  if (!record) return null;
+  const conversation = new Conversation(
+    store,
+    changed,
+    { ...record, settings: { ...DEFAULTS, ...record.settings } },
+    await store.messages(id),
+  );
+  conversation.model = model.id;
+  opened.set(id, conversation);
+  return conversation;
+}
+
+async function openOne(id) {
+  if (current?.record.id === id) return sidebar.chosen();
+  const conversation = await conversationOf(id);
+  if (conversation) show(conversation);
+}
+
+// What the user does
+
+function send(text, files, instead = null) {
+  opened.set(current.record.id, current);
+  thread.end();
+  current.send(text, files, instead);
+}
+
+const actions = {
+  ask: (text) => send(text, []),
+  edit: (message, text) => send(text, message.files ?? [], message),
+  answerAgain: (message) => current.answerAgain(message),
+  show: (message) => current.show(message),
+  giveResults: (results) => {
+    thread.end();
+    current.giveResults(results);
+  },
+  endThinking: () => current.answer?.endThinking().catch((error) => warn(S.answerNowFailed(error.message))),
+};
+
+const thread = new Thread(actions);
+const composer = new Composer({ send, stop: () => current.stop(), set: setSettings, warn });
+const sidebar = new Sidebar(store, {
+  open: openOne,
+  warn,
+  say: warn,
+  rename: async (id, title) => (await conversationOf(id))?.rename(title),
+  delete: async (id) => {
+    const conversation = opened.get(id);
+    if (conversation) {
+      conversation.deleted = true;
+      conversation.stop();
+      opened.delete(id);
+    }
+    await store.delete(id);
+    if (current.record.id === id) startNew();
+    else sidebar.refresh();
+  },
+});
+
+function setSettings(settings) {
+  current.set(settings);
+  composer.show(current);
+}
+
+async function changeSettings() {
+  const changedOnes = await askSettings(current.record.settings);
+  if (!changedOnes) return;
+  setSettings(changedOnes.settings);
+  if (changedOnes.asDefault) localStorage.setItem("defaults", JSON.stringify(changedOnes.settings));
+}
+
+function switchTheme() {
+  const { dataset } = document.documentElement;
+  dataset.theme = dataset.theme === "dark" ? "light" : "dark";
+  localStorage.setItem("theme", dataset.theme);
+}
+
+const lastAnswer = () => current.path.findLast(({ role }) => role === "assistant");
+
+// Alt with a letter, by the letter's place on the keyboard: on some machines Alt makes another letter of it.
+const SHORTCUTS = {
+  KeyN: startNew,
+  KeyK: () => (sidebar.toggle(true), sidebar.search.select()),
+  KeyT: () => composer.toggleThinking(),
+  KeyA: () => actions.endThinking(),
+  KeyR: () => lastAnswer() && actions.answerAgain(lastAnswer()),
+  KeyC: async () => announce(lastAnswer() && (await copyText(lastAnswer().content)) ? S.copied : S.copyFailed),
+  KeyS: changeSettings,
+};
+
+addEventListener("keydown", (event) => {
+  if (document.querySelector("dialog[open]")) return;
+  const typing = event.target.closest?.("input, textarea, select");
+  if (event.key === "Escape" && current.answer) {
+    current.stop();
+  } else if (event.altKey && !event.ctrlKey && !event.metaKey && SHORTCUTS[event.code]) {
+    event.preventDefault();
+    SHORTCUTS[event.code]();
+  } else if (!typing && event.key === "/") {
+    event.preventDefault();
+    composer.focus();
+  } else if (!typing && event.key === "?") showShortcuts();
+});
+
+byId("new-chat").addEventListener("click", startNew);
+byId("shortcuts").addEventListener("click", showShortcuts);
+byId("theme").addEventListener("click", switchTheme);
+byId("settings").addEventListener("click", changeSettings);
+byId("code").addEventListener("click", () =>
+  showCode(bodyToShow(current.path, current.record.settings, model.id, composer.text), api.hasKey()),
+);
+addEventListener("pagehide", () => [...opened.values()].forEach((conversation) => conversation.keepNow()));
+
+if (!store.keeps) warn(S.noStorage);
+startNew();
+
+async function learnModel() {
+  try {
+    const [first] = await api.models();
+    Object.assign(model, { id: first.id, context: first.max_model_len ?? null });
+    current.model = model.id;
+    showHeader();
+  } catch {
+    // The first message says what is wrong, and waits for the server where that helps.
+  }
+}
+learnModel();

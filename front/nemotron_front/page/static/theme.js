@@ -1,0 +1,15 @@
+// Sets light or dark before the first paint; the switch is in main.js. Not a module, for those run after it.
+(function () {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const apply = () => {
+    let choice = null;
+    try {
+      choice = localStorage.getItem("theme");
+    } catch {
+      /* no storage: follow the system */
+    }
+    document.documentElement.dataset.theme = choice || (dark.matches ? "dark" : "light");
+  };
+  dark.addEventListener("change", apply);
+  apply();
+})();

@@ -1,0 +1,124 @@
+// The messages of the open conversation, and where the reader is in them.
+
+import { ended } from "./answer.js";
+import { announce, byId, el } from "./dom.js";
+import { messageView } from "./message.js";
+import { S } from "./strings.js";
+
+// So near to the end, the reader is taken along with what grows there.
+const NEAR_PX = 48;
+
+export class Thread {
+  #views = new Map();
+  #conversation = null;
+  #follow = true;
+  #top = 0;
+  #frame = null;
+  #said = null;
+
+  /** `actions`: see message.js, and `ask(text)` for an example of the welcome. */
+  constructor(actions) {
+    this.actions = actions;
+    this.scroller = byId("thread");
+    this.list = byId("messages");
+    this.toEnd = byId("to-end");
+    this.scroller.addEventListener("scroll", () => this.#moved());
+    this.toEnd.addEventListener("click", () => this.end());
+    this.list.addEventListener("click", (event) => {
+      // What is unfolded is there to be read, unless it grows.
+      if (event.target.closest("summary") && !this.#conversation.answer) this.#follow = false;
+    });
+    // Blocks are rendered after their text came, pictures of all kinds later: whatever grows, a reader at the end stays there.
+    new ResizeObserver(() => this.#keepEnd()).observe(this.list);
+    new ResizeObserver(() => this.#keepEnd()).observe(this.scroller);
+    setInterval(() => this.#tick(), 100);
+  }
+
+  /** Shows the path of a conversation; views of messages that stay are kept. */
+  show(conversation) {
+    if (conversation !== this.#conversation) {
+      this.#views.clear();
+      this.#follow = true;
+      this.#said = null;
+    }
+    this.#conversation = conversation;
+    const views = new Map();
+    const path = conversation.path;
+    for (const message of path) {
+      // Its versions, and whether its calls are open, depend on the others: only what runs keeps its view for sure.
+      const versions = conversation.versionsOf(message).length;
+      const last = message === path.at(-1);
+      const known = this.#views.get(message.id);
+      const stays = known && known.versions === versions && known.last === last;
+      const view = stays ? known.view : messageView(conversation, message, this.actions);
+      views.set(message.id, { view, versions, last });
+    }
+    this.#views = views;
+    this.list.replaceChildren(
+      ...(path.length ? [...views.values()].map(({ view }) => view.element) : [this.#welcome()]),
+    );
+    this.list.classList.toggle("empty", !path.length);
+    this.#keepEnd();
+  }
+
+  /** Shows a change of a message, once a frame. */
+  update(message) {
+    this.#announce(message);
+    if (ended(message)) return this.#draw();
+    this.#frame ??= requestAnimationFrame(() => this.#draw());
+  }
+
+  /** Goes to the end and stays there. */
+  end() {
+    this.#follow = true;
+    this.#keepEnd();
+  }
+
+  #draw() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = null;
+    [...this.#views.values()].at(-1)?.view.update?.();
+    this.#keepEnd();
+  }
+
+  #tick() {
+    const message = this.#conversation?.answer?.message;
+    if (message) this.#views.get(message.id)?.view.tick();
+  }
+
+  /** Text that grew since the last scroll is no reason to stay behind: only a reader that goes up is. */
+  #moved() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    if (scrollHeight - scrollTop - clientHeight < NEAR_PX) this.#follow = true;
+    else if (scrollTop < this.#top) this.#follow = false;
+    this.#top = scrollTop;
+    this.toEnd.hidden = this.#follow;
+  }
+
+  #keepEnd() {
+    if (this.#follow) this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+
+  /** Tells screen readers of each phase once, and of the answer when it is whole. */
+  #announce(message) {
+    const phase = `${message.id} ${message.phase}`;
+    if (this.#said === phase) return;
+    this.#said = phase;
+    if (message.phase === "thinking") announce(S.sayThinking);
+    else if (message.phase === "answering") announce(S.sayAnswering);
+    else if (message.phase === "stopped") announce(S.sayStopped);
+    else if (message.phase === "done") announce(message.calls.length ? S.sayCalls : S.sayDone(message.content));
+  }
+
+  #welcome() {
+    const example = (text) =>
+      el("button", { type: "button", class: "example", text, on: { click: () => this.actions.ask(text) } });
+    return el(
+      "div",
+      { class: "welcome" },
+      el("h2", { text: S.welcome }),
+      el("p", { class: "quiet", text: S.welcomeText }),
+      el("div", { class: "examples" }, ...S.examples.map(example)),
+    );
+  }
+}
