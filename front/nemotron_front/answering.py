@@ -14,6 +14,7 @@ from starlette.types import Receive, Send
 from nemotron_client import AsyncChatStream, AsyncClient, Event, NemotronError, Options, Reply, Usage
 from nemotron_front.ask import Ask
 from nemotron_front.errors import ApiError, from_client
+from nemotron_front.tools import FirstCall
 
 _logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ async def answer(client: AsyncClient, ask: Ask, shape: Shape, channel: Channel, 
             await stream.close()
 
 
-async def _forward(stream: AsyncChatStream, choice: int, shape: Shape, channel: Channel) -> Reply:
+async def _forward(stream: AsyncChatStream | FirstCall, choice: int, shape: Shape, channel: Channel) -> Reply:
     begin = shape.begin(choice)
     async for event in stream:
         await channel.write(begin + shape.event(choice, event, stream.usage_so_far))
@@ -156,14 +157,16 @@ async def _forward(stream: AsyncChatStream, choice: int, shape: Shape, channel: 
     return reply
 
 
-def _stream(client: AsyncClient, ask: Ask, choice: int, request_id: str) -> AsyncChatStream:
-    options: Options = {**ask.options, "request_id": request_id if ask.choices == 1 else f"{request_id}-{choice}"}
+def _stream(client: AsyncClient, ask: Ask, choice: int, request_id: str) -> AsyncChatStream | FirstCall:
+    one = request_id if ask.choices == 1 else f"{request_id}-{choice}"
+    options: Options = {**ask.options_of(choice), "request_id": one}
     if ask.prompts:
         return client.stream_generate(ask.prompts[choice // ask.n], **options)
-    return client.stream_chat(ask.messages or [], **options)
+    stream = client.stream_chat(ask.messages or [], **options)
+    return FirstCall(stream) if ask.first_call_only else stream
 
 
-async def _close_when_gone(channel: Channel, streams: Sequence[AsyncChatStream]) -> None:
+async def _close_when_gone(channel: Channel, streams: Sequence[AsyncChatStream | FirstCall]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await channel.gone()
         for stream in streams:

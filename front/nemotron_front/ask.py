@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, cast
 
 from nemotron_client import Options
+
+MOST_SEED = 2**64 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class Ask:
         stream: Whether the answer is to come while it is written.
         include_usage: Whether the stream ends with the token counts.
         continuous_usage: Whether every chunk has those so far.
+        thinking: Whether the caller gets the thinking apart from the answer, within it between its tags, or not at all.
+        first_call_only: Whether the answer ends with its first tool call.
         names: What the caller calls what errors of the server name, where that differs; see `ApiError.renamed`.
     """
 
@@ -33,9 +37,18 @@ class Ask:
     stream: bool = False
     include_usage: bool = False
     continuous_usage: bool = False
+    thinking: Literal["apart", "within", "hidden"] = "apart"
+    first_call_only: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def choices(self) -> int:
         """Answers wanted in all. Those of the same prompt follow each other."""
         return self.n * (len(self.prompts) or 1)
+
+    def options_of(self, choice: int) -> Options:
+        """What goes to the server for one of the answers: with a seed, each of the same prompt has its own."""
+        seed, number = self.options.get("seed"), choice % self.n
+        if seed is None or number == 0:
+            return self.options
+        return cast(Options, {**self.options, "seed": (seed + number) & MOST_SEED})

@@ -3,50 +3,100 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
 
 import msgspec
 
-from nemotron_client import ContentDelta, Event, Options, ReasoningDelta, Reply, ToolCallDelta, Usage
+from nemotron_client import (
+    ContentDelta,
+    Event,
+    LogprobsDelta,
+    Options,
+    ReasoningDelta,
+    Reply,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+from nemotron_front import fields
 from nemotron_front.answering import DONE, KEEP_ALIVE, Api, event_of
 from nemotron_front.ask import Ask
 from nemotron_front.errors import ApiError, invalid
+from nemotron_front.formats import read_format
+from nemotron_front.messages import read_messages
+from nemotron_front.thinking import settle
+from nemotron_front.tools import read_tools
 
-_json = msgspec.json.encode
 _FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
+_OPEN, _CLOSE = "<think>\n", "\n</think>\n\n"
+# What Python's splitlines, and with it some readers of server-sent events, takes for the end of a line.
+_LINE_ENDS = {"\x85".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
 
 
 def read_chat(body: dict[str, Any]) -> Ask:
     """What the body of a chat completion asks for.
 
     Args:
-        body: Without fields that are null; its model is resolved.
+        body: Its model is resolved.
 
     Raises:
         ApiError: it can never be answered.
     """
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise invalid("messages", "messages: expected a list with at least one message")
-    options: Options = {}
-    if (limit := body.get("max_completion_tokens", body.get("max_tokens"))) is not None:
-        options["max_tokens"] = limit
-    if (temperature := body.get("temperature")) is not None:
-        options["temperature"] = temperature
-    if (switch := body.get("chat_template_kwargs", {}).get("enable_thinking")) is not None:
-        options["thinking"] = switch
-    if (tools := body.get("tools")) is not None:
-        options["tools"] = tools
-    stream_options = body.get("stream_options", {})
+    given = fields.CHAT.read(body)
+    if "messages" not in given:
+        raise invalid("messages", "messages: nothing was given, expected a list with at least one message")
+    messages = read_messages(given["messages"])
+    options, names = fields.CHAT.options(given)
+    if (found := read_format(given)) is not None:
+        names["response_format"], options["response_format"] = found
+    options |= read_tools(given)
+    if given.get("logprobs"):
+        options["return_log_probs"], names["return_log_probs"] = True, "logprobs"
+    elif given.get("top_logprobs"):
+        raise invalid("top_logprobs", "top_logprobs: it goes with logprobs; send logprobs true with it")
+    return read_ask(given, options, names, messages=messages)
+
+
+def read_ask(given: Mapping[str, Any], options: dict[str, Any], names: dict[str, str], **prompt: Any) -> Ask:
+    """What chat completions and completions have in common.
+
+    Args:
+        given: What `Fields.read` returns.
+        options: The server's, to which is added.
+        names: Which field each of them came from, to which is added.
+        prompt: What is asked: `messages` or `prompts` of `Ask`.
+
+    Raises:
+        ApiError: fields that contradict each other.
+    """
+    settle(options, names)
+    for name in ("ignore_eos", "nvext.ignore_eos"):
+        if given.get(name):
+            if "max_tokens" not in options:
+                raise invalid(name, f"{name}: it writes as many tokens as max_tokens says; send max_tokens with it")
+            options["min_tokens"], names["min_tokens"] = options["max_tokens"], name
+    stream = given.get("stream", False)
+    usage, continuous = (
+        given.get(f"stream_options.{name}", False) for name in ("include_usage", "continuous_usage_stats")
+    )
+    if (usage or continuous) and not stream:
+        raise invalid("stream_options", "stream_options: they go with a stream; send stream true with them")
+    hidden = given.get("include_reasoning") is False or given.get("reasoning.exclude", False)
+    thinking: Literal["hidden", "apart", "within"] = (
+        "hidden" if hidden else "apart" if given.get("separate_reasoning", True) else "within"
+    )
     return Ask(
-        model=body["model"],
-        messages=messages,
-        options=options,
-        n=body.get("n", 1),
-        stream=body.get("stream", False),
-        include_usage=stream_options.get("include_usage", False),
-        continuous_usage=stream_options.get("continuous_usage_stats", False),
+        model=given["model"],
+        options=cast(Options, options),
+        n=given.get("n", 1),
+        stream=stream,
+        include_usage=usage,
+        continuous_usage=continuous,
+        thinking=thinking,
+        first_call_only=not given.get("parallel_tool_calls", True),
+        names={option: name for option, name in names.items() if option != name},
+        **prompt,
     )
 
 
@@ -60,49 +110,46 @@ class ChatShape:
 
     def __init__(self, ask: Ask, request_id: str) -> None:
         self._ask = ask
-        self._calls = [0] * ask.n
+        self._choices = [_Choice() for _ in range(ask.choices)]
         self._head = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": ask.model}
-        self._no_usage = b',"usage":null}\n\n' if ask.include_usage else b"}\n\n"
-        head = _json({**self._head, "object": "chat.completion.chunk"})[:-1]
-        self._before = [b'data: %b,"choices":[{"index":%d,"delta":' % (head, choice) for choice in range(ask.n)]
-        self._after = b',"finish_reason":null}]'
+        head = as_line({**self._head, "object": "chat.completion.chunk"})[:-1]
+        self._before = [b'%b,"choices":[{"index":%d,"delta":' % (head, choice) for choice in range(ask.choices)]
+        self._no_usage = b',"usage":null}' if ask.include_usage else b"}"
         self._reasoning = b'{"reasoning_content":%b,"reasoning":%b}'
 
     def begin(self, choice: int) -> bytes:
         """What comes before the first event of a choice."""
-        return self._chunk(choice, b'{"role":"assistant","content":""}', None)
+        return self._chunk(choice, b'{"role":"assistant","content":""}')
 
     def event(self, choice: int, event: Event, usage: Usage | None) -> bytes:
         """What an event becomes."""
+        state = self._choices[choice]
+        state.usage = usage
         match event:
             case ContentDelta(text):
-                return self._chunk(choice, b'{"content":%b}' % _json(text), usage)
+                return self._chunk(choice, b'{"content":%b}' % as_line(state.closing() + text))
             case ReasoningDelta(text):
-                encoded = _json(text)
-                return self._chunk(choice, self._reasoning % (encoded, encoded), usage)
+                return self._thought(choice, text)
             case ToolCallDelta(call):
-                index, self._calls[choice] = self._calls[choice], self._calls[choice] + 1
-                first = call.as_message_part()
-                arguments = first["function"].pop("arguments")
-                first["function"]["arguments"] = ""
-                rest = {"index": index, "function": {"arguments": arguments}}
-                named = _json({"tool_calls": [{"index": index, **first}]})
-                return self._chunk(choice, named, usage) + self._chunk(choice, _json({"tool_calls": [rest]}), usage)
+                return self._called(choice, call)
+            case LogprobsDelta(entries):
+                state.logprobs += entries
         return b""
 
     def end(self, choice: int, reply: Reply) -> bytes:
         """What comes after the last event of a choice."""
-        chunk: dict[str, Any] = {"index": choice, "delta": {}, **_finish(reply)}
-        return self._event(choices=[chunk], **({"usage": None} if self._ask.include_usage else {}))
+        self._choices[choice].usage = reply.usage
+        more = as_line(finish_of(reply))[1:-1]  # its finish_reason comes in place of null
+        return self._chunk(choice, b"{}", more)
 
     def done(self, replies: Sequence[Reply]) -> bytes:
         """What comes when all choices have ended."""
-        usage = (
-            self._event(choices=[], usage=_counts([reply.usage for reply in replies]))
-            if self._ask.include_usage
-            else b""
+        if not self._ask.include_usage:
+            return DONE
+        usage = usage_json([reply.usage for reply in replies], self._ask.n)
+        return (
+            event_of(as_line({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage})) + DONE
         )
-        return usage + DONE
 
     def failed(self, error: ApiError) -> bytes:
         """What comes in place of the rest."""
@@ -111,38 +158,93 @@ class ChatShape:
     def whole(self, replies: Sequence[Reply]) -> bytes:
         """The answer that is not streamed."""
         choices = [
-            {"index": choice, "message": _message(reply), "logprobs": None, **_finish(reply)}
+            {"index": choice, "message": self._message(reply), "logprobs": self._logprobs(reply), **finish_of(reply)}
             for choice, reply in enumerate(replies)
         ]
-        return _json(
-            {
-                **self._head,
-                "object": "chat.completion",
-                "choices": choices,
-                "usage": _counts([reply.usage for reply in replies]),
-            }
+        usage = usage_json([reply.usage for reply in replies], self._ask.n)
+        return as_line({**self._head, "object": "chat.completion", "choices": choices, "usage": usage})
+
+    def _chunk(self, choice: int, delta: bytes, finish: bytes = b'"finish_reason":null') -> bytes:
+        state, usage = self._choices[choice], self._no_usage
+        if state.logprobs:
+            delta += b',"logprobs":%b' % as_line({"content": state.logprobs, "refusal": None})
+            state.logprobs = []
+        if self._ask.continuous_usage and (counts := [one.usage for one in self._choices if one.usage is not None]):
+            usage = b',"usage":%b}' % as_line(usage_json(counts, self._ask.n))
+        return event_of(b"%b%b,%b}]%b" % (self._before[choice], delta, finish, usage))
+
+    def _thought(self, choice: int, text: str) -> bytes:
+        if self._ask.thinking == "hidden":
+            return b""
+        if self._ask.thinking == "within":
+            return self._chunk(choice, b'{"content":%b}' % as_line(self._choices[choice].opening() + text))
+        encoded = as_line(text)
+        return self._chunk(choice, self._reasoning % (encoded, encoded))
+
+    def _called(self, choice: int, call: ToolCall) -> bytes:
+        state = self._choices[choice]
+        index, state.calls = state.calls, state.calls + 1
+        named = call.as_message_part()
+        named["function"]["arguments"] = ""
+        rest = {"index": index, "function": {"arguments": call.arguments}}
+        closed = self._chunk(choice, b'{"content":%b}' % as_line(text)) if (text := state.closing()) else b""
+        return closed + b"".join(
+            self._chunk(choice, as_line({"tool_calls": [part]})) for part in ({"index": index, **named}, rest)
         )
 
-    def _chunk(self, choice: int, delta: bytes, usage: Usage | None) -> bytes:
-        if usage is None or not self._ask.continuous_usage:
-            return self._before[choice] + delta + self._after + self._no_usage
-        return self._before[choice] + delta + self._after + b',"usage":%b}\n\n' % _json(_counts([usage]))
+    def _message(self, reply: Reply) -> dict[str, Any]:
+        message = reply.as_message()
+        if text := reply.reasoning_content:
+            if self._ask.thinking == "apart":
+                message |= {"reasoning_content": text, "reasoning": text}
+            elif self._ask.thinking == "within":
+                closing = _CLOSE if reply.content or reply.tool_calls else ""
+                message["content"] = f"{_OPEN}{text}{closing}{reply.content}"
+        return message
 
-    def _event(self, **more: Any) -> bytes:
-        return event_of(_json({**self._head, "object": "chat.completion.chunk", **more}))
+    def _logprobs(self, reply: Reply) -> dict[str, Any] | None:
+        return {"content": reply.logprobs, "refusal": None} if self._ask.options.get("return_log_probs") else None
 
 
 CHAT = Api("/v1/chat/completions", read_chat, ChatShape)
 
 
-def _message(reply: Reply) -> dict[str, Any]:
-    message = reply.as_message()
-    if reply.reasoning_content:
-        message |= {"reasoning_content": reply.reasoning_content, "reasoning": reply.reasoning_content}
-    return message
+class _Choice:
+    """What was written of a choice so far.
+
+    Attributes:
+        calls: How many tool calls.
+        logprobs: Entries that wait for the chunk they belong to.
+        usage: The counts of what has come.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.logprobs: list[Mapping[str, Any]] = []
+        self.usage: Usage | None = None
+        self._thinks = False
+
+    def opening(self) -> str:
+        """The tag before more thinking, within the content."""
+        opened, self._thinks = self._thinks, True
+        return "" if opened else _OPEN
+
+    def closing(self) -> str:
+        """The tag behind the thinking within the content, before what follows it."""
+        open_, self._thinks = self._thinks, False
+        return _CLOSE if open_ else ""
 
 
-def _finish(reply: Reply) -> dict[str, Any]:
+def as_line(value: Any) -> bytes:
+    """JSON on what everybody takes for one line."""
+    encoded = msgspec.json.encode(value)
+    for character, escape in _LINE_ENDS.items():
+        if character in encoded:
+            encoded = encoded.replace(character, escape)
+    return encoded
+
+
+def finish_of(reply: Reply) -> dict[str, Any]:
     """Why a choice has ended: one of OpenAI's words, and ours where it says more."""
     reason = reply.finish_reason
     finish: dict[str, Any] = {"finish_reason": _FINISH_REASONS.get(reason, "length")}
@@ -153,15 +255,22 @@ def _finish(reply: Reply) -> dict[str, Any]:
     return finish
 
 
-def _counts(counts: Sequence[Usage]) -> dict[str, Any]:
-    """The token counts of all choices; the prompt, which they share, counts once."""
-    prompt, output = counts[0].prompt_tokens, sum(one.output_tokens for one in counts)
+def usage_json(counts: Sequence[Usage], n: int = 1) -> dict[str, Any]:
+    """The token counts of all choices.
+
+    Args:
+        counts: Of each choice.
+        n: Choices of the same prompt, which follow each other; the prompt, which they share, counts once.
+    """
+    prompts = counts[::n]
+    prompt, output = sum(one.prompt_tokens for one in prompts), sum(one.output_tokens for one in counts)
     usage: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": output,
         "total_tokens": prompt + output,
         "completion_tokens_details": {"reasoning_tokens": sum(one.reasoning_tokens for one in counts)},
     }
-    if (cached := counts[0].cached_tokens) is not None:
-        usage["prompt_tokens_details"] = {"cached_tokens": cached}
+    cached = [one.cached_tokens for one in prompts if one.cached_tokens is not None]
+    if cached:
+        usage["prompt_tokens_details"] = {"cached_tokens": sum(cached)}
     return usage

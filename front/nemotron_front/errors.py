@@ -21,6 +21,7 @@ from nemotron_client import (
 _RETRY_SOON = {"retry-after": "1", "retry-after-ms": "1000", "x-should-retry": "true"}
 # A generation may be half done: clients that try again by themselves are told not to.
 _NO_RETRY = {"x-should-retry": "false"}
+_TOO_LONG = "maximum context length is"  # words that clients look for as well
 
 
 class ApiError(Exception):
@@ -93,7 +94,7 @@ def from_client(error: NemotronError) -> ApiError:
     """What the caller is told of an error of the server, or of the way to it."""
     text = str(error)
     if isinstance(error, InvalidRequestError):
-        return invalid(error.param, text)
+        return invalid(error.param, text, "context_length_exceeded" if _TOO_LONG in text else "invalid_value")
     if isinstance(error, OverloadedError):
         return ApiError(429, "rate_limit_error", "server_overloaded", text, headers=_RETRY_SOON)
     if isinstance(error, (ModelNotReadyError, ServerUnavailableError)):

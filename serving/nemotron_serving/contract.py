@@ -234,7 +234,7 @@ _SHARED_OPTIONS = (
     Option("top_logprobs", "INT32", to="output", range=(0, MOST_LOGPROBS), default=0, only=(0,),
            feature="top_logprobs", python="int",
            doc="With so many alternatives each."),
-    Option("end_id", "INT32", to="service", doc="A further token that ends the output."),
+    Option("end_id", "INT32", to="service", python="int", doc="A further token that ends the output."),
     Option("priority", "INT32", to="service", range=(-1000, 1000), default=0, python="int",
            doc="Seconds by which it stands behind others that wait, negative ahead of them; at most 10 count.",
            more="With 3 it starts as if it had come 3 s later, with -3 as if 3 s earlier, so nobody waits for ever."),

@@ -158,8 +158,8 @@ class Preprocessor:
         if prompt_tokens + max_tokens > limit:
             raise InvalidRequestError(
                 "max_tokens",
-                f"{max_tokens} was given with a prompt of {prompt_tokens} tokens, "
-                f"together they may be at most {limit}; send at most {limit - prompt_tokens}",
+                f"{max_tokens} was given with a prompt of {prompt_tokens} tokens, and this server's maximum context "
+                f"length is {limit} tokens for both; send at most {limit - prompt_tokens}",
             )
         return max_tokens
 
@@ -245,7 +245,11 @@ def _prompt_field(fields: Mapping[str, Any]) -> str:
 
 
 def _too_long(field: str, tokens: str, most: int) -> InvalidRequestError:
-    return InvalidRequestError(field, f"the prompt has {tokens} tokens, this server takes at most {most}")
+    # "maximum context length is" are words that OpenAI's clients look for.
+    return InvalidRequestError(
+        field,
+        f"the prompt has {tokens} tokens, and this server's maximum context length is {most + 1} tokens; shorten it",
+    )
 
 
 def _asked_thinking(fields: Mapping[str, Any], messages: list[Message]) -> bool | None:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.integration.conftest import Front
 
+MODEL = "nvidia/llama-3.1-nemotron-nano-8b-v1"
+
 THINK = [{"role": "user", "content": "[sim:think] Well?"}]
 
 
@@ -26,7 +28,7 @@ def test_a_plain_answer_has_openai_s_keys(front: Front) -> None:
 
 def test_thinking_comes_under_both_names_and_without_tags(client: openai.OpenAI) -> None:
     on = {"chat_template_kwargs": {"enable_thinking": True}}
-    answer = client.chat.completions.create(model="nemotron", messages=THINK, extra_body=on)  # type: ignore[arg-type]
+    answer = client.chat.completions.create(model=MODEL, messages=THINK, extra_body=on)  # type: ignore[arg-type]
     message = answer.choices[0].message.model_dump()
     assert message["reasoning_content"]
     assert message["reasoning_content"] == message["reasoning"]
@@ -42,7 +44,7 @@ def test_without_thinking_neither_name_is_there(front: Front) -> None:
 @pytest.mark.parametrize("thinking", [True, False])
 def test_counts_add_up(client: openai.OpenAI, thinking: bool) -> None:
     switch = {"chat_template_kwargs": {"enable_thinking": thinking}}
-    answer = client.chat.completions.create(model="nemotron", messages=THINK, extra_body=switch)  # type: ignore[arg-type]
+    answer = client.chat.completions.create(model=MODEL, messages=THINK, extra_body=switch)  # type: ignore[arg-type]
     usage = answer.usage
     assert usage is not None
     assert usage.completion_tokens_details is not None
