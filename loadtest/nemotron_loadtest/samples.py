@@ -17,6 +17,8 @@ from typing import Literal
 import msgspec
 
 Outcome = Literal["ok", "error", "cancelled", "incomplete"]
+Counted = Literal["each", "end", "never"]
+"""When a server said how many tokens there were."""
 
 
 class Arrival(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -36,7 +38,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         request_id: Its name in the server's log.
-        user: Kind of user: `grpc_stream`, `http_stream` or `http_generate`.
+        user: Kind of user: `grpc_stream`, `http_stream`, `http_generate` or `openai_stream`.
         thinking: Whether thinking was asked for.
         turn: Place in a conversation, from 0.
         intended_s: When the schedule wanted it sent; in a closed loop the same as `started_s`.
@@ -46,8 +48,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         arrivals: The responses that brought tokens, in order; one at the end for a user that does not stream.
         prompt_tokens: Tokens of the prompt, as the server counted; 0 where it did not say.
         output_tokens: Tokens of thinking and answer.
-        reasoning_tokens: The tokens of thinking among them.
+        reasoning_tokens: The tokens of thinking among them; None where the server does not say.
         cached_tokens: Tokens of the prompt that came from the prefix cache; None where the server does not say.
+        counted: `each`: the server said the output tokens with every response; `end`: only when the answer was whole,
+            so those of each response are their even share; `never`: each response stands for one token.
         finish_reason: Why the answer ended, as the server says; empty without a whole answer.
         outcome: `ok`; `error`, with `error_type`; `cancelled`: left early on purpose, as the scenario asks;
             `incomplete`: the run ended before it.
@@ -67,8 +71,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     arrivals: tuple[Arrival, ...] = ()
     prompt_tokens: int = 0
     output_tokens: int = 0
-    reasoning_tokens: int = 0
+    reasoning_tokens: int | None = 0
     cached_tokens: int | None = None
+    counted: Counted = "each"
     finish_reason: str = ""
     error_type: str = ""
     worker: str = "0"

@@ -23,6 +23,8 @@ examples:
   nemotron-bench run quick             run it, and print its results
   nemotron-bench run chat.toml --url grpc://gpu-1:8001 --slo interactive
                                        and judge it by an SLO: exit status 0 or 1
+  nemotron-bench run chat.toml --url http://gpu-2:8000/v1 --model NAME
+                                       the same against any server with OpenAI's API
   nemotron-bench sweep chat.toml --slo interactive --low 1 --high 64
                                        the highest rate that still meets the SLO
   nemotron-bench compare results/before results/after

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 from nemotron_loadtest.errors import ScenarioError
-from nemotron_loadtest.scenario import Scenario, find_scenario, load_scenario
+from nemotron_loadtest.scenario import Scenario, ThinkingAs, at_servers, find_scenario, load_scenario
 
 SLO_HELP = "what the run has to meet: a name that 'scenarios' lists, or a TOML file"
 INTERRUPTED = 130
@@ -36,7 +37,22 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--url",
         metavar="URL",
         action="append",
-        help="of the server (default: the scenario's, else NEMOTRON_URL); may be given several times",
+        help="of the server (default: the scenario's, else NEMOTRON_URL); may be given several times. One that ends in "
+        "/v1 is of any server with OpenAI's API",
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="as a server with OpenAI's API calls it (default: the first that it lists)"
+    )
+    parser.add_argument(
+        "--api-key-file",
+        metavar="FILE",
+        type=Path,
+        help="with the key for such a server (default: NEMOTRON_API_KEY, else OPENAI_API_KEY, where they are set)",
+    )
+    parser.add_argument(
+        "--thinking-as",
+        choices=get_args(ThinkingAs),
+        help="how such a server takes the switch of thinking (default: the scenario's, else chat_template_kwargs)",
     )
     parser.add_argument(
         "--metrics-url",
@@ -56,10 +72,15 @@ def scenario_of(given: argparse.Namespace) -> Scenario:
         ScenarioError: it cannot be used.
     """
     scenario = load_scenario(given.scenario)
+    if given.url:
+        scenario = at_servers(scenario, tuple(given.url))
+    openai = {"model": given.model, "thinking": given.thinking_as}
+    if given.api_key_file:
+        openai["api_key_file"] = str(given.api_key_file.absolute())
     try:
         scenario = msgspec.structs.replace(
             scenario,
-            url=tuple(given.url) if given.url else scenario.url,
+            openai=msgspec.structs.replace(scenario.openai, **{name: one for name, one in openai.items() if one}),
             slo=given.slo or scenario.slo,
             package=str(given.package.absolute()) if given.package else scenario.package,
         )

@@ -57,7 +57,9 @@ Source: AIPerf's request latency.
 
 def _thinking_time(sample: Sample) -> float | None:
     first_token_s, first_answer_s = sample.first_token_s, sample.first_answer_s
-    if not (sample.streams and sample.reasoning_tokens) or first_token_s is None or first_answer_s is None:
+    if not sample.streams or sample.reasoning_tokens == 0 or first_token_s is None or first_answer_s is None:
+        return None
+    if sample.reasoning_tokens is None and first_answer_s <= first_token_s:  # not told, but seen
         return None
     return (first_answer_s - first_token_s) * 1e3
 

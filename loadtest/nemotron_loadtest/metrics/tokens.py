@@ -33,7 +33,8 @@ def _reasoning(sample: Sample) -> float | None:
 REASONING_TOKENS = PerRequest(
     name="reasoning_tokens", title="Thinking tokens", unit="tokens", better="neither", of=_reasoning
 )
-"""Tokens of the thinking among the output; of whole answers to requests that asked for thinking."""
+"""Tokens of the thinking among the output; of whole answers to requests that asked for thinking. None where the server
+does not say."""
 
 
 def _share(sample: Sample) -> float | None:

@@ -6,7 +6,7 @@ It never holds a prompt or an answer: samples have none, and records have length
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -201,7 +201,7 @@ def make_report(
     return Report(
         states=_states(summary, verdict, facts),
         facts=facts,
-        notes=(*notes, *_late(summary), *_unseen(server)),
+        notes=(*notes, *_late(summary), *_not_counted(samples), *_unseen(server)),
         summary=summary,
         slo=slo,
         verdict=verdict,
@@ -288,6 +288,24 @@ def _late(summary: Summary) -> list[str]:
         f"The load generator sent requests late ({which} {worst:,.0f} ms). Latencies from the intended start hold that "
         "wait, which is not the server's."
     ]
+
+
+def _not_counted(samples: Sequence[Sample]) -> Iterator[str]:
+    """What is not known of tokens where a server did not count them with each response."""
+    ended, never = (
+        [sample for sample in samples if sample.arrivals and sample.counted == when] for when in ("end", "never")
+    )
+    if ended:
+        tokens = sum(sample.output_tokens for sample in ended) / sum(len(sample.arrivals) for sample in ended)
+        yield (
+            f"The server said only at the end how many tokens {len(ended):,} answers had. A chunk is no token: "
+            f"{tokens:.2f} came in each on average, and figures of single tokens take them as evenly spread."
+        )
+    if never:
+        yield (
+            f"The server never said how many tokens {len(never):,} answers had, or was left before it would have: "
+            "each of their chunks is counted as one."
+        )
 
 
 def _unseen(server: Sequence[ServerSample]) -> list[str]:

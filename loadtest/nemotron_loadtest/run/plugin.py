@@ -10,7 +10,6 @@ from nemotron_loadtest.users import patched  # noqa: F401 - before all else
 
 # isort: split
 import gevent
-import msgspec
 from locust import LoadTestShape, events
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
@@ -20,7 +19,7 @@ from nemotron_loadtest.run.conductor import Conductor
 from nemotron_loadtest.run.runner import LOOPBACK, users_of
 from nemotron_loadtest.run.sides import OwnSide, Side
 from nemotron_loadtest.run.workers import MasterSide, WorkerSide
-from nemotron_loadtest.scenario import Scenario, find_scenario, load_scenario
+from nemotron_loadtest.scenario import Scenario, at_servers, find_scenario, load_scenario
 from nemotron_loadtest.users.locust_users import USERS
 from nemotron_loadtest.users.servers import servers
 
@@ -126,7 +125,7 @@ class ScenarioUsers(LoadTestShape):
 def _at(scenario: Scenario, host: str | None) -> Scenario:
     """The scenario against the servers that Locust's `host` names, with commas between several; none keeps its own."""
     urls = tuple(url.strip() for url in (host or "").split(",") if url.strip())
-    return msgspec.structs.replace(scenario, url=urls) if urls else scenario
+    return at_servers(scenario, urls) if urls else scenario
 
 
 def _shown(scenario: Scenario) -> str:

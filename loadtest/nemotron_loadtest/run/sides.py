@@ -100,13 +100,13 @@ class OwnSide:
         scenario, worker, workers = self._scenario, self._worker, self._of
         allow_streams(scenario.max_in_flight // workers)
         source = open_workload(scenario)
-        client = connect(scenario)
-        make_asker = asker_of(scenario, client, self._take, str(worker))
+        server = connect(scenario, source.trial())
+        make_asker = asker_of(scenario, server, self._take, str(worker))
         conversations = source.conversations(worker=worker, workers=workers)
         self._load = Load(scenario, conversations, make_asker, worker=worker, workers=workers)
         give_work(self._environment, self._load)
         self._environment.events.cpu_warning.add_listener(self._note_busy)
-        urls = tuple(without_secrets(url) for url in client.urls)
+        urls = tuple(without_secrets(url) for url in server.urls)
         return Prepared(urls=urls, measured_with=source.measured_with)
 
     def begin(self, clock: RunClock) -> None:

@@ -24,7 +24,16 @@ from nemotron_loadtest.scenario.distributions import (
     draw_length,
 )
 from nemotron_loadtest.scenario.files import find_scenario, load_scenario, read_toml, shipped_scenarios
-from nemotron_loadtest.scenario.scenario import Cancel, Scenario, UserKind, without_texts
+from nemotron_loadtest.scenario.scenario import (
+    Cancel,
+    OpenAI,
+    Scenario,
+    ThinkingAs,
+    UserKind,
+    at_servers,
+    speaks_openai,
+    without_texts,
+)
 from nemotron_loadtest.scenario.workload import (
     Chat,
     Lines,
@@ -51,6 +60,7 @@ __all__ = [
     "Lognormal",
     "Made",
     "Normal",
+    "OpenAI",
     "OpenLoop",
     "Poisson",
     "Rag",
@@ -60,6 +70,7 @@ __all__ = [
     "Spike",
     "Staircase",
     "Synthetic",
+    "ThinkingAs",
     "Tools",
     "Trace",
     "TraceLengths",
@@ -67,11 +78,13 @@ __all__ = [
     "Uniform",
     "UserKind",
     "Workload",
+    "at_servers",
     "draw_delay",
     "draw_length",
     "find_scenario",
     "load_scenario",
     "read_toml",
     "shipped_scenarios",
+    "speaks_openai",
     "without_texts",
 ]

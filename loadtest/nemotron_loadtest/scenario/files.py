@@ -14,7 +14,7 @@ import msgspec
 from msgspec import inspect
 
 from nemotron_loadtest.errors import ScenarioError
-from nemotron_loadtest.scenario.scenario import Scenario
+from nemotron_loadtest.scenario.scenario import Scenario, at_servers
 from nemotron_loadtest.scenario.workload import Lines
 
 _DIRECTORY = Path(__file__).parents[1] / "scenarios"
@@ -97,6 +97,11 @@ def _message(path: Path, text: str, content: dict[str, Any], error: str) -> str:
 
 def _with_absolute_paths(scenario: Scenario, directory: Path) -> Scenario:
     replace = msgspec.structs.replace
+    if scenario.url is not None:
+        scenario = at_servers(scenario, (scenario.url,) if isinstance(scenario.url, str) else scenario.url)
+    if scenario.openai.api_key_file is not None:
+        key_file = str(directory / scenario.openai.api_key_file)
+        scenario = replace(scenario, openai=replace(scenario.openai, api_key_file=key_file))
     if scenario.package is not None:
         scenario = replace(scenario, package=str(directory / scenario.package))
     if scenario.slo is not None and scenario.slo.endswith(".toml"):

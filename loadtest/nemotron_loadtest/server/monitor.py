@@ -24,11 +24,22 @@ Page = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
 """Metric name → its values, each with its labels, as `Client.metrics()` returns it."""
 
 _GAUGES = {
-    "in_flight": "nemotron_requests_in_flight",
-    "running": "nemotron_requests_running",
-    "waiting": "nemotron_requests_waiting",
-    "kv_cache_used": "nemotron_kv_cache_used_ratio",
+    "in_flight": ("nemotron_requests_in_flight",),
+    "running": (
+        "nemotron_requests_running",
+        "vllm:num_requests_running",
+        "sglang:num_running_reqs",
+        "llamacpp:requests_processing",
+    ),
+    "waiting": (
+        "nemotron_requests_waiting",
+        "vllm:num_requests_waiting",
+        "sglang:num_queue_reqs",
+        "llamacpp:requests_deferred",
+    ),
+    "kv_cache_used": ("nemotron_kv_cache_used_ratio", "vllm:kv_cache_usage_perc", "sglang:token_usage"),
 }
+"""What a page may call them: this stack's first, then other servers', which say less."""
 _PENDING = "nv_inference_pending_request_count"
 _TAKEN = "nv_inference_count"
 _QUEUE_US = "nv_inference_queue_duration_us"
@@ -164,7 +175,7 @@ class TritonMetrics:
 
     def read(self, page: Page) -> dict[str, Any]:
         """The fields of a `ServerSample` that a page holds."""
-        gauges = {field: _sum(page, name) for field, name in _GAUGES.items()}
+        gauges = {field: _first(page, names) for field, names in _GAUGES.items()}
         return {**gauges, "stages": self._stages(page), "gpus": _gpus(page)}
 
     def forget(self) -> None:
@@ -215,6 +226,10 @@ def _gpus(page: Page) -> tuple[GpuSample, ...]:
 def _models(page: Page) -> list[str]:
     named = {labels.get("model", "") for labels, _ in page.get(_TAKEN, ())}
     return sorted(named - {"", _ENSEMBLE})
+
+
+def _first(page: Page, names: Sequence[str]) -> float | None:
+    return next((value for name in names if (value := _sum(page, name)) is not None), None)
 
 
 def _sum(page: Page, name: str, model: str | None = None) -> float | None:

@@ -29,7 +29,7 @@ from nemotron_client._request import chat_call, generate_call
 from nemotron_client._transports import Call
 from nemotron_client._transports.http_codec import generate_body, refusal
 from nemotron_loadtest.clock import RunClock
-from nemotron_loadtest.samples import Arrival, Outcome, Sample
+from nemotron_loadtest.samples import Arrival, Counted, Outcome, Sample
 from nemotron_loadtest.scenario import UserKind
 from nemotron_loadtest.workload import RequestSpec
 
@@ -43,16 +43,24 @@ class Answer:
     """What has come of an answer.
 
     Attributes:
-        arrivals: See `Sample`, as the others.
-        first_answer_s: See `Sample`.
-        usage: Token counts; None before the first response.
+        arrivals: See `Sample`, as the others but the last.
         reply: All of it, once it is whole.
     """
 
     arrivals: tuple[Arrival, ...] = ()
     first_answer_s: float | None = None
-    usage: Usage | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int | None = 0
+    cached_tokens: int | None = None
+    counted: Counted = "each"
     reply: Reply | None = None
+
+    def count(self, usage: Usage | None) -> None:
+        """Take over the client's counts; None before the first response."""
+        if usage is not None:
+            self.prompt_tokens, self.output_tokens = usage.prompt_tokens, usage.output_tokens
+            self.reasoning_tokens, self.cached_tokens = usage.reasoning_tokens, usage.cached_tokens
 
     @property
     def finish_reason(self) -> str:
@@ -149,7 +157,6 @@ class Asker(ABC):
         self, spec: RequestSpec, running: Running, answer: Answer, error_type: str, begin: tuple[float, float]
     ) -> Sample:
         outcome, error_type = _verdict(running, answer, error_type)
-        usage = answer.usage or Usage(0, 0, 0)
         return Sample(
             request_id=running.request_id,
             user=self._kind,
@@ -160,10 +167,11 @@ class Asker(ABC):
             first_answer_s=answer.first_answer_s,
             ended_s=self._clock.now(),
             arrivals=answer.arrivals,
-            prompt_tokens=usage.prompt_tokens,
-            output_tokens=usage.output_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            cached_tokens=usage.cached_tokens,
+            prompt_tokens=answer.prompt_tokens,
+            output_tokens=answer.output_tokens,
+            reasoning_tokens=answer.reasoning_tokens,
+            cached_tokens=answer.cached_tokens,
+            counted=answer.counted,
             finish_reason=answer.finish_reason,
             outcome=outcome,
             error_type=error_type,
@@ -197,7 +205,7 @@ class StreamAsker(Asker):
                 answer.reply = stream.get_final()
             finally:
                 answer.arrivals = tuple(Arrival(self._clock.at(at), tokens) for at, tokens in stream.arrivals)
-                answer.usage = stream.usage_so_far
+                answer.count(stream.usage_so_far)
 
     def _open(self, spec: RequestSpec, request_id: str) -> ChatStream:
         options = {**spec.options, "request_id": request_id}
@@ -233,7 +241,8 @@ class GenerateAsker(Asker):
         values = self._post(_whole_call(spec, running.request_id))
         now = self._clock.now()
         reader.events_of(values, now)
-        answer.reply, answer.usage = reader.reply, reader.usage
+        answer.reply = reader.reply
+        answer.count(reader.usage)
         answer.arrivals = tuple(Arrival(at, tokens) for at, tokens in reader.arrivals)
         if reader.reply and (reader.reply.content or reader.reply.tool_calls):
             answer.first_answer_s = now

@@ -82,10 +82,17 @@ class HttpGenerateUser(LoadUser):
     kind = "http_generate"
 
 
+class OpenAIStreamUser(LoadUser):
+    """Reads the answer while it is written, over OpenAI's API."""
+
+    kind = "openai_stream"
+
+
 USERS: dict[UserKind, type[LoadUser]] = {
     "grpc_stream": GrpcStreamUser,
     "http_stream": HttpStreamUser,
     "http_generate": HttpGenerateUser,
+    "openai_stream": OpenAIStreamUser,
 }
 
 

@@ -9,9 +9,11 @@ from urllib.parse import urlsplit, urlunsplit
 from nemotron_client import Client, NemotronError
 from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.errors import ScenarioError, UnreachableError
-from nemotron_loadtest.scenario import Scenario
+from nemotron_loadtest.scenario import Scenario, speaks_openai
 from nemotron_loadtest.server import ports_of
 from nemotron_loadtest.users.asker import Asker, GenerateAsker, OnSample, StreamAsker
+from nemotron_loadtest.users.openai import OpenAIAsker, OpenAIServer
+from nemotron_loadtest.workload import RequestSpec
 
 _READY_S = 5.0
 _SCHEMES = {
@@ -21,20 +23,31 @@ _SCHEMES = {
 }
 
 
-def connect(scenario: Scenario) -> Client:
-    """A client whose server is ready.
+Server = Client | OpenAIServer
+
+
+def connect(scenario: Scenario, trial: RequestSpec) -> Server:
+    """A server that is ready.
+
+    Args:
+        scenario: What is to be sent to it.
+        trial: A small request with the scenario's options, which a server with OpenAI's API is asked first: of such
+            servers there are many, and what they take differs.
 
     Raises:
-        ScenarioError: the URL does not go with the kind of user.
+        ScenarioError: the URL does not go with the kind of user, or such a server refuses the trial.
         UnreachableError: the server is not ready within seconds.
     """
-    client = _client(scenario)
+    server = _server(scenario)
     try:
-        client.wait_ready(_READY_S)
+        if isinstance(server, OpenAIServer):
+            server.wait_ready(_READY_S, trial)
+        else:
+            server.wait_ready(_READY_S)
     except NemotronError as error:
-        client.close()
+        server.close()
         raise UnreachableError(str(error)) from None
-    return client
+    return server
 
 
 def servers(scenario: Scenario) -> tuple[str, ...]:
@@ -43,12 +56,15 @@ def servers(scenario: Scenario) -> tuple[str, ...]:
     Raises:
         ScenarioError: see `connect`.
     """
-    with _client(scenario) as client:
-        return client.urls
+    server = _server(scenario)
+    server.close()
+    return server.urls
 
 
-def _client(scenario: Scenario) -> Client:
+def _server(scenario: Scenario) -> Server:
     url = scenario.url
+    if scenario.user == "openai_stream":
+        return OpenAIServer((url,) if isinstance(url, str) else url or (), scenario.openai)
     try:
         client = Client(url if url is None or isinstance(url, str) else list(url), sessions=scenario.sessions)
         _check_schemes(scenario, client.urls)
@@ -64,8 +80,11 @@ def client_for_metrics(url: str, metrics_url: str | None = None) -> Client:
         url: URL of the server.
         metrics_url: URL of the page. None is what NEMOTRON_METRICS_URL names if NEMOTRON_URL or NEMOTRON_HTTP_URL names
             this server; else, where the server's process is seen on this machine, the one of its ports that has
-            metrics; else port 8002 of its host.
+            metrics; else port 8002 of its host. A server with OpenAI's API has it beside its /v1.
     """
+    if metrics_url is None and speaks_openai(url):
+        parts = urlsplit(url)
+        metrics_url = f"{parts.scheme}://{parts.netloc}/metrics"
     if metrics_url is None and url in (os.environ.get("NEMOTRON_URL"), os.environ.get("NEMOTRON_HTTP_URL")):
         metrics_url = os.environ.get("NEMOTRON_METRICS_URL")
     if metrics_url is None:
@@ -83,11 +102,13 @@ def _has_metrics(url: str, page: str) -> bool:
             return False
 
 
-def asker_of(scenario: Scenario, client: Client, on_sample: OnSample, worker: str = "0") -> Callable[[RunClock], Asker]:
+def asker_of(scenario: Scenario, server: Server, on_sample: OnSample, worker: str = "0") -> Callable[[RunClock], Asker]:
     """What makes the scenario's kind of user, once the run has a start."""
+    if isinstance(server, OpenAIServer):
+        return lambda clock: OpenAIAsker(server, clock, on_sample, worker)
     if scenario.user == "http_generate":
-        return lambda clock: GenerateAsker(client, client.urls[0], clock, on_sample, worker)
-    return lambda clock: StreamAsker(client, scenario.user, clock, on_sample, worker)
+        return lambda clock: GenerateAsker(server, server.urls[0], clock, on_sample, worker)
+    return lambda clock: StreamAsker(server, scenario.user, clock, on_sample, worker)
 
 
 def without_secrets(url: str) -> str:

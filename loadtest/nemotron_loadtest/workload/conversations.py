@@ -83,6 +83,14 @@ class ConversationSource:
             drawn = Drawn(self._scenario.workload, self._scenario.cancel, self._scenario.seed, number)
             yield Going(self._turns(drawn, request))
 
+    def trial(self) -> RequestSpec:
+        """A request for one token, with the options of the first one and none of its text."""
+        first = next(self.conversations()).next_request() or RequestSpec()
+        options = {name: value for name, value in first.options.items() if name != "min_tokens"} | {"max_tokens": 1}
+        thinking = self._scenario.workload.thinking_share > 0
+        asked: dict[str, Any] = {"messages": (_user("Hi"),)} if first.prompt is None else {"prompt": "Hi"}
+        return RequestSpec(options=options, thinking=thinking, **asked)
+
     def _trace(self) -> Iterator[TraceRequest | None]:
         """For each conversation the request of the trace that it comes from, where there is one."""
         if not isinstance(self._scenario.workload, TraceLengths) or self._scenario.trace is None:

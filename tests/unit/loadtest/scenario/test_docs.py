@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from nemotron_loadtest.scenario import Arrivals, Cancel, Scenario, Workload, load_scenario, shipped_scenarios
+from nemotron_loadtest.scenario import Arrivals, Cancel, OpenAI, Scenario, Workload, load_scenario, shipped_scenarios
 from nemotron_loadtest.scenario.workload import Made, Sized, Synthetic
 
 ROOT = Path(__file__).parents[4]
@@ -64,7 +64,9 @@ def test_every_field_of_every_kind_is_there_with_its_default(kind: type[msgspec.
     check({name: own_fields(kind)[name] for name in rows}, rows)
 
 
-@pytest.mark.parametrize(("title", "kind"), [("The scenario", Scenario), ("Users who leave", Cancel)])
+@pytest.mark.parametrize(
+    ("title", "kind"), [("The scenario", Scenario), ("Users who leave", Cancel), ("OpenAI's API", OpenAI)]
+)
 def test_every_field_of_a_table_is_there_with_its_default(title: str, kind: type[msgspec.Struct]) -> None:
     check({field.name: field.default for field in msgspec.structs.fields(kind)}, documented(section(title)))
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
-from nemotron_client import NemotronError
+from nemotron_client import Client, NemotronError
 from nemotron_client.testing import FakeServer
 from nemotron_loadtest.clock import RunClock
 from nemotron_loadtest.errors import ScenarioError, UnreachableError
 from nemotron_loadtest.scenario import Scenario
 from nemotron_loadtest.users import servers
 from nemotron_loadtest.users.asker import GenerateAsker, StreamAsker
+from nemotron_loadtest.workload import RequestSpec
+
+TRIAL = RequestSpec()
 
 
 @pytest.mark.parametrize(
@@ -24,13 +29,13 @@ from nemotron_loadtest.users.asker import GenerateAsker, StreamAsker
 )
 def test_a_url_that_does_not_go_with_the_user(url: str, user: str, message: str) -> None:
     with pytest.raises(ScenarioError, match=message):
-        servers.connect(Scenario(url=url, user=user))  # type: ignore[arg-type]
+        servers.connect(Scenario(url=url, user=user), TRIAL)  # type: ignore[arg-type]
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "_READY_S", 0.2)
     with pytest.raises(UnreachableError, match=r"grpc://127\.0\.0\.1:9"):
-        servers.connect(Scenario(url="grpc://127.0.0.1:9"))
+        servers.connect(Scenario(url="grpc://127.0.0.1:9"), TRIAL)
 
 
 def test_the_kind_of_user_has_its_asker() -> None:
@@ -41,7 +46,7 @@ def test_the_kind_of_user_has_its_asker() -> None:
             ("http_generate", server.http_url, GenerateAsker),
         ):
             scenario = Scenario(url=url, user=user)  # type: ignore[arg-type]
-            with servers.connect(scenario) as client:
+            with closing(servers.connect(scenario, TRIAL)) as client:
                 asker = servers.asker_of(scenario, client, lambda _: None)(RunClock(0))
                 assert isinstance(asker, kind)
                 asker.close()
@@ -79,6 +84,7 @@ def test_secrets_are_not_shown() -> None:
 def test_a_scenario_says_how_many_sessions_carry_its_requests() -> None:
     with FakeServer("Hi") as server:
         for sessions in (1, 0):
-            with servers.connect(Scenario(url=server.grpc_url, sessions=sessions)) as client:
+            with closing(servers.connect(Scenario(url=server.grpc_url, sessions=sessions), TRIAL)) as client:
+                assert isinstance(client, Client)
                 client.chat([{"role": "user", "content": "Hi"}])
         assert [bool(request.session) for request in server.requests] == [True, False]
