@@ -13,8 +13,16 @@ from nemotron_client._async_streams import AsyncChatStream, AsyncExchange, Async
 from nemotron_client._batch import BatchResult, Conversation, batch_async
 from nemotron_client._contract import ENSEMBLE, Options
 from nemotron_client._errors import NemotronError
-from nemotron_client._probes import Answer, ReadyWait, may_take_requests
-from nemotron_client._request import cancel_call, chat_call, generate_call, ready_call, stands_for_completions
+from nemotron_client._probes import Answer, ReadyWait, any_yes, may_take_requests
+from nemotron_client._request import (
+    cancel_call,
+    chat_call,
+    end_thinking_call,
+    ends_thinking,
+    generate_call,
+    ready_call,
+    stands_for_completions,
+)
 from nemotron_client._retries import Replicas
 from nemotron_client._settings import NOT_GIVEN, AsyncHeaders, NotGiven, Settings
 from nemotron_client._timeouts import Timeouts
@@ -114,6 +122,17 @@ class AsyncClient:
         running = self._shared.running.get(request_id)
         transports = [running.transport] if running else self._shared.transports
         await asyncio.gather(*(transport.post(call, _defaults.CANCEL_TIMEOUT_S) for transport in transports))
+
+    async def end_thinking(self, request_id: str) -> bool:
+        """Have the model answer a request now, on the server that has it. See `Client.end_thinking`."""
+        call = end_thinking_call(request_id, await self._headers())
+        running = self._shared.running.get(request_id)
+
+        async def ends(transport: AsyncTransport) -> bool:
+            return ends_thinking(await transport.ask(call, _defaults.CANCEL_TIMEOUT_S))
+
+        transports = [running.transport] if running else self._shared.transports
+        return any_yes(await asyncio.gather(*(_answer(ends(transport)) for transport in transports)))
 
     async def is_live(self) -> bool:
         """Whether a server answers at all."""

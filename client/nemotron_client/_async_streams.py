@@ -14,6 +14,7 @@ from typing import Any
 from nemotron_client import _defaults
 from nemotron_client._errors import NemotronError
 from nemotron_client._exchange import CLOSED, ExchangeState, Living
+from nemotron_client._request import ends_thinking
 from nemotron_client._retries import Replicas
 from nemotron_client._settings import Settings
 from nemotron_client._transports import AsyncResponseStream, AsyncTransport, Call
@@ -114,6 +115,10 @@ class AsyncChatStream:
                 await self._exchange.next_events()
         return self._exchange.state.final()
 
+    async def end_thinking(self) -> bool:
+        """Have the model answer now. See `ChatStream.end_thinking`; another task may read at the same time."""
+        return await self._exchange.end_thinking()
+
     async def close(self) -> None:
         """Stop reading, at once. An answer that has not ended is cancelled on the server."""
         self._exchange.close()
@@ -206,6 +211,12 @@ class AsyncExchange:
             raise
         self.close()
         raise StopAsyncIteration
+
+    async def end_thinking(self) -> bool:
+        """See `ChatStream.end_thinking`."""
+        if self._ended or self.state.over or self._responses is None:
+            return False
+        return ends_thinking(await self.transport.ask(self.state.end_thinking_call(), _defaults.CANCEL_TIMEOUT_S))
 
     def close(self) -> None:
         """End the request, at once."""

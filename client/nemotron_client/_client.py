@@ -13,8 +13,16 @@ from nemotron_client import _defaults, _probes
 from nemotron_client._batch import BatchResult, Conversation, batch
 from nemotron_client._contract import ENSEMBLE, Options
 from nemotron_client._errors import NemotronError
-from nemotron_client._probes import Answer, ReadyWait, may_take_requests
-from nemotron_client._request import cancel_call, chat_call, generate_call, ready_call, stands_for_completions
+from nemotron_client._probes import Answer, ReadyWait, any_yes, may_take_requests
+from nemotron_client._request import (
+    cancel_call,
+    chat_call,
+    end_thinking_call,
+    ends_thinking,
+    generate_call,
+    ready_call,
+    stands_for_completions,
+)
 from nemotron_client._retries import Replicas
 from nemotron_client._settings import NOT_GIVEN, Headers, NotGiven, Settings
 from nemotron_client._streams import ChatStream, Exchange, Shared
@@ -168,6 +176,25 @@ class Client:
         for event in heard:
             event.wait(_defaults.CANCEL_TIMEOUT_S)
 
+    def end_thinking(self, request_id: str) -> bool:
+        """Have the model answer a request now, on the server that has it. See `ChatStream.end_thinking`.
+
+        The request may be another client's, as for `cancel`.
+
+        Returns:
+            Whether its thinking ends by that; False also for a request that is nowhere.
+
+        Raises:
+            NemotronError: no server says that it does, and one cannot be asked.
+        """
+        call = end_thinking_call(request_id, self._headers())
+        running = self._shared.running.get(request_id)
+
+        def ends(transport: Transport) -> bool:
+            return ends_thinking(transport.ask(call, _defaults.CANCEL_TIMEOUT_S))
+
+        return any_yes(self._asked(ends, [running.transport] if running else self._shared.transports))
+
     def is_live(self) -> bool:
         """Whether a server answers at all."""
         headers = self._headers()
@@ -270,10 +297,12 @@ class Client:
 
         return self._asked(takes_requests)
 
-    def _asked(self, question: Callable[[Transport], bool]) -> list[Answer]:
-        """What the servers answer, up to the first yes."""
+    def _asked(
+        self, question: Callable[[Transport], bool], transports: Sequence[Transport] | None = None
+    ) -> list[Answer]:
+        """What the servers answer, or these of them, up to the first yes."""
         answers: list[Answer] = []
-        for transport in self._shared.transports:
+        for transport in transports or self._shared.transports:
             try:
                 answers.append(question(transport))
             except NemotronError as error:

@@ -239,17 +239,19 @@ FINISH_REASONS = ("stop", "length", "tool_calls", "repetition", "cancelled", "ti
 
 CONTROL_INPUTS: dict[str, Tensor] = {
     "stop": Tensor("BOOL"),
+    "end_thinking": Tensor("BOOL"),
     "open_session": Tensor("BOOL"),
     "session": Tensor("BYTES"),
     "acknowledged": Tensor("INT32"),
 }
-"""Inputs of the generating model, which this client only asks to stop a request, and for sessions."""
+"""Inputs of the generating model, which this client only asks to stop a request, or its thinking; and for sessions."""
 
 CONTROL_OUTPUTS: dict[str, Tensor] = {
     "stream_event": Tensor("BYTES"),
     "sequence_length": Tensor("INT32", (-1,)),
     "finish_reason": Tensor("BYTES"),
     "frame": Tensor("BYTES"),
+    "thinking_ends": Tensor("BOOL"),
     "num_input_tokens": Tensor("INT32"),
 }
 """What the fake server has of that model's outputs."""

@@ -15,7 +15,7 @@ from nemotron_client import _telemetry
 from nemotron_client._answer import AnswerReader
 from nemotron_client._errors import NemotronError, ServerUnavailableError, StreamClosedError
 from nemotron_client._formats import format_of
-from nemotron_client._request import cancel_call
+from nemotron_client._request import cancel_call, end_thinking_call
 from nemotron_client._retries import Attempts, Replicas, may_be_at_work
 from nemotron_client._settings import Settings
 from nemotron_client._timeouts import Deadline
@@ -105,6 +105,10 @@ class ExchangeState:
     def cancel_call(self) -> Call:
         """The call that stops this one."""
         return cancel_call(self.call.request_id, self.call.headers)
+
+    def end_thinking_call(self) -> Call:
+        """The call that has this one answer now."""
+        return end_thinking_call(self.call.request_id, self.call.headers)
 
     def events_of(self, values: Mapping[str, Any]) -> list[Event]:
         """The events of a response."""

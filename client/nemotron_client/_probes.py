@@ -31,6 +31,20 @@ def may_take_requests(error: NemotronError) -> bool:
     return not isinstance(error, TransportError)
 
 
+def any_yes(answers: Sequence[Answer]) -> bool:
+    """Whether a server says yes.
+
+    Raises:
+        NemotronError: none does, and one has not answered, which might have.
+    """
+    if True in answers:
+        return True
+    for answer in answers:
+        if isinstance(answer, NemotronError):
+            raise answer
+    return False
+
+
 class ReadyWait:
     """One wait."""
 

@@ -90,6 +90,16 @@ def cancel_call(request_id: str, headers: Mapping[str, str]) -> Call:
     return Call(GENERATING_MODEL, request_id, {"stop": True}, ("finish_reason",), headers)
 
 
+def end_thinking_call(request_id: str, headers: Mapping[str, str]) -> Call:
+    """The call that has a request answer now."""
+    return Call(GENERATING_MODEL, request_id, {"end_thinking": True}, ("thinking_ends",), headers)
+
+
+def ends_thinking(answer: Mapping[str, Any]) -> bool:
+    """What the outputs of the answer to that say."""
+    return bool(answer.get("thinking_ends", False))
+
+
 def ready_call(headers: Mapping[str, str]) -> Call:
     """The question whether a server takes requests, which Triton's own readiness does not tell while it drains.
 

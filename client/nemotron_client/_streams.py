@@ -12,6 +12,7 @@ from typing import Any
 from nemotron_client import _defaults
 from nemotron_client._errors import NemotronError
 from nemotron_client._exchange import CLOSED, ExchangeState, Living
+from nemotron_client._request import ends_thinking
 from nemotron_client._retries import Replicas
 from nemotron_client._settings import Settings
 from nemotron_client._transports import Call, Transport
@@ -100,6 +101,19 @@ class ChatStream:
             pass
         return self._exchange.state.final()
 
+    def end_thinking(self) -> bool:
+        """Have the model answer now: close its thinking for it, and wait until the server has heard. From any thread.
+
+        Returns:
+            Whether the thinking ends by that, which mostly is at once; the reply then says `thinking_budget_reached`.
+            False, and nothing is changed, where the model does not think, or not any more, or no token would be left
+            for an answer, or the server does not have the request yet.
+
+        Raises:
+            NemotronError: the server cannot be asked.
+        """
+        return self._exchange.end_thinking()
+
     def close(self) -> None:
         """Stop reading, at once. An answer that has not ended is cancelled on the server."""
         self._exchange.close()
@@ -159,6 +173,12 @@ class Exchange:
             raise
         finally:
             self.close()
+
+    def end_thinking(self) -> bool:
+        """See `ChatStream.end_thinking`."""
+        if self._ended or self.state.over:
+            return False
+        return ends_thinking(self.transport.ask(self.state.end_thinking_call(), _defaults.CANCEL_TIMEOUT_S))
 
     def close(self) -> None:
         """End the request, from any thread, at once."""

@@ -271,6 +271,7 @@ _TOKEN_OPTIONS = (
     Option("input_ids", "INT32", (-1,)),
     Option("input_lengths", "INT32"),
     Option("stop", "BOOL"),
+    Option("end_thinking", "BOOL"),
     Option("request_settings", "STRING"),
     # Of sessions, see `nemotron_serving.generation.session`.
     Option("open_session", "BOOL"),
@@ -357,7 +358,8 @@ TEXT_OUTPUTS = (
     Output("finish_reason", "STRING", read="always", doc=f"Empty until the last response: {_REASONS}."),
     Output("num_reasoning_tokens", "INT32", kind="total", read="always",
            doc="Output tokens that gave text to `reasoning_content`."),
-    Output("thinking_budget_reached", "BOOL", read="always", doc="The budget, not the model, has closed the thinking."),
+    Output("thinking_budget_reached", "BOOL", read="always",
+           doc="The budget, or a request to answer now, has closed the thinking, and not the model."),
     Output("logprobs", "STRING", kind="delta", read="return_log_probs",
            doc="Log probabilities with texts and alternatives, a JSON list in OpenAI's shape, an entry a token; "
            "else empty."),
@@ -396,6 +398,7 @@ TOKEN_OUTPUTS = (
     Tensor("sequence_length", "INT32", (-1,)),
     Tensor("finish_reason", "STRING"),
     Tensor("frame", "STRING"),
+    Tensor("thinking_ends", "BOOL"),
     *GENERATION_OUTPUTS,
     Tensor("context_phase_params", "UINT8", (-1,)),
 )

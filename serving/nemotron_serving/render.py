@@ -49,8 +49,8 @@ _CLIENT_OPTION = (
     "request_id", "str", "A name of your own for this request, unique, for `client.cancel` from elsewhere.",
 )  # fmt: skip
 # All that the client sends to the generating model, and that its fake server has of what comes back.
-_CONTROL_INPUTS = ("stop", "open_session", "session", "acknowledged")
-_CONTROL_OUTPUTS = ("finish_reason", "frame", "num_input_tokens", "sequence_length", "stream_event")
+_CONTROL_INPUTS = ("stop", "end_thinking", "open_session", "session", "acknowledged")
+_CONTROL_OUTPUTS = ("finish_reason", "frame", "num_input_tokens", "sequence_length", "stream_event", "thinking_ends")
 
 
 def rendered(root: Path) -> dict[Path, str]:
@@ -254,7 +254,7 @@ TOTALS = $totals
 FINISH_REASONS = $finish_reasons
 
 CONTROL_INPUTS: dict[str, Tensor] = $control_inputs
-"""Inputs of the generating model, which this client only asks to stop a request, and for sessions."""
+"""Inputs of the generating model, which this client only asks to stop a request, or its thinking; and for sessions."""
 
 CONTROL_OUTPUTS: dict[str, Tensor] = $control_outputs
 """What the fake server has of that model's outputs."""

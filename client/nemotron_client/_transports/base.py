@@ -131,8 +131,10 @@ class Transport(Protocol):
             done: Called once, from any thread, when the server has answered or the call has failed.
         """
 
-    def ask(self, call: Call, timeout_s: float) -> None:
-        """Send a call and wait for its end.
+    def ask(self, call: Call, timeout_s: float) -> dict[str, Any]:
+        """Send a call, wait for its end, and return the outputs of its last response; none where none came.
+
+        A call about a request, which has that one's id, goes to the server that has it.
 
         Raises:
             NemotronError: what the call ends with; RequestTimeoutError if that takes longer than it may.
@@ -176,7 +178,7 @@ class AsyncTransport(Protocol):
     async def post(self, call: Call, timeout_s: float) -> None:
         """Send a call whose answer nobody reads (a cancel), and return once it is answered. Raises nothing."""
 
-    async def ask(self, call: Call, timeout_s: float) -> None:
+    async def ask(self, call: Call, timeout_s: float) -> dict[str, Any]:
         """See `Transport.ask`."""
 
     async def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:

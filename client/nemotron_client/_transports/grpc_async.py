@@ -77,11 +77,19 @@ class AsyncGrpcTransport:
             while await rpc.read() is not grpc.aio.EOF:
                 pass
 
-    async def ask(self, call: Call, timeout_s: float) -> None:
+    async def ask(self, call: Call, timeout_s: float) -> dict[str, Any]:
         """See `AsyncTransport.ask`."""
+        answer: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        if self._sessions.ask(call, answer.put_nowait):
+            try:
+                return await asyncio.wait_for(answer.get(), timeout_s)
+            except TimeoutError:
+                raise codec.no_answer(call, self.url) from None
         rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=self._metadata(call))
-        async for _ in AsyncGrpcResponseStream(rpc, call, self.url):
+        values: dict[str, Any] = {}
+        async for values in AsyncGrpcResponseStream(rpc, call, self.url):  # noqa: B007 - the last ones
             pass
+        return values
 
     async def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `AsyncTransport.is_live`."""

@@ -177,6 +177,11 @@ def described(server: Any, config: Any) -> dict[str, Any]:
     }
 
 
+def no_answer(call: Call, url: str) -> NemotronError:
+    """For a call that is waited for no longer."""
+    return from_status("DEADLINE_EXCEEDED", "", request_id=call.request_id, url=url)
+
+
 def rpc_error(error: Any, request_id: str, url: str) -> NemotronError:
     """The typed error for a call that gRPC has ended."""
     return from_status(error.code().name, error.details() or "", request_id=request_id, url=url)

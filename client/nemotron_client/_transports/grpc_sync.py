@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import queue
 import sys
 import uuid
 import weakref
@@ -89,11 +90,19 @@ class GrpcTransport:
                 list(self._stream(request, **options))
             done()
 
-    def ask(self, call: Call, timeout_s: float) -> None:
+    def ask(self, call: Call, timeout_s: float) -> dict[str, Any]:
         """See `Transport.ask`."""
+        answer: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        if self._sessions.ask(call, answer.put):
+            try:
+                return answer.get(timeout=timeout_s)
+            except queue.Empty:
+                raise codec.no_answer(call, self.url) from None
         rpc = self._stream(codec.infer_request(call), timeout=timeout_s, metadata=self._metadata(call))
-        for _ in GrpcResponseStream(rpc, call, self.url):
+        values: dict[str, Any] = {}
+        for values in GrpcResponseStream(rpc, call, self.url):  # noqa: B007 - the last ones
             pass
+        return values
 
     def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `Transport.is_live`."""

@@ -48,9 +48,9 @@ class AsyncHttpTransport:
         with contextlib.suppress(NemotronError, ValueError):
             await self._ask(self._generate(call, timeout_s))
 
-    async def ask(self, call: Call, timeout_s: float) -> None:
+    async def ask(self, call: Call, timeout_s: float) -> dict[str, Any]:
         """See `AsyncTransport.ask`."""
-        codec.check_answer(call, *await self._ask(self._generate(call, timeout_s)), url=self.url)
+        return codec.last_values(call, *await self._ask(self._generate(call, timeout_s)), url=self.url)
 
     async def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `AsyncTransport.is_live`."""

@@ -176,8 +176,8 @@ def refusal(status: int, content_type: str, body: bytes, *, request_id: str, url
     return ServerError(f"{text}. Is this the URL of a Triton server?", **where)
 
 
-def check_answer(call: Call, status: int, content_type: str, body: bytes, *, url: str) -> None:
-    """Look for an error in the whole answer to a call.
+def last_values(call: Call, status: int, content_type: str, body: bytes, *, url: str) -> dict[str, Any]:
+    """The outputs of the last response in the whole answer to a call; none where there is none.
 
     Raises:
         NemotronError: the call has failed, or this is not the answer of a generate endpoint.
@@ -185,9 +185,11 @@ def check_answer(call: Call, status: int, content_type: str, body: bytes, *, url
     if not is_event_stream(content_type):
         raise refusal(status, content_type, body, request_id=call.request_id, url=url)
     reader = ResponseReader(call, url)
-    for _ in reader.responses_in(body):
+    values: dict[str, Any] = {}
+    for values in reader.responses_in(body):  # noqa: B007 - the last ones
         pass
     reader.end()
+    return values
 
 
 def says_yes(status: int, content_type: str, body: bytes, *, url: str) -> bool:

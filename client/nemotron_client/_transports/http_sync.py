@@ -58,9 +58,9 @@ class HttpTransport:
         except RuntimeError:  # there are no more threads, or no new ones because the interpreter ends
             send()
 
-    def ask(self, call: Call, timeout_s: float) -> None:
+    def ask(self, call: Call, timeout_s: float) -> dict[str, Any]:
         """See `Transport.ask`."""
-        codec.check_answer(call, *self._ask(self._generate(call, timeout_s)), url=self.url)
+        return codec.last_values(call, *self._ask(self._generate(call, timeout_s)), url=self.url)
 
     def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:
         """See `Transport.is_live`."""

@@ -14,7 +14,8 @@ from tritonclient.grpc import service_pb2
 from nemotron_client._errors import NemotronError
 from nemotron_client._transports import grpc_codec as codec
 from nemotron_client._transports.base import AsyncResponseStream, Call
-from nemotron_client._transports.session_codec import Command, Item, Note, Session, SessionRequest, Terms, Turn
+from nemotron_client._transports.session_codec import Session, Terms
+from nemotron_client._transports.session_request import Command, Item, Note, SessionRequest, Turn
 
 # gRPC's own task for a stream ends a moment after the stream was cancelled, and where the loop is closed before that,
 # gRPC logs an error in the next one.
@@ -128,6 +129,8 @@ class AsyncSession(Session):
 
 class AsyncSessionStream(SessionRequest):
     """The responses to a request that rides. See `AsyncResponseStream`."""
+
+    session: AsyncSession
 
     def __init__(self, call: Call, open_elsewhere: Callable[[Call], AsyncResponseStream]) -> None:
         """Prepare.

@@ -4,20 +4,17 @@ A session is one gRPC stream for many requests: their output comes in frames for
 the server ends what runs on it when the stream ends. docs/sessions.md has the protocol.
 
 `Session` and `SessionRequest` decide; the transports for threads and for asyncio add how they wait and send. Methods
-may be called by several threads where nothing else is said: one reads, one sends, the others add requests and leave
-them. Leaving one may happen in a finalizer, in the middle of anything, so it takes no lock.
+may be called by several threads where nothing else is said: one reads, one sends, the others add requests, ask about
+them and leave them. Leaving one may happen in a finalizer, in the middle of anything, so it takes no lock.
 """
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import functools
 import json
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,10 +22,11 @@ from typing import Any
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2
 
-from nemotron_client._contract import ACCEPTED_OUTPUTS, GENERATING_MODEL, NOTHING_NEW, SESSION_MODEL
+from nemotron_client._contract import ACCEPTED_OUTPUTS, GENERATING_MODEL, SESSION_MODEL
 from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_status, from_stream_error
 from nemotron_client._transports import grpc_codec as codec
 from nemotron_client._transports.base import Call
+from nemotron_client._transports.session_request import Command, Item, Note, Question, SessionRequest, Stop, Turn
 
 # The server waits at 64 frames, or 4 MiB of them, that were not acknowledged.
 _ACKNOWLEDGED_FRAMES = 16
@@ -40,95 +38,6 @@ _RACE = "Internal error from Core"
 
 ErrorOf = Callable[[str], NemotronError]
 """Makes the error of the request with this id."""
-
-
-class Turn(enum.Enum):
-    """What a request may hear besides its output and its error."""
-
-    OVER = enum.auto()
-    """All its output has come."""
-    ENSEMBLE = enum.auto()
-    """The server has no sessions, and knows nothing of the request."""
-
-
-Item = dict[str, Any] | NemotronError | Turn
-"""What a request hears: the outputs of a response that say something, or its end."""
-
-
-class SessionRequest(ABC):
-    """A request that rides on a session. The transports make a stream of responses of it.
-
-    Attributes:
-        call: The request.
-        session: What it rides on; set before anything comes.
-        sent: Whether the server may know of it.
-        left: Whether nobody reads it any more.
-        over: Whether nothing comes any more.
-        lost: Whether that is because the session was lost, so that the server may still be at work on it.
-        elsewhere: Whether it goes the ensemble way, because the server has no sessions.
-    """
-
-    session: Session
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.sent = False
-        self.left = False
-        self.over = False
-        self.lost = False
-        self.elsewhere = False
-        self.stopped = False  # a stop was sent
-        self.message: Any = None  # to be sent, but for the session's key
-        self._heard: deque[Callable[[], None]] = deque()
-        self._nothing, self._occasional = _outputs(call.outputs)
-
-    @abstractmethod
-    def put(self, item: Item) -> None:
-        """Hand this to whoever reads. Called by the thread that reads the session, and when it is given up."""
-
-    def values_of(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """The outputs that the call wants, as the ensemble would have sent them."""
-        values = {name: entry.get(name, nothing) for name, nothing in self._nothing.items()}
-        for name in self._occasional:
-            if name in entry:
-                values[name] = entry[name]
-        return values
-
-    def given_up(self) -> NemotronError:
-        """For whoever still waits for a request that was left."""
-        url = self.session.url
-        return ServerUnavailableError(f"The request to {url} was given up", request_id=self.call.request_id, url=url)
-
-    def stop(self, done: Callable[[], None]) -> None:
-        """Have the server stop it; `done` is called once, when the server has answered, or needs not be asked."""
-        self._heard.append(done)
-        self.session.send(Stop(self))
-        if self.over or (self.left and not self.sent):  # then it never is
-            self.tell_stopped()
-
-    def tell_stopped(self) -> None:
-        """The server has heard of the stop, or there is none to be heard."""
-        with contextlib.suppress(IndexError):
-            while True:
-                self._heard.popleft()()
-
-
-@dataclass(frozen=True)
-class Stop:
-    """To be sent: that a request is to end."""
-
-    request: SessionRequest
-
-
-class Note(enum.Enum):
-    """To be sent, or done, by whoever sends."""
-
-    ACKNOWLEDGE = enum.auto()
-    END = enum.auto()
-
-
-Command = SessionRequest | Stop | Note
-"""What is to be sent, in this order, once the session stands."""
 
 
 class Outcome(enum.Enum):
@@ -247,6 +156,8 @@ class Session(ABC):
             return self._request(command)
         if isinstance(command, Stop):
             return self._stop(command.request)
+        if isinstance(command, Question):
+            return self._question(command)
         if self._acknowledged == self._read:
             return None
         self._acknowledged = self._read
@@ -304,6 +215,13 @@ class Session(ABC):
         inputs = {"stop": True, "session": self.key}
         return codec.infer_request(Call(GENERATING_MODEL, request.call.request_id, inputs, ("finish_reason",)))
 
+    def _question(self, question: Question) -> Any:
+        if question.request.over or not question.request.sent:
+            question.request.tell(None)
+            return None
+        call = question.call
+        return codec.infer_request(replace(call, inputs={**call.inputs, "session": self.key}))
+
     def _take(self, response: Any) -> None:
         answer = response.infer_response
         if self.over:
@@ -312,7 +230,11 @@ class Session(ABC):
             self._take_error(answer.id, response.error_message)
         elif answer.id != self._id:
             request = self.requests.get(answer.id)
-            if request is not None and request.stopped and answer.outputs[0].name == "finish_reason":
+            if request is None or answer.outputs[0].name in ACCEPTED_OUTPUTS:
+                return
+            if answer.outputs[0].name != "finish_reason":
+                request.tell(answer)
+            elif request.stopped:
                 request.tell_stopped()
         elif answer.raw_output_contents:
             self._take_frame(answer.raw_output_contents[0])
@@ -373,6 +295,7 @@ class Session(ABC):
         if not request.left:
             request.put(item)
         request.tell_stopped()
+        request.tell(None)
         self._end_if_empty()
 
     def _end_if_empty(self) -> None:
@@ -389,10 +312,3 @@ class Session(ABC):
     def _garbage(self, request_id: str) -> NemotronError:
         message = f"{self.url} sent a response that is not Triton's. Does a Triton server answer there?"
         return ServerError(message, request_id=request_id, url=self.url)
-
-
-@functools.cache
-def _outputs(wanted: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Of these outputs what says nothing, by name, and the names of those that then are not there."""
-    nothing = {name: NOTHING_NEW[name] for name in wanted if name in NOTHING_NEW}
-    return nothing, tuple(name for name in wanted if name not in nothing)

@@ -10,11 +10,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from nemotron_client._defaults import CONNECT_TIMEOUT_S, SESSION_AGE_JITTER, SESSION_ANSWER_S
 from nemotron_client._transports.base import Call, Connection
-from nemotron_client._transports.session_codec import Outcome, Session, SessionRequest, Terms
+from nemotron_client._transports.session_codec import Outcome, Session, Terms
+from nemotron_client._transports.session_request import SessionRequest
 
 # A stream has one set of headers. So many sets have sessions at the same time, and one gives way after so long.
 _GROUPS = 4
@@ -121,13 +122,25 @@ class SessionPool(Generic[S]):
         Returns:
             Whether that does; else the stop has to be sent outside of sessions.
         """
-        request = self._requests.get(call.request_id)
-        if request is None or request.elsewhere or request.lost:  # of a loss the server may not know yet
-            return False
-        if _session_headers(call) != _session_headers(request.call):  # its session is another caller's
-            return False
-        request.stop(done)
-        return True
+        request = self._riding(call)
+        if request is not None:
+            request.stop(done)
+        return request is not None
+
+    def ask(self, call: Call, heard: Callable[[dict[str, Any]], None]) -> bool:
+        """Send a question about a request on the session on which that rides.
+
+        Args:
+            call: The question, with the request's id.
+            heard: Called once with the outputs of the answer; with none where the request is over.
+
+        Returns:
+            Whether that does; else the question has to be sent outside of sessions.
+        """
+        request = self._riding(call)
+        if request is not None:
+            request.ask(call, heard)
+        return request is not None
 
     def connection_lost(self) -> None:
         """The server may be another one when it answers again."""
@@ -142,6 +155,14 @@ class SessionPool(Generic[S]):
         """End all, without waiting: the transport has gone. Called by a finalizer, in any thread; takes no lock."""
         for session in list(self._open):
             session.abandon()
+
+    def _riding(self, call: Call) -> SessionRequest | None:
+        """The request with this call's id, where the call can go the same way."""
+        request = self._requests.get(call.request_id)
+        if request is None or request.elsewhere or request.lost:  # of a loss the server may not know yet
+            return None
+        # Else its session is another caller's.
+        return request if _session_headers(call) == _session_headers(request.call) else None
 
     def _session(self, call: Call) -> S | None:
         now = self._clock()

@@ -15,7 +15,8 @@ from tritonclient.grpc import service_pb2
 from nemotron_client._errors import NemotronError
 from nemotron_client._transports import grpc_codec as codec
 from nemotron_client._transports.base import Call, ResponseStream
-from nemotron_client._transports.session_codec import Command, Item, Note, Session, SessionRequest, Terms, Turn
+from nemotron_client._transports.session_codec import Session, Terms
+from nemotron_client._transports.session_request import Command, Item, Note, SessionRequest, Turn
 
 _CLOSING_S = 2.0  # how long the end of a session's thread is waited for
 

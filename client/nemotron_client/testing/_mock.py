@@ -36,8 +36,9 @@ class MockTransport(Scripted):
         self._stop(call.request_id)
         done()
 
-    def ask(self, call: Call, timeout_s: float) -> None:
-        """See `Transport.ask`: only the client itself asks, whether the server is ready."""
+    def ask(self, call: Call, timeout_s: float) -> Values:  # noqa: ARG002 - the seam's name
+        """See `Transport.ask`."""
+        return _answer(self, call)
 
     def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
         """See `Transport.is_live`."""
@@ -92,8 +93,9 @@ class AsyncMockTransport(Scripted):
         """See `AsyncTransport.post`."""
         self._stop(call.request_id)
 
-    async def ask(self, call: Call, timeout_s: float) -> None:
+    async def ask(self, call: Call, timeout_s: float) -> Values:  # noqa: ARG002 - the seam's name
         """See `AsyncTransport.ask`."""
+        return _answer(self, call)
 
     async def is_live(self, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
         """See `AsyncTransport.is_live`."""
@@ -130,6 +132,11 @@ class AsyncMockStream:
     def abort(self) -> None:
         """See `AsyncResponseStream.abort`."""
         self._player.leave()
+
+
+def _answer(script: Scripted, call: Call) -> Values:
+    """What the generating model says to this; to the question whether it is ready, nothing."""
+    return {"thinking_ends": script._end_thinking(call.request_id)} if "end_thinking" in call.inputs else {}
 
 
 def _wanted(values: Values, call: Call) -> Values:

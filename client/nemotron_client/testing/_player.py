@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from nemotron_client._contract import NOTHING_NEW, STATES
+from nemotron_client._contract import NOTHING_NEW
 from nemotron_client.testing._replies import Fault, RecordedRequest, ScriptedReply
 from nemotron_client.testing._script import Scripted
 
@@ -73,13 +73,23 @@ class Performance:
         self._request = request
         self._reasoning = reply.pieces_of(reply.reasoning_content)
         self._content = reply.pieces_of(reply.content)
-        self._size = len(self._reasoning) + len(self._content) + len(reply.tool_calls)
+        self._size = self._total()
+        self._thinking_ended = False
         self._done = 0
         self._told_logprobs = 0
 
     def steps(self) -> Iterator[Step]:
         """All that comes. A request that asks for no stream gets it in one response."""
         return self._streamed() if self._request.inputs.get("stream") else self._at_once()
+
+    def end_thinking(self) -> bool:
+        """Have the answer come next; whether there is thinking left that does not come by that."""
+        if self._done >= len(self._reasoning):
+            return False
+        del self._reasoning[self._done :]
+        self._size = self._total()
+        self._thinking_ended = True
+        return True
 
     def cancelled(self) -> Values:
         """The last response, when the request is stopped now."""
@@ -130,6 +140,9 @@ class Performance:
         new = list(self._reply.logprobs[begin : self._told_logprobs])
         return {"logprobs": json.dumps(new, ensure_ascii=False) if new else ""}
 
+    def _total(self) -> int:
+        return len(self._reasoning) + len(self._content) + len(self._reply.tool_calls)
+
     def _pieces(self) -> Iterator[_Piece]:
         for number, text in enumerate(self._reasoning):
             yield _Piece("reasoning_content", text, text if number else f"<think>\n{text}")
@@ -164,7 +177,10 @@ class Performance:
         reply = self._reply
         error = reply.tool_call_error if "tools" in self._request.inputs else None
         occasional = {"tool_call_error": json.dumps(vars(error), ensure_ascii=False)} if error else {}
-        states = {name: getattr(reply, name, NOTHING_NEW[name]) for name in STATES} | {"finish_reason": finish_reason}
+        states = {
+            "finish_reason": finish_reason,
+            "thinking_budget_reached": reply.thinking_budget_reached or self._thinking_ended,
+        }
         return self._counts() | occasional | states | self._logprobs()
 
 
@@ -190,12 +206,20 @@ class _Playing:
         self._woken = wake
         self._left = False
         self._over = False
-        script._begin(request, wake.set)
+        script._begin(request, self)
 
     @property
     def num_input_tokens(self) -> int:
         """What the responses say of it."""
         return self._performance.num_input_tokens
+
+    def stop(self) -> None:
+        """A stop came, in any thread: the reply ends with what has come."""
+        self._woken.set()
+
+    def end_thinking(self) -> bool:
+        """The answer is wanted now; see `Performance.end_thinking`."""
+        return not self._over and self._performance.end_thinking()
 
     def leave(self) -> None:
         """The reader has gone."""

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from nemotron_client.testing._replies import Fault, RecordedRequest, ScriptedReply
 
@@ -36,6 +37,16 @@ class _Entry:
         return what if self.left == 1 else f"{what}, {'any number of' if self.left == math.inf else self.left:g} times"
 
 
+class Playing(Protocol):
+    """A reply that is being played. Its methods are called by any thread."""
+
+    def stop(self) -> None:
+        """End it with what has come."""
+
+    def end_thinking(self) -> bool:
+        """Have the answer come next; whether there is thinking left that does not come by that."""
+
+
 class Scripted:
     """What plays a script: MockTransport, AsyncMockTransport and FakeServer.
 
@@ -45,16 +56,18 @@ class Scripted:
     Attributes:
         requests: What came, in order.
         cancels: The request ids of the stops that came, in order.
+        thinking_ends: The request ids with which the end of a thinking was asked for, in order.
         ready: What `client.is_ready` is told.
     """
 
     def __init__(self, replies: Replies = ()) -> None:
         self.requests: list[RecordedRequest] = []
         self.cancels: list[str] = []
+        self.thinking_ends: list[str] = []
         self.ready = True
         self._unexpected: list[BaseException] = []
         self._early_stops: set[tuple[str, str]] = set()
-        self._playing: dict[RecordedRequest, Callable[[], None]] = {}
+        self._playing: dict[RecordedRequest, Playing] = {}
         self._lock = threading.RLock()
         if isinstance(replies, Sequence) and not isinstance(replies, str):
             self._entries: list[_Entry] = []
@@ -108,14 +121,14 @@ class Scripted:
             self._unexpected.append(error)
             raise
 
-    def _begin(self, request: RecordedRequest, cancel: Callable[[], None]) -> None:
-        """Its reply begins; `cancel` is called, from any thread, when a stop comes."""
+    def _begin(self, request: RecordedRequest, playing: Playing) -> None:
+        """Its reply begins."""
         with self._lock:
-            self._playing[request] = cancel
+            self._playing[request] = playing
             if not self._early_stops.isdisjoint(_names(request)):
                 self._early_stops.difference_update(_names(request))
                 request.outcome = "cancelled"
-                cancel()
+                playing.stop()
 
     def _end(self, request: RecordedRequest) -> None:
         """Nobody reads its reply any more."""
@@ -136,8 +149,15 @@ class Scripted:
             for request in running:
                 request.outcome = "cancelled"
                 if request in self._playing:
-                    self._playing[request]()
+                    self._playing[request].stop()
             return bool(running)
+
+    def _end_thinking(self, request_id: str, session: str = "") -> bool:
+        """The answer to this request is wanted now. Returns whether its thinking ends by that."""
+        with self._lock:
+            self.thinking_ends.append(request_id)
+            playing = [one for request, one in self._playing.items() if (session, request_id) in _names(request)]
+            return any([one.end_thinking() for one in playing])
 
     def _complaint(self, request: RecordedRequest) -> str:
         left = [entry for entry in self._entries if entry.left]

@@ -128,7 +128,11 @@ class Service:
     def _control(self, arrival: Arrival) -> Running:
         """What is asked of the generating model itself."""
         inputs, request_id = arrival.inputs, arrival.request_id
-        asked = [name for name in ("open_session", "stop", "acknowledged") if inputs.get(name, False) is not False]
+        asked = [
+            name
+            for name in ("open_session", "stop", "end_thinking", "acknowledged")
+            if inputs.get(name, False) is not False
+        ]
         if len(asked) > 1:
             raise Faulted(Fault.invalid(f"{asked[1]}: given together with {asked[0]}; send a request for each"))
         session = self._session_of(arrival)
@@ -138,15 +142,18 @@ class Service:
         if session is not None and "acknowledged" in asked:
             session.acknowledge(inputs["acknowledged"])
             return Running(iter(()))
-        if "stop" not in asked:
+        if not asked:
             raise Faulted(Fault.invalid("input_ids: empty, expected the token ids of a prompt"))
         if not request_id:
             message = "id: missing, expected that of the request to stop, which needs one as well"
             raise Faulted(Fault.invalid(message))
+        key = "" if session is None else session.key
+        if "end_thinking" in asked:
+            return Running(iter([{"thinking_ends": self.script._end_thinking(request_id, key)}]))
         if request_id == READY_ID:
             self._check_open()
             return Running(iter([{"finish_reason": ""}]))
-        stopped = self.script._stop(request_id, "" if session is None else session.key)
+        stopped = self.script._stop(request_id, key)
         if not stopped:
             self._check_open()
         return Running(iter([{"finish_reason": "cancelled" if stopped else ""}]))

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from nemotron_serving.errors import UnavailableError
+from nemotron_serving.contract import CALLER
+from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.leaving import EarlyStops, RequestName
 from nemotron_serving.generation.stream import Stream
 from nemotron_serving.host import PROBE_PLACES, StopRule
@@ -47,6 +48,25 @@ class Admission:
     def name(self, client_id: str, caller: str) -> RequestName:
         """What a stop has to say."""
         return RequestName(caller if self._rule == "bound" else "", client_id)
+
+    def meant(self, client_id: str, caller: str, session_key: str, check_open: Callable[[], None]) -> RequestName:
+        """What a stop means by this id, on a session or by itself; and whatever else is said about a request.
+
+        Raises:
+            InvalidRequestError: no id, which names no request, or no caller where stops are bound.
+            UnavailableError: no caller there, and `check_open` says that the server is shutting down.
+        """
+        if not client_id:
+            raise InvalidRequestError("id", "missing, expected that of the request to stop, which needs one as well")
+        name = RequestName(session_key, client_id) if session_key else self.name(client_id, caller)
+        if self._rule == "bound" and not name.caller:
+            check_open()
+            raise InvalidRequestError(
+                CALLER,
+                "missing; this server ends a request only for the caller that sent it, so send the same value as a "
+                "header with the request and its stop (over /generate as a key of the body)",
+            )
+        return name
 
     def is_probe(self, client_id: str) -> bool:
         """Whether this is the launcher's own."""
@@ -94,6 +114,11 @@ class Admission:
             del self.streams[stream.stream_id]
         stream.outlet.remove(stream)
         self.give_back(stream.slot, stream.names)
+
+    def named(self, name: RequestName) -> list[Stream]:
+        """The streams of this name."""
+        with self._lock:
+            return [stream for stream in self.streams.values() if name in stream.names]
 
     def find(self, name: RequestName, check_open: Callable[[], None]) -> list[Stream]:
         """The streams that a stop ends; where there are none, it is remembered for one that comes.

@@ -2,7 +2,8 @@
 
 A budget is closed at the first newline after it, at most a tenth of it later, and in the middle of no character: the
 grace. What the model thinks, the closing tag, and an answer have to fit into a request's `max_tokens`, so the budget
-gives way to them. `Stream` closes the thinking; a model that closes its own in time is left alone.
+gives way to them. `Stream` closes the thinking; a model that closes its own in time is left alone. A caller that wants
+the answer now gives the thinking a budget that is over.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ _MAX_CHARACTER_TOKENS = 3  # that a UTF-8 character may still need once it has b
 
 
 class ThinkingBudget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When and how thinking is closed for the model.
+    """When thinking is closed for the model.
 
     Attributes:
         max_tokens: Thinking tokens after which the next newline closes it.
         grace_tokens: Tokens to wait for that newline at most.
-        close_ids: The closing tag with its newlines, as token ids.
     """
 
     max_tokens: int
     grace_tokens: int
-    close_ids: tuple[int, ...]
+
+    @classmethod
+    def over_now(cls, num_tokens: int) -> ThinkingBudget:
+        """One that ends with the next character, after so many output tokens. A model thinks one token at least."""
+        return cls(max(1, num_tokens), 0)
 
     def is_over(self, num_tokens: int, *, ends_line: bool, mid_character: bool) -> bool:
         """Whether the thinking is to be closed behind this token.
@@ -46,15 +50,6 @@ class ThinkingBudget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return num_tokens >= self.max_tokens and (
             ends_line or (over_grace >= 0 and not mid_character) or over_grace >= _MAX_CHARACTER_TOKENS
         )
-
-    def may_close(self, num_tokens: int, max_tokens: int) -> bool:
-        """Whether closing the thinking behind so many output tokens leaves one for the answer.
-
-        Args:
-            num_tokens: Output tokens so far.
-            max_tokens: Output tokens of the request in all.
-        """
-        return num_tokens + len(self.close_ids) < max_tokens
 
     @property
     def watched(self) -> tuple[int, int]:
@@ -89,4 +84,4 @@ def resolve_budget(
     # The grace and the closing tag must fit in front of the answer's reserve as well.
     room = (max_tokens - policy.min_answer_tokens - len(close_ids)) * _GRACE // (_GRACE + 1)
     budget = max(1, room if budget is None else min(budget, room))
-    return ThinkingBudget(budget, budget // _GRACE, close_ids)
+    return ThinkingBudget(budget, budget // _GRACE)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 from nemotron_serving.cgroups import cores
 from nemotron_serving.clock import MACHINE_CLOCK, Clock
-from nemotron_serving.contract import CALLER, FinishReason
+from nemotron_serving.contract import FinishReason
 from nemotron_serving.engine import Delta, Engine
-from nemotron_serving.errors import EngineError, InvalidRequestError, UnavailableError
+from nemotron_serving.errors import EngineError, UnavailableError
 from nemotron_serving.generation.admission import Admission
 from nemotron_serving.generation.delivery import Delivery, OwnOutlet
 from nemotron_serving.generation.engine_check import EngineCheck
@@ -86,7 +86,6 @@ class GenerationService:
         """
         self._clock = clock
         self._engine = engine
-        self._stop_rule = stops
         self._vocabulary = vocabulary
         self._check = EngineCheck(engine, clock.monotonic)
         self._batch_size = limits.max_batch_size
@@ -114,9 +113,8 @@ class GenerationService:
     ) -> None:
         """Admit a request and return at once; its responses go to the sink.
 
-        The launcher's own request, known by its id, has a place of its own and counts as none. It waits for nobody and
-        gets no token. Whether the engine works is seen by its pulse, and when nothing is in flight it gets something
-        to do.
+        The launcher's own, known by its id, has a place of its own and counts as none. It waits for nobody and gets no
+        token. Whether the engine works is seen by its pulse; when nothing is in flight it gets something to do.
 
         Args:
             client_id: The caller's id of the request, for stops and the log; may be empty.
@@ -210,22 +208,27 @@ class GenerationService:
             UnavailableError: there was none, and the server is shutting down, or too many such stops came; or the
                 session is not here.
         """
-        if not client_id:
-            raise InvalidRequestError("id", "missing, expected that of the request to stop, which needs one as well")
-        name = RequestName(session_key, client_id) if session_key else self._admission.name(client_id, caller)
-        if self._stop_rule == "bound" and not name.caller:
-            self._check_open()
-            raise InvalidRequestError(
-                CALLER,
-                "missing; this server ends a request only for the caller that sent it, so send the same value as a "
-                "header with the request and its stop (over /generate as a key of the body)",
-            )
-        if session_key:
-            self._sessions.named(session_key)
-        found = self._admission.find(name, self._check_open)
+        found = self._admission.find(self._meant(client_id, caller, session_key), self._check_open)
         for stream in found:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
         return bool(found)
+
+    def end_thinking(
+        self, tell: Callable[[bool], None], client_id: str, caller: str = "", session_key: str = ""
+    ) -> None:
+        """Have the requests with this id answer now, those that a `stop` would end. See `Stream.end_thinking`.
+
+        Args:
+            tell: Called once, from any thread, with whether there was one whose thinking ends by that.
+            client_id: This and the rest as for `stop`, and so is what is raised where they name nothing.
+            caller: See there.
+            session_key: See there.
+        """
+        found = self._admission.named(self._meant(client_id, caller, session_key))
+        if found and not self._closed:
+            self._events.put(lambda: self._end_thinking(found, tell))
+        else:
+            tell(False)
 
     def stats(self) -> ServiceStats:
         """What goes on at this moment."""
@@ -251,6 +254,13 @@ class GenerationService:
         self._closed = True
         self._events.put(self._end_all)
         self._pump.join()
+
+    def _meant(self, client_id: str, caller: str, session_key: str) -> RequestName:
+        """See `Admission.meant`. Raises UnavailableError also where the session is not here."""
+        name = self._admission.meant(client_id, caller, session_key, self._check_open)
+        if session_key:
+            self._sessions.named(session_key)
+        return name
 
     def _check_open(self) -> None:
         if self._closed or self._runtime_dir.draining():
@@ -362,6 +372,15 @@ class GenerationService:
     def _end(self, stream: Stream, reason: FinishReason) -> None:
         stream.end(reason)
         self._schedule(stream)
+
+    def _end_thinking(self, streams: list[Stream], tell: Callable[[bool], None]) -> None:
+        ended: list[bool] = []
+        for stream in streams:
+            self._drive(stream, lambda stream=stream: ended.append(stream.end_thinking()))  # type: ignore[misc]
+        try:
+            tell(any(ended))
+        except Exception:
+            _log.exception("request %r: not told whether its thinking ends", streams[0].client_id)
 
     def _close_engine(self) -> None:
         """The launcher stops the server. Triton tells the models so too late, or never when a connection is open."""

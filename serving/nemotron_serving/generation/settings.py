@@ -38,6 +38,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         timeout_ms: Deadline from the arrival at the generating model.
         stop_token_ids: Tokens that end the output.
         budget: None leaves the end of the thinking to the model.
+        close_ids: What closes the thinking in the model's place, the tag with its newlines; empty where nothing may.
         guide: What the answer must look like; None leaves it free. After thinking it needs a budget, which says how
             thinking is closed.
         repetition_guard: Whether an endless loop ends the output.
@@ -52,6 +53,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     timeout_ms: int
     stop_token_ids: tuple[int, ...]
     budget: ThinkingBudget | None = None
+    close_ids: tuple[int, ...] = ()
     guide: GuideSpec | None = None
     repetition_guard: bool = False
     priority: int = 0

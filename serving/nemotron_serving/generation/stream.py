@@ -15,8 +15,9 @@ import msgspec
 
 from nemotron_serving.contract import FinishReason
 from nemotron_serving.engine import Delta, Engine, EngineRequest, TokenLogprob
-from nemotron_serving.generation.budget import AFTER_CLOSE_TAG
+from nemotron_serving.generation.budget import AFTER_CLOSE_TAG, ThinkingBudget
 from nemotron_serving.generation.leaving import RequestName
+from nemotron_serving.generation.repetition import RepetitionGuard
 from nemotron_serving.generation.response import Response
 from nemotron_serving.generation.settings import GenerationSettings
 from nemotron_serving.output.assembler import Assembler
@@ -25,9 +26,6 @@ from nemotron_serving.output.detokenizer import Vocabulary
 _AFTER_CLOSE_TAG = AFTER_CLOSE_TAG.encode()
 _EXPIRY_GRACE_S = 60.0  # from the deadline until the last response has reached postprocessing at the latest
 _FORCED = TokenLogprob(0.0)  # of a token that was not chosen by the model: its probability is 1
-_WINDOW = 256  # tokens that have to be one pattern over and over
-_LONGEST_PERIOD = 64  # tokens of the pattern: four of them at the least
-_CHECK_EVERY = 32  # tokens
 
 
 class Outlet(Protocol):
@@ -96,12 +94,17 @@ class Stream:
     _logprobs: list[TokenLogprob] = field(default_factory=list)
     _cum_log_prob: float = 0.0
     _cached_tokens: int | None = None
+    _budget: ThinkingBudget | None = None
     _budget_reached: bool = False
+    _past_thinking: bool = False
     _sent: int = 0
     _num_responses: int = 0
     _told_end: bool = False
     _text: Assembler | None = None
     _guard: RepetitionGuard | None = None
+
+    def __post_init__(self) -> None:
+        self._budget = self.settings.budget
 
     @property
     def client_id(self) -> str:
@@ -145,7 +148,7 @@ class Stream:
             EngineError: the engine takes no requests.
         """
         rules = self.settings.output
-        if rules is not None and (self.settings.budget or self.guide or rules.stop_words):
+        if rules is not None and (self._budget or self.guide or rules.stop_words):
             self._text = Assembler(self.vocabulary, rules)
         if self.settings.repetition_guard:
             self._guard = RepetitionGuard()
@@ -181,6 +184,25 @@ class Stream:
                 self.finish_reason = "stop" if self._stop_word_at_end() else delta.finish_reason
         elif self._guard is not None and self._guard.loops(self._output_ids):
             self.end("repetition")
+
+    def end_thinking(self) -> bool:
+        """Close the thinking behind the last whole character, and let the model answer.
+
+        Returns:
+            Whether that is done, or will be at the next token or two. False, and nothing done, for a request that does
+            not think, or not any more, or that has no token left for an answer.
+
+        Raises:
+            EngineError: the engine does not take the answer's phase.
+        """
+        if self.finished or self._past_thinking or not self._has_room_to_close:
+            return False
+        if self.started and not self._thinks():
+            return False
+        self._budget = ThinkingBudget.over_now(len(self._output_ids))
+        if self._text is not None and self._text.thinking and self.has_output:
+            self._watch_budget(self._text, self._output_ids[-1])
+        return True
 
     def end(self, reason: FinishReason) -> None:
         """Finish now: cancelled, out of time, or by a rule."""
@@ -251,12 +273,24 @@ class Stream:
             self._watch_budget(text, token)
         elif was_thinking and self.guide is not None:
             self._begin_guided_answer(text, token)
-        elif not text.undecided and self.settings.output is not None and not self.settings.output.stop_words:
-            # The thinking is over and nothing else is to be found in the text.
-            self._text = None
+        elif not text.undecided:
+            self._past_thinking = True
+            if self.settings.output is not None and not self.settings.output.stop_words:
+                self._text = None  # nothing else is to be found in it
+
+    def _thinks(self) -> bool:
+        """Whether the output ends inside thinking, or may turn out to. Looks into it from now on, if it does."""
+        text = self._text
+        if text is None and self.settings.output is not None:
+            text = Assembler(self.vocabulary, self.settings.output)
+            text.feed(self._output_ids)
+        self._past_thinking = text is None or not (text.thinking or text.undecided)
+        if not self._past_thinking:
+            self._text = text
+        return not self._past_thinking
 
     def _watch_budget(self, text: Assembler, token: int) -> None:
-        budget = self.settings.budget
+        budget = self._budget
         if budget is None or not self._may_close():
             return
         ends_line = self.vocabulary.bytes_of(token).endswith(b"\n")
@@ -271,14 +305,17 @@ class Stream:
         return self._text is not None and self._text.stopped
 
     def _may_close(self) -> bool:
-        budget = self.settings.budget
-        return budget is not None and budget.may_close(len(self._output_ids), self.settings.max_tokens)
+        return self._budget is not None and self._has_room_to_close
+
+    @property
+    def _has_room_to_close(self) -> bool:
+        """Whether there is something to close the thinking with, that leaves a token for the answer."""
+        return 0 < len(self.settings.close_ids) < self.settings.max_tokens - len(self._output_ids)
 
     def _close_thinking(self, text: Assembler) -> None:
         """Write the closing tag for the model, and let it answer."""
-        assert self.settings.budget is not None  # noqa: S101 - _may_close has looked
-        self._append(self.settings.budget.close_ids)
-        text.feed(self.settings.budget.close_ids)
+        self._append(self.settings.close_ids)
+        text.feed(self.settings.close_ids)
         self._answer()
 
     def _begin_guided_answer(self, text: Assembler, token: int) -> None:
@@ -331,40 +368,7 @@ class Stream:
         self.engine.submit(request, lambda delta: self.deliver(self, engine_id, delta))
 
     def _watched(self) -> tuple[int, int] | None:
-        budget = self.settings.budget
+        budget = self._budget
         if budget is None or self._text is None or not (self._text.thinking or self._text.undecided):
             return None
         return budget.watched
-
-
-class RepetitionGuard:
-    """Notices an output that has fallen into an endless loop; looks at its end every few tokens.
-
-    An output loops when its last 256 tokens have a period of at most 64 tokens. Tables, lists and code repeat
-    themselves too, but rarely word for word for so long.
-    """
-
-    def __init__(self) -> None:
-        self._next_check = _WINDOW
-
-    def loops(self, token_ids: Sequence[int]) -> bool:
-        """Whether the output so far ends in a loop; looks only when enough tokens are new."""
-        if len(token_ids) < self._next_check:
-            return False
-        self._next_check = len(token_ids) + _CHECK_EVERY
-        return shortest_period(token_ids[-_WINDOW:]) <= _LONGEST_PERIOD
-
-
-def shortest_period(values: Sequence[int]) -> int:
-    """The least p with `values[i] == values[i + p]` for all i: the length less the longest border.
-
-    Knuth, Morris and Pratt's failure function, in linear time.
-    """
-    borders = [0] * len(values)
-    border = 0
-    for index in range(1, len(values)):
-        while border and values[index] != values[border]:
-            border = borders[border - 1]
-        border += values[index] == values[border]
-        borders[index] = border
-    return len(values) - (borders[-1] if values else 0)

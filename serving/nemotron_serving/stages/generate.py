@@ -23,12 +23,12 @@ from nemotron_serving.seal import Seal
 from nemotron_serving.stages.postprocess import StreamEvent
 from nemotron_serving.stages.triton import request_fields, request_id, response_of, send_error
 
-_CONTROLS = ("open_session", "stop", "acknowledged")
+_CONTROLS = ("open_session", "stop", "end_thinking", "acknowledged")
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
 class GenerationFront:
-    """Takes requests: for tokens, to open a session, to stop a request, to acknowledge frames.
+    """Takes requests: for tokens, to open a session, to stop a request or end its thinking, to acknowledge frames.
 
     Args:
         service: Runs them.
@@ -73,6 +73,9 @@ class GenerationFront:
         if fields.get("stop", False):
             stopped = self._service.stop(client_id, caller, session)
             sink.confirm({"finish_reason": "cancelled" if stopped else ""})
+            return
+        if fields.get("end_thinking", False):
+            self._service.end_thinking(lambda ends: sink.confirm({"thinking_ends": ends}), client_id, caller, session)
             return
         if "request_settings" in fields:
             fields["request_settings"] = self._settings_seal.open(fields["request_settings"].encode()).decode()

@@ -80,6 +80,7 @@ class Preprocessor:
             timeout_ms=fields.get("timeout_ms", config.limits.default_timeout_ms),
             stop_token_ids=self._stop_token_ids(fields, stop_words),
             budget=self._budget(fields, max_tokens, thinking, guided),
+            close_ids=() if start in ("answer", "closed") else self._close_ids,
             guide=form.guide,
             repetition_guard=fields.get("repetition_guard", thinking),
             priority=value_of(fields, "priority"),

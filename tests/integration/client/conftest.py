@@ -110,6 +110,10 @@ class DrivenStream:
         reply: Reply = self._run(self._stream.get_final())
         return reply
 
+    def end_thinking(self) -> bool:
+        ends: bool = self._run(self._stream.end_thinking())
+        return ends
+
     def close(self) -> None:
         self._run(self._stream.close())
 

@@ -144,6 +144,41 @@ def test_a_request_is_cancelled_by_its_name_from_another_client(server: Server, 
     connect(url_of(server, scheme)).cancel("nobody")
 
 
+def test_the_answer_is_wanted_now(server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(server, scheme))
+    with client.stream_chat(user("[sim:think]"), thinking=True) as stream:
+        next(stream)
+        assert stream.end_thinking() is True
+        events = list(stream)
+        reply = stream.get_final()
+        assert client.end_thinking(stream.request_id) is False
+    whole = client.chat(user("[sim:think]"), thinking=True)
+    assert (reply.content, reply.finish_reason, reply.thinking_budget_reached) == (whole.content, "stop", True)
+    assert whole.reasoning_content.startswith(reply.reasoning_content)
+    assert 1 <= reply.usage.reasoning_tokens < whole.usage.reasoning_tokens
+    assert "".join(event.text for event in events if isinstance(event, ContentDelta)) == reply.content
+    with client.stream_chat(RANDOM, max_tokens=40) as stream:
+        next(stream)
+        assert stream.end_thinking() is False
+        assert stream.get_final().finish_reason == "length"
+
+
+@pytest.mark.parametrize("form", [None, {"type": "json_object"}], ids=["free", "json"])
+def test_a_real_models_answer_is_wanted_now(
+    demo_server: Server, scheme: str, connect: Connect, form: dict[str, Any] | None
+) -> None:
+    client = connect(url_of(demo_server, scheme))
+    question = user("How do plants make food? Answer in JSON.")
+    with client.stream_chat(question, thinking=True, max_tokens=120, response_format=form) as stream:
+        next(stream)
+        ends = stream.end_thinking()
+        reply = stream.get_final()
+    assert reply.thinking_budget_reached is ends
+    assert "think>" not in reply.content + reply.reasoning_content
+    if form and reply.finish_reason == "stop":
+        assert isinstance(reply.parsed, dict)
+
+
 def test_w3_leaving_a_stream_returns_at_once_and_frees_its_place(server: Server, scheme: str, connect: Connect) -> None:
     client = connect(url_of(server, scheme))
     with client.stream_chat(RANDOM, max_tokens=ENDLESS) as stream:

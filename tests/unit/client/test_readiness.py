@@ -74,8 +74,9 @@ def answering(kind: Any, answer: bool | Exception, asked: Exception | None = Non
             def is_ready(self, model: str, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
                 return answered()
 
-            def ask(self, call: Call, timeout_s: float) -> None:  # noqa: ARG002
+            def ask(self, call: Call, timeout_s: float) -> dict[str, Any]:  # noqa: ARG002
                 refuse()
+                return {}
 
         return Answering()
 
@@ -83,8 +84,9 @@ def answering(kind: Any, answer: bool | Exception, asked: Exception | None = Non
         async def is_ready(self, model: str, headers: Mapping[str, str], timeout_s: float) -> bool:  # noqa: ARG002
             return answered()
 
-        async def ask(self, call: Call, timeout_s: float) -> None:  # noqa: ARG002
+        async def ask(self, call: Call, timeout_s: float) -> dict[str, Any]:  # noqa: ARG002
             refuse()
+            return {}
 
     return AsyncAnswering()
 

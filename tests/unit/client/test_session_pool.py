@@ -8,8 +8,9 @@ from typing import Any
 from tritonclient.grpc import service_pb2
 
 from nemotron_client._transports.base import Call, Connection
-from nemotron_client._transports.session_codec import Command, Item, Note, Session, SessionRequest, Terms
+from nemotron_client._transports.session_codec import Session, Terms
 from nemotron_client._transports.session_pool import SessionPool
+from nemotron_client._transports.session_request import Command, Item, Note, SessionRequest
 
 
 class Pretend(Session):
@@ -73,7 +74,8 @@ class World:
 
     def add(self, **headers: str) -> Session | None:
         request = Request(next(self._numbers), **headers)
-        return request.session if self.pool.add(request) else None
+        added = self.pool.add(request)
+        return next(one for one in self.made if one is request.session) if added else None
 
 
 def test_sessions_open_one_after_another() -> None:

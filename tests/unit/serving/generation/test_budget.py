@@ -16,7 +16,7 @@ FREE = serving_config(max_thinking_tokens=None, min_answer_tokens=10).thinking
 
 def resolved(wanted: int | None, policy: ThinkingPolicy, max_tokens: int, *, needed: bool = False) -> int | None:
     budget = resolve_budget(wanted, policy, max_tokens, CLOSE_IDS, needed=needed)
-    assert budget is None or (budget.close_ids, budget.grace_tokens) == (CLOSE_IDS, budget.max_tokens // 10)
+    assert budget is None or budget.grace_tokens == budget.max_tokens // 10
     return budget.max_tokens if budget else None
 
 
@@ -40,7 +40,6 @@ def test_grace_tag_and_the_answers_reserve_fit_in_max_tokens(wanted: int, max_to
     assert budget is not None
     used = budget.max_tokens + budget.grace_tokens + len(CLOSE_IDS)
     assert used + POLICY.min_answer_tokens <= max_tokens
-    assert budget.may_close(budget.max_tokens + budget.grace_tokens, max_tokens)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +56,6 @@ def test_grace_tag_and_the_answers_reserve_fit_in_max_tokens(wanted: int, max_to
     ],
 )
 def test_when_it_is_over(num_tokens: int, ends_line: bool, mid_character: bool, over: bool) -> None:
-    budget = ThinkingBudget(20, 2, CLOSE_IDS)
+    budget = ThinkingBudget(20, 2)
     assert budget.is_over(num_tokens, ends_line=ends_line, mid_character=mid_character) is over
     assert budget.watched == (20, 25)

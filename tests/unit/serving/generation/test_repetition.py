@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemotron_serving.generation.stream import RepetitionGuard, shortest_period
+from nemotron_serving.generation.repetition import RepetitionGuard, shortest_period
 
 
 def loops_at(tokens: list[int]) -> int | None:
