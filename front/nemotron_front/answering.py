@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from starlette.types import Receive, Send
-
-from nemotron_client import AsyncChatStream, AsyncClient, Event, NemotronError, Options, Reply, Usage
+from nemotron_client import AsyncChatStream, Event, NemotronError, Options, Reply, Usage
 from nemotron_front.ask import Ask
-from nemotron_front.errors import ApiError, from_client
+from nemotron_front.body import CallerLeft
+from nemotron_front.errors import ApiError, from_client, late, unexpected
+from nemotron_front.exchange import Exchange
 from nemotron_front.tools import FirstCall
-
-_logger = logging.getLogger(__name__)
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
-_STREAM_HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-cache",
-    "x-accel-buffering": "no",
-}
 
 
 def event_of(data: bytes) -> bytes:
@@ -45,7 +36,7 @@ class Shape(Protocol):
         """What comes before the first event of a choice."""
 
     def event(self, choice: int, event: Event, usage: Usage | None) -> bytes:
-        """What an event becomes; `usage` has the counts so far."""
+        """What an event becomes, perhaps nothing; `usage` has the counts so far."""
 
     def end(self, choice: int, reply: Reply) -> bytes:
         """What comes after the last event of a choice."""
@@ -68,7 +59,7 @@ class Api:
         path: Where.
         read: From a body without nulls, whose model is resolved, to what it asks for. Raises ApiError.
         shape: Writes the answer to a request, whose id is given.
-        error_json: Writes what goes wrong before the answer begins.
+        error_json: Writes what goes wrong before the answer begins, also under paths below this one.
     """
 
     path: str
@@ -77,97 +68,136 @@ class Api:
     error_json: Callable[[ApiError], bytes] = ApiError.json
 
 
-class Channel:
-    """The way to the caller of one request.
-
-    Attributes:
-        started: Whether a status has been sent: from then on errors are events.
-    """
-
-    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
-        self.started = False
-        self._receive = receive
-        self._send = send
-        self._request_id = request_id
-
-    async def gone(self) -> None:
-        """Returns when the caller has left."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-    async def write(self, data: bytes) -> None:
-        """Send a part of a stream."""
-        if not self.started:
-            await self._start(200, _STREAM_HEADERS)
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def finish(self, data: bytes = b"") -> None:
-        """Send the last part of a stream."""
-        if not self.started:
-            await self._start(200, _STREAM_HEADERS)
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
-
-    async def whole(self, data: bytes, status: int = 200, headers: Mapping[str, str] = {}) -> None:
-        """Send all there is, as JSON."""
-        await self._start(status, {"content-type": "application/json", "content-length": str(len(data)), **headers})
-        await self._send({"type": "http.response.body", "body": data})
-
-    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
-        self.started = True
-        named = [(name.encode(), value.encode()) for name, value in headers.items()]
-        named.append((b"x-request-id", self._request_id.encode()))
-        await self._send({"type": "http.response.start", "status": status, "headers": named})
-
-
-async def answer(client: AsyncClient, ask: Ask, shape: Shape, channel: Channel, request_id: str) -> None:
+async def answer(exchange: Exchange, ask: Ask, shape: Shape) -> None:
     """Answer a request.
 
     Raises:
         ApiError: it was refused, or has failed before anything was sent.
+        CallerLeft: nobody waits for the answer any more. It was stopped.
     """
-    streams = [_stream(client, ask, choice, request_id) for choice in range(ask.choices)]
-    watch = asyncio.create_task(_close_when_gone(channel, streams))
+    exchange.mode = "stream" if ask.stream else "whole"
+    exchange.streams = [_stream(exchange, ask, choice) for choice in range(ask.choices)]
+    answering = _Answering(exchange, shape)
     try:
         if ask.stream:
-            replies = await asyncio.gather(
-                *(_forward(stream, choice, shape, channel) for choice, stream in enumerate(streams))
-            )
-            await channel.finish(shape.done(replies))
+            await answering.each(answering.forward)
+            await exchange.finish(shape.done(exchange.replies))
         else:
-            replies = await asyncio.gather(*(stream.get_final() for stream in streams))
-            await channel.whole(shape.whole(replies))
-    except NemotronError as error:
-        told = from_client(error).renamed(ask.names)
-        if not channel.started:
-            raise told from error
-        await channel.finish(shape.failed(told))
+            await answering.each(answering.collect)
+            await exchange.whole(shape.whole(exchange.replies))
+    except Exception as error:
+        if exchange.caller_left:
+            raise CallerLeft from None
+        exchange.error = exchange.error or _told(error, ask, exchange)
+        if not exchange.started:
+            raise exchange.error from error
+        await exchange.finish(shape.failed(exchange.error))
     finally:
-        watch.cancel()
-        for stream in streams:
-            await stream.close()
+        answering.over()
+        await exchange.close()
 
 
-async def _forward(stream: AsyncChatStream | FirstCall, choice: int, shape: Shape, channel: Channel) -> Reply:
-    begin = shape.begin(choice)
-    async for event in stream:
-        await channel.write(begin + shape.event(choice, event, stream.usage_so_far))
-        begin = b""
-    reply = await stream.get_final()
-    await channel.write(begin + shape.end(choice, reply))
-    return reply
+class _Answering:
+    """An answer that is on its way: its choices, its caller, and the time since something was sent.
+
+    Nothing is sent before each choice has its first event, or for the keep-alive interval: what the server refuses
+    until then has a status of its own.
+    """
+
+    def __init__(self, exchange: Exchange, shape: Shape) -> None:
+        self._exchange = exchange
+        self._shape = shape
+        self._interval_s = exchange.front.options.keep_alive_seconds
+        self._loop = asyncio.get_running_loop()
+        self._silent = len(exchange.streams)  # so many choices have no event yet
+        self._open = asyncio.Event()
+        self._tasks = {self._loop.create_task(self._watch())}
+        exchange.wrote_at = self._loop.time()
+        self._timer = self._loop.call_later(self._interval_s, self._tick)
+
+    def over(self) -> None:
+        """Nothing of it is to be sent any more."""
+        self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    async def each(self, work: Callable[[int, AsyncChatStream | FirstCall], Coroutine[Any, Any, Reply]]) -> None:
+        """Do this with all choices at once. The first one that fails ends the others, and is what is raised."""
+        streams = self._exchange.streams
+        if len(streams) == 1:
+            self._exchange.replies = [await work(0, streams[0])]
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(work(choice, stream)) for choice, stream in enumerate(streams)]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        self._exchange.replies = [task.result() for task in tasks]
+
+    async def forward(self, choice: int, stream: AsyncChatStream | FirstCall) -> Reply:
+        """Send a choice while it is written."""
+        exchange, shape = self._exchange, self._shape
+        begun = False
+        async for event in stream:
+            data = shape.event(choice, event, stream.usage_so_far)
+            if not begun:
+                begun = True
+                await self._all_begin()
+                data = shape.begin(choice) + data
+            if data:
+                await exchange.write(data)
+        reply = await self._final(stream)
+        if not begun:
+            await self._all_begin()
+            await exchange.write(shape.begin(choice))
+        await exchange.write(shape.end(choice, reply))
+        return reply
+
+    async def collect(self, _: int, stream: AsyncChatStream | FirstCall) -> Reply:
+        """Wait for the whole of a choice."""
+        return await self._final(stream)
+
+    async def _final(self, stream: AsyncChatStream | FirstCall) -> Reply:
+        reply = await stream.get_final()
+        if reply.finish_reason == "timeout" and not reply.usage.output_tokens and not self._exchange.started:
+            raise late()
+        return reply
+
+    async def _all_begin(self) -> None:
+        self._silent -= 1
+        if not self._silent:
+            self._open.set()
+        await self._open.wait()
+
+    async def _watch(self) -> None:
+        await self._exchange.left()
+        self._exchange.caller_left = True
+        await self._exchange.close()
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        due = self._exchange.wrote_at + self._interval_s
+        if now >= due:
+            due = now + self._interval_s
+            if self._exchange.mode == "stream" and not self._exchange.is_writing:
+                self._open.set()
+                self._tasks.add(self._loop.create_task(self._exchange.write(self._shape.keep_alive)))
+        self._timer = self._loop.call_at(due, self._tick)
 
 
-def _stream(client: AsyncClient, ask: Ask, choice: int, request_id: str) -> AsyncChatStream | FirstCall:
-    one = request_id if ask.choices == 1 else f"{request_id}-{choice}"
+def _told(error: Exception, ask: Ask, exchange: Exchange) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, NemotronError):
+        return from_client(error).renamed(ask.names)
+    return unexpected(error, exchange.id)
+
+
+def _stream(exchange: Exchange, ask: Ask, choice: int) -> AsyncChatStream | FirstCall:
+    one = exchange.id if ask.choices == 1 else f"{exchange.id}-{choice}"
     options: Options = {**ask.options_of(choice), "request_id": one}
+    options["timeout_ms"] = min(options.get("timeout_ms") or exchange.patience_ms, exchange.patience_ms)
     if ask.prompts:
-        return client.stream_generate(ask.prompts[choice // ask.n], **options)
-    stream = client.stream_chat(ask.messages or [], **options)
+        return exchange.client.stream_generate(ask.prompts[choice // ask.n], **options)
+    stream = exchange.client.stream_chat(ask.messages or [], **options)
     return FirstCall(stream) if ask.first_call_only else stream
-
-
-async def _close_when_gone(channel: Channel, streams: Sequence[AsyncChatStream | FirstCall]) -> None:
-    with contextlib.suppress(asyncio.CancelledError):
-        await channel.gone()
-        for stream in streams:
-            await stream.close()

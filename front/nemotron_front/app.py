@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Match, Route, Router
+from starlette.types import Receive, Scope, Send
 
-from nemotron_client import AsyncClient, NemotronError
+from nemotron_client import AsyncClient, NemotronError, Timeouts, Tls
 from nemotron_front import info
-from nemotron_front.answering import Api, Channel, answer
-from nemotron_front.ask import Ask
-from nemotron_front.body import CallerLeft, read_json
+from nemotron_front.answering import Api, answer
+from nemotron_front.body import CallerLeft
 from nemotron_front.chat import CHAT
-from nemotron_front.errors import ApiError, from_client
+from nemotron_front.errors import (
+    ApiError,
+    from_client,
+    overloaded,
+    shutting_down,
+    unexpected,
+    unknown_url,
+    wrong_method,
+)
+from nemotron_front.exchange import Exchange, Front
+from nemotron_front.health import health_routes
 from nemotron_front.models import Models
 from nemotron_front.options import FrontOptions
 from nemotron_front.page import files
@@ -26,61 +31,120 @@ from nemotron_front.page import files
 APIS = (CHAT,)
 """Every way to ask for text."""
 
+EXCHANGE = "nemotron.exchange"
+"""Where endpoints find the `Exchange` in their scope."""
+
 
 class Generating:
     """POST to one of `APIS`."""
 
-    def __init__(self, api: Api, client: AsyncClient, models: Models, options: FrontOptions) -> None:
+    def __init__(self, api: Api, models: Models) -> None:
         self._api = api
-        self._client = client
         self._models = models
-        self._options = options
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _: Receive, __: Send) -> None:
         """Answer a request."""
-        request_id = uuid.uuid4().hex
-        channel = Channel(receive, send, request_id)
+        exchange: Exchange = scope[EXCHANGE]
+        body = await exchange.json()
+        body["model"] = await self._models.resolve(body.get("model"))
+        ask = self._api.read(body)
+        await answer(exchange, ask, self._api.shape(ask, exchange.id))
+
+
+class App:
+    """What every request goes through: who may ask, whether there is room, the endpoint, and what goes wrong there.
+
+    Attributes:
+        front: What all requests share.
+    """
+
+    def __init__(self, front: Front) -> None:
+        self.front = front
+        models = Models(front.client, front.options.served_model_name)
+        # Anybody may have these. All else is for who has a key, where keys are set.
+        self._open = [*health_routes(front), *files.routes()]
+        generating = [Route(api.path, Generating(api, models), methods=["POST"]) for api in APIS]
+        self._routes = [*self._open, *generating, *info.routes(models)]
+        self._lifespan = Router(lifespan=self._live)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI's way in."""
+        if scope["type"] != "http":
+            await self._lifespan(scope, receive, send)
+            return
+        exchange = Exchange(self.front, scope, receive, send)
+        self.front.exchanges.add(exchange)
         try:
-            body = await read_json(receive, self._options.max_body_bytes)
-            ask = await self._read(body)
-            await answer(self._client, ask, self._api.shape(ask, request_id), channel, request_id)
-        except ApiError as error:
-            await channel.whole(self._api.error_json(error), error.status, error.headers)
+            await self._answer(exchange)
+        finally:
+            self.front.exchanges.discard(exchange)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        try:
+            try:
+                await self._endpoint(exchange)
+            except NemotronError as error:
+                raise from_client(error) from error
         except CallerLeft:
-            pass
+            exchange.caller_left = True
+        except ApiError as error:
+            await exchange.refuse(error)
+        except Exception as error:
+            told = unexpected(error, exchange.id)
+            if not exchange.started:  # else the connection ends where the answer does
+                await exchange.refuse(told)
 
-    async def _read(self, body: dict[str, object]) -> Ask:
-        try:
-            body["model"] = await self._models.resolve(body.get("model"))
-        except NemotronError as error:
-            raise from_client(error) from error
-        return self._api.read(body)
+    async def _endpoint(self, exchange: Exchange) -> None:
+        scope = exchange.scope
+        for api in APIS:
+            if scope["path"] == api.path or scope["path"].startswith(f"{api.path}/"):
+                exchange.error_json = api.error_json
+        route = self._route(scope)
+        if route not in self._open:
+            if self.front.stopping:
+                raise shutting_down()
+            if len(self.front.exchanges) > self.front.options.max_requests:
+                raise overloaded(self.front.options.max_requests)
+        scope[EXCHANGE] = exchange
+        await route.app(scope, exchange.receive, exchange.send)
+
+    def _route(self, scope: Scope) -> Route:
+        allowed: set[str] = set()
+        for route in self._routes:
+            match, more = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(more)
+                return route
+            if match is Match.PARTIAL:
+                allowed |= route.methods or set()
+        if allowed:
+            raise wrong_method(scope["method"], scope["path"], ", ".join(sorted(allowed)))
+        raise unknown_url(scope["method"], scope["path"])
+
+    @asynccontextmanager
+    async def _live(self, _: object) -> AsyncIterator[None]:
+        yield
+        await self.front.client.close()
 
 
-def make_app(options: FrontOptions, client: AsyncClient | None = None) -> ASGIApp:
+def make_app(options: FrontOptions, client: AsyncClient | None = None) -> App:
     """The application.
 
     Args:
         options: What it is started with.
-        client: Talks to the servers; None makes one for `options.urls`, which the application closes.
+        client: Talks to the servers; None makes one for `options.urls`. The application closes it.
     """
-    own = client or AsyncClient(options.urls, max_retries=0)
-    models = Models(own, options.served_model_names)
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        await own.close()
-
-    generating = [Route(api.path, Generating(api, own, models, options), methods=["POST"]) for api in APIS]
-    return Starlette(
-        routes=[*files.routes(), *generating, *info.routes(models)],
-        exception_handlers={ApiError: _refused, NemotronError: _refused},
-        lifespan=lifespan,
-    )
+    return App(Front(options, client or make_client(options)))
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    told = from_client(error) if isinstance(error, NemotronError) else error
-    assert isinstance(told, ApiError)  # noqa: S101 - no other comes here
-    return Response(told.json(), told.status, told.headers, "application/json")
+def make_client(options: FrontOptions) -> AsyncClient:
+    """What talks to the servers.
+
+    Raises:
+        ValueError: a URL that is none.
+    """
+    # The server ends an answer at its deadline, by itself; this is for a server that does not.
+    limits = Timeouts(first_token=None, between_tokens=None, total=options.answer_seconds + 30)
+    ca, cert, key = (str(one) if one else None for one in (options.tls_ca, options.tls_cert, options.tls_key))
+    tls = Tls(ca, cert, key) if ca or cert or key else None
+    return AsyncClient(options.urls or None, max_retries=0, timeouts=limits, tls=tls, sessions=options.sessions)

@@ -2,44 +2,118 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import Any
 
 import msgspec
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
-from nemotron_front.errors import ApiError, invalid
+from nemotron_front.errors import invalid, request_timeout, too_large
+
+_MAX_DEPTH = 100  # the server takes 64 levels of a schema, which lie within a request
+_LEAST_INTEGER, _MOST_INTEGER = -(2**63), 2**64 - 1
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_BRACKETS = re.compile(rb"[\[{]")
 
 
 class CallerLeft(Exception):
-    """The connection ended."""
+    """The connection ended, or had to be ended."""
 
 
-async def read_json(receive: Receive, max_bytes: int) -> dict[str, Any]:
-    """The JSON object in a request's body.
+async def read_json(scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> dict[str, Any]:
+    """The JSON object in a request's body, without the fields that are null: they are as if left out.
+
+    Of a key that comes twice the last one counts, as in every JSON library of Python.
 
     Args:
+        scope: ASGI's.
         receive: ASGI's.
         max_bytes: The most that is read.
+        timeout_s: How long the body may take to arrive.
 
     Raises:
-        ApiError: it is too large, or no JSON object.
+        ApiError: it is too large, too slow, or no JSON object.
         CallerLeft: it never came to its end.
     """
-    body = b""
-    while True:
-        event = await receive()
-        if event["type"] == "http.disconnect":
-            raise CallerLeft
-        body += event.get("body", b"")
-        if len(body) > max_bytes:
-            message = f"The body has more than {max_bytes} bytes, which is the most that is taken"
-            raise ApiError(413, "invalid_request_error", "request_too_large", message)
-        if not event.get("more_body", False):
-            break
+    body = await _read(scope, receive, max_bytes, timeout_s)
+    value = decoded(body)
+    if not isinstance(value, dict):
+        raise invalid(None, f"The body is a JSON {_kind(value)}, expected an object.", "invalid_json")
+    return {name: one for name, one in value.items() if one is not None}
+
+
+def decoded(body: bytes) -> Any:
+    """The value that JSON text stands for.
+
+    Raises:
+        ApiError: it is no JSON, is nested too deeply, or has an integer of more than 64 bits.
+    """
+    if not body.strip():
+        raise invalid(None, "The body is empty, expected a JSON object.", "invalid_json")
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise invalid(None, f"The body is not valid JSON: {error}", "invalid_json") from None
-    if not isinstance(value, dict):
-        raise invalid(None, f"The body is a JSON {type(value).__name__}, expected an object", "invalid_json")
-    return {name: one for name, one in value.items() if one is not None}
+    except RecursionError:
+        raise _too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(None, f"The body is not valid JSON: {error}.", "invalid_json") from None
+    # Looking at every value is for bodies that may hold what is looked for.
+    if len(_BRACKETS.findall(body)) > _MAX_DEPTH or _LONG_NUMBER.search(body):
+        _check(value)
+    return value
+
+
+async def _read(scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> bytes:
+    if _announced(scope) > max_bytes:
+        raise too_large(max_bytes)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                event = await receive()
+                if event["type"] == "http.disconnect":
+                    raise CallerLeft
+                parts.append(event.get("body", b""))
+                size += len(parts[-1])
+                if size > max_bytes:
+                    raise too_large(max_bytes)
+                if not event.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise request_timeout(timeout_s) from None
+
+
+def _announced(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+def _check(value: Any) -> None:
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        level = [inner for one in level for inner in _inner(one)]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _inner(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list):
+        return value
+    if isinstance(value, int) and not _LEAST_INTEGER <= value <= _MOST_INTEGER:
+        raise invalid(None, "The body has an integer of more than 64 bits.", "invalid_json")
+    return []
+
+
+def _too_deep() -> Exception:
+    return invalid(None, f"The body is nested more than {_MAX_DEPTH} levels deep.", "invalid_json")
+
+
+def _kind(value: Any) -> str:
+    kinds = {list: "array", str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
+    return kinds[type(value)]

@@ -3,11 +3,47 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
+import signal
+import sys
+from typing import NoReturn
 
-import uvicorn
+from nemotron_front.options import FrontOptions, add_options, path
 
-from nemotron_front.app import make_app
-from nemotron_front.options import FrontOptions
+_USAGE_STATUS = 2
+_EPILOG = """\
+examples:
+  nemotron-front
+      serve http://127.0.0.1:9000/v1 and a chat page at http://127.0.0.1:9000, in front of the server on this machine
+      (nemotron-serve PACKAGE --openai-port 9000 starts both)
+  nemotron-front grpc://gpu1:8001 grpc://gpu2:8001
+      two servers behind one port
+  nemotron-front --port 0 --ready-file front.json
+      serve on a free port; front.json appears when it is ready, and holds the URL
+  nemotron-front --served-model-name gpt-4o
+      answer to another name
+
+asking:
+  curl http://127.0.0.1:9000/v1/chat/completions -d '{"messages": [{"role": "user", "content": "Hi"}]}'
+
+stopping:
+  The first ctrl-C or SIGTERM drains: /v1/health/ready answers 503, the ready file goes, new requests get 503, running
+  ones have --drain-seconds to end, then they are cut off with an error. A second one stops at once.
+
+exit status:
+  0         stopped on request, after draining
+  2         the command line, a file it names, the address or the port is at fault; nothing was started
+  130, 143  stopped at once by a second ctrl-C or SIGTERM
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is a --help away."""
+
+    def error(self, message: str) -> NoReturn:
+        """Write the line and exit with status 2."""
+        self.exit(_USAGE_STATUS, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,11 +55,83 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(prog="nemotron-front", description="OpenAI's API in front of Triton servers.")
-    parser.add_argument("urls", metavar="URL", nargs="+", help="a Triton server, such as grpc://127.0.0.1:8001")
-    parser.add_argument("--bind", default=FrontOptions.bind, help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=FrontOptions.port, help="0 picks a free one (default: %(default)s)")
-    given = parser.parse_args(argv)
-    options = FrontOptions(urls=tuple(given.urls), bind=given.bind, port=given.port)
-    uvicorn.run(make_app(options), host=options.bind, port=options.port, log_level="warning")
-    return 0
+    given = _parser().parse_args(argv)
+    options = FrontOptions.of_arguments(given)
+    try:
+        return _serve(options, given)
+    except KeyboardInterrupt:  # before it serves
+        return 128 + signal.SIGINT
+
+
+def _serve(options: FrontOptions, given: argparse.Namespace) -> int:
+    # The libraries take time to load, which --help need not wait for.
+    try:
+        from nemotron_front import run
+    except ImportError as error:
+        library = (error.name or "a library").partition(".")[0]
+        return _complain(f"{library} is missing. Install it in a clone of this project: pip install '.[front]'")
+    _log_to_stderr()
+    try:
+        run.check(options)
+        listener = run.listen(options)
+    except run.StartError as error:
+        return _complain(str(error))
+    run.allow_many_connections()
+    url, ready_file = run.url_of(listener), run.ReadyFile(given.ready_file)
+
+    def began() -> None:
+        servers = ", ".join(options.urls) or "the server on this machine"
+        _say(f"ready at {url}/v1, chat page at {url}/, in front of {servers}. Ctrl-C stops.")
+        ready_file.write(url, [os.getpid()])
+
+    def ends() -> None:
+        ready_file.remove()
+        _say(f"stopping: running requests have {options.drain_seconds:g} s.")
+
+    try:
+        return run.work(options, listener, began, ends)
+    finally:
+        ready_file.remove()
+
+
+def _log_to_stderr() -> None:
+    logging.raiseExceptions = False  # nobody may be there to read: that must not end anything
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+
+
+def _say(text: str) -> None:
+    print(f"nemotron-front: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own voice
+
+
+def _complain(text: str) -> int:
+    _say(text)
+    return _USAGE_STATUS
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="nemotron-front",
+        usage="nemotron-front [URL ...] [options]",
+        description="Serve OpenAI's and Anthropic's APIs and a chat page, in front of Triton servers.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "urls",
+        metavar="URL",
+        nargs="*",
+        help="a server, grpc://, grpcs://, http:// or https://HOST:PORT; several are used in turn "
+        "(default: what NEMOTRON_URL names, else grpc://127.0.0.1:8001)",
+    )
+    where = parser.add_argument_group("where to listen")
+    add_options(where, "bind", "port")
+    where.add_argument(
+        "--ready-file", metavar="FILE", type=path, help="write the URL and process ids, as JSON, while it serves"
+    )
+    add_options(parser.add_argument_group("the servers"), "sessions", "tls_ca", "tls_cert", "tls_key")
+    add_options(parser.add_argument_group("answers"), "served_model_name")
+    limits = parser.add_argument_group("limits")
+    add_options(limits, "max_requests", "max_body_mib", "body_seconds", "answer_seconds", "write_seconds")
+    add_options(limits, "keep_alive_seconds")
+    add_options(parser.add_argument_group("running"), "drain_seconds")
+    return parser

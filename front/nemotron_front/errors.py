@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,12 +19,19 @@ from nemotron_client import (
     OverloadedError,
     RequestTimeoutError,
     ServerUnavailableError,
+    TlsError,
 )
 
+_logger = logging.getLogger(__name__)
+
 _RETRY_SOON = {"retry-after": "1", "retry-after-ms": "1000", "x-should-retry": "true"}
-# A generation may be half done: clients that try again by themselves are told not to.
+# A server that starts again takes longer than one that is full.
+_RETRY_LATER = {"retry-after": "3", "retry-after-ms": "3000", "x-should-retry": "true"}
+# Clients try again by themselves after any 408, 409, 429 and 5xx, unless they are told not to.
 _NO_RETRY = {"x-should-retry": "false"}
 _TOO_LONG = "maximum context length is"  # words that clients look for as well
+
+_SHUTTING_DOWN = re.compile(r"shutting down|draining", re.IGNORECASE)
 
 
 class ApiError(Exception):
@@ -90,17 +100,105 @@ def invalid(param: str | None, message: str, code: str = "invalid_value") -> Api
     return ApiError(400, "invalid_request_error", code, message, param=param, headers=_NO_RETRY)
 
 
+def request_timeout(limit_s: float) -> ApiError:
+    """The body took too long to come."""
+    message = f"The body did not arrive within {limit_s:g} s. Send it faster, or start the front with --body-seconds."
+    # The rest of the body may still come: it must not be read as the next request.
+    headers = {**_NO_RETRY, "connection": "close"}
+    return ApiError(408, "invalid_request_error", "request_timeout", message, headers=headers)
+
+
+def too_large(limit: int) -> ApiError:
+    """The body is too large."""
+    message = f"The body has more than {limit} bytes, which is the most that is taken (--max-body-mib)."
+    return ApiError(413, "invalid_request_error", "request_too_large", message, headers=_NO_RETRY)
+
+
+def unknown_url(method: str, path: str) -> ApiError:
+    """There is nothing at this path."""
+    message = f"There is no {method} {path}. GET /openapi.json lists what there is."
+    return ApiError(404, "not_found_error", "unknown_url", message, headers=_NO_RETRY)
+
+
+def wrong_method(method: str, path: str, allowed: str) -> ApiError:
+    """There is something at this path, for other methods."""
+    message = f"{path} does not take {method}, expected {allowed}."
+    headers = {**_NO_RETRY, "allow": allowed}
+    return ApiError(405, "invalid_request_error", "method_not_allowed", message, headers=headers)
+
+
+def missing_key(given: bool) -> ApiError:
+    """No key that is known came with the request."""
+    what = "The API key is wrong" if given else "There is no API key"
+    message = f"{what}: send one of this server's in the header 'Authorization: Bearer KEY' or 'x-api-key: KEY'."
+    headers = {**_NO_RETRY, "www-authenticate": "Bearer"}
+    return ApiError(401, "authentication_error", "invalid_api_key", message, headers=headers)
+
+
+def forbidden(message: str) -> ApiError:
+    """Whoever asks may not, whatever the key."""
+    return ApiError(403, "permission_error", "forbidden", message, headers=_NO_RETRY)
+
+
+def overloaded(limit: int) -> ApiError:
+    """The front itself has too much in hand."""
+    message = f"This server has {limit} requests in hand, which is its limit; try again later."
+    return ApiError(429, "rate_limit_error", "server_overloaded", message, headers=_RETRY_SOON)
+
+
+def shutting_down() -> ApiError:
+    """The front, or all servers behind it, take no new requests."""
+    message = "This server is shutting down; try again later, or another one."
+    return ApiError(503, "server_error", "shutting_down", message, headers=_RETRY_LATER)
+
+
+def not_ready() -> ApiError:
+    """No server can be reached, or its model is not loaded."""
+    message = "The model's server is not ready, or the connection to it broke; try again later."
+    return ApiError(503, "server_error", "not_ready", message, headers=_RETRY_LATER)
+
+
+def late() -> ApiError:
+    """The time was over before there was anything to send."""
+    message = "The answer did not begin in the time that the request had."
+    return ApiError(504, "server_error", "deadline_exceeded", message, headers=_NO_RETRY)
+
+
+def unexpected(error: Exception, request_id: str) -> ApiError:
+    """A fault of ours, or of the server. The log is told, in words that have nothing of what the caller has written."""
+    if isinstance(error, NemotronError):
+        _logger.warning("request %s: %s: %s", request_id, type(error).__name__, error)
+    else:
+        _logger.error("request %s: %s at %s", request_id, type(error).__name__, _way(error))
+    message = f"The server failed. Its log has more under the request id {request_id}."
+    return ApiError(500, "server_error", "server_error", message, headers=_NO_RETRY)
+
+
 def from_client(error: NemotronError) -> ApiError:
-    """What the caller is told of an error of the server, or of the way to it."""
-    text = str(error)
+    """What the caller is told of an error of the server, or of the way to it.
+
+    Where the servers are is nobody's business but the log's.
+    """
     if isinstance(error, InvalidRequestError):
-        return invalid(error.param, text, "context_length_exceeded" if _TOO_LONG in text else "invalid_value")
+        return invalid(
+            error.param, str(error), "context_length_exceeded" if _TOO_LONG in str(error) else "invalid_value"
+        )
     if isinstance(error, OverloadedError):
-        return ApiError(429, "rate_limit_error", "server_overloaded", text, headers=_RETRY_SOON)
-    if isinstance(error, (ModelNotReadyError, ServerUnavailableError)):
-        return ApiError(503, "server_error", "not_ready", text, headers=_RETRY_SOON)
-    if isinstance(error, RequestTimeoutError):
-        return ApiError(504, "server_error", "deadline_exceeded", text, headers=_NO_RETRY)
-    if isinstance(error, AuthenticationError):
-        return ApiError(502, "server_error", "upstream_authentication", text, headers=_NO_RETRY)
-    return ApiError(500, "server_error", "server_error", text, headers=_NO_RETRY)
+        return ApiError(429, "rate_limit_error", "server_overloaded", str(error), headers=_RETRY_SOON)
+    if isinstance(error, ServerUnavailableError) and _SHUTTING_DOWN.search(str(error)):
+        return shutting_down()
+    told = unexpected(error, error.request_id)
+    if isinstance(error, (AuthenticationError, TlsError)):
+        message = "The model's server does not let this front in; its log has more."
+        told = ApiError(502, "server_error", "upstream_authentication", message, headers=_NO_RETRY)
+    elif isinstance(error, RequestTimeoutError) and error.phase != "connect":
+        told = late()
+    elif isinstance(error, (ModelNotReadyError, ServerUnavailableError, RequestTimeoutError)):
+        told = not_ready()
+    return told
+
+
+def _way(error: BaseException) -> str:
+    """The lines of code that led to it."""
+    way = traceback.extract_tb(error.__traceback__)
+    return " > ".join(f"{Path(line.filename).name}:{line.lineno}" for line in way[-6:])

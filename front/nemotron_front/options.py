@@ -1,26 +1,168 @@
-"""What nemotron-front is started with: the one home of its options and their defaults."""
+"""What nemotron-front is started with: the one home of its options, their defaults and what --help says of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
-MIB = 1 << 20
+_MOST_PORT = 65535
+_MOST_SECONDS = 86_400.0  # a day: timers and the server's 32-bit milliseconds hold no number of seconds whatever
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Parse whole numbers within bounds."""
+
+    def parse(text: str) -> int:
+        value = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} given, expected a whole number from {least} to {most}")
+        return value
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """Parse a time above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= _MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected seconds above 0, at most {_MOST_SECONDS:g}")
+    return value
+
+
+def path(text: str) -> Path:
+    """Parse a path. An empty one is mostly a variable of the shell that was not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' given, expected a path")
+    return Path(text)
+
+
+def name(text: str) -> str:
+    """Parse a name that must not be empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected a name")
+    return text
+
+
+def _flag(metavar: str | None, parse: Callable[[str], Any] | None, text: str, **more: Any) -> dict[str, Any]:
+    """What `add_argument` wants to know of the option --NAME that a field is."""
+    return {"metavar": metavar, "type": parse, "help": text, **more}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrontOptions:
-    """How a front is served.
+    """How a front is served. What each option means is the text beside it.
 
     Attributes:
-        urls: Triton servers, as the client takes them.
-        bind: Address to listen on.
-        port: Port to listen on; 0 picks a free one.
-        served_model_names: Names that callers may give for the model; empty takes the server's own.
-        max_body_bytes: The largest body that is read.
+        urls: Triton servers, as the client takes them; empty takes what NEMOTRON_URL names, else the client's default.
     """
 
-    urls: tuple[str, ...]
-    bind: str = "127.0.0.1"
-    port: int = 9000
-    served_model_names: tuple[str, ...] = ()
-    max_body_bytes: int = 8 * MIB
+    urls: tuple[str, ...] = ()
+
+    bind: str = field(
+        default="127.0.0.1",
+        metadata=_flag("ADDRESS", name, "address or name; 0.0.0.0 is all interfaces (default: %(default)s)"),
+    )
+    port: int = field(
+        default=9000, metadata=_flag("PORT", whole(0, _MOST_PORT), "0 picks a free one (default: %(default)s)")
+    )
+    served_model_name: tuple[str, ...] = field(
+        default=(),
+        metadata=_flag(
+            "NAME",
+            name,
+            "name that callers may give for the model; may be given several times, the first is the default "
+            "(default: the server's own)",
+            action="append",
+        ),
+    )
+    sessions: int = field(
+        default=1,
+        metadata=_flag(
+            "N",
+            whole(0, 1000),
+            "gRPC streams to each server, which share the requests: more than 1 where a balancer stands between "
+            "(default: %(default)s)",
+        ),
+    )
+    tls_ca: Path | None = field(
+        default=None,
+        metadata=_flag("FILE", path, "authorities to trust of grpcs:// servers, PEM (default: the system's)"),
+    )
+    tls_cert: Path | None = field(default=None, metadata=_flag("FILE", path, "certificate to show them, PEM"))
+    tls_key: Path | None = field(default=None, metadata=_flag("FILE", path, "its private key, PEM"))
+    max_body_mib: int = field(
+        default=8, metadata=_flag("N", whole(1, 1024), "largest request body, in MiB (default: %(default)s)")
+    )
+    body_seconds: float = field(
+        default=60.0, metadata=_flag("S", seconds, "time for a request's body to arrive (default: %(default)g)")
+    )
+    max_requests: int = field(
+        default=2048,
+        metadata=_flag(
+            "N",
+            whole(1, 1_000_000),
+            "requests that a process has in hand; the next one is refused (default: %(default)s)",
+        ),
+    )
+    answer_seconds: float = field(
+        default=3600.0,
+        metadata=_flag(
+            "S",
+            seconds,
+            "time for an answer, waiting included; what was written by then is the answer (default: %(default)g)",
+        ),
+    )
+    keep_alive_seconds: float = field(
+        default=10.0,
+        metadata=_flag(
+            "S", seconds, "a stream on which nothing is sent for so long gets a comment line (default: %(default)g)"
+        ),
+    )
+    write_seconds: float = field(
+        default=30.0,
+        metadata=_flag(
+            "S", seconds, "a caller that takes nothing of its answer for so long is cut off (default: %(default)g)"
+        ),
+    )
+    drain_seconds: float = field(
+        default=30.0,
+        metadata=_flag("S", seconds, "time for running requests when the front stops (default: %(default)g)"),
+    )
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body that is read."""
+        return self.max_body_mib << 20
+
+    @classmethod
+    def of_arguments(cls, given: argparse.Namespace) -> FrontOptions:
+        """The options that a parser with all of them has read."""
+        known: dict[str, Any] = {}
+        for one in fields(cls):
+            value = getattr(given, one.name)
+            known[one.name] = tuple(value) if isinstance(value, list) else value  # what may be given several times
+        return cls(**known)
+
+
+def add_options(parser: argparse._ActionsContainer, *names: str) -> None:
+    """Add options of `FrontOptions` to a parser, or to a group of one.
+
+    Args:
+        parser: Gets the options.
+        names: The fields' names.
+    """
+    known = {one.name: one for one in fields(FrontOptions)}
+    for one in names:
+        default = known[one].default
+        parser.add_argument(
+            f"--{one.replace('_', '-')}",
+            default=list(default) if isinstance(default, tuple) else default,
+            **{key: value for key, value in known[one].metadata.items() if value is not None},
+        )

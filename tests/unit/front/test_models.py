@@ -28,7 +28,7 @@ def test_another_model_has_no_name_of_nvidia(front_of: FrontOf) -> None:
 
 
 def test_given_names_come_first(front_of: FrontOf) -> None:
-    front = front_of(served_model_names=("a/b", "c"))
+    front = front_of(served_model_name=("a/b", "c"))
     assert [entry["id"] for entry in front.get("/v1/models").json()["data"]] == ["a/b", "c", "nano", "nano-fp8"]
 
 

@@ -1,0 +1,176 @@
+"""One HTTP request and its answer, and what all of them share."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from starlette.types import Message, Receive, Scope, Send
+
+from nemotron_client import AsyncChatStream, AsyncClient, Reply
+from nemotron_front.body import read_json
+from nemotron_front.errors import ApiError
+from nemotron_front.options import FrontOptions
+from nemotron_front.tools import FirstCall
+
+_STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_SECONDS = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,9})?")
+
+Mode = Literal["", "stream", "whole"]
+"""How text is sent: while it is written, all at once; empty where none was asked for."""
+
+
+@dataclass
+class Front:
+    """What all requests share.
+
+    Attributes:
+        options: What the front was started with.
+        client: Talks to the servers.
+        exchanges: The requests in hand.
+        stopping: Whether new requests are refused.
+    """
+
+    options: FrontOptions
+    client: AsyncClient
+    exchanges: set[Exchange] = field(default_factory=set)
+    stopping: bool = False
+
+
+class Exchange:
+    """One HTTP request and its answer.
+
+    Attributes:
+        front: What it shares with the others.
+        scope: ASGI's.
+        receive: ASGI's.
+        headers: Of the request, by their names in lower case.
+        id: Its name for the servers, and the tail of the ids that callers see.
+        request_id: What the header x-request-id says: the caller's own, or the same.
+        error_json: Writes errors in the shape that the caller expects.
+        more_headers: What every response has.
+        began_at: When it came, in seconds of `time.perf_counter`.
+        mode: How its text is sent.
+        started: Whether a status has been sent: from then on errors are events.
+        status: That status; 0 before.
+        wrote_at: When something was sent last, in seconds of the loop's clock.
+        caller_left: Whether the connection has ended before the answer.
+        error: Why it has failed or was cut off.
+        streams: What the servers write for it.
+        replies: What they have written, once all of it is there.
+    """
+
+    def __init__(self, front: Front, scope: Scope, receive: Receive, send: Send) -> None:
+        self.front = front
+        self.scope = scope
+        self.receive = receive
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.id = uuid.uuid4().hex
+        given = self.headers.get(b"x-request-id", b"")
+        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else self.id
+        self.error_json: Callable[[ApiError], bytes] = ApiError.json
+        self.more_headers = [(b"x-request-id", self.request_id.encode())]
+        self.began_at = time.perf_counter()
+        self.mode: Mode = ""
+        self.started = False
+        self.status = 0
+        self.wrote_at = 0.0
+        self.caller_left = False
+        self.error: ApiError | None = None
+        self.streams: Sequence[AsyncChatStream | FirstCall] = ()
+        self.replies: Sequence[Reply] = ()
+        self._send = send
+        self._turn = asyncio.Lock()
+        self._time = asyncio.get_running_loop().time
+
+    @property
+    def client(self) -> AsyncClient:
+        """Talks to the servers, about this request."""
+        return self.front.client
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether something is being sent, which the caller holds up."""
+        return self._turn.locked()
+
+    @property
+    def patience_ms(self) -> int:
+        """How long the answer may take, in milliseconds.
+
+        OpenAI's client says after which silence it gives up. A stream is never silent for long, so that is the time
+        for an answer in one piece alone.
+        """
+        limit_s = self.front.options.answer_seconds
+        given = self.headers.get(b"x-stainless-read-timeout", b"")
+        if self.mode == "whole" and _SECONDS.fullmatch(given):
+            limit_s = min(limit_s, float(given))
+        return max(1, int(1000 * limit_s))
+
+    async def json(self) -> dict[str, Any]:
+        """The JSON object in the body, without fields that are null. Raises what `read_json` raises."""
+        options = self.front.options
+        return await read_json(self.scope, self.receive, options.max_body_bytes, options.body_seconds)
+
+    async def refuse(self, error: ApiError) -> None:
+        """Send an error: all there is."""
+        self.error = error
+        await self.whole(self.error_json(error), error.status, error.headers)
+
+    async def whole(self, data: bytes, status: int = 200, headers: Mapping[str, str] = {}) -> None:
+        """Send all there is, as JSON where the headers say nothing else."""
+        head = {"content-type": "application/json", "content-length": str(len(data)), **headers}
+        async with self._turn:
+            await self._start(status, head)
+            await self._put(data, more=False)
+
+    async def write(self, data: bytes) -> None:
+        """Send a part of a stream."""
+        async with self._turn:
+            if not self.started:
+                await self._start(200, _STREAM_HEADERS)
+            await self._put(data, more=True)
+
+    async def finish(self, data: bytes) -> None:
+        """Send the last part of a stream."""
+        async with self._turn:
+            await self._put(data, more=False)
+
+    async def send(self, message: Message) -> None:
+        """ASGI's, for endpoints that are ordinary applications."""
+        if message["type"] == "http.response.start":
+            self.started, self.status = True, message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), *self.more_headers]}
+        await self._send(message)
+
+    async def left(self) -> None:
+        """Returns when the caller has left."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def cut(self, error: ApiError) -> None:
+        """End it, whether its answer is whole or not."""
+        self.error = error
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop what the servers write for it, at once."""
+        for stream in self.streams:
+            await stream.close()
+
+    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
+        named = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": status, "headers": named})
+
+    async def _put(self, data: bytes, *, more: bool) -> None:
+        self.wrote_at = self._time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})

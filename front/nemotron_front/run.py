@@ -1,0 +1,184 @@
+"""Runs the application in this process: listens, says so, and drains when it is asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from nemotron_front.app import App, make_app, make_client
+from nemotron_front.connection import connection_type
+from nemotron_front.errors import shutting_down
+from nemotron_front.options import FrontOptions
+
+_IDLE_S = 75  # longer than proxies keep an idle connection: who ends it first may lose the next request on it
+_BACKLOG = 2048
+_CUT_S = 2  # for connections to end once their answers were cut
+_LOOK_S = 0.05
+
+
+class StartError(Exception):
+    """What was asked for cannot be started. The message says why, and what to do."""
+
+
+class Server(uvicorn.Server):
+    """Serves until it is told to stop: once to drain, twice to stop at once.
+
+    Attributes:
+        exit_status: 0 after a drain; as a shell has it for the signal that ended it at once.
+    """
+
+    def __init__(self, app: App, options: FrontOptions, began: Callable[[], None], ends: Callable[[], None]) -> None:
+        """Prepare.
+
+        Args:
+            app: What is served.
+            options: How.
+            began: Called when it listens.
+            ends: Called when it takes no new requests any more.
+        """
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=connection_type(options),
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=_IDLE_S,
+                timeout_graceful_shutdown=_CUT_S,
+            )
+        )
+        self.exit_status = 0
+        self._front = app.front
+        self._drain_seconds = options.drain_seconds
+        self._began = began
+        self._ends = ends
+        self._draining: asyncio.Task[None] | None = None
+        self._at_once = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        await super().startup(sockets)
+        self._began()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Listen to signals in place of uvicorn, which would close the port before running answers are whole."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop, number)
+        yield
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Drain; when it does so already, stop at once."""
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+        else:
+            self.exit_status = 128 + number
+            self._at_once.set()
+
+    async def _drain(self) -> None:
+        self._front.stopping = True
+        self._ends()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_seconds):
+                while self._front.exchanges and not self._at_once.is_set():  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_S)
+        for exchange in list(self._front.exchanges):
+            await exchange.cut(shutting_down())
+        self.should_exit = True
+
+
+def check(options: FrontOptions) -> None:
+    """Refuse what no client can be made with, before anything is started.
+
+    Raises:
+        StartError: a URL that is none, or a file that is not there.
+    """
+    for file in (options.tls_ca, options.tls_cert, options.tls_key):
+        if file is not None and not file.is_file():
+            raise StartError(f"{file}: there is no such file.")
+    try:
+        make_client(options)
+    except ValueError as error:
+        raise StartError(f"{error}.") from error
+
+
+def listen(options: FrontOptions) -> socket.socket:
+    """The socket that callers connect to.
+
+    Raises:
+        StartError: the address is not ours, or the port is in use.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            options.bind, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        raise StartError(
+            f"--bind {options.bind} --port {options.port} cannot be used: {error.strerror}. "
+            "Stop the program that has the port, or give another one; 0 picks a free one."
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where callers on this machine find it."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def work(options: FrontOptions, listener: socket.socket, began: Callable[[], None], ends: Callable[[], None]) -> int:
+    """Serve in this process, until a signal ends it. Takes what `Server` takes.
+
+    Returns:
+        The exit status.
+    """
+    server = Server(make_app(options), options, began, ends)
+    server.run([listener])
+    return server.exit_status
+
+
+class ReadyFile:
+    """Tells programs where the front is, as JSON, while it takes requests."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def write(self, url: str, processes: Sequence[int]) -> None:
+        """Have it appear, whole."""
+        if self._path is None:
+            return
+        known = {"openai_url": f"{url}/v1", "front_url": url, "pid": os.getpid(), "worker_pids": list(processes)}
+        part = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        part.write_text(json.dumps(known) + "\n")
+        part.replace(self._path)
+
+    def remove(self) -> None:
+        """Have it go."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def allow_many_connections() -> None:
+    """Have as many open files as the system lets us."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
