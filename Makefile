@@ -236,9 +236,11 @@ images: demo-package
 render: setup
 	$(BIN)/python -m nemotron_serving.render
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_fields.py
 
 docs: setup
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_fields.py
 
 lock:
 	$(COMPILE) pyproject.toml --extra chat --extra server --extra build --extra loadtest --extra front --extra dev -o $(LOCK)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from nemotron_client import Options
 from nemotron_client._contract import RANGES
@@ -23,7 +23,13 @@ from nemotron_front.thinking import EFFORTS, TYPES, of_budget, of_budget_and_swi
 MOST_CHOICES = 16
 """Answers that one request may have: each takes a place on the server."""
 
-_KINDS: Mapping[Any, tuple[Kind, ...]] = {bool: ("boolean",), int: ("integer",), float: ("number",), str: ("string",)}
+_KINDS: Mapping[Any, tuple[Kind, ...]] = {
+    bool: ("boolean",),
+    int: ("integer",),
+    float: ("number",),
+    str: ("string",),
+    Mapping: ("object",),
+}
 _BUDGET_RANGE = (-1, RANGES["max_thinking_tokens"][1])
 _SEED_RANGE = (-(2**63), MOST_SEED)
 
@@ -32,7 +38,7 @@ def _kinds(annotation: Any) -> tuple[Kind, ...]:
     """What JSON may be for an option of the client: its type, or a text or several, or else anything."""
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
     if len(kinds) == 1:
-        return _KINDS.get(kinds[0], ())
+        return _KINDS.get(get_origin(kinds[0]) or kinds[0], ())
     return ("string", "array of strings") if str in kinds else ()
 
 
@@ -91,30 +97,88 @@ def _end_id(name: str, value: list[int]) -> dict[str, Any]:
     return {"end_id": value[0]}
 
 
-_TEXTS: tuple[Kind, ...] = ("string", "array of strings")
 _NO_USE = "The server has no use for it."
 
-# What all APIs with a body like this have.
+_FORMS = (
+    Field("response_format", doc="`text`, `json_object`, `json_schema`; also `regex` and `choice`.", kinds=("object",)),
+    *(Field(name, doc="The answer follows this JSON schema.", kinds=("object", "string"))
+      for name in ("guided_json", "nvext.guided_json", "structured_outputs.json", "json_schema")),
+    *(Field(name, doc="The answer fits this pattern.", kinds=("string",))
+      for name in ("guided_regex", "nvext.guided_regex", "structured_outputs.regex", "regex")),
+    *(Field(name, doc="The answer is one of these.", kinds=("array of strings",))
+      for name in ("guided_choice", "nvext.guided_choice", "structured_outputs.choice")),
+    _flag("structured_outputs.json_object", "The answer is a JSON object."),
+    *(_refused(name, "grammars are not taken; use response_format, guided_json, guided_regex or guided_choice")
+      for name in ("guided_grammar", "nvext.guided_grammar", "structured_outputs.grammar", "grammar", "ebnf",
+                   "structured_outputs.structural_tag", "structural_tag", "guided_whitespace_pattern")),
+    *_ignored("There is one way to hold the form.", "guided_decoding_backend"),
+)  # fmt: skip
+
+_SWITCHES = (
+    _as("thinking", "chat_template_kwargs.enable_thinking"),
+    _as("thinking", "chat_template_kwargs.thinking"),
+    _as("thinking", "enable_thinking"),
+    _as("thinking"),
+    Field("thinking.type", doc="Anthropic's switch; `adaptive` is on, `auto` says nothing.",
+          kinds=("string",), values=tuple(TYPES), becomes=of_type),
+    _as("thinking", "reasoning.enabled", "OpenRouter's switch."),
+)  # fmt: skip
+
+_BUDGETS = (
+    _as("max_thinking_tokens"),
+    *(_as("max_thinking_tokens", name, "`max_thinking_tokens`; -1 is none, 0 is no thinking.",
+          range=_BUDGET_RANGE, becomes=of_budget)
+      for name in ("nvext.max_thinking_tokens", "thinking_token_budget", "reasoning_budget", "thinking_budget",
+                   "chat_template_kwargs.reasoning_budget")),
+)  # fmt: skip
+
+_EFFORTS = (
+    *(_as("max_thinking_tokens", name, "Thinking, for so many tokens; 0 is no thinking.",
+          range=(0, _BUDGET_RANGE[1]), becomes=of_budget_and_switch)
+      for name in ("thinking.budget_tokens", "reasoning.max_tokens")),
+    *(Field(name, doc="`none` switches thinking off; `minimal`, `low` and `medium` give it 256, 1,024 and 4,096 "
+            "tokens; the others leave it free.", kinds=("string",), values=tuple(EFFORTS), becomes=of_effort)
+      for name in ("reasoning.effort", "reasoning_effort")),
+)  # fmt: skip
+
+_SHOWN = (
+    _flag("include_reasoning", "False leaves the thinking out of the answer; it is still done."),
+    _flag("reasoning.exclude", "True leaves the thinking out of the answer."),
+    _flag("separate_reasoning", "False puts the thinking into the content, between its tags."),
+    *_ignored("The thinking is streamed as it comes.", "stream_reasoning", "reasoning.summary"),
+)
+
+# What all APIs with a body like this have, in front of what says how the model thinks and behind it.
 _COMMON = (
     Field("model", doc="One of `/v1/models`; without it the first of them.", kinds=("string",)),
     _as("max_tokens", "max_completion_tokens", "`max_tokens`, under OpenAI's name of today; it wins."),
     _as("max_tokens"),
     _as("temperature", range=(0.0, 2.0)),
     _as("top_p"),
-    _as("top_k", "", "How many tokens are drawn from; 1 is greedy, 0 or -1 all.",
-        range=(-1, RANGES["top_k"][1]), becomes=_top_k),
-    _as("repetition_penalty", "repeat_penalty"),
+    *(_as("top_k", name, "How many tokens are drawn from; 1 is greedy, 0 or -1 all.",
+          range=(-1, RANGES["top_k"][1]), becomes=_top_k)
+      for name in ("top_k", "nvext.top_k")),
+    _as("min_p"),
+    *(_as("repetition_penalty", name, _OWN["repetition_penalty"].doc)
+      for name in ("repetition_penalty", "nvext.repetition_penalty", "repeat_penalty")),
     _as("seed", "", "The same seed and request give the same text; each of `n` answers counts it up.",
         range=_SEED_RANGE, becomes=_seed),
     _as("stop_words", "stop", "Texts that end the answer, at most 32 of 256 characters; not in thinking.",
         becomes=_stop),
     _as("end_id", "stop_token_ids", "One token that ends the output.",
         kinds=("array of integers",), range=None, becomes=_end_id),
-    _flag("ignore_eos", "Writes as many tokens as `max_tokens` says, for load tests."),
-    Field("n", doc=f"Answers wanted, at most {MOST_CHOICES}.", kinds=("integer",), range=(1, MOST_CHOICES)),
+    *(_flag(name, "Writes as many tokens as `max_tokens` says, for load tests.")
+      for name in ("ignore_eos", "nvext.ignore_eos")),
+    Field("n", doc="Answers wanted.", kinds=("integer",), range=(1, MOST_CHOICES)),
     _flag("stream", "Whether the answer comes as server-sent events while it is written."),
     _flag("stream_options.include_usage", "Whether the stream ends with the token counts."),
     _flag("stream_options.continuous_usage_stats", "Whether every chunk has those so far."),
+)  # fmt: skip
+_COMMON_REST = (
+    _as("top_logprobs", "", "So many alternatives each, with `logprobs`."),
+    _as("return_log_probs", "", "Log probabilities, as `logprobs` asks for them."),
+    *_FORMS,
+    *_SHOWN,
     *_ignored("It pads chunks against who listens.", "stream_options.include_obfuscation"),
     _refused("best_of", "one answer is written for each that is returned; leave it out, or send n", 1),
     _refused("use_beam_search", "there is no beam search; leave it out", False),
@@ -133,60 +197,19 @@ _COMMON = (
               "prompt_cache_options", "prompt_cache_retention", "cache_salt", "session_id", "request_id", "rid"),
     *_ignored("Prompts are always cached where the engine can.", "cache_prompt"),
     *_ignored("Streams have counts with `stream_options`.", "timings_per_token", "return_progress"),
-)  # fmt: skip
-
-# The switches in the order of their precedence, then the budgets.
-_THINKING = (
-    _as("thinking", "chat_template_kwargs.enable_thinking"),
-    _as("thinking", "chat_template_kwargs.thinking"),
-    _as("thinking", "enable_thinking"),
-    _as("thinking"),
-    Field("thinking.type", doc=f"{', '.join(TYPES)}: Anthropic's form.",
-          kinds=("string",), values=tuple(TYPES), becomes=of_type),
-    _as("thinking", "reasoning.enabled"),
-    _as("max_thinking_tokens"),
-    *(_as("max_thinking_tokens", name, "`max_thinking_tokens`; -1 is none, 0 is no thinking.",
-          range=_BUDGET_RANGE, becomes=of_budget)
-      for name in ("nvext.max_thinking_tokens", "thinking_token_budget", "reasoning_budget", "thinking_budget",
-                   "chat_template_kwargs.reasoning_budget")),
-    *(_as("max_thinking_tokens", name, "Thinking, for so many tokens; 0 is no thinking.",
-          range=(0, _BUDGET_RANGE[1]), becomes=of_budget_and_switch)
-      for name in ("thinking.budget_tokens", "reasoning.max_tokens")),
-    *(Field(name, doc="`none` switches thinking off; `minimal`, `low` and `medium` give it 256, 1,024 and 4,096 "
-            "tokens; `high`, `xhigh` and `max` leave it free.",
-            kinds=("string",), values=tuple(EFFORTS), becomes=of_effort)
-      for name in ("reasoning.effort", "reasoning_effort")),
-    _flag("include_reasoning", "False leaves the thinking out of the answer; it is still done."),
-    _flag("reasoning.exclude", "True leaves the thinking out of the answer."),
-    _flag("separate_reasoning", "False puts the thinking into the content, between its tags."),
-    *_ignored("The thinking is streamed as it comes.", "stream_reasoning", "reasoning.summary"),
+    *_ignored("A hint for the scheduler of another server.", "nvext.agent_hints"),
 )  # fmt: skip
 
 _CHAT = (
     Field("messages", doc="The conversation; see [chat completions](chat-completions.md).", kinds=("array",)),
+    *_COMMON,
+    *(*_SWITCHES, *_BUDGETS, *_EFFORTS),
     Field("tools", doc="Functions that the model may call; see [tools](tools-and-formats.md).", kinds=("array",)),
     Field("tool_choice", doc="`auto`, `none`, `required`, one function, or `allowed_tools`.",
           kinds=("string", "object")),
     _flag("parallel_tool_calls", "False ends the answer with its first call."),
-    Field("response_format", doc="`text`, `json_object`, `json_schema`; also `regex` and `choice`.", kinds=("object",)),
-    *(Field(name, doc="The answer follows this JSON schema.", kinds=("object", "string"))
-      for name in ("guided_json", "nvext.guided_json", "structured_outputs.json", "json_schema")),
-    *(Field(name, doc="The answer fits this pattern.", kinds=("string",))
-      for name in ("guided_regex", "nvext.guided_regex", "structured_outputs.regex", "regex")),
-    *(Field(name, doc="The answer is one of these.", kinds=("array of strings",))
-      for name in ("guided_choice", "nvext.guided_choice", "structured_outputs.choice")),
-    _flag("structured_outputs.json_object", "The answer is a JSON object."),
-    *(_refused(name, "grammars are not taken; use response_format, guided_json, guided_regex or guided_choice")
-      for name in ("guided_grammar", "nvext.guided_grammar", "structured_outputs.grammar", "grammar", "ebnf",
-                   "structured_outputs.structural_tag", "structural_tag", "guided_whitespace_pattern")),
-    *_ignored("There is one way to hold the form.", "guided_decoding_backend"),
     _flag("logprobs", "Log probabilities of the answer's tokens."),
-    _as("top_logprobs", "", "So many alternatives each, with `logprobs`."),
-    *_THINKING,
-    _as("repetition_penalty", "nvext.repetition_penalty"),
-    _as("top_k", "nvext.top_k", range=(-1, RANGES["top_k"][1]), becomes=_top_k),
-    _flag("nvext.ignore_eos", "`ignore_eos`"),
-    *_ignored("A hint for the scheduler of another server.", "nvext.agent_hints"),
+    *_COMMON_REST,
     _refused("functions", "use tools"),
     _refused("function_call", "use tool_choice", "none", "auto"),
     _refused("audio", "the model reads and writes text; leave it out"),
@@ -204,11 +227,16 @@ _CHAT = (
 )  # fmt: skip
 
 _COMPLETIONS = (
-    Field("prompt", doc="A complete prompt.", kinds=("string", "array")),
+    Field("prompt", doc="A complete prompt, or several.", kinds=("string", "array")),
+    *_COMMON,
+    *_BUDGETS,
     Field("logprobs", doc="Log probabilities, with so many alternatives each.", kinds=("integer",), range=(0, 5)),
-    Field("echo", doc="Whether the prompt comes in front of the answer.", kinds=("boolean",)),
+    _flag("echo", "Whether the prompt comes in front of the answer."),
+    *_COMMON_REST,
     _refused("suffix", "the model writes on, it does not fill in; leave it out", ""),
-)
+    *(_refused(name, "a complete prompt says that itself; use /v1/chat/completions")
+      for name in ("thinking", "tools", "tool_choice")),
+)  # fmt: skip
 
 
 def _fields(*rows: Field) -> Fields:
@@ -217,7 +245,7 @@ def _fields(*rows: Field) -> Fields:
     return Fields([*rows, *(own for name, own in _OWN.items() if name not in names)])
 
 
-CHAT = _fields(*_CHAT, *_COMMON)
+CHAT = _fields(*_CHAT)
 """Of /v1/chat/completions."""
-COMPLETIONS = _fields(*_COMPLETIONS, *_COMMON)
+COMPLETIONS = _fields(*_COMPLETIONS)
 """Of /v1/completions."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
@@ -56,7 +55,7 @@ class Field:
         words = " or ".join(_WORDS[kind] for kind in self.kinds) or "any value"
         if self.range is None:
             return words
-        low, high = self.range
+        low, high = (int(end) if float(end).is_integer() else end for end in self.range)
         return f"{words}, {low} or more" if high in _ENDLESS else f"{words} from {low} to {high}"
 
     def checked(self, value: Any) -> Any:
@@ -194,4 +193,4 @@ _WORDS: Mapping[Kind, str] = {
     "array": "a list",
     "object": "an object",
 }
-_ENDLESS = (2**31 - 1, 2**64 - 1, math.inf)
+_ENDLESS = (2**31 - 1, 2**64 - 1)
