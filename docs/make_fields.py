@@ -35,6 +35,8 @@ COMPLETION = """## Completions
 
 `/v1/completions` has these fields:
 """
+COMPLETION_REFUSED = """It refuses these, unless the value asks nothing:
+"""
 NOT_THERE = "All others are as above, but for these, which it does not know: {names}."
 
 
@@ -46,7 +48,8 @@ def page() -> str:
     parts = [
         *(HEAD, HONOURED, _honoured(_of(CHAT.rows, "honoured")), IGNORED, _ignored(_of(CHAT.rows, "ignored"))),
         *(REFUSED, _refused(_of(CHAT.rows, "refused"))),
-        *(COMPLETION, _honoured(_of(own, "honoured")), NOT_THERE.format(names=", ".join(missing))),
+        *(COMPLETION, _honoured(_of(own, "honoured"))),
+        *(COMPLETION_REFUSED, _refused(_of(own, "refused")), NOT_THERE.format(names=", ".join(missing))),
     ]
     return "\n".join(parts) + "\n"
 

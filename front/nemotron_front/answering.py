@@ -18,9 +18,10 @@ DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-def event_of(data: bytes) -> bytes:
-    """A server-sent event."""
-    return b"data: " + data + b"\n\n"
+def event_of(data: bytes, name: str = "") -> bytes:
+    """A server-sent event, with a name where one is given."""
+    named = b"event: %b\n" % name.encode() if name else b""
+    return b"%bdata: %b\n\n" % (named, data)
 
 
 class Shape(Protocol):
@@ -32,8 +33,8 @@ class Shape(Protocol):
 
     keep_alive: bytes
 
-    def begin(self, choice: int) -> bytes:
-        """What comes before the first event of a choice."""
+    def begin(self, choice: int, usage: Usage | None) -> bytes:
+        """What comes before the first event of a choice; `usage` has the counts so far."""
 
     def event(self, choice: int, event: Event, usage: Usage | None) -> bytes:
         """What an event becomes, perhaps nothing; `usage` has the counts so far."""
@@ -48,7 +49,7 @@ class Shape(Protocol):
         """What comes in place of the rest."""
 
     def whole(self, replies: Sequence[Reply]) -> bytes:
-        """The answer that is not streamed."""
+        """The answer that is not streamed, whose events it has seen."""
 
 
 @dataclass(frozen=True)
@@ -139,22 +140,23 @@ class _Answering:
         exchange, shape = self._exchange, self._shape
         begun = False
         async for event in stream:
-            data = shape.event(choice, event, stream.usage_so_far)
+            begin = b"" if begun else shape.begin(choice, stream.usage_so_far)
             if not begun:
                 begun = True
                 await self._all_begin()
-                data = shape.begin(choice) + data
-            if data:
+            if data := begin + shape.event(choice, event, stream.usage_so_far):
                 await exchange.write(data)
         reply = await self._final(stream)
+        begin = b"" if begun else shape.begin(choice, reply.usage)
         if not begun:
             await self._all_begin()
-            await exchange.write(shape.begin(choice))
-        await exchange.write(shape.end(choice, reply))
+        await exchange.write(begin + shape.end(choice, reply))
         return reply
 
-    async def collect(self, _: int, stream: AsyncChatStream | FirstCall) -> Reply:
+    async def collect(self, choice: int, stream: AsyncChatStream | FirstCall) -> Reply:
         """Wait for the whole of a choice."""
+        async for event in stream:
+            self._shape.event(choice, event, stream.usage_so_far)
         return await self._final(stream)
 
     async def _final(self, stream: AsyncChatStream | FirstCall) -> Reply:

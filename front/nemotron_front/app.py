@@ -11,8 +11,10 @@ from starlette.types import Receive, Scope, Send
 from nemotron_client import AsyncClient, NemotronError, Timeouts, Tls
 from nemotron_front import info
 from nemotron_front.answering import Api, answer
+from nemotron_front.anthropic import MESSAGES
 from nemotron_front.body import CallerLeft
 from nemotron_front.chat import CHAT
+from nemotron_front.completions import COMPLETIONS
 from nemotron_front.errors import (
     ApiError,
     from_client,
@@ -27,8 +29,9 @@ from nemotron_front.health import health_routes
 from nemotron_front.models import Models
 from nemotron_front.options import FrontOptions
 from nemotron_front.page import files
+from nemotron_front.responses import RESPONSES
 
-APIS = (CHAT,)
+APIS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)
 """Every way to ask for text."""
 
 EXCHANGE = "nemotron.exchange"

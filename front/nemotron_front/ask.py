@@ -27,6 +27,7 @@ class Ask:
         thinking: Whether the caller gets the thinking apart from the answer, within it between its tags, or not at all.
         first_call_only: Whether the answer ends with its first tool call.
         names: What the caller calls what errors of the server name, where that differs; see `ApiError.renamed`.
+        said: Fields of the request that the answer says back.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Ask:
     thinking: Literal["apart", "within", "hidden"] = "apart"
     first_call_only: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    said: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def choices(self) -> int:

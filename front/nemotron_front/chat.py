@@ -29,7 +29,8 @@ from nemotron_front.thinking import settle
 from nemotron_front.tools import read_tools
 
 _FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
-_OPEN, _CLOSE = "<think>\n", "\n</think>\n\n"
+OPEN, CLOSE = "<think>\n", "\n</think>\n\n"
+"""What stands around the thinking where it is within the answer."""
 # What Python's splitlines, and with it some readers of server-sent events, takes for the end of a line.
 _LINE_ENDS = {"\x85".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
 
@@ -117,7 +118,7 @@ class ChatShape:
         self._no_usage = b',"usage":null}' if ask.include_usage else b"}"
         self._reasoning = b'{"reasoning_content":%b,"reasoning":%b}'
 
-    def begin(self, choice: int) -> bytes:
+    def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - only chunks with text have them
         """What comes before the first event of a choice."""
         return self._chunk(choice, b'{"role":"assistant","content":""}')
 
@@ -198,8 +199,8 @@ class ChatShape:
             if self._ask.thinking == "apart":
                 message |= {"reasoning_content": text, "reasoning": text}
             elif self._ask.thinking == "within":
-                closing = _CLOSE if reply.content or reply.tool_calls else ""
-                message["content"] = f"{_OPEN}{text}{closing}{reply.content}"
+                closing = CLOSE if reply.content or reply.tool_calls else ""
+                message["content"] = f"{OPEN}{text}{closing}{reply.content}"
         return message
 
     def _logprobs(self, reply: Reply) -> dict[str, Any] | None:
@@ -227,12 +228,12 @@ class _Choice:
     def opening(self) -> str:
         """The tag before more thinking, within the content."""
         opened, self._thinks = self._thinks, True
-        return "" if opened else _OPEN
+        return "" if opened else OPEN
 
     def closing(self) -> str:
         """The tag behind the thinking within the content, before what follows it."""
         open_, self._thinks = self._thinks, False
-        return _CLOSE if open_ else ""
+        return CLOSE if open_ else ""
 
 
 def as_line(value: Any) -> bytes:

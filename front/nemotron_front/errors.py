@@ -63,21 +63,12 @@ class ApiError(Exception):
         self.headers = headers
 
     def renamed(self, names: Mapping[str, str]) -> ApiError:
-        """The same, with the caller's word for the field at fault.
-
-        Args:
-            names: From a field, also one that the field at fault is a part of, to what the caller wrote: with
-                `{"messages[1]": "input[0]"}`, `messages[1].content` becomes `input[0].content`.
-        """
-        param = self.param or ""
-        parts = (param[: found.start()] for found in re.finditer(r"[.\[]|$", param))
-        known = [part for part in parts if part in names]
-        if not known:
+        """The same, with the caller's name for the field at fault, in the message too. See the function `renamed`."""
+        param = renamed(self.param or "", names)
+        if not self.param or param == self.param:
             return self
-        longest = known[-1]
-        renamed = names[longest] + param.removeprefix(longest)
-        message = re.sub(f"^{re.escape(param)}: ", lambda _: f"{renamed}: ", str(self))
-        return ApiError(self.status, self.type, self.code, message, param=renamed, headers=self.headers)
+        message = re.sub(f"^{re.escape(self.param)}(?=[.:[])", lambda _: param, str(self))
+        return ApiError(self.status, self.type, self.code, message, param=param, headers=self.headers)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -87,6 +78,19 @@ class ApiError(Exception):
     def json(self) -> bytes:
         """`body` as JSON."""
         return msgspec.json.encode(self.body)
+
+
+def renamed(param: str, names: Mapping[str, str]) -> str:
+    """What the caller wrote where we say `param`.
+
+    Args:
+        param: A field, or a part of one.
+        names: From fields, and parts of them, to what the caller wrote: with `{"messages[1]": "input[0]"}`,
+            `messages[1].content` is `input[0].content`. The longest that fits is taken.
+    """
+    parts = [param[: found.start()] for found in re.finditer(r"[.\[]|$", param)]
+    known = [part for part in parts if part in names]
+    return names[known[-1]] + param.removeprefix(known[-1]) if known else param
 
 
 def invalid(param: str | None, message: str, code: str = "invalid_value") -> ApiError:
@@ -202,3 +206,25 @@ def _way(error: BaseException) -> str:
     """The lines of code that led to it."""
     way = traceback.extract_tb(error.__traceback__)
     return " > ".join(f"{Path(line.filename).name}:{line.lineno}" for line in way[-6:])
+
+
+def anthropic_body(error: ApiError) -> dict[str, Any]:
+    """An error as Anthropic writes it."""
+    kind = _ANTHROPIC_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": str(error)}}
+
+
+def anthropic_json(error: ApiError) -> bytes:
+    """`anthropic_body` as JSON."""
+    return msgspec.json.encode(anthropic_body(error))
+
+
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}

@@ -230,12 +230,13 @@ _COMPLETIONS = (
     Field("prompt", doc="A complete prompt, or several.", kinds=("string", "array")),
     *_COMMON,
     *_BUDGETS,
-    Field("logprobs", doc="Log probabilities, with so many alternatives each.", kinds=("integer",), range=(0, 5)),
-    _flag("echo", "Whether the prompt comes in front of the answer."),
+    _as("top_logprobs", "logprobs", "Log probabilities, with so many alternatives each."),
     *_COMMON_REST,
+    _refused("echo", "the prompt is not sent back; leave it out", False),
     _refused("suffix", "the model writes on, it does not fill in; leave it out", ""),
+    _refused("add_special_tokens", "a prompt begins with the model's first token, once; leave it out", True),
     *(_refused(name, "a complete prompt says that itself; use /v1/chat/completions")
-      for name in ("thinking", "tools", "tool_choice")),
+      for name in ("messages", "thinking", "tools", "tool_choice", "chat_template_kwargs", "reasoning_effort")),
 )  # fmt: skip
 
 

@@ -58,6 +58,11 @@ class InProcess:
         self.app = make_app(FrontOptions(urls=(self.transport.url,), **options), client)
         self.http = TestClient(self.app, base_url="http://127.0.0.1", raise_server_exceptions=True)
 
+    @classmethod
+    def alone(cls, replies: Any = ()) -> InProcess:
+        """One that is not running, for a test that makes many: `with front.http`."""
+        return cls(replies, MODEL, {})
+
     def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
         """POST JSON, or bytes as they are."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

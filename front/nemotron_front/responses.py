@@ -1,0 +1,343 @@
+"""OpenAI's responses, of which this server keeps none: what is asked, and how answers are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nemotron_client import (
+    ContentDelta,
+    Event,
+    LogprobsDelta,
+    ReasoningDelta,
+    Reply,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+from nemotron_front.answering import KEEP_ALIVE, Api, event_of
+from nemotron_front.ask import Ask
+from nemotron_front.chat import as_line, finish_of
+from nemotron_front.conversion import Conversion, objects, text_only
+from nemotron_front.errors import ApiError, invalid
+from nemotron_front.reading import Field, Fields
+
+_LOGPROBS = "message.output_text.logprobs"
+_KEEPS_NONE = "this server keeps no responses; send the whole conversation as `input`"
+
+FIELDS = Fields(
+    (
+        Field("input", doc="A string, or a list of items.", kinds=("string", "array")),
+        Field("instructions", doc="A system message before the input.", kinds=("string",)),
+        Field("max_output_tokens", doc="All output, thinking included.", kinds=("integer",), range=(1, 2**31 - 1)),
+        Field("tools", doc="Functions, flat: `{type, name, description, parameters}`.", kinds=("array",)),
+        Field("tool_choice", doc="As for chat completions, flat.", kinds=("string", "object")),
+        Field("text.format", doc="The chat completion's `response_format`, flat.", kinds=("object",)),
+        Field("text.verbosity", "ignored"),
+        Field("reasoning.effort", doc="The chat completion's `reasoning_effort`.", kinds=("string",)),
+        Field("reasoning.max_tokens", doc="Tokens of thinking.", kinds=("integer",)),
+        Field("reasoning.enabled", doc="Thinking on or off.", kinds=("boolean",)),
+        Field("reasoning.summary", "ignored", "The thinking itself is in the answer."),
+        Field("reasoning.generate_summary", "ignored"),
+        Field("reasoning.context", "ignored"),
+        Field("reasoning.mode", "ignored"),
+        Field("include", doc=f"`{_LOGPROBS}` is honoured; all else is ignored.", kinds=("array of strings",)),
+        Field("top_logprobs", doc="Alternatives for each token.", kinds=("integer",), range=(0, 20)),
+        Field("stream_options", "ignored"),
+        Field("max_tool_calls", "ignored", "It counts calls of built-in tools, of which there are none."),
+        Field("previous_response_id", "refused", _KEEPS_NONE),
+        Field("conversation", "refused", _KEEPS_NONE),
+        Field("background", "refused", _KEEPS_NONE, only=(False,)),
+        Field("prompt", "refused", "this server keeps no prompts; send `instructions` and `input`"),
+        Field("context_management", "refused", "this server shortens no conversation"),
+        Field("truncation", "refused", "this server shortens no conversation, expected disabled", only=("disabled",)),
+        Field("messages", "refused", "this is called `input` here"),
+        Field("max_tokens", "refused", "this is called `max_output_tokens` here"),
+        Field("max_completion_tokens", "refused", "this is called `max_output_tokens` here"),
+        Field("response_format", "refused", "this is called `text.format` here"),
+        Field("logprobs", "refused", f"this is called `top_logprobs` here, or `{_LOGPROBS}` in `include`"),
+        Field("separate_reasoning", "refused", "thinking has items of its own", only=(True,)),
+        Field("n", "refused", "a response is one answer; send the request several times", only=(1,)),
+    )
+)
+"""What is not as in a chat completion; all else is."""
+
+_SAID: Mapping[str, Any] = {
+    "background": False,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": "default",
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": None,
+    "truncation": "disabled",
+    "user": None,
+}
+"""What a response says back of its request, with what it says where nothing was given."""
+_TOOL = {"description": None, "parameters": None, "strict": None}
+
+
+def read_responses(body: dict[str, Any]) -> Ask:
+    """What the body of a response asks for.
+
+    Args:
+        body: Without fields that are null; its model is resolved.
+
+    Raises:
+        ApiError: it can never be answered.
+    """
+    chat = Conversion(body, FIELDS)
+    given = chat.given
+    if "instructions" in given:
+        chat.message("system", given["instructions"], "instructions")
+        chat.named("messages[0].content", "instructions")
+    _read_input(chat, given.get("input"))
+    chat.put("max_completion_tokens", given.get("max_output_tokens"), "max_output_tokens")
+    if "tools" in given:
+        chat.put("tools", [_tool(chat, at, tool) for at, tool in objects("tools", given["tools"])], "tools")
+    chat.put("tool_choice", _tool_choice(given.get("tool_choice")), "tool_choice")
+    chat.put("response_format", _format(given.get("text.format")), "text.format")
+    chat.named("response_format.json_schema", "text.format")
+    thinking = {name: given.get(f"reasoning.{name}") for name in ("effort", "max_tokens", "enabled")}
+    chat.put("reasoning", thinking, "reasoning")
+    if _LOGPROBS in given.get("include", ()) or "top_logprobs" in given:
+        chat.put("logprobs", True, "include")
+        chat.put("top_logprobs", given.get("top_logprobs"), "top_logprobs")
+    said = {name: body.get(name, otherwise) for name, otherwise in _SAID.items()}
+    return chat.read({**said, "tools": [{**_TOOL, **tool} for tool in said["tools"]]})
+
+
+def _read_input(chat: Conversion, given: str | list[Any] | None) -> None:
+    if given is None:
+        raise invalid("input", "input: expected a string, or a list with at least one item")
+    if isinstance(given, str):
+        chat.message("user", given, "input")
+        return
+    for at, item in objects("input", given):
+        match item.get("type", "message"):
+            case "message":
+                chat.message(item.get("role", ""), item.get("content"), at)
+            case "function_call":
+                chat.call(item.get("call_id"), item.get("name"), item.get("arguments"), at)
+            case "function_call_output":
+                chat.message("tool", item.get("output"), at, tool_call_id=item.get("call_id"))
+            case "reasoning":
+                pass  # the model is not shown its thinking of earlier turns
+            case kind:
+                expected = "message, function_call, function_call_output or reasoning"
+                raise text_only(f"{at}.type", kind, expected)
+
+
+def _tool(chat: Conversion, at: str, tool: dict[str, Any]) -> dict[str, Any]:
+    if tool.get("type") != "function":
+        raise text_only(f"{at}.type", tool.get("type"), "function; this server runs no tools of its own")
+    chat.named(f"{at}.function", at)
+    return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
+
+
+def _tool_choice(given: Any) -> Any:
+    """The same in the shape of chat completions. What is none is theirs to refuse."""
+    if not isinstance(given, dict):
+        return given
+    match given.get("type"):
+        case "function":
+            return {"type": "function", "function": {"name": given.get("name")}}
+        case "allowed_tools" if isinstance(tools := given.get("tools"), list):
+            named = [_tool_choice(tool) for tool in tools]
+            return {"type": "allowed_tools", "allowed_tools": {"mode": given.get("mode"), "tools": named}}
+    return given
+
+
+def _format(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    if given is None or given.get("type") != "json_schema":
+        return given
+    return {"type": "json_schema", "json_schema": {name: value for name, value in given.items() if name != "type"}}
+
+
+class ResponsesShape:
+    """Writes the answer to one request: items, one after the other, and the events that tell of them."""
+
+    keep_alive = KEEP_ALIVE
+
+    def __init__(self, ask: Ask, request_id: str) -> None:
+        self._id = request_id
+        self._shows_thinking = ask.thinking == "apart"
+        self._head = {"id": f"resp_{request_id}", "object": "response", "created_at": int(time.time())}
+        self._head |= {"model": ask.model, "store": False, **ask.said}
+        self._items: list[dict[str, Any]] = []
+        self._open: _Text | None = None
+        self._logprobs: list[Mapping[str, Any]] = []
+        self._number = 0
+
+    def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - the counts come at the end
+        """What comes before the first event."""
+        response = self._response("in_progress")
+        return self._event("response.created", response=response) + self._event(
+            "response.in_progress", response=response
+        )
+
+    def event(self, choice: int, event: Event, usage: Usage | None) -> bytes:  # noqa: ARG002
+        """What an event becomes."""
+        match event:
+            case ReasoningDelta(text):
+                self._logprobs = []  # a response has those of its answer alone
+                return self._text("reasoning", text) if self._shows_thinking else b""
+            case ContentDelta(text):
+                return self._text("message", text)
+            case ToolCallDelta(call):
+                self._logprobs = []
+                return self._closed("completed") + self._called(call)
+            case LogprobsDelta(entries):
+                self._logprobs += entries
+        return b""
+
+    def end(self, choice: int, reply: Reply) -> bytes:  # noqa: ARG002
+        """What comes after the last event."""
+        status = _status(reply)
+        if status == "completed" and self._open is None and not self._items:
+            return self._text("message", "") + self._closed(status)
+        return self._closed(status)
+
+    def done(self, replies: Sequence[Reply]) -> bytes:
+        """The last event."""
+        return self._event(f"response.{_status(replies[0])}", response=self._ended(replies[0]))
+
+    def failed(self, error: ApiError) -> bytes:
+        """The event in place of the rest."""
+        closed = self._closed("incomplete")
+        told = {"code": "server_error", "message": str(error)}
+        return closed + self._event("response.failed", response=self._response("failed") | {"error": told})
+
+    def whole(self, replies: Sequence[Reply]) -> bytes:
+        """The answer that is not streamed, of the events that were seen."""
+        self.end(0, replies[0])
+        return as_line(self._ended(replies[0]))
+
+    def _response(self, status: str) -> dict[str, Any]:
+        more = {"error": None, "incomplete_details": None, "output": self._items, "usage": None}
+        return {**self._head, "status": status, **more}
+
+    def _ended(self, reply: Reply) -> dict[str, Any]:
+        response = self._response(_status(reply)) | {"usage": _usage(reply.usage)}
+        finish = finish_of(reply)
+        reason = finish.pop("finish_reason")
+        if reason == "length":
+            response["incomplete_details"] = {"reason": "max_output_tokens"}
+        else:
+            response["completed_at"] = int(time.time())
+        return response | finish
+
+    def _text(self, kind: str, text: str) -> bytes:
+        """New text of an item, which begins where none of this kind is open."""
+        opened = b""
+        if self._open is None or self._open.kind != kind:
+            opened = self._closed("completed")
+            self._open = _Text(kind, len(self._items), self._id)
+            opened += self._item_event("added", self._open.item("in_progress", empty=True))
+            opened += self._event("response.content_part.added", **self._open.place, part=self._open.part(empty=True))
+        if not text:
+            return opened
+        logprobs, self._logprobs = self._logprobs, []
+        return opened + self._event(f"response.{_PARTS[kind]}.delta", **self._open.more(text, logprobs))
+
+    def _closed(self, status: str) -> bytes:
+        """The end of the item that is open, if there is one."""
+        if (text := self._open) is None:
+            return b""
+        self._open = None
+        done = self._event(f"response.{_PARTS[text.kind]}.done", **text.place, **text.whole())
+        done += self._event("response.content_part.done", **text.place, part=text.part())
+        return done + self._item_done(text.item(status))
+
+    def _called(self, call: ToolCall) -> bytes:
+        item = {"type": "function_call", "id": f"fc_{len(self._items)}_{self._id}", "call_id": call.id}
+        item |= {"name": call.name, "arguments": "", "status": "in_progress"}
+        place = {"item_id": item["id"], "output_index": len(self._items)}
+        data = self._item_event("added", item)
+        data += self._event("response.function_call_arguments.delta", **place, delta=call.arguments)
+        done = {"name": call.name, "arguments": call.arguments}
+        data += self._event("response.function_call_arguments.done", **place, **done)
+        return data + self._item_done({**item, "arguments": call.arguments, "status": "completed"})
+
+    def _item_done(self, item: dict[str, Any]) -> bytes:
+        data = self._item_event("done", item)
+        self._items.append(item)
+        return data
+
+    def _item_event(self, what: str, item: dict[str, Any]) -> bytes:
+        return self._event(f"response.output_item.{what}", output_index=len(self._items), item=item)
+
+    def _event(self, kind: str, **more: Any) -> bytes:
+        number, self._number = self._number, self._number + 1
+        return event_of(as_line({"type": kind, "sequence_number": number, **more}), kind)
+
+
+_PARTS = {"reasoning": "reasoning_text", "message": "output_text"}
+_IDS = {"reasoning": "rs", "message": "msg"}
+
+
+class _Text:
+    """An item of text that is being written.
+
+    Attributes:
+        kind: `reasoning` or `message`.
+        place: Where its only part stands.
+    """
+
+    def __init__(self, kind: str, index: int, request_id: str) -> None:
+        self.kind = kind
+        self.place = {"item_id": f"{_IDS[kind]}_{index}_{request_id}", "output_index": index, "content_index": 0}
+        self._texts: list[str] = []
+        self._logprobs: list[Mapping[str, Any]] = []
+
+    def more(self, text: str, logprobs: list[Mapping[str, Any]]) -> dict[str, Any]:
+        """Take new text, and say what an event says of it."""
+        self._texts.append(text)
+        if self.kind == "reasoning":
+            return {**self.place, "delta": text}
+        self._logprobs += logprobs
+        return {**self.place, "delta": text, "logprobs": logprobs}
+
+    def whole(self, *, empty: bool = False) -> dict[str, Any]:
+        """All of its text; none of it in events that come before the text."""
+        text = {"text": "" if empty else "".join(self._texts)}
+        return text if self.kind == "reasoning" else {**text, "logprobs": [] if empty else self._logprobs}
+
+    def part(self, *, empty: bool = False) -> dict[str, Any]:
+        """Its only part."""
+        annotations: dict[str, Any] = {} if self.kind == "reasoning" else {"annotations": []}
+        return {"type": _PARTS[self.kind], **self.whole(empty=empty), **annotations}
+
+    def item(self, status: str, *, empty: bool = False) -> dict[str, Any]:
+        """The item."""
+        role: dict[str, Any] = {"summary": []} if self.kind == "reasoning" else {"role": "assistant"}
+        content = [] if empty else [self.part()]
+        return {"type": self.kind, "id": self.place["item_id"], **role, "status": status, "content": content}
+
+
+def _status(reply: Reply) -> str:
+    return "incomplete" if finish_of(reply)["finish_reason"] == "length" else "completed"
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens or 0, "cache_write_tokens": 0},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.prompt_tokens + usage.output_tokens,
+    }
+
+
+RESPONSES = Api("/v1/responses", read_responses, ResponsesShape)
