@@ -31,6 +31,7 @@ GROUPS = {
         "ToolCallError",
         "ToolCallErrorDelta",
         "LogprobsDelta",
+        "TokenizedPrompt",
     ],
     "Messages": ["Message", "SystemMessage", "UserMessage", "AssistantMessage", "ToolMessage"],
     "Tools": ["run_tools", "run_tools_async", "ToolRun", "tool_from_function"],

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Unpack
+from typing import Any, TypeVar, Unpack
 
 from nemotron_client import _defaults, _probes
 from nemotron_client._async_streams import AsyncChatStream, AsyncExchange, AsyncShared
 from nemotron_client._batch import BatchResult, Conversation, batch_async
 from nemotron_client._contract import ENSEMBLE, Options
-from nemotron_client._errors import NemotronError
+from nemotron_client._errors import InvalidRequestError, NemotronError
 from nemotron_client._probes import Answer, ReadyWait, any_yes, may_take_requests
 from nemotron_client._request import (
     cancel_call,
     chat_call,
+    detokenize_call,
     end_thinking_call,
     ends_thinking,
     generate_call,
     ready_call,
     stands_for_completions,
+    token_ids_of,
+    tokenize_call,
 )
 from nemotron_client._retries import Replicas
 from nemotron_client._settings import NOT_GIVEN, AsyncHeaders, NotGiven, Settings
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports import AsyncTransport, Call, Connection, Tls, async_transport_for
-from nemotron_client._types import Message, Reply, ServerInfo
+from nemotron_client._types import Message, Reply, ServerInfo, TokenizedPrompt
+
+_T = TypeVar("_T")
 
 
 class AsyncClient:
@@ -157,11 +162,20 @@ class AsyncClient:
         async def ask(transport: AsyncTransport) -> ServerInfo:
             return ServerInfo.of(transport.url, await transport.metadata(headers, _defaults.PROBE_TIMEOUT_S))
 
-        *others, last = self._shared.transports
-        for transport in others:
-            with contextlib.suppress(NemotronError):
-                return await ask(transport)
-        return await ask(last)
+        return await self._first(ask)
+
+    async def tokenize(self, messages: Iterable[Message] | str, **options: Unpack[Options]) -> TokenizedPrompt:
+        """The prompt that the model would read, as tokens and as text. See `Client.tokenize`."""
+        answer = await self._tokenizer(tokenize_call(messages, options, text=True))
+        return TokenizedPrompt(token_ids_of(answer), answer["prompt_text"])
+
+    async def count_tokens(self, messages: Iterable[Message] | str, **options: Unpack[Options]) -> int:
+        """The number of tokens of a prompt. See `Client.count_tokens`."""
+        return len(token_ids_of(await self._tokenizer(tokenize_call(messages, options, text=False))))
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens. See `Client.detokenize`."""
+        return str((await self._tokenizer(detokenize_call(token_ids)))["prompt_text"])
 
     async def metrics(self) -> _probes.Metrics:
         """The values on the server's metrics page. See `Client.metrics`."""
@@ -198,6 +212,22 @@ class AsyncClient:
     async def _headers(self) -> dict[str, str]:
         self._shared.check()
         return await self._settings.awaited_headers()
+
+    async def _tokenizer(self, call: Call) -> dict[str, Any]:
+        call = replace(call, headers=await self._headers())
+        return await self._first(lambda one: one.ask(call, _defaults.TOKENIZE_TIMEOUT_S))
+
+    async def _first(self, question: Callable[[AsyncTransport], Awaitable[_T]]) -> _T:
+        """What the first server that can be asked answers."""
+        *others, last = self._shared.transports
+        for transport in others:
+            try:
+                return await question(transport)
+            except InvalidRequestError:  # it is to all of them
+                raise
+            except NemotronError:
+                continue
+        return await question(last)
 
     async def _readiness(self, timeout_s: Callable[[], float]) -> list[Answer]:
         headers = await self._headers()

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Unpack
+from typing import Any, TypeVar, Unpack
 
 from nemotron_client import _defaults, _probes
 from nemotron_client._batch import BatchResult, Conversation, batch
 from nemotron_client._contract import ENSEMBLE, Options
-from nemotron_client._errors import NemotronError
+from nemotron_client._errors import InvalidRequestError, NemotronError
 from nemotron_client._probes import Answer, ReadyWait, any_yes, may_take_requests
 from nemotron_client._request import (
     cancel_call,
     chat_call,
+    detokenize_call,
     end_thinking_call,
     ends_thinking,
     generate_call,
     ready_call,
     stands_for_completions,
+    token_ids_of,
+    tokenize_call,
 )
 from nemotron_client._retries import Replicas
 from nemotron_client._settings import NOT_GIVEN, Headers, NotGiven, Settings
 from nemotron_client._streams import ChatStream, Exchange, Shared
 from nemotron_client._timeouts import Timeouts
 from nemotron_client._transports import Call, Connection, Tls, Transport, transport_for
-from nemotron_client._types import Message, Reply, ServerInfo
+from nemotron_client._types import Message, Reply, ServerInfo, TokenizedPrompt
+
+_T = TypeVar("_T")
 
 
 class Client:
@@ -223,15 +228,37 @@ class Client:
             NemotronError: none answers.
         """
         headers = self._headers()
+        return self._first(
+            lambda one: ServerInfo.of(one.url, one.metadata(headers, _defaults.PROBE_TIMEOUT_S)),
+        )
 
-        def ask(transport: Transport) -> ServerInfo:
-            return ServerInfo.of(transport.url, transport.metadata(headers, _defaults.PROBE_TIMEOUT_S))
+    def tokenize(self, messages: Iterable[Message] | str, **options: Unpack[Options]) -> TokenizedPrompt:
+        """The prompt that the model would read, as tokens and as text. Nothing is generated.
 
-        *others, last = self._shared.transports
-        for transport in others:
-            with contextlib.suppress(NemotronError):
-                return ask(transport)
-        return ask(last)
+        Args:
+            messages: A conversation, as for `chat`; or a complete prompt, as for `generate`.
+            options: What `chat` would get as well: tools and thinking are in the prompt.
+
+        Raises:
+            NemotronError: as for `chat`; InvalidRequestError for a prompt that is longer than the server takes.
+            TypeError: as for `chat`, as is ValueError.
+        """
+        answer = self._tokenizer(tokenize_call(messages, options, text=True))
+        return TokenizedPrompt(token_ids_of(answer), answer["prompt_text"])
+
+    def count_tokens(self, messages: Iterable[Message] | str, **options: Unpack[Options]) -> int:
+        """The number of tokens of a prompt: what `usage.prompt_tokens` would be. See `tokenize`."""
+        return len(token_ids_of(self._tokenizer(tokenize_call(messages, options, text=False))))
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens, control tokens by their names; what is no UTF-8 becomes U+FFFD.
+
+        Raises:
+            NemotronError: as for `chat`; InvalidRequestError for an id that the model does not have, or too many.
+            TypeError: something else than whole numbers.
+            ValueError: no ids, or numbers out of their type's range.
+        """
+        return str(self._tokenizer(detokenize_call(token_ids))["prompt_text"])
 
     def metrics(self) -> _probes.Metrics:
         """The values on the server's metrics page: name → a list of labels and value.
@@ -296,6 +323,22 @@ class Client:
             return True
 
         return self._asked(takes_requests)
+
+    def _tokenizer(self, call: Call) -> dict[str, Any]:
+        call = replace(call, headers=self._headers())
+        return self._first(lambda one: one.ask(call, _defaults.TOKENIZE_TIMEOUT_S))
+
+    def _first(self, question: Callable[[Transport], _T]) -> _T:
+        """What the first server that can be asked answers."""
+        *others, last = self._shared.transports
+        for transport in others:
+            try:
+                return question(transport)
+            except InvalidRequestError:  # it is to all of them
+                raise
+            except NemotronError:
+                continue
+        return question(last)
 
     def _asked(
         self, question: Callable[[Transport], bool], transports: Sequence[Transport] | None = None

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypedDict
 ENSEMBLE = "ensemble"
 GENERATING_MODEL = "tensorrt_llm"
 SESSION_MODEL = "session"
+PREPROCESSING_MODEL = "preprocessing"
 CALLER_HEADER = "nemotron-caller"
 """Whose a request is, as a secret: what a server that was started with `--stops bound` wants to hear of a stop."""
 
@@ -264,13 +265,26 @@ ACCEPTED_OUTPUTS: dict[str, Tensor] = {
 }
 """What it answers to a request that is accepted. All else comes in the session's frames."""
 
+PREPROCESSING_INPUTS: dict[str, Tensor] = INPUTS | {
+    "input_ids": Tensor("INT32", (-1,)),
+}
+"""Inputs of the model that writes and reads prompts, which this client asks for tokens and for the text of tokens."""
+
+PREPROCESSING_OUTPUTS: dict[str, Tensor] = {
+    "input_ids": Tensor("INT32", (-1,)),
+    "request_settings": Tensor("BYTES"),
+    "prompt_text": Tensor("BYTES"),
+}
+"""Its outputs. Those that the request does not ask for may be missing."""
+
 MODELS = {
     ENSEMBLE: (INPUTS, OUTPUTS),
     GENERATING_MODEL: (CONTROL_INPUTS, CONTROL_OUTPUTS),
     SESSION_MODEL: (SESSION_INPUTS, ACCEPTED_OUTPUTS),
+    PREPROCESSING_MODEL: (PREPROCESSING_INPUTS, PREPROCESSING_OUTPUTS),
 }
 """Inputs and outputs of every model."""
-DTYPES = {name: tensor.dtype for name, tensor in (INPUTS | CONTROL_INPUTS).items()}
+DTYPES = {name: tensor.dtype for name, tensor in (PREPROCESSING_INPUTS | CONTROL_INPUTS).items()}
 """Triton's type of every input."""
 ALWAYS_READ = tuple(name for name, asked_with in READ_OUTPUTS.items() if asked_with == "always")
 """The outputs that every request asks for."""

@@ -39,6 +39,7 @@ PROBE_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 60.0
 READY_POLL_S = 0.1
 CANCEL_TIMEOUT_S = 5.0
+TOKENIZE_TIMEOUT_S = 30.0  # long prompts wait for each other
 CLOSE_TIMEOUT_S = 1.0  # what leaving a client waits at most for its cancels to be answered
 
 METRICS_PORT = 8002

@@ -5,10 +5,18 @@ from __future__ import annotations
 import difflib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from nemotron_client._contract import ALWAYS_READ, DTYPES, ENSEMBLE, GENERATING_MODEL, READ_OUTPUTS, Options
+from nemotron_client._contract import (
+    ALWAYS_READ,
+    DTYPES,
+    ENSEMBLE,
+    GENERATING_MODEL,
+    PREPROCESSING_MODEL,
+    READ_OUTPUTS,
+    Options,
+)
 from nemotron_client._formats import format_of
 from nemotron_client._tools import tool_choice_json, tools_json
 from nemotron_client._transports import Call
@@ -83,6 +91,42 @@ def chat_call(messages: Iterable[Message], options: Mapping[str, Any]) -> Call:
 def generate_call(prompt: str, options: Mapping[str, Any]) -> Call:
     """The call that continues a complete prompt. Raises what `chat_call` raises."""
     return _generating({"text_input": prompt, "raw_prompt": True}, options)
+
+
+def tokenize_call(messages: Iterable[Message] | str, options: Mapping[str, Any], *, text: bool) -> Call:
+    """The call that asks which tokens the prompt of a conversation, or a complete prompt, is.
+
+    Args:
+        messages: The conversation; a text is a complete prompt.
+        options: What would be sent with it.
+        text: Whether the prompt's text is wanted as well.
+
+    Raises what `chat_call` raises.
+    """
+    call = generate_call(messages, options) if isinstance(messages, str) else chat_call(messages, options)
+    inputs = {name: value for name, value in call.inputs.items() if name != "stream"}
+    outputs = ("input_ids", "prompt_text") if text else ("input_ids",)
+    return Call(PREPROCESSING_MODEL, uuid.uuid4().hex, inputs, outputs)
+
+
+def token_ids_of(answer: Mapping[str, Any]) -> tuple[int, ...]:
+    """The ids in the answer to that; over HTTP a list of one is no list."""
+    ids = answer["input_ids"]
+    return tuple(ids) if isinstance(ids, list) else (ids,)
+
+
+def detokenize_call(token_ids: Sequence[int]) -> Call:
+    """The call that asks for the text of tokens.
+
+    Raises:
+        TypeError: something else than whole numbers.
+        ValueError: no ids, or numbers out of their type's range.
+    """
+    ids = list(token_ids)
+    if not ids:
+        raise ValueError("token_ids: none was given, expected at least one")
+    _check("input_ids", ids)
+    return Call(PREPROCESSING_MODEL, uuid.uuid4().hex, {"input_ids": ids}, ("prompt_text",))
 
 
 def cancel_call(request_id: str, headers: Mapping[str, str]) -> Call:

@@ -160,6 +160,19 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class TokenizedPrompt:
+    """A prompt as the model reads it.
+
+    Attributes:
+        token_ids: Its tokens.
+        text: The text of these, control tokens by their names.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """The package that a server serves.
 

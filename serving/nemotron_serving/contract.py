@@ -339,7 +339,11 @@ DEFAULTS = {option.name: option.default for option in (*ENSEMBLE_INPUTS, *TOKEN_
 SESSION_INPUTS = (*ENSEMBLE_INPUTS, SESSION)
 """What the ensemble `session` takes."""
 
-PREPROCESSING_OUTPUTS = (Tensor("input_ids", "INT32", (-1,)), Tensor("request_settings", "STRING"))
+PREPROCESSED = (Tensor("input_ids", "INT32", (-1,)), Tensor("request_settings", "STRING"))
+"""What preprocessing hands on to the generating model."""
+# Ids in place of a text or messages ask for their text alone.
+PREPROCESSING_INPUTS = (*ENSEMBLE_INPUTS, Option("input_ids", "INT32", (-1,)))
+PREPROCESSING_OUTPUTS = (*PREPROCESSED, Tensor("prompt_text", "STRING"))
 # For postprocessing. `stream_event` is a JSON object: what the generating model has to say besides token ids.
 STREAM_OUTPUTS = (Tensor("output_ids", "INT32", (-1, -1)), Tensor("stream_event", "STRING"))
 

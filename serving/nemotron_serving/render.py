@@ -22,6 +22,8 @@ from nemotron_serving.contract import (
     GENERATION_OUTPUTS,
     MOST_INT32,
     OPTIONS,
+    PREPROCESSED,
+    PREPROCESSING_INPUTS,
     PREPROCESSING_OUTPUTS,
     SESSION,
     SESSION_INPUTS,
@@ -77,7 +79,7 @@ def _with_tables(page: str, tables: dict[str, str]) -> str:
 def _configs() -> dict[str, str]:
     """The content of config.pbtxt by model name."""
     return {
-        "preprocessing": _python_model("preprocessing", ENSEMBLE_INPUTS, PREPROCESSING_OUTPUTS),
+        "preprocessing": _python_model("preprocessing", PREPROCESSING_INPUTS, PREPROCESSING_OUTPUTS),
         "tensorrt_llm": _python_model("tensorrt_llm", TOKEN_INPUTS, TOKEN_OUTPUTS, decoupled=True),
         # One instance and no dynamic batching: responses of a stream stay in order.
         "postprocessing": _python_model("postprocessing", STREAM_OUTPUTS, TEXT_OUTPUTS),
@@ -86,10 +88,10 @@ def _configs() -> dict[str, str]:
             ENSEMBLE_INPUTS,
             ENSEMBLE_OUTPUTS,
             [
-                _step("preprocessing", _same(ENSEMBLE_INPUTS), _internal(PREPROCESSING_OUTPUTS)),
+                _step("preprocessing", _same(ENSEMBLE_INPUTS), _internal(PREPROCESSED)),
                 _step(
                     "tensorrt_llm",
-                    _internal(PREPROCESSING_OUTPUTS),
+                    _internal(PREPROCESSED),
                     _internal(STREAM_OUTPUTS) | _same(GENERATION_OUTPUTS),
                 ),
                 _step("postprocessing", _internal(STREAM_OUTPUTS), _same(TEXT_OUTPUTS)),
@@ -100,10 +102,10 @@ def _configs() -> dict[str, str]:
             SESSION_INPUTS,
             ACCEPTED_OUTPUTS,
             [
-                _step("preprocessing", _same(ENSEMBLE_INPUTS), _internal(PREPROCESSING_OUTPUTS)),
+                _step("preprocessing", _same(ENSEMBLE_INPUTS), _internal(PREPROCESSED)),
                 _step(
                     "tensorrt_llm",
-                    _internal(PREPROCESSING_OUTPUTS) | _same([SESSION]),
+                    _internal(PREPROCESSED) | _same([SESSION]),
                     _same(ACCEPTED_OUTPUTS),
                 ),
             ],
@@ -178,6 +180,8 @@ def _client() -> str:
         finish_reasons=_tuple(get_args(FinishReason)),
         control_inputs=_tensors_of(one for one in TOKEN_INPUTS if one.name in _CONTROL_INPUTS),
         control_outputs=_tensors_of(one for one in TOKEN_OUTPUTS if one.name in _CONTROL_OUTPUTS),
+        preprocessing_only=_tensors_of(one for one in PREPROCESSING_INPUTS if one not in ENSEMBLE_INPUTS),
+        preprocessing_outputs=_tensors_of(PREPROCESSING_OUTPUTS),
         session=SESSION.name,
         accepted_outputs=_tensors_of(ACCEPTED_OUTPUTS),
         totals=_tuple(one.name for one in ENSEMBLE_OUTPUTS if one.kind == "total" and one.sent == "always"),
@@ -199,6 +203,7 @@ from typing import Any, NamedTuple, TypedDict
 ENSEMBLE = "ensemble"
 GENERATING_MODEL = "tensorrt_llm"
 SESSION_MODEL = "session"
+PREPROCESSING_MODEL = "preprocessing"
 CALLER_HEADER = "$caller"
 """Whose a request is, as a secret: what a server that was started with `--stops bound` wants to hear of a stop."""
 
@@ -265,13 +270,20 @@ SESSION_INPUTS: dict[str, Tensor] = {**INPUTS, "$session": CONTROL_INPUTS["$sess
 ACCEPTED_OUTPUTS: dict[str, Tensor] = $accepted_outputs
 """What it answers to a request that is accepted. All else comes in the session's frames."""
 
+PREPROCESSING_INPUTS: dict[str, Tensor] = INPUTS | $preprocessing_only
+"""Inputs of the model that writes and reads prompts, which this client asks for tokens and for the text of tokens."""
+
+PREPROCESSING_OUTPUTS: dict[str, Tensor] = $preprocessing_outputs
+"""Its outputs. Those that the request does not ask for may be missing."""
+
 MODELS = {
     ENSEMBLE: (INPUTS, OUTPUTS),
     GENERATING_MODEL: (CONTROL_INPUTS, CONTROL_OUTPUTS),
     SESSION_MODEL: (SESSION_INPUTS, ACCEPTED_OUTPUTS),
+    PREPROCESSING_MODEL: (PREPROCESSING_INPUTS, PREPROCESSING_OUTPUTS),
 }
 """Inputs and outputs of every model."""
-DTYPES = {name: tensor.dtype for name, tensor in (INPUTS | CONTROL_INPUTS).items()}
+DTYPES = {name: tensor.dtype for name, tensor in (PREPROCESSING_INPUTS | CONTROL_INPUTS).items()}
 """Triton's type of every input."""
 ALWAYS_READ = tuple(name for name, asked_with in READ_OUTPUTS.items() if asked_with == "always")
 """The outputs that every request asks for."""

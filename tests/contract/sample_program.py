@@ -44,6 +44,7 @@ from nemotron_client import (
     Timings,
     Tls,
     TlsError,
+    TokenizedPrompt,
     ToolCall,
     ToolCallDelta,
     ToolCallErrorDelta,
@@ -164,6 +165,8 @@ def read(client: Client) -> Iterator[str]:
             assert_type(event, ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallErrorDelta | LogprobsDelta)
             yield show(event)
         assert_type(stream.get_final(), Reply)
+        assert_type(stream.end_thinking(), bool)
+        assert_type(client.end_thinking(stream.request_id), bool)
         client.cancel(stream.request_id)
     client.stream_generate("Once upon a time").close()
 
@@ -201,6 +204,8 @@ def look_at_server(client: Client) -> ServerInfo:
         assert_type(value, float)
     assert_type(client.with_options(timeouts=Timeouts(total=5), max_retries=0, headers={}), Client)
     found = client.server_info()
+    assert_type(client.tokenize([{"role": "user", "content": "Hi"}], thinking=True), TokenizedPrompt)
+    client.detokenize([client.count_tokens("Hi")])
     assert_type(found.model, ModelInfo | None)
     assert_type(client.metrics_url, str)
     return found

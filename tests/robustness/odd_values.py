@@ -11,6 +11,7 @@ from nemotron_serving.contract import (
     ACCEPTED_OUTPUTS,
     ENSEMBLE_INPUTS,
     ENSEMBLE_OUTPUTS,
+    PREPROCESSING_INPUTS,
     PREPROCESSING_OUTPUTS,
     SESSION_INPUTS,
     STREAM_OUTPUTS,
@@ -30,7 +31,7 @@ OPENS = b"open_session"
 INPUTS: dict[str, tuple[Tensor, ...]] = {
     "ensemble": ENSEMBLE_INPUTS,
     "unary": ENSEMBLE_INPUTS,
-    "preprocessing": ENSEMBLE_INPUTS,
+    "preprocessing": PREPROCESSING_INPUTS,
     "tensorrt_llm": TOKEN_INPUTS,
     "postprocessing": STREAM_OUTPUTS,
     "session": SESSION_INPUTS,

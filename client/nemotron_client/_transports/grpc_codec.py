@@ -5,6 +5,7 @@ Only the protobuf messages of tritonclient are used, not its clients.
 
 from __future__ import annotations
 
+import functools
 import ssl
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ import grpc
 from tritonclient.grpc import service_pb2
 
 from nemotron_client import _defaults
-from nemotron_client._contract import CALLER_HEADER, DTYPES, OCCASIONAL_OUTPUTS
+from nemotron_client._contract import CALLER_HEADER, DTYPES, OCCASIONAL_OUTPUTS, PREPROCESSING_OUTPUTS
 from nemotron_client._errors import NemotronError, from_status
 from nemotron_client._transports.base import Call, Connection, Tls
 from nemotron_client._transports.identity import client_context, user_agent
@@ -146,10 +147,10 @@ class OutputReader:
         self._values: dict[str, Any] = {}
 
     def __call__(self, response: Any) -> dict[str, Any]:
-        """The outputs of a ModelInferResponse as Python values; each has one element."""
+        """The outputs of a ModelInferResponse as Python values: scalars, but for what preprocessing has a list of."""
         raw = list(response.raw_output_contents)
         if not self._plan or (self._varies and self._names != [output.name for output in response.outputs]):
-            self._plan = [(output.name, _DECODERS[output.datatype]) for output in response.outputs]
+            self._plan = [(output.name, _decoder(output.name, output.datatype)) for output in response.outputs]
             self._names = [name for name, _ in self._plan]
             self._raw = [b""] * len(self._plan)
             self._values = {}
@@ -185,6 +186,11 @@ def no_answer(call: Call, url: str) -> NemotronError:
 def rpc_error(error: Any, request_id: str, url: str) -> NemotronError:
     """The typed error for a call that gRPC has ended."""
     return from_status(error.code().name, error.details() or "", request_id=request_id, url=url)
+
+
+def _decoder(name: str, datatype: str) -> Callable[[bytes], Any]:
+    tensor = PREPROCESSING_OUTPUTS.get(name)
+    return functools.partial(decode, datatype) if tensor is not None and tensor.is_list else _DECODERS[datatype]
 
 
 def _text(raw: bytes) -> str:

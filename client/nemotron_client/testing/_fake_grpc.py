@@ -205,9 +205,10 @@ def _response(request: Any, wanted: list[str], outputs: Mapping[str, Tensor], va
     infer.model_name, infer.model_version, infer.id = request.model_name, "1", request.id
     for name in (name for name in wanted if name in values):
         tensor = outputs[name]
-        shape = [1] if name == "text_output" else [1] * (1 + len(tensor.dims))
+        found = values[name] if isinstance(values[name], list) else [values[name]]
+        shape = [1] if name == "text_output" else [*[1] * len(tensor.dims), len(found)]
         infer.outputs.add(name=name, datatype=tensor.dtype, shape=shape)
-        infer.raw_output_contents.append(encode(tensor.dtype, [values[name]]))
+        infer.raw_output_contents.append(encode(tensor.dtype, found))
     return response
 
 

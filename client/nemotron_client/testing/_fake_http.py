@@ -260,7 +260,9 @@ def _refuse_parameter(name: str, value: Any) -> None:
 
 def _response_json(model: str, request_id: str, values: Mapping[str, Any]) -> str:
     about: Values = {"model_name": model, "model_version": "1"} | ({"id": request_id} if request_id else {})
-    return json.dumps(about | dict(values), ensure_ascii=False, sort_keys=True)
+    # One value is no list to Triton.
+    shown = {name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in values.items()}
+    return json.dumps(about | shown, ensure_ascii=False, sort_keys=True)
 
 
 def _error_json(message: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nemotron_client._contract import PREPROCESSING_MODEL
 from nemotron_client._errors import NemotronError, ServerError, ServerUnavailableError, from_status, from_stream_error
 from nemotron_client._transports import Call
 from nemotron_client.testing._player import AsyncPlayer, Faulted, LeftError, Player, Values
@@ -135,7 +136,12 @@ class AsyncMockStream:
 
 
 def _answer(script: Scripted, call: Call) -> Values:
-    """What the generating model says to this; to the question whether it is ready, nothing."""
+    """What the server says to this; to the question whether it is ready, nothing."""
+    if call.model == PREPROCESSING_MODEL:
+        try:
+            return script._tokenized(RecordedRequest.of(call).inputs)
+        except LookupError:
+            raise _error(Faulted(Fault.no_token(call.inputs["input_ids"])), call.request_id) from None
     return {"thinking_ends": script._end_thinking(call.request_id)} if "end_thinking" in call.inputs else {}
 
 

@@ -71,6 +71,11 @@ class Fault:
         return cls("error", message, "INVALID_ARGUMENT")
 
     @classmethod
+    def no_token(cls, token_ids: Sequence[int]) -> Fault:
+        """The server has no text for one of these: InvalidRequestError."""
+        return cls.invalid(f"input_ids: {max(token_ids)} is no token id of a word that came before")
+
+    @classmethod
     def internal(cls, message: str = "The engine failed.") -> Fault:
         """The server fails: ServerError."""
         return cls("error", message, "INTERNAL")
@@ -286,10 +291,15 @@ class RecordedRequest:
         }
 
     @property
-    def num_words(self) -> int:
-        """The words of all messages, or of the prompt."""
+    def words(self) -> list[str]:
+        """The words of all messages, or of the prompt, with the spaces before them."""
         texts = [self.prompt] if self.prompt is not None else map(_text_of, self.messages)
-        return sum(len(text.split()) for text in texts)
+        return [word for text in texts for word in words(text)]
+
+    @property
+    def num_words(self) -> int:
+        """The number of these."""
+        return len(self.words)
 
     def __str__(self) -> str:
         """For messages: what was asked, shortened."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from nemotron_client.testing._replies import Fault, RecordedRequest, ScriptedReply
 
@@ -68,6 +68,7 @@ class Scripted:
         self._unexpected: list[BaseException] = []
         self._early_stops: set[tuple[str, str]] = set()
         self._playing: dict[RecordedRequest, Playing] = {}
+        self._tokens: dict[str, int] = {}
         self._lock = threading.RLock()
         if isinstance(replies, Sequence) and not isinstance(replies, str):
             self._entries: list[_Entry] = []
@@ -158,6 +159,20 @@ class Scripted:
             self.thinking_ends.append(request_id)
             playing = [one for request, one in self._playing.items() if (session, request_id) in _names(request)]
             return any([one.end_thinking() for one in playing])
+
+    def _tokenized(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What preprocessing says: a token is a word, as in `usage`, and its id is its number among those that came.
+
+        Raises:
+            LookupError: an id that no word has.
+        """
+        with self._lock:
+            if "input_ids" in inputs:
+                known = list(self._tokens)
+                return {"prompt_text": "".join(known[index] for index in inputs["input_ids"])}
+            found = RecordedRequest("", inputs, {}).words
+            ids = [self._tokens.setdefault(word, len(self._tokens)) for word in found]
+            return {"input_ids": ids, "prompt_text": "".join(found)}
 
     def _complaint(self, request: RecordedRequest) -> str:
         left = [entry for entry in self._entries if entry.left]

@@ -15,6 +15,7 @@ from nemotron_client._contract import (
     ENSEMBLE,
     GENERATING_MODEL,
     MODELS,
+    PREPROCESSING_MODEL,
     SESSION_MODEL,
     Tensor,
 )
@@ -78,6 +79,8 @@ class Service:
         """
         if arrival.model == GENERATING_MODEL:
             return self._control(arrival)
+        if arrival.model == PREPROCESSING_MODEL:
+            return Running(iter([self._tokenized(arrival)]))
         _check(arrival)
         self._check_open()
         session = self._session_of(arrival)
@@ -124,6 +127,15 @@ class Service:
                 session.fail(Fault.close())
             for player in self._players:
                 player.leave()
+
+    def _tokenized(self, arrival: Arrival) -> Values:
+        """What is asked of preprocessing itself: the tokens of a prompt, or the text of tokens."""
+        try:
+            if "input_ids" not in arrival.inputs:
+                _check(arrival)
+            return self.script._tokenized(arrival.inputs)
+        except LookupError:
+            raise Faulted(Fault.no_token(arrival.inputs["input_ids"])) from None
 
     def _control(self, arrival: Arrival) -> Running:
         """What is asked of the generating model itself."""

@@ -1,9 +1,9 @@
-"""Text or messages to prompt ids and request settings."""
+"""Text or messages to prompt ids and request settings; token ids to their text."""
 
 import msgspec
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.contract import ENSEMBLE_INPUTS, PREPROCESSING_OUTPUTS
+from nemotron_serving.contract import PREPROCESSING_INPUTS, PREPROCESSING_OUTPUTS
 from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.preprocess import LongLane, Preprocessor
@@ -29,13 +29,18 @@ class TritonPythonModel:
         self._lane.close()
 
     def _begin(self, request):
-        fields = request_fields(request, ENSEMBLE_INPUTS)
+        fields = request_fields(request, PREPROCESSING_INPUTS)
         if self._preprocessor.is_long(fields):
             self._lane.submit(lambda: answer_later([request], lambda request: self._answer(request, fields)))
         else:
             self._answer(request, fields)
 
     def _answer(self, request, fields):
-        ids, settings = self._preprocessor.prepare(fields)
-        values = {"input_ids": ids, "request_settings": self._seal.close(msgspec.json.encode(settings))}
+        if "input_ids" in fields:
+            values = {"prompt_text": self._preprocessor.text_of(fields)}
+        else:
+            ids, settings = self._preprocessor.prepare(fields)
+            values = {"input_ids": ids, "request_settings": self._seal.close(msgspec.json.encode(settings))}
+            if "prompt_text" in request.requested_output_names():
+                values["prompt_text"] = self._preprocessor.prompt_text(ids)
         request.get_response_sender().send(response_of(values, PREPROCESSING_OUTPUTS), flags=_FINAL)

@@ -119,6 +119,10 @@ class PromptTokenizer:
                     ids += next(encodings).ids
         return np.array(ids, dtype=np.int32)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens, control tokens by their names; bytes that are not valid UTF-8 become U+FFFD."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False))
+
     def split_controls(self, text: str) -> list[PromptPart]:
         """Parts of a text whose author may write control tokens: a complete prompt (`raw_prompt`)."""
         return self._controls.split(text)

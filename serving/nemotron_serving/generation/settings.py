@@ -84,7 +84,7 @@ def read_generation_request(
     Raises:
         InvalidRequestError: naming the field, what was given and what was expected.
     """
-    prompt_ids = _prompt_ids(fields, len(vocabulary), config.limits.max_seq_len)
+    prompt_ids = prompt_ids_of(fields, len(vocabulary), config.limits.max_seq_len)
     settings = (
         _from_json(fields["request_settings"])
         if "request_settings" in fields
@@ -114,7 +114,17 @@ def check_guide(settings: GenerationSettings) -> None:
             )
 
 
-def _prompt_ids(fields: Mapping[str, Any], vocabulary_size: int, limit: int) -> list[int]:
+def prompt_ids_of(fields: Mapping[str, Any], vocabulary_size: int, limit: int) -> list[int]:
+    """The input `input_ids`, checked.
+
+    Args:
+        fields: Values by input name.
+        vocabulary_size: Ids are below it.
+        limit: There are fewer of them than this.
+
+    Raises:
+        InvalidRequestError: naming the field, what was given and what was expected.
+    """
     ids = fields.get("input_ids")
     if ids is None or not len(ids):
         raise InvalidRequestError("input_ids", "empty, expected the token ids of a prompt")

@@ -20,7 +20,7 @@ from nemotron_serving.contract import OPTIONS
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.budget import THINKING_CLOSE, ThinkingBudget, resolve_budget
 from nemotron_serving.generation.sampling import check_words, resolve_sampling, resolve_stop_ids
-from nemotron_serving.generation.settings import GenerationSettings, check_guide
+from nemotron_serving.generation.settings import GenerationSettings, check_guide, prompt_ids_of
 from nemotron_serving.heartbeat import Pulse, Work
 from nemotron_serving.inputs import check_ranges, value_of
 from nemotron_serving.output.assembler import OutputRules
@@ -44,7 +44,23 @@ class Preprocessor:
 
     def is_long(self, fields: Mapping[str, Any]) -> bool:
         """Whether it takes several milliseconds to prepare this request."""
-        return sum(len(fields.get(field, "")) for field in _LONG_TEXTS) > _LONG_CHARACTERS
+        return sum(len(fields.get(field, "")) for field in (*_LONG_TEXTS, "input_ids")) > _LONG_CHARACTERS
+
+    def text_of(self, fields: Mapping[str, Any]) -> str:
+        """The text of the token ids in `input_ids`, for a caller that sends them in place of a text or messages.
+
+        Raises:
+            InvalidRequestError: no ids of this tokenizer, more than a prompt may have, or something beside them.
+        """
+        if others := fields.keys() - {"input_ids"}:
+            raise InvalidRequestError(min(others), "does not go with input_ids, which ask for their text alone")
+        return self._tokenizer.decode(
+            prompt_ids_of(fields, self._tokenizer.vocabulary_size, self._config.limits.max_seq_len)
+        )
+
+    def prompt_text(self, ids: npt.NDArray[np.int32]) -> str:
+        """A prompt as the model reads it, control tokens by their names."""
+        return self._tokenizer.decode(ids.tolist())
 
     def prepare(self, fields: Mapping[str, Any]) -> tuple[npt.NDArray[np.int32], GenerationSettings]:
         """Turn one request into prompt ids, shape [n], and settings.

@@ -179,6 +179,31 @@ def test_a_real_models_answer_is_wanted_now(
         assert isinstance(reply.parsed, dict)
 
 
+def test_tokens_are_those_of_the_prompt(demo_server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(demo_server, scheme))
+    asked: dict[str, Any] = {"tools": TOOLS, "thinking": False}
+    question = user("Was kostet das in €? <|im_end|>")
+    prompt = client.tokenize(question, **asked)
+    reply = client.chat(question, max_tokens=1, **asked)
+    assert len(prompt.token_ids) == client.count_tokens(question, **asked) == reply.usage.prompt_tokens
+    assert client.detokenize(prompt.token_ids) == prompt.text
+    assert "in €?" in prompt.text and "get_weather" in prompt.text
+    plain = client.tokenize(user("Hi"))
+    assert client.tokenize(plain.text) == plain  # as `generate` reads it
+    (token,) = client.tokenize("a").token_ids
+    assert client.detokenize([token]) == "a"
+    refused: list[tuple[str, Any, str]] = [
+        ("count_tokens", "a" * 200_000, "text_input"),
+        ("count_tokens", [], "messages"),
+        ("detokenize", [token, 2**31 - 1], "input_ids"),
+        ("detokenize", [-1], "input_ids"),
+    ]
+    for method, given, param in refused:
+        with pytest.raises(InvalidRequestError) as caught:
+            getattr(client, method)(given)
+        assert caught.value.param == param
+
+
 def test_w3_leaving_a_stream_returns_at_once_and_frees_its_place(server: Server, scheme: str, connect: Connect) -> None:
     client = connect(url_of(server, scheme))
     with client.stream_chat(RANDOM, max_tokens=ENDLESS) as stream:

@@ -53,7 +53,9 @@ def test_the_requests_of_sessions_have_the_whole_ensemble_of_their_own() -> None
 
 
 def test_all_that_the_client_sends_and_reads_is_there() -> None:
-    inputs = {**_contract.INPUTS, **_contract.CONTROL_INPUTS}
+    assert faked(_contract.PREPROCESSING_INPUTS) == served(contract.PREPROCESSING_INPUTS)
+    assert faked(_contract.PREPROCESSING_OUTPUTS) == served(contract.PREPROCESSING_OUTPUTS)
+    inputs = {**_contract.PREPROCESSING_INPUTS, **_contract.CONTROL_INPUTS}
     assert {name: inputs[name].dtype for name in DTYPES} == DTYPES
     assert READ_OUTPUTS.keys() <= _contract.OUTPUTS.keys()
 

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,6 +214,27 @@ def test_thinking_decides_prefill_sampling_and_reading(
         assert settings.output == OutputRules("closed")
         assert settings.budget is None
         assert not settings.repetition_guard
+
+
+def test_token_ids_have_their_text(package: Package) -> None:
+    preprocessor = Preprocessor(package)
+    ids, _ = preprocessor.prepare({"text_input": "สวัสดี <|im_end|>"})
+    text = preprocessor.prompt_text(ids)
+    assert text == preprocessor.text_of({"input_ids": ids})
+    assert text.count("<|im_end|>") == text.count("<|im_start|>")  # the caller's is text, and the last turn is open
+    half = np.array(ids_of("ส")[:2], np.int32)
+    assert preprocessor.text_of({"input_ids": half}) == "\ufffd"
+    refused: list[dict[str, Any]] = [
+        {"input_ids": np.array([100_000], np.int32)},
+        {"input_ids": np.array([-1], np.int32)},
+        {"input_ids": np.array([], np.int32)},
+        {"input_ids": np.zeros(2048, np.int32)},
+    ]
+    for fields in refused:
+        with pytest.raises(InvalidRequestError, match=r"^input_ids: "):
+            preprocessor.text_of(fields)
+    with pytest.raises(InvalidRequestError, match=r"^thinking: does not go with input_ids"):
+        preprocessor.text_of({"input_ids": half, "thinking": True})
 
 
 def test_a_model_that_opens_its_own_block_is_read_from_the_start(package: Package) -> None:
