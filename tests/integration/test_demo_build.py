@@ -15,7 +15,7 @@ from nemotron_build.cpu.to_openvino import ENGINE_FILES
 from nemotron_build.demo_model import default_cache
 from nemotron_build.steps import Steps
 from nemotron_serving.package import Package
-from tests.unit.build.demo_checkpoint import demo_checkpoint, demo_gguf
+from tests.unit.build.demo_checkpoint import demo_gguf
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +38,3 @@ def test_the_whole_build(gguf: GgufFile, tmp_path: Path, monkeypatch: pytest.Mon
         assert names == [*engine, "manifest.json", "serving.json", "tokenizer.json"]
     finally:
         shutil.rmtree(target, ignore_errors=True)
-
-
-def test_the_dequantized_model_is_the_model(gguf: GgufFile, tmp_path: Path) -> None:
-    """It knows what follows, by a wide margin: of a model whose weights are mixed up nothing does."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer
-
-    path = demo_checkpoint(tmp_path / "smollm2", gguf)
-    tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-    model = transformers.LlamaForCausalLM.from_pretrained(path, dtype=torch.bfloat16, local_files_only=True)
-    question = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-    ids = torch.tensor([tokenizer.encode(f"{question}The capital of France is").ids])
-    with torch.inference_mode():
-        likely = model(ids).logits[0, -1].topk(5).indices.tolist()
-    assert " Paris" in [tokenizer.decode([token]) for token in likely]

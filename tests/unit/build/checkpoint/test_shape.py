@@ -148,18 +148,6 @@ def test_the_8b_splits_evenly() -> None:
         check_tp_size(LLAMA_31_8B, tp_size)
 
 
-def test_llama_31_8b_as_transformers_has_it() -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
-    from nemotron_build.checkpoint.llama import llama_config
-
-    config = llama_config(LLAMA_31_8B)
-    expected, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
-    np.testing.assert_allclose(inverse_frequencies(LLAMA_31_8B), expected.numpy(), rtol=1e-6)
-
-
 def test_fast_ones_stay_and_slow_ones_are_slowed() -> None:
     plain = inverse_frequencies(replace(LLAMA_31_8B, rope_scaling=None))
     scaled = inverse_frequencies(LLAMA_31_8B)

@@ -1,15 +1,13 @@
-"""The table of names: complete, and its pieces make up the whole."""
+"""The table of names: complete."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
 
-import pytest
-
 from nemotron_build.checkpoint.shape import LLAMA_31_8B
 from nemotron_build.checkpoint.tensors import expected_tensors
-from nemotron_build.convert.trtllm_checkpoint import rank_part, target_tensors
+from nemotron_build.convert.trtllm_checkpoint import target_tensors
 
 SMALL = replace(LLAMA_31_8B, num_layers=2)
 
@@ -30,11 +28,3 @@ def test_fp8_is_for_the_linear_layers_of_the_layers() -> None:
     assert sorted(sources) == sorted(name for name in expected_tensors(SMALL) if "_proj" in name)
     assert quantized[0].weight_scale == "transformer.layers.0.attention.qkv.weights_scaling_factor"
     assert quantized[0].activation_scale == "transformer.layers.0.attention.qkv.activation_scaling_factor"
-
-
-def test_the_pieces_of_all_ranks_are_the_whole() -> None:
-    torch = pytest.importorskip("torch")
-    whole = torch.arange(24).reshape(4, 6)
-    for axis in (0, 1):
-        assert torch.equal(torch.cat([rank_part(whole, axis, rank, 2) for rank in range(2)], axis), whole)
-    assert rank_part(whole, None, 1, 2) is whole

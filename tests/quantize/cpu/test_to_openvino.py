@@ -18,13 +18,10 @@ from nemotron_build.cpu.packed import weight_bytes
 from nemotron_build.cpu.to_openvino import ENGINE_FILES, CpuResult, convert_for_cpu, converted_bytes
 from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError, VerificationError
 from nemotron_build.profiles import Precision
+from tests.quantize.cpu.logits import mean_kl, openvino_logits, transformers_logits
 from tests.unit.build.cpu.conftest import Convert
 from tests.unit.build.cpu.gguf_models import Array, write_gguf
-from tests.unit.build.cpu.logits import mean_kl, openvino_logits, transformers_logits
 from tests.unit.build.tiny import tiny_checkpoint, write_json
-
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
 
 # Mean KL in nats. In FP32 arithmetic BF16 weights of a BF16 checkpoint lose nothing.
 _EXACT = 1e-6

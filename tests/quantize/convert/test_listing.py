@@ -17,7 +17,6 @@ from nemotron_build.checkpoint.weights import SourceTensors
 from nemotron_build.convert.fp8 import Scales
 from tests.unit.build.tiny import tiny_checkpoint
 
-pytest.importorskip("torch")
 LISTS = Path(__file__).parent / "listings"
 
 

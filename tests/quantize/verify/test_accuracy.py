@@ -15,8 +15,8 @@ from nemotron_build.errors import BuildError, VerificationError
 from nemotron_build.profiles import Accuracy
 from nemotron_build.verify.accuracy import AccuracyFigures, check_accuracy
 from nemotron_build.verify.expected import Converted
-from tests.unit.build.modelopt import fp8_with_kv_cache
-from tests.unit.build.verify.conftest import HELD_OUT, Planted
+from tests.quantize.modelopt import fp8_with_kv_cache
+from tests.quantize.verify.conftest import HELD_OUT, Planted
 
 Plant = Callable[..., Planted]
 ANY = Accuracy(min_top1_agreement=0, max_mean_kl=math.inf, max_perplexity_ratio=math.inf)

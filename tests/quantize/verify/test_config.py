@@ -10,7 +10,7 @@ import pytest
 
 from nemotron_build.checkpoint.check import Checkpoint
 from nemotron_build.errors import VerificationError
-from tests.unit.build.verify.conftest import Planted
+from tests.quantize.verify.conftest import Planted
 
 Plant = Callable[..., Planted]
 Change = Callable[[dict[str, Any]], object]

@@ -9,14 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape, read_shape
+from nemotron_build.checkpoint.shape import LLAMA_31_8B, ModelShape, inverse_frequencies, read_shape
 from nemotron_build.errors import UnsupportedError
 from tests.unit.build.tiny import tiny_checkpoint
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
 
 TINY = replace(
     LLAMA_31_8B,
@@ -107,3 +105,12 @@ def test_calibration_reads_both_spellings_of_the_rope_alike(tmp_path: Path) -> N
             for path in (classic, newer)
         ]
     assert found[0] == found[1]
+
+
+def test_llama_31_8b_as_transformers_has_it() -> None:
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    from nemotron_build.checkpoint.llama import llama_config
+
+    expected, _ = ROPE_INIT_FUNCTIONS["llama3"](llama_config(LLAMA_31_8B), "cpu")
+    np.testing.assert_allclose(inverse_frequencies(LLAMA_31_8B), expected.numpy(), rtol=1e-6)

@@ -13,23 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-pytest.importorskip("modelopt")
-
-from safetensors.torch import load_file  # noqa: E402
-from tokenizers import Tokenizer  # noqa: E402
-
-from nemotron_build.checkpoint.shape import ModelShape, read_shape  # noqa: E402
-from nemotron_build.checkpoint.tensors import read_tensors  # noqa: E402
-from nemotron_build.checkpoint.weights import SourceTensors  # noqa: E402
-from nemotron_build.convert.fp8 import Scales, measure_scales  # noqa: E402
-from nemotron_build.convert.trtllm_checkpoint import target_tensors, write_trtllm_checkpoint  # noqa: E402
-from nemotron_build.convert.unified_checkpoint import write_unified_checkpoint  # noqa: E402
-from nemotron_build.errors import CheckpointError  # noqa: E402
-from tests.unit.build.modelopt import fp8_with_kv_cache  # noqa: E402
-from tests.unit.build.tiny import random_weights, tiny_checkpoint, write_json, write_weights  # noqa: E402
+from nemotron_build.checkpoint.shape import ModelShape, read_shape
+from nemotron_build.checkpoint.tensors import read_tensors
+from nemotron_build.checkpoint.weights import SourceTensors
+from nemotron_build.convert.fp8 import Scales, measure_scales
+from nemotron_build.convert.trtllm_checkpoint import rank_part, target_tensors, write_trtllm_checkpoint
+from nemotron_build.convert.unified_checkpoint import write_unified_checkpoint
+from nemotron_build.errors import CheckpointError
+from tests.quantize.modelopt import fp8_with_kv_cache
+from tests.unit.build.tiny import random_weights, tiny_checkpoint, write_json, write_weights
 
 TEXTS = ("What is the capital of France?", "The river rises and the boats are tied to the trees.")
 Tensors = dict[str, Any]
@@ -288,3 +284,10 @@ def test_damaged_weights_give_no_scales(tmp_path: Path, value: float, says: str)
     write_weights(path, weights)
     with pytest.raises(CheckpointError, match=f"{says}.*--scan-values"):
         measure_scales(path, read_shape(path), _prompts(path), weights=True, kv_cache=False, report=_silent)
+
+
+def test_the_pieces_of_all_ranks_are_the_whole() -> None:
+    whole = torch.arange(24).reshape(4, 6)
+    for axis in (0, 1):
+        assert torch.equal(torch.cat([rank_part(whole, axis, rank, 2) for rank in range(2)], axis), whole)
+    assert rank_part(whole, None, 1, 2) is whole

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from nemotron_build.errors import VerificationError
-from tests.unit.build.verify.conftest import Planted
+from tests.quantize.verify.conftest import Planted
 
 Plant = Callable[..., Planted]
 

@@ -17,8 +17,8 @@ import pytest
 from nemotron_build.checkpoint.check import Checkpoint
 from nemotron_build.errors import UnsupportedError, VerificationError
 from nemotron_build.verify.converted import verify_converted
-from tests.unit.build.modelopt import fp8_with_kv_cache
-from tests.unit.build.verify.conftest import HELD_OUT, PROFILES, Planted
+from tests.quantize.modelopt import fp8_with_kv_cache
+from tests.quantize.verify.conftest import HELD_OUT, PROFILES, Planted
 
 Plant = Callable[..., Planted]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nemotron_build.errors import VerificationError
-from tests.unit.build.verify.conftest import Planted
+from tests.quantize.verify.conftest import Planted
 
 QKV = "transformer.layers.1.attention.qkv"
 

@@ -1,4 +1,4 @@
-"""Measures FP8 on the demo's model, for docs/accuracy.md: python -m tests.unit.build.verify.demo_accuracy."""
+"""Measures FP8 on the demo's model, for docs/accuracy.md: python -m tests.quantize.verify.demo_accuracy."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ from nemotron_build.convert import conversion
 from nemotron_build.steps import Report
 from nemotron_serving.engine.tensorrt_llm.files import read_engine_files
 from nemotron_serving.package import Package
+from tests.fakes import trtllm_build
 from tests.fakes.nvml import nvml
 from tests.unit.build.pipeline.pretend import H100, write_profile
-
-pytest.importorskip("modelopt")
+from tests.unit.build.tiny import tiny_checkpoint
 
 TEXTS = "\n\n".join(f"What is {number} plus {number}? Say it in one short sentence." for number in range(8))
 LOOSE = """
@@ -31,6 +31,17 @@ min_top1_agreement = 0.5
 max_mean_kl = 0.5
 max_perplexity_ratio = 1.5
 """
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("source") / "Tiny-Nemotron")
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = trtllm_build.install(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture

@@ -89,13 +89,11 @@ def tied_source(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 @pytest.fixture(scope="session")
 def convert_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checkpoint, Profile], Path]:
     """Converts in this process, each checkpoint and profile once."""
-    pytest.importorskip("torch")
     made: dict[tuple[Path, str], Path] = {}
 
     def convert(source: Checkpoint, profile: Profile) -> Path:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what ModelOpt and what it imports say
-            pytest.importorskip("modelopt")
             from nemotron_build.convert.conversion import Job, do
 
             key = source.path, repr(profile)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,6 @@ from nemotron_build.errors import BuildError, CheckpointError, UnsupportedError
 from nemotron_build.profiles import Profile, load_profile
 from nemotron_build.steps import Report
 from tests.unit.build.tiny import tiny_checkpoint
-
-pytestmark = pytest.mark.skipif(
-    not all(map(find_spec, ("torch", "transformers", "modelopt"))), reason="needs the extra `quantize`"
-)
 
 FP8 = load_profile("h100-fp8")
 BF16 = msgspec.structs.replace(FP8, precision="bf16")
