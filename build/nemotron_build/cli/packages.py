@@ -29,8 +29,8 @@ examples:
   nemotron-build simulated --ttft-ms 80 --token-ms 9 --slowdown 0.02
   nemotron-serve packages/simulated
 
-The scripts that ship answer to markers in the prompt: [sim:think] [sim:tool] [sim:think-tool] [sim:fail]
-[sim:stall] [sim:unicode] [sim:random]. --script FILE replaces them by a JSON list such as
+The scripts that ship answer to markers in the prompt: [sim:think] [sim:tool] [sim:tools] [sim:think-tool]
+[sim:fail] [sim:stall] [sim:unicode] [sim:random]. --script FILE replaces them by a JSON list such as
   [{"match": "weather", "thinking": "Let me see.", "answer": "Sunny.", "ttft_ms": 50, "token_ms": 5},
    {"match": "crash", "answer": "It breaks here.", "fail_after_tokens": 3},
    {"match": "", "answer": "Anything else."}]
