@@ -140,16 +140,12 @@ class _Answering:
         exchange, shape = self._exchange, self._shape
         begun = False
         async for event in stream:
-            begin = b"" if begun else shape.begin(choice, stream.usage_so_far)
-            if not begun:
-                begun = True
-                await self._all_begin()
+            begin = b"" if begun else await self._begin(choice, stream.usage_so_far)
+            begun = True
             if data := begin + shape.event(choice, event, stream.usage_so_far):
                 await exchange.write(data)
         reply = await self._final(stream)
-        begin = b"" if begun else shape.begin(choice, reply.usage)
-        if not begun:
-            await self._all_begin()
+        begin = b"" if begun else await self._begin(choice, reply.usage)
         await exchange.write(begin + shape.end(choice, reply))
         return reply
 
@@ -165,11 +161,13 @@ class _Answering:
             raise late()
         return reply
 
-    async def _all_begin(self) -> None:
+    async def _begin(self, choice: int, usage: Usage | None) -> bytes:
+        """What a choice begins with, as soon as each of them has something to say."""
         self._silent -= 1
         if not self._silent:
             self._open.set()
         await self._open.wait()
+        return self._shape.begin(choice, usage)
 
     async def _watch(self) -> None:
         await self._exchange.left()
