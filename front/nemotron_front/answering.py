@@ -69,6 +69,11 @@ class Api:
     error_json: Callable[[ApiError], bytes] = ApiError.json
 
 
+def request_ids(one: str, choices: int) -> list[str]:
+    """The names for the servers of the choices of an exchange, whose name is given."""
+    return [one] if choices < 2 else [f"{one}-{choice}" for choice in range(choices)]
+
+
 async def answer(exchange: Exchange, ask: Ask, shape: Shape) -> None:
     """Answer a request.
 
@@ -194,8 +199,7 @@ def _told(error: Exception, ask: Ask, exchange: Exchange) -> ApiError:
 
 
 def _stream(exchange: Exchange, ask: Ask, choice: int) -> AsyncChatStream | FirstCall:
-    one = exchange.id if ask.choices == 1 else f"{exchange.id}-{choice}"
-    options: Options = {**ask.options_of(choice), "request_id": one}
+    options: Options = {**ask.options_of(choice), "request_id": request_ids(exchange.id, ask.choices)[choice]}
     options["timeout_ms"] = min(options.get("timeout_ms") or exchange.patience_ms, exchange.patience_ms)
     if ask.prompts:
         return exchange.client.stream_generate(ask.prompts[choice // ask.n], **options)

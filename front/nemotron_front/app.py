@@ -9,7 +9,7 @@ from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from nemotron_client import AsyncClient, NemotronError, Timeouts, Tls
-from nemotron_front import info
+from nemotron_front import info, tokens
 from nemotron_front.answering import Api, answer
 from nemotron_front.anthropic import MESSAGES
 from nemotron_front.body import CallerLeft
@@ -24,7 +24,7 @@ from nemotron_front.errors import (
     unknown_url,
     wrong_method,
 )
-from nemotron_front.exchange import Exchange, Front
+from nemotron_front.exchange import EXCHANGE, Exchange, Front
 from nemotron_front.health import health_routes
 from nemotron_front.models import Models
 from nemotron_front.options import FrontOptions
@@ -33,9 +33,6 @@ from nemotron_front.responses import RESPONSES
 
 APIS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)
 """Every way to ask for text."""
-
-EXCHANGE = "nemotron.exchange"
-"""Where endpoints find the `Exchange` in their scope."""
 
 
 class Generating:
@@ -67,7 +64,7 @@ class App:
         # Anybody may have these. All else is for who has a key, where keys are set.
         self._open = [*health_routes(front), *files.routes()]
         generating = [Route(api.path, Generating(api, models), methods=["POST"]) for api in APIS]
-        self._routes = [*self._open, *generating, *info.routes(models)]
+        self._routes = [*self._open, *generating, *info.routes(models), *tokens.routes(models, APIS)]
         self._lifespan = Router(lifespan=self._live)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

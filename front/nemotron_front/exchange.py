@@ -18,6 +18,9 @@ from nemotron_front.errors import ApiError
 from nemotron_front.options import FrontOptions
 from nemotron_front.tools import FirstCall
 
+EXCHANGE = "nemotron.exchange"
+"""Where endpoints find the `Exchange` in their scope."""
+
 _STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
