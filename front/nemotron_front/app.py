@@ -29,6 +29,7 @@ from nemotron_front.health import health_routes
 from nemotron_front.models import Models
 from nemotron_front.options import FrontOptions
 from nemotron_front.page import files
+from nemotron_front.page.rendering import Rendering
 from nemotron_front.responses import RESPONSES
 
 APIS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)
@@ -64,7 +65,9 @@ class App:
         # Anybody may have these. All else is for who has a key, where keys are set.
         self._open = [*health_routes(front), *files.routes()]
         generating = [Route(api.path, Generating(api, models), methods=["POST"]) for api in APIS]
-        self._routes = [*self._open, *generating, *info.routes(models), *tokens.routes(models, APIS)]
+        self._rendering = Rendering()
+        more = [*info.routes(models), *tokens.routes(models, APIS), *self._rendering.routes()]
+        self._routes = [*self._open, *generating, *more]
         self._lifespan = Router(lifespan=self._live)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,6 +127,7 @@ class App:
     @asynccontextmanager
     async def _live(self, _: object) -> AsyncIterator[None]:
         yield
+        await self._rendering.close()
         await self.front.client.close()
 
 

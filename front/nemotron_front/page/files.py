@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from nemotron_front.page.styles import stylesheet
+
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -91,6 +93,7 @@ def _respond(request: Request, file: _File) -> Response:
 def _page() -> dict[str, _File]:
     """All files by name, read once."""
     sources = {file.name: file.read_bytes() for file in files(__package__).joinpath("static").iterdir()}
+    sources["render.css"] = stylesheet().encode()
     version = hashlib.sha256(b"".join(name.encode() + sources[name] for name in sorted(sources))).hexdigest()[:16]
     assets = f"/page/{version}"
     # Without these a browser finds the modules one after another, as each names the next.

@@ -56,7 +56,8 @@ _NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|flalign|gather|m
 _RENAMED = {"alignedat": "aligned", "eqnarray": "align*", "eqnarray*": "align*", "smallmatrix": "matrix"}
 _RENAMED |= {"split": "aligned", "displaymath": "equation*", "math": "equation*"}
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{(" + "|".join(map(re.escape, _RENAMED)) + r")\}(?:\{\d+\}(?<=t\}\{\d\}))?")
-_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mbox)\{[^{}]*\}")
+_TEXT = re.compile(r"(\\(?:text|textbf|textit|textrm|mbox))\{([^{}]*)\}")
+_ESCAPED = re.compile(r"\\([_#%&$])|([_#%&])")
 _DROPPED = re.compile(r"\\label\{[^{}]*\}|(?<=\\\\)\[[^\]]{1,12}\]")
 _TAG = re.compile(r"\\tag\b")
 
@@ -79,53 +80,27 @@ _CLASSES = {
         for line in ("solid", "dashed")
     },
 }
-"""Style declarations of the converter, of which a page under a strict policy takes none, and our class for each."""
+"""Style declarations of the converter, none of which a page under a strict policy takes, and our class for each."""
 _COLOR = re.compile(r"color:(#[0-9A-Fa-f]{6})")
 
-_WORD = re.compile(r"\w+")
 TAGS = frozenset(
-    _WORD.findall(
+    re.findall(
+        r"\w+",
         "math menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace "
-        "msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover"
+        "msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover",
     )
 )
 """MathML that may reach the page: nothing that links, runs or holds other markup."""
 ATTRIBUTES = frozenset(
-    _WORD.findall(
+    re.findall(
+        r"\w+",
         "accent accentunder depth display displaystyle fence form height linethickness lspace mathcolor mathvariant "
-        "maxsize minsize movablelimits notation rspace scriptlevel separator stretchy symmetric voffset width"
+        "maxsize minsize movablelimits notation rspace scriptlevel separator stretchy symmetric voffset width",
     )
 )
 """Their attributes that may."""
 CLASSES = frozenset({*_CLASSES.values(), "menclose-updiagonalstrike", "menclose-downdiagonalstrike"})
 """Their classes that may."""
-
-
-STYLES = """\
-math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math; }
-.math-block { display: block; overflow: auto hidden; padding: 0.2em 0; }
-.math-source { white-space: pre-wrap; }
-menclose[notation~="box"] { border: 0.06em solid; padding: 0.25em 0.4em; }
-menclose[notation="updiagonalstrike"], menclose[notation="downdiagonalstrike"], menclose[notation*="strike down"] {
-  --up: linear-gradient(to top left, #0000 calc(50% - 0.05em), currentcolor 50%, #0000 calc(50% + 0.05em));
-  --down: linear-gradient(to top right, #0000 calc(50% - 0.05em), currentcolor 50%, #0000 calc(50% + 0.05em));
-  background: var(--up), var(--down);
-}
-menclose[notation="updiagonalstrike"] { background: var(--up); }
-menclose[notation="downdiagonalstrike"] { background: var(--down); }
-.m-right { text-align: right; justify-items: end; }
-.m-left { text-align: left; justify-items: start; }
-.m-tight-left { padding-left: 0; }
-.m-tight-right { padding-right: 0; }
-.m-apart { padding-left: 1em; }
-.m-whole { width: 100%; }
-.m-half { width: 50%; }
-""" + "".join(
-    f".m-{side}-{line} {{ border-{side}: 0.05em {line}; }}\n"
-    for side in ("top", "right", "bottom", "left")
-    for line in ("solid", "dashed")
-)
-"""CSS of what `formula` makes. MathML Core leaves boxes, strokes and the alignment of columns to style sheets."""
 
 
 def formula(source: str, *, display: bool, growing: bool = False) -> str:
@@ -161,8 +136,8 @@ def _classed(found: re.Match[str]) -> str:
 
 def _prepared(source: str, display: bool) -> str:
     """The same in the converter's dialect."""
-    source = re.sub(r"(?<!\\)((?:\\\\)*)%", r"\1\\%", source)  # a percent sign, not a comment
     source = _TEXT.sub(_spelled, source)
+    source = re.sub(r"(?<!\\)((?:\\\\)*)%", r"\1\\%", source)  # a percent sign, not a comment
     source = _NUMBERED.sub(r"\\\1{\2*}", _DROPPED.sub("", source))
     source = _ENVIRONMENT.sub(lambda found: f"\\{found[1]}{{{_RENAMED[found[2]]}}}", source)
     if "\\begin" not in source:
@@ -176,16 +151,21 @@ def _prepared(source: str, display: bool) -> str:
 
 
 def _spelled(found: re.Match[str]) -> str:
-    r"""Text in a formula as the converter takes it: `\text{if $x$}` as `\text{if }{x}\text{}`."""
-    text = re.sub(r"(?<!\\)[_#]", r"\\\g<0>", found[0]) if "$" not in found[0] else found[0]
-    text = re.sub(r"(?<!\\)\$([^$]*)\$", lambda inner: "}{" + inner[1] + r"}\text{", text)
-    return text.replace(r"\&", "&").replace("&", r"}\&\text{")
+    r"""Text in a formula as the converter takes it: `\text{if $x$ is a_b}` as `\text{if }{x}\text{ is a\_{}b}`."""
+    command, text = found.groups()
+    parts = re.split(r"(?<!\\)\$", text)
+    if len(parts) % 2 == 0:
+        parts = [text.replace("$", "\\$")]
+    # The converter takes a space away behind a character with a backslash, but for the braces.
+    parts[::2] = [f"{command}{{{escaped}}}" for escaped in (_ESCAPED.sub(r"\\\1\2{}", one) for one in parts[::2])]
+    parts[1::2] = [f"{{{one}}}" for one in parts[1::2]]
+    return "".join(parts)
 
 
 def _completions(source: str) -> list[str]:
     """What a formula may be shown as while its end is missing, the longest first: cut at a piece, and closed."""
     pieces = _PIECE.findall(source)
-    if pieces and re.fullmatch(r"\\[a-zA-Z]*|\\(?:left|right)\s*|\\(?:begin|end)\{[^{}]*", pieces[-1]):
+    if pieces and re.fullmatch(r"\$|\\[a-zA-Z]*|\\(?:left|right)\s*|\\(?:begin|end)\{[^{}]*", pieces[-1]):
         pieces.pop()  # a command whose name may go on
     closers: list[str] = []
     complete = []
@@ -273,8 +253,8 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 # In a line.
 
-_PROSE = re.compile(r"[A-Za-z]{2,}")
-_TEX = re.compile(r"[\\^_{}=<>|+]")
+_WORD = re.compile(r"[A-Za-z]{2,}")
+_SIGN = re.compile(r"[\\^_{}=<>+]")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _MARKS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
 
@@ -319,15 +299,16 @@ def _dollars(source: str, begin: int, growing: bool) -> tuple[str, int, bool] | 
     end = source.find("$", begin + 1, begin + MAX_LENGTH)
     while end >= 0 and source[end - 1] == "\\":
         end = source.find("$", end + 1, begin + MAX_LENGTH)
+    content, after = source[begin + 1 : end if end >= 0 else begin + MAX_LENGTH], source[end + 1 : end + 2]
+    word, sign = _WORD.search(content), _SIGN.search(content)
+    prose = word and (not sign or word.start() < sign.start())
+    number = first.isdigit() or first == "."
     if end < 0:
-        content = source[begin + 1 :]
-        likely = _TEX.search(content) if first.isdigit() or len(content) > 2 else first.isalpha()
-        return (content, len(source), False) if growing and likely else None
-    content, after = source[begin + 1 : end], source[end + 1 : end + 2]
+        likely = growing and not prose and (sign or not number)
+        return (content, len(source), False) if likely and begin + MAX_LENGTH > len(source) else None
     if content[-1].isspace() or after.isdigit():
         return None
-    prose = _PROSE.search(content) and not _TEX.search(content)
-    if prose and (first.isdigit() or " " in content or after.isalpha()):
+    if prose and (number or (not sign and (" " in content or after.isalpha()))):
         return None
     return content, end + 1, True
 

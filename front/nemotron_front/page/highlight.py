@@ -1,4 +1,4 @@
-"""Code with colours: Pygments' classes, and the style sheet that gives them two sets of colours."""
+"""Code with colours, as classes of Pygments."""
 
 from __future__ import annotations
 
@@ -80,16 +80,3 @@ def _names() -> dict[str, str]:
 @lru_cache(maxsize=64)
 def _lexer(language: str) -> Lexer:
     return find_lexer_class(_names()[language])()
-
-
-def stylesheet() -> str:
-    """CSS of the classes: light colours, dark ones where the page or the system asks for dark."""
-    light, dark = (_rules(style) for style in ("default", "github-dark"))
-    system = "@media (prefers-color-scheme: dark) {\n:root:not([data-theme=light]) {\n" + dark + "}\n}\n"
-    return f"{light}{system}:root[data-theme=dark] {{\n{dark}}}\n"
-
-
-def _rules(style: str) -> str:
-    """A style's colours of pieces of code; its background and its marks of errors are left out."""
-    rules = HtmlFormatter(style=style).get_style_defs("pre.code").splitlines()
-    return "".join(f"{rule}\n" for rule in rules if re.match(r"pre\.code \.(?!err|hll|linenos)\w+ \{", rule))

@@ -26,9 +26,6 @@ from markdown_it.utils import EnvType, OptionsDict
 from nemotron_front.page import formulas, highlight
 from nemotron_front.page.formulas import GROWING
 
-MAX_LENGTH = 1 << 18
-"""Characters of a text that is rendered."""
-
 
 class Rendered(msgspec.Struct):
     """A text as HTML.
@@ -70,11 +67,6 @@ def render(text: str, *, final: bool) -> Rendered:
     )
 
 
-def stylesheet() -> str:
-    """CSS of code and formulas, light and dark. What Markdown itself makes has no classes: the page styles it."""
-    return highlight.stylesheet() + formulas.STYLES
-
-
 def _units(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
@@ -86,6 +78,8 @@ _HELD = re.compile(
     r"(?:[-+*=#_~|:]+|\d{1,9}[.)]?|`{1,2}|`{3,}[^`]*|~{3,}.*|\|?[ \t:|-]+|\$\$?|\\\[?)?[ \t]*"
 )
 """A last line that may become anything: it is shown when more of it has come."""
+_LINE = 200
+"""Characters of a last line that is looked at for that."""
 
 _PAUSE = re.compile(r"(?:\r\n?|\n)[ \t]*(?:\r\n?|\n)[ \t]*$")
 """An empty line at the end, over which no line goes on."""
@@ -93,7 +87,7 @@ _PAUSE = re.compile(r"(?:\r\n?|\n)[ \t]*(?:\r\n?|\n)[ \t]*$")
 
 def _parse_growing(text: str, lines: Sequence[int], env: dict[str, Any]) -> list[Token]:
     last = lines[-1] if lines else 0
-    shown = text[:last] if _HELD.fullmatch(text, last) else text
+    shown = text[:last] if len(text) - last < _LINE and _HELD.fullmatch(text, last) else text
     tokens = _PARSER.parse(shown, env)
     header = None if _PAUSE.search(shown) else _header(tokens)
     if header is None:
@@ -157,7 +151,9 @@ def _last(state: StateCore) -> Token | None:
     return None
 
 
-_DANGLING = re.compile(r"(?:[*_~`\\]+|!?\[|<)$")
+_COMMANDS = "|".join(re.escape(name[:end]) for name in ("boxed", "begin{") for end in range(1, len(name) + 1))
+_DANGLING = re.compile(rf"(?:[*_~`\\$]|!?\[|<|\$[A-Za-z]|\\(?:{_COMMANDS}|begin{{[a-z]+\*?))+$")
+_TAIL = 64
 _TICKS = re.compile(r"\\.|`+")
 _LINK = re.compile(r"!?\[([^\[\]]{0,1000})\](?:\([^()\s]*(?:[ \t]+[\"'][^\"']*)?)$")
 _AUTOLINK = re.compile(r"<(https?:[^\s<>]*)$")
@@ -165,7 +161,7 @@ _AUTOLINK = re.compile(r"<(https?:[^\s<>]*)$")
 
 def _closed(content: str) -> str:
     """The end of a growing text without marks that nothing follows yet, and with its code and links closed."""
-    content = _DANGLING.sub("", content)
+    content = content[:-_TAIL] + _DANGLING.sub("", content[-_TAIL:])
     ticks = ""
     for run in _TICKS.findall(content):
         if run[0] == "`":
