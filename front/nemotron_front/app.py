@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
@@ -48,7 +49,7 @@ class Generating:
         exchange: Exchange = scope[EXCHANGE]
         body = await exchange.json()
         body["model"] = await self._models.resolve(body.get("model"))
-        ask = self._api.read(body)
+        ask = replace(self._api.read(body), reasoning_names=exchange.front.options.reasoning_names)
         await answer(exchange, ask, self._api.shape(ask, exchange.id))
 
 

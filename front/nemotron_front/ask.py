@@ -9,6 +9,8 @@ from typing import Any, Literal, cast
 from nemotron_client import Options
 
 MOST_SEED = 2**64 - 1
+REASONING_NAMES = ("reasoning_content", "reasoning")
+"""What the thinking is called in OpenAI's shapes: clients that know one of them mostly do not know the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Ask:
         include_usage: Whether the stream ends with the token counts.
         continuous_usage: Whether every chunk has those so far.
         thinking: Whether the caller gets the thinking apart from the answer, within it between its tags, or not at all.
+        reasoning_names: The fields that have it where it is apart.
         first_call_only: Whether the answer ends with its first tool call.
         names: What the caller calls what errors of the server name, where that differs; see `ApiError.renamed`.
         said: Fields of the request that the answer says back.
@@ -39,6 +42,7 @@ class Ask:
     include_usage: bool = False
     continuous_usage: bool = False
     thinking: Literal["apart", "within", "hidden"] = "apart"
+    reasoning_names: tuple[str, ...] = REASONING_NAMES
     first_call_only: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
     said: Mapping[str, Any] = field(default_factory=dict)

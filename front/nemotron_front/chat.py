@@ -116,7 +116,7 @@ class ChatShape:
         head = as_line({**self._head, "object": "chat.completion.chunk"})[:-1]
         self._before = [b'%b,"choices":[{"index":%d,"delta":' % (head, choice) for choice in range(ask.choices)]
         self._no_usage = b',"usage":null}' if ask.include_usage else b"}"
-        self._reasoning = b'{"reasoning_content":%b,"reasoning":%b}'
+        self._reasoning = [b'"%b":' % name.encode() for name in ask.reasoning_names]
 
     def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - only chunks with text have them
         """What comes before the first event of a choice."""
@@ -180,7 +180,7 @@ class ChatShape:
         if self._ask.thinking == "within":
             return self._chunk(choice, b'{"content":%b}' % as_line(self._choices[choice].opening() + text))
         encoded = as_line(text)
-        return self._chunk(choice, self._reasoning % (encoded, encoded))
+        return self._chunk(choice, b"{%b}" % b",".join([name + encoded for name in self._reasoning]))
 
     def _called(self, choice: int, call: ToolCall) -> bytes:
         state = self._choices[choice]
@@ -197,7 +197,7 @@ class ChatShape:
         message = reply.as_message()
         if text := reply.reasoning_content:
             if self._ask.thinking == "apart":
-                message |= {"reasoning_content": text, "reasoning": text}
+                message |= dict.fromkeys(self._ask.reasoning_names, text)
             elif self._ask.thinking == "within":
                 closing = CLOSE if reply.content or reply.tool_calls else ""
                 message["content"] = f"{OPEN}{text}{closing}{reply.content}"

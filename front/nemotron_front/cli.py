@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--ready-file", metavar="FILE", type=path, help="write the URL and process ids, as JSON, while it serves"
     )
     add_options(parser.add_argument_group("the servers"), "sessions", "tls_ca", "tls_cert", "tls_key")
-    add_options(parser.add_argument_group("answers"), "served_model_name")
+    add_options(parser.add_argument_group("answers"), "served_model_name", "reasoning_name")
     limits = parser.add_argument_group("limits")
     add_options(limits, "max_requests", "max_body_mib", "body_seconds", "answer_seconds", "write_seconds")
     add_options(limits, "keep_alive_seconds")

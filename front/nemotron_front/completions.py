@@ -126,7 +126,7 @@ class CompletionsShape:
             return {"text": text}
         if self._ask.thinking == "within":
             return {"text": thinking + (CLOSE if text else "") + text}
-        return {"text": text, "reasoning_content": thinking, "reasoning": thinking}
+        return {"text": text, **dict.fromkeys(self._ask.reasoning_names, thinking)}
 
     def _chunk(self, choice: int, said: dict[str, Any]) -> bytes:
         logprobs = self._logprobs[choice].taken()

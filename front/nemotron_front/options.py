@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from nemotron_front.ask import REASONING_NAMES
+
 _MOST_PORT = 65535
 _MOST_SECONDS = 86_400.0  # a day: timers and the server's 32-bit milliseconds hold no number of seconds whatever
 
@@ -82,6 +84,15 @@ class FrontOptions:
             action="append",
         ),
     )
+    reasoning_name: str = field(
+        default="both",
+        metadata=_flag(
+            None,
+            None,
+            "the field that has the thinking; some clients know one name, some the other (default: %(default)s)",
+            choices=("both", *REASONING_NAMES),
+        ),
+    )
     sessions: int = field(
         default=1,
         metadata=_flag(
@@ -140,6 +151,11 @@ class FrontOptions:
     def max_body_bytes(self) -> int:
         """The largest body that is read."""
         return self.max_body_mib << 20
+
+    @property
+    def reasoning_names(self) -> tuple[str, ...]:
+        """The fields that have the thinking."""
+        return REASONING_NAMES if self.reasoning_name == "both" else (self.reasoning_name,)
 
     @classmethod
     def of_arguments(cls, given: argparse.Namespace) -> FrontOptions:

@@ -255,6 +255,13 @@ def test_callers_say_how_they_want_the_thinking(front_of: FrontOf, body: dict[st
     assert joined(streamed, "reasoning") == ""
 
 
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_a_front_may_have_one_name_for_the_thinking(front_of: FrontOf, name: str) -> None:
+    front = front_of([ScriptedReply("a", reasoning_content="t u", times=2)], reasoning_name=name)
+    assert answer(front)["choices"][0]["message"] == {"role": "assistant", "content": "a", name: "t u"}
+    assert {key for delta in deltas(chunks(front)) for key in delta} == {"role", "content", name}
+
+
 def test_thinking_within_the_content_is_closed_before_a_call(front_of: FrontOf) -> None:
     front = front_of([ScriptedReply(reasoning_content="t", tool_calls=CALLS[:1], times=2)])
     content = "<think>\nt\n</think>\n\n"
