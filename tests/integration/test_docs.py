@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.integration.conftest import BIN, ROOT, Server
+from tests.integration.conftest import BIN, ROOT, Front, Server
 
 AT_ONCE = 4
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(
-    r"^(?:\$ )?(nemotron-(?:bench|chat|serve|build)(?: container)?"
+    r"^(?:\$ )?(nemotron-(?:bench|chat|front|serve|build)(?: container)?"
     r"(?: (?:build|capacity|check|compare|compile|convert|demo|package|plan|profiles|quantize|report|run|scenarios"
     r"|self-test|serve|simulated|sweep|verify|wheels)\b)?)(.*)",
     re.MULTILINE,
@@ -39,8 +39,9 @@ def blocks(language: str) -> list[ParameterSet]:
     ]
 
 
-def at(server: Server, text: str) -> str:
-    """The example with the test server's addresses."""
+def at(server: Server, front: Front, text: str) -> str:
+    """The example with the test server's addresses, and those of the front beside it."""
+    text = text.replace("127.0.0.1:9000", urlsplit(front.url).netloc)
     for port, name in (("8000", "http_url"), ("8001", "grpc_url"), ("8002", "metrics_url")):
         text = text.replace(f"127.0.0.1:{port}", urlsplit(server.info[name]).netloc)
     return text
@@ -64,13 +65,15 @@ Begun = dict[str, Future[subprocess.CompletedProcess[str]]]
 
 
 @pytest.fixture(scope="module")
-def begun(demo_server: Server) -> Iterator[Begun]:
+def begun(demo_server: Server, demo_front: Front) -> Iterator[Begun]:
     """All examples, some at a time: a model writes several answers at once in little more time than one."""
     commands = {str(code.values[0]): [sys.executable, "-c"] for code in blocks("python")}
     commands |= {str(script.values[0]): ["bash", "-ec"] for script in blocks("bash")}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {
-            text: pool.submit(run, [*command, at(demo_server, JQ.sub("", text) if command[0] == "bash" else text)])
+            text: pool.submit(
+                run, [*command, at(demo_server, demo_front, JQ.sub("", text) if command[0] == "bash" else text)]
+            )
             for text, command in commands.items()
         }
         pool.shutdown(cancel_futures=True)
