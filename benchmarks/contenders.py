@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -122,27 +121,20 @@ def server(package: Path, *options: str) -> Iterator[Server]:
 @contextlib.contextmanager
 def front(served: Server, *options: str) -> Iterator[tuple[str, int]]:
     """nemotron-front beside a server on a free port: its URL, and its process's id."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [str(_BIN / "nemotron-front"), f"grpc://{served.address}", "--port", str(port), *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        try:
-            begin = time.perf_counter()
-            while not _listens(port):
-                if process.poll() is not None or time.perf_counter() - begin > _START_S:
-                    process.kill()
-                    assert process.stderr is not None
-                    raise SystemExit(f"nemotron-front did not start: {process.stderr.read().decode()}")
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}", process.pid
-        finally:
-            process.send_signal(signal.SIGTERM)
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
+    with tempfile.TemporaryDirectory() as directory:
+        ready, log = Path(directory) / "ready.json", Path(directory) / "log"
+        command = [str(_BIN / "nemotron-front"), f"grpc://{served.address}", "--port", "0", "--ready-file", str(ready)]
+        begin = time.perf_counter()
+        with log.open("wb") as output, subprocess.Popen([*command, *options], stderr=output) as process:
+            try:
+                while not ready.exists():
+                    if process.poll() is not None or time.perf_counter() - begin > _START_S:
+                        process.kill()
+                        raise SystemExit(f"nemotron-front did not start: {log.read_text()}")
+                    time.sleep(0.02)
+                yield json.loads(ready.read_text())["front_url"], process.pid
+            finally:
+                process.kill()  # what still runs is nobody's any more
 
 
 def simulated_package(path: Path, *options: str) -> Path:

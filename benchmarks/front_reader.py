@@ -190,7 +190,8 @@ async def _openai(url: str) -> AsyncIterator[_Read]:
     loop = asyncio.get_running_loop()
 
     async def read(job: Job, number: int, streams: Streams) -> Answer:
-        idle[:] = [one for one in idle if time.perf_counter() - one.used_s < _KEPT_S]
+        while idle and time.perf_counter() - idle[0].used_s > _KEPT_S:
+            idle.pop(0).close()
         if idle:
             connection = idle.pop()
         else:

@@ -13,7 +13,7 @@ import pytest
 
 from nemotron_loadtest.run.record import read_run
 from nemotron_loadtest.samples import Sample
-from tests.integration.conftest import Server, serving
+from tests.integration.conftest import Front, Server, fronting, serving
 from tests.integration.loadtest.bench import bench, closed, poisson, scenario_file, start_bench, wait_for
 
 TTFT_S, TOKEN_S, TOKENS = 0.3, 0.02, 40
@@ -27,6 +27,16 @@ def server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.Temp
     package = simulated_package(*timing, "--max-batch-size", "256", "--max-waiting", "64")
     with serving(package, tmp_path_factory.mktemp("loadtest")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def front(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    with fronting(server, tmp_path_factory.mktemp("front")) as front:
+        yield front
+
+
+def url_for(user: str, server: Server, front: Front) -> str:
+    return {"grpc_stream": server.grpc_url, "openai_stream": f"{front.url}/v1"}.get(user, server.http_url)
 
 
 def run(directory: Path, url: str, text: str, *options: object, **fields: object) -> list[Sample]:
@@ -70,13 +80,14 @@ def measured(measure: Callable[[], list[Sample]], ttft: object, itl: object) -> 
         ("grpc_stream", poisson(8)),
         ("grpc_stream", closed(8) + "ramp_up_s = 1.0\n"),
         ("http_stream", poisson(8)),
+        ("openai_stream", poisson(8)),
     ],
 )
-def test_known_times_are_reported(user: str, arrivals: str, server: Server, tmp_path: Path) -> None:
-    url = server.grpc_url if user == "grpc_stream" else server.http_url
+def test_known_times_are_reported(user: str, arrivals: str, server: Server, front: Front, tmp_path: Path) -> None:
+    url = url_for(user, server, front)
     samples = measured(lambda: run(tmp_path, url, arrivals, user=user), close_to(TTFT_S), close_to(TOKEN_S))
     assert len(samples) > 10
-    assert {(sample.outcome, sample.output_tokens) for sample in samples} == {("ok", TOKENS)}
+    assert {(sample.outcome, sample.output_tokens, sample.counted) for sample in samples} == {("ok", TOKENS, "each")}
 
 
 def test_who_waits_for_the_whole_answer_sees_it_when_it_is_whole(server: Server, tmp_path: Path) -> None:
@@ -85,9 +96,9 @@ def test_who_waits_for_the_whole_answer_sees_it_when_it_is_whole(server: Server,
     assert median(map(ttft_s, samples)) == close_to(TTFT_S + (TOKENS - 1) * TOKEN_S)
 
 
-@pytest.mark.parametrize("user", ["grpc_stream", "http_generate"])
-def test_users_who_leave_free_the_engine(user: str, server: Server, tmp_path: Path) -> None:
-    url = server.grpc_url if user == "grpc_stream" else server.http_url
+@pytest.mark.parametrize("user", ["grpc_stream", "http_generate", "openai_stream"])
+def test_users_who_leave_free_the_engine(user: str, server: Server, front: Front, tmp_path: Path) -> None:
+    url = url_for(user, server, front)
     cancel = "[cancel]\nshare = 1.0\nafter_s = 0.5\n"
     samples = run(tmp_path, url, poisson(20) + cancel, user=user, duration_s=1.0)
     assert {sample.outcome for sample in samples} == {"cancelled"}
