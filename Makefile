@@ -222,6 +222,7 @@ test-isa: demo-package
 bench: demo-package
 	$(BIN)/python -m benchmarks.serving $(if $(STOCK),--stock $(STOCK))
 	$(BIN)/python -m benchmarks.client
+	$(BIN)/python -m benchmarks.front
 	@$(MAKE) --no-print-directory bench-robustness
 
 # Seven minutes, on a machine that does nothing else.

@@ -9,12 +9,14 @@ import argparse
 import contextlib
 import importlib.util
 import itertools
+import shutil
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -22,6 +24,9 @@ from benchmarks.contenders import OUTPUT_TOKENS, Server, front, question, server
 from benchmarks.front_reader import Job, Reader, reader
 from benchmarks.parts import Aims, add_options, measure
 from benchmarks.peers import demo_gguf, llama_cpp
+
+if TYPE_CHECKING:  # not everybody has it
+    from playwright.sync_api import Browser
 
 RESULTS = Path(__file__).parent / "results" / "front.json"
 _AIMS: Aims = {
@@ -121,10 +126,33 @@ def measure_peers(package: Path, rounds: int) -> dict[str, Any]:
     return {"peers": peers, **ratios}
 
 
+def measure_page(_: Path, rounds: int) -> dict[str, Any]:
+    """The chat page in headless chromium, with nothing in its cache: when it shows something, and what it loads."""
+    program = shutil.which("chromium")
+    if program is None or not importlib.util.find_spec("playwright"):
+        sys.stderr.write("  left out: the page needs chromium and playwright; 'make setup-page' installs them\n")
+        return {}
+    from playwright.sync_api import sync_playwright
+
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        server(simulated_package(Path(directory) / "package")) as served,
+        front(served) as (url, _pid),
+        sync_playwright() as playwright,
+    ):
+        # Root may not have chromium's sandbox, and the page is our own.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        found = [_load(browser, url) for _ in range(rounds + 1)][1:]  # the first warms chromium up
+        browser.close()
+    paints, sizes = zip(*found, strict=True)
+    return {"page_first_paint_ms": statistics.median(paints), "page_bytes": statistics.median(sizes)}
+
+
 _PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "front": measure_front,
     "many": measure_many,
     "peers": measure_peers,
+    "page": measure_page,
 }
 
 
@@ -164,6 +192,19 @@ def _ttft_overhead(sides: dict[str, Reader], pairs: int) -> float:
         first = {side: sides[side].run(job)["ttft_ms"][0] for side in (sides if number % 2 else reversed(sides))}
         differences.append(first["front"] - first["client"])
     return statistics.median(differences)
+
+
+def _load(browser: Browser, url: str) -> tuple[float, float]:
+    """When the first text or picture was painted, in ms from the start, and the bytes that came over the network."""
+    sizes: list[float] = []
+    with browser.new_context() as context:
+        page = context.new_page()
+        network = context.new_cdp_session(page)
+        network.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+        network.send("Network.enable")
+        page.goto(url, wait_until="networkidle")
+        painted = page.evaluate("performance.getEntriesByName('first-contentful-paint').map(one => one.startTime)")
+    return painted[0], sum(sizes)
 
 
 def _numbered_questions() -> Iterator[str]:
