@@ -25,7 +25,7 @@ import psutil
 
 from nemotron_client import AsyncClient
 
-_END = b"0\r\n\r\n"
+_END = b"\r\n0\r\n\r\n"  # of a chunked body
 _KEPT_S = 1.0  # servers close what is idle for longer, uvicorn after five seconds
 _GREEDY = {"temperature": 0.0}
 
@@ -217,6 +217,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.used_s = 0.0
+        self._tail = b""
         self._parts: list[bytes] = []
         self._answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -246,7 +247,8 @@ class _Connection(asyncio.Protocol):
             self._begun = True
             self._streams.begun()
         self._streams.came(chunks)
-        if data.endswith(_END) and not self._answered.done():
+        self._tail = (self._tail + data)[-len(_END) :]
+        if self._tail == _END and not self._answered.done():
             self._answered.set_result(None)
 
     def close(self) -> None:
