@@ -1,4 +1,5 @@
-# make demo   set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop
+# make demo   set up, build the demo packages, serve them, ask with thinking on and off, for JSON, over OpenAI's API,
+#             with a tool, stop
 # make serve  the same server, kept running
 # make test   lint, types and all tests
 # make loadtest  how many requests a second the demo package takes, with a report
@@ -26,7 +27,7 @@ TORCH := torch==2.13.0
 CUDA_PACKAGES := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
 	nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
 	nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton
-PORTS ?= --http-port 8000 --grpc-port 8001 --metrics-port 8002
+PORTS ?= --http-port 8000 --grpc-port 8001 --metrics-port 8002 --openai-port 9000
 # Of the tests: more than cores, for many of them wait.
 WORKERS ?= 3
 FREE_PORTS := --http-port 0 --grpc-port 0 --metrics-port 0
@@ -49,8 +50,8 @@ endif
 	images lint bench bench-robustness soak loadtest docs lock clean
 
 help:
-	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, with a tool, stop"
-	@echo "make serve           serve the demo package until ctrl-C"
+	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, over OpenAI's API, with a tool, stop"
+	@echo "make serve           serve the demo package until ctrl-C, with OpenAI's API and a chat page on port 9000"
 	@echo "make loadtest        the rate that the demo package takes, in less than five minutes, with a report"
 	@echo "make test            lint, types and all tests, with a real Triton"
 	@echo "make test-fast       lint, types, unit and contract tests"
@@ -98,7 +99,7 @@ demo-package: setup
 	@$(BIN)/nemotron-build demo -o $(DEMO) > /dev/null
 
 demo: demo-package
-	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) -- $(BIN)/python -m nemotron_client.demo
+	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) --openai-port 0 -- $(BIN)/python -m nemotron_client.demo
 	@$(BIN)/nemotron-build simulated -o $(SIMULATED) --ttft-ms 30 --token-ms 3 --force > /dev/null
 	@$(BIN)/nemotron-serve $(SIMULATED) $(FREE_PORTS) -- $(BIN)/python -m nemotron_client.demo --tools
 	@echo "Next: make serve, and the examples in README.md"

@@ -1,19 +1,25 @@
 """What `make demo` shows: answers with and without thinking, a thinking budget, a JSON answer; and a tool call.
 
-Talks to the server that NEMOTRON_URL names (nemotron-serve sets it), else to grpc://127.0.0.1:8001.
+Talks to the server that NEMOTRON_URL names (nemotron-serve sets it), else to grpc://127.0.0.1:8001. Where
+NEMOTRON_OPENAI_URL names OpenAI's API (nemotron-serve --openai-port sets it), it is asked there as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 from nemotron_client._client import Client
 from nemotron_client._errors import NemotronError
 from nemotron_client._types import ContentDelta, Event, ReasoningDelta, Reply, ToolCallDelta, ToolCallErrorDelta
 
+_OPENAI_VARIABLE = "NEMOTRON_OPENAI_URL"
+_OPENAI_TIMEOUT_S = 120
 _DIM, _PLAIN = "\033[2m", "\033[0m"
 _QUESTION = "What is the capital of France?"
 _THINKING_QUESTION = "How do plants make food?"
@@ -53,6 +59,11 @@ def main(argv: list[str] | None = None) -> int:
                 _show_tool_call(client)
             else:
                 _show_answers(client, options.question)
+        if openai_url := os.environ.get(_OPENAI_VARIABLE):
+            _show_openai(openai_url, options.question or _QUESTION)
+    except (OSError, HTTPException) as error:
+        sys.stderr.write(f"{os.environ[_OPENAI_VARIABLE]}: {error}\n")
+        return 1
     except (NemotronError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -69,6 +80,16 @@ def _show_answers(client: Client, question: str | None) -> None:
     answer_format = {"type": "json_schema", "json_schema": {"name": "city", "schema": _CITY}}
     reply = _show(client, "a JSON answer by a schema", conversation, thinking=False, response_format=answer_format)
     _write(_dim(f"[read as JSON: {json.loads(reply.content)}]") + "\n")
+
+
+def _show_openai(url: str, question: str) -> None:
+    """The way of every program that knows OpenAI's API, shown as curl would go it."""
+    body = json.dumps({"messages": [{"role": "user", "content": question}], "max_tokens": 160}, ensure_ascii=False)
+    _write(f"\n── OpenAI's API ──\n$ curl {url}/chat/completions -d '{body}'\n")
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"{url}/chat/completions", body.encode(), _OPENAI_TIMEOUT_S) as response:
+        answer = json.load(response)
+    _write(f"A: {answer['choices'][0]['message']['content']}\n{_dim(str(answer['usage']))}\n")
 
 
 def _show_tool_call(client: Client) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as aioclient
 import tritonclient.http as httpclient
 
-from tests.integration.conftest import Server
+from tests.integration.conftest import Front, Server
 from tests.integration.triton_calls import Answer, ask, stream, tensors, values_of
 
 QUESTION = "What is the capital of France?"
@@ -243,8 +244,11 @@ def test_http_client_sees_the_models(demo_server: Server) -> None:
         client.close()
 
 
-def test_demo_command(demo_server: Server) -> None:
+def test_demo_command(demo_server: Server, demo_front: Front) -> None:
     command = [sys.executable, "-m", "nemotron_client.demo", "--url", demo_server.grpc_url]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    environment = {**os.environ, "NEMOTRON_OPENAI_URL": f"{demo_front.url}/v1"}
+    run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, env=environment)
+    output = run.stdout
+    assert f"curl {demo_front.url}/v1/chat/completions" in output and "completion_tokens" in output
     assert "thinking on" in output and "thinking off" in output
     assert "read as JSON: {'city': " in output and "prompt tokens" in output

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from nemotron_serving.launcher.options import ServeOptions
-from nemotron_serving.launcher.supervise import RestartPolicy, Supervisor
+from nemotron_serving.launcher.policy import RestartPolicy
+from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
 
 from .conftest import PACKAGE

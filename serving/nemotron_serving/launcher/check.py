@@ -201,7 +201,8 @@ def _repository(options: ServeOptions) -> str:
 
 def _ports(options: ServeOptions) -> str:
     free = choose_endpoints(options)
-    return f"{free.http_port}, {free.grpc_port}, {free.metrics_port}, {free.health_port} free on {free.bind}"
+    openai = "" if free.openai_port is None else f", {free.openai_port}"
+    return f"{free.http_port}, {free.grpc_port}, {free.metrics_port}, {free.health_port}{openai} free on {free.bind}"
 
 
 def _memory() -> str:

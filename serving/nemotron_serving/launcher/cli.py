@@ -26,7 +26,9 @@ examples:
       serve on this machine only, until ctrl-C
   nemotron-serve packages/demo -- pytest tests/client
       serve while a command runs; it finds NEMOTRON_URL, NEMOTRON_HTTP_URL, NEMOTRON_METRICS_URL and
-      NEMOTRON_HEALTH_URL in its environment
+      NEMOTRON_HEALTH_URL in its environment, and NEMOTRON_OPENAI_URL with --openai-port
+  nemotron-serve packages/demo --openai-port 9000
+      serve OpenAI's API at http://127.0.0.1:9000/v1, and a chat page at http://127.0.0.1:9000, too
   nemotron-serve packages/demo --http-port 0 --grpc-port 0 --metrics-port 0 --ready-file server.json
       serve on free ports; server.json appears when the server is ready, and holds the URLs
   nemotron-serve packages/nano --bind 0.0.0.0 --tls-cert server.crt --tls-key server.key --tls-ca clients.crt
@@ -89,6 +91,8 @@ def _serve(arguments: list[str]) -> int:
     own, command = _split(arguments)
     given = _serve_parser().parse_args(own)
     options = ServeOptions.of_arguments(given, bind=resolve_bind(given.bind), tls=TlsFiles.of_arguments(given))
+    if options.openai_options and options.openai_port is None:
+        raise SetupError("--openai-options is for the front of --openai-port PORT, which was not given.")
     if command:
         check_command(command)
     package = Package.load(given.package)
@@ -136,6 +140,7 @@ def _serve_parser() -> argparse.ArgumentParser:
     parser.add_argument("package", metavar="PACKAGE", type=path, help="directory made by nemotron-build")
     _add_machine_options(parser)
 
+    add_options(parser.add_argument_group("OpenAI's API"), ["openai_options"])
     security = parser.add_argument_group("security")
     security.add_argument("--tls-cert", metavar="FILE", type=path, help="certificate of the server, PEM: gRPC over TLS")
     security.add_argument("--tls-key", metavar="FILE", type=path, help="its private key, PEM")
@@ -182,5 +187,5 @@ def _check_parser() -> argparse.ArgumentParser:
 
 def _add_machine_options(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where to listen")
-    add_options(where, ["bind", "http_port", "grpc_port", "metrics_port", "health_port"])
+    add_options(where, ["bind", "http_port", "grpc_port", "metrics_port", "health_port", "openai_port"])
     add_options(parser.add_argument_group("Triton"), ["tritonserver", "model_repository"])

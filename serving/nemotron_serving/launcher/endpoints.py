@@ -42,6 +42,7 @@ class Endpoints:
     metrics_port: int
     health_port: int
     tls: bool
+    openai_port: int | None = None
 
     @property
     def host(self) -> str:
@@ -90,7 +91,7 @@ def choose_endpoints(options: ServeOptions) -> Endpoints:
         "--grpc-port": options.grpc_port,
         "--metrics-port": options.metrics_port,
         "--health-port": _health_port(options),
-    }
+    } | ({} if options.openai_port is None else {"--openai-port": options.openai_port})
     given = [port for port in wanted.values() if port]
     if len(given) != len(set(given)):
         raise SetupError(
@@ -99,10 +100,10 @@ def choose_endpoints(options: ServeOptions) -> Endpoints:
         )
     with ExitStack() as held:
         # All are held until all are chosen: the same free port must not be found twice.
-        http, grpc, metrics, health = (
+        http, grpc, metrics, health, *openai = (
             held.enter_context(bind(options.bind, *item)).getsockname()[1] for item in wanted.items()
         )
-    return Endpoints(options.bind, http, grpc, metrics, health, options.tls is not None)
+    return Endpoints(options.bind, http, grpc, metrics, health, options.tls is not None, *openai)
 
 
 def resolve_bind(given: str) -> str:

@@ -10,12 +10,14 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from nemotron_serving.launcher.endpoints import Endpoints, bind, readable
 from nemotron_serving.launcher.errors import SetupError
@@ -34,6 +36,7 @@ class Phase(Enum):
 
     STARTING = "starting"
     SERVING = "serving"
+    FRONT_DOWN = "restarting the front of --openai-port"
     HUNG = "restarting after a hang"
     RESTARTING = "restarting after a crash"
     DRAINING = "draining"
@@ -209,8 +212,13 @@ class ReadyFile:
                 f"--ready-file {path}: {error.strerror}. Expected a file in a directory that can be written to."
             ) from error
 
-    def write(self, server: TritonServer, restarts: int) -> None:
+    def write(self, server: TritonServer, restarts: int, more: Mapping[str, Any] = {}) -> None:
         """Say where `server` listens and which processes it is made of. Readers never see half a file.
+
+        Args:
+            server: The server.
+            restarts: How often it was started again.
+            more: What else there is to say.
 
         Raises:
             SetupError: it cannot be written, for want of space or of its directory. There is no file then.
@@ -228,6 +236,7 @@ class ReadyFile:
             "restarts": restarts,
             "runtime_dir": str(server.runtime_dir),
             "log": str(server.log.path),
+            **more,
         }
         try:
             self._unfinished.write_text(json.dumps(content, indent=2) + "\n")

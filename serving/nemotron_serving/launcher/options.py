@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
@@ -74,6 +75,13 @@ def _admin_key(text: str) -> str:
     return text
 
 
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected options as in a shell: {error}") from error
+
+
 def _flag(metavar: str | None, parse: Callable[[str], Any] | None, text: str, **more: Any) -> dict[str, Any]:
     """What `add_argument` wants to know of the option --NAME that a field is."""
     return {"metavar": metavar, "type": parse, "help": text, **more}
@@ -103,6 +111,21 @@ class ServeOptions:
             whole(0, _MOST_PORT),
             "port of /live and /ready, which tell whether to restart this program and whether to send requests "
             "(default: the one after the metrics port, or a free one where that is 0)",
+        ),
+    )
+    openai_port: int | None = field(
+        default=None,
+        metadata=_flag(
+            "PORT",
+            whole(0, _MOST_PORT),
+            "serve OpenAI's API and a chat page there, by a nemotron-front that is started with the server "
+            "(default: none; 0 picks a free port)",
+        ),
+    )
+    openai_options: tuple[str, ...] = field(
+        default=(),
+        metadata=_flag(
+            "OPTIONS", _words, "options for that nemotron-front, in one word: --openai-options='--bind 0.0.0.0'"
         ),
     )
     tritonserver: Path | None = field(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TextIO
 
 from nemotron_serving.launcher.endpoints import Endpoints
 from nemotron_serving.launcher.errors import RestartError, SetupError, StartError
+from nemotron_serving.launcher.front import Front
 from nemotron_serving.launcher.health import Phase, ReadyFile, ServerState
 from nemotron_serving.launcher.options import ServeOptions
+from nemotron_serving.launcher.policy import RestartPolicy
 from nemotron_serving.launcher.server import TritonServer
 from nemotron_serving.launcher.terminal import ChildCommand, StopRequested, StopSignals, complain, say
 from nemotron_serving.launcher.triton_files import about
@@ -23,59 +26,6 @@ _CANCEL_S = 5.0  # for requests that were cancelled to end
 _IDLE_S = 0.6
 _WATCH_S = 0.25  # between two looks at a server that serves
 _SAFER_TRITON = (2, 68)  # 26.04: mended what a caller does by mistake to 2.51; see docs/security.md for the rest
-
-
-class RestartPolicy:
-    """After the first crash at once, then after 1, 2, 4 … seconds, for as long as a start succeeds.
-
-    One request may be enough to crash a server, so crashes alone are no reason to end the service for everybody. Starts
-    that fail one after another are: nothing that a caller sends can mend them.
-
-    Args:
-        most_failed_starts: The failed start with this number, without one in between that succeeded, is the last.
-        longest_s: No wait is longer.
-        quiet_s: A server that was up for so long has its earlier crashes forgotten.
-        clock: Gives seconds.
-    """
-
-    def __init__(
-        self,
-        *,
-        most_failed_starts: int = 5,
-        longest_s: float = 30.0,
-        quiet_s: float = 300.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.most_failed_starts = most_failed_starts
-        self._longest_s = longest_s
-        self._quiet_s = quiet_s
-        self._clock = clock
-        self._failures = 0  # crashes and failed starts that are not forgotten
-        self._failed_starts = 0  # one after another
-        self._up_since: float | None = clock()
-
-    def started(self) -> None:
-        """Note that a start succeeded."""
-        self._failed_starts = 0
-        self._up_since = self._clock()
-
-    def crashed(self) -> float:
-        """Note that a server which callers reached is gone. Returns the seconds to wait before the next start."""
-        if self._up_since is not None and self._clock() - self._up_since >= self._quiet_s:
-            self._failures = 0
-        self._up_since = None
-        return self._next_wait()
-
-    def start_failed(self) -> float | None:
-        """Note a failed start. Returns the seconds to wait before the next one, or None to give up."""
-        self._failed_starts += 1
-        return None if self._failed_starts >= self.most_failed_starts else self._next_wait()
-
-    def _next_wait(self) -> float:
-        wait_s = 2.0 ** (self._failures - 1) if self._failures else 0.0
-        if wait_s < self._longest_s:
-            self._failures += 1
-        return min(wait_s, self._longest_s)
 
 
 class Drainable(Protocol):
@@ -186,7 +136,7 @@ class Supervisor:
         ready_file = ReadyFile(self.ready_file)
         with StopSignals() as signals:
             try:
-                with TritonServer(
+                server = TritonServer(
                     self.options,
                     endpoints=self.endpoints,
                     gpu=self.package.manifest.engine.device != "cpu",
@@ -195,22 +145,37 @@ class Supervisor:
                     sleep=signals.sleep,
                     log_stream=self.log_stream,
                     remove=[self.ready_file] if self.ready_file else [],
-                ) as server:
-                    return self._serve(server, ready_file, command)
+                )
+                with closing(server), self._front(server) or nullcontext() as front:
+                    server.start()
+                    return self._serve(server, front, ready_file, command)
             except StopRequested as stop:
                 say("Stopped at once.")
                 return stop.exit_status
             finally:
                 ready_file.remove()
 
-    def _serve(self, server: TritonServer, ready_file: ReadyFile, command: list[str]) -> int:
+    def _front(self, server: TritonServer) -> Front | None:
+        if server.endpoints.openai_port is None:
+            return None
+        return Front(
+            self.options,
+            server.endpoints,
+            server.runtime_dir,
+            self.drain_seconds,
+            sleep=server.sleep,
+            log_stream=self.log_stream,
+        )
+
+    def _serve(self, server: TritonServer, front: Front | None, ready_file: ReadyFile, command: list[str]) -> int:
         self.state.enter(Phase.SERVING)
-        ready_file.write(server, restarts=0)
-        self._announce(server, command)
-        child = ChildCommand(command, server.endpoints.environment) if command else None
+        ready_file.write(server, 0, front.about if front else {})
+        self._announce(server, front, command)
+        urls = {**server.endpoints.environment, **(front.environment if front else {})}
+        child = ChildCommand(command, urls) if command else None
         try:
             try:
-                status = self._watch(server, ready_file, child)
+                status = self._watch(server, front, ready_file, child)
             except StopRequested as stop:
                 status = self._end(child, stop, server) if child else 0
         except BaseException:
@@ -221,7 +186,11 @@ class Supervisor:
         # Before the first request is refused: whoever is told here sends none.
         self.state.enter(Phase.DRAINING)
         ready_file.remove()
+        if front:
+            front.drain()
         drained = drain(server, self.drain_seconds)
+        if front:
+            front.end()
         server.stop()
         if not child:
             say(
@@ -233,9 +202,11 @@ class Supervisor:
         say(f"Waiting for COMMAND to end, up to {self.drain_seconds:g} s")
         return child.end(stop.number, self.drain_seconds, server.sleep)
 
-    def _watch(self, server: TritonServer, ready_file: ReadyFile, child: ChildCommand | None) -> int:
-        """Keep the server running until the command has ended; returns its status."""
-        restarts = 0
+    def _watch(
+        self, server: TritonServer, front: Front | None, ready_file: ReadyFile, child: ChildCommand | None
+    ) -> int:
+        """Keep the server and the front running until the command has ended; returns its status."""
+        restarts, serves = 0, True
         while True:
             server.sleep(_WATCH_S)
             if child and (status := child.status()) is not None:
@@ -245,13 +216,21 @@ class Supervisor:
             if reason := death or hang:
                 self.state.enter(Phase.HUNG if hang else Phase.RESTARTING)
                 ready_file.remove()
-                if self._restart(server, reason, child):
-                    restarts += 1
-                    self.state.enter(Phase.SERVING)
-                    try:
-                        ready_file.write(server, restarts)
-                    except SetupError as error:
-                        complain(f"{error} The server goes on without it.")
+                serves = False
+                if not self._restart(server, reason, child):
+                    continue
+                restarts += 1
+            if front and not front.look():
+                self.state.enter(Phase.FRONT_DOWN)
+                ready_file.remove()
+                serves = False
+            elif not serves:
+                serves = True
+                self.state.enter(Phase.SERVING)
+                try:
+                    ready_file.write(server, restarts, front.about if front else {})
+                except SetupError as error:
+                    complain(f"{error} The server goes on without it.")
 
     def _restart(self, server: TritonServer, reason: str, child: ChildCommand | None) -> bool:
         """Kill what is left of the server and start it again; returns False if the command ended first."""
@@ -287,7 +266,7 @@ class Supervisor:
             server.sleep(min(left, _WATCH_S))
         return True
 
-    def _announce(self, server: TritonServer, command: list[str]) -> None:
+    def _announce(self, server: TritonServer, front: Front | None, command: list[str]) -> None:
         engine, urls = self.package.manifest.engine, server.endpoints
         say(
             f"Serving {self.package.manifest.name} on {engine.kind}, {engine.precision} — "
@@ -295,6 +274,8 @@ class Supervisor:
             f"  gRPC     {urls.grpc_url}\n  HTTP     {urls.http_url}\n  metrics  {urls.metrics_url}\n"
             f"  health   {urls.health_url}/ready"
         )
+        if front:
+            say(f"  OpenAI   {front.url}, with a chat page at {front.url.removesuffix('v1')}")
         if not urls.bind.startswith("127."):
             say(
                 f"Other machines reach this server on {urls.bind}. "
@@ -307,11 +288,12 @@ class Supervisor:
                     "(docs/security.md): serve only callers whom you trust."
                 )
         if not command:
-            say(
-                f"Try:\n  curl -s {urls.http_url}/v2/models/ensemble/generate "
-                """-d '{"text_input": "What is the capital of France?", "max_tokens": 64}'\n"""
-                "Stop with ctrl-C."
-            )
+            question = '"What is the capital of France?"'
+            if front:
+                url, asked = f"{front.url}/chat/completions", f'"messages": [{{"role": "user", "content": {question}}}]'
+            else:
+                url, asked = f"{urls.http_url}/v2/models/ensemble/generate", f'"text_input": {question}'
+            say(f"Try:\n  curl -s {url} -d '{{{asked}, \"max_tokens\": 64}}'\nStop with ctrl-C.")
 
 
 def _sentence(text: str) -> str:

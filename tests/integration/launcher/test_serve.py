@@ -15,7 +15,8 @@ import pytest
 
 from nemotron_serving.launcher.errors import RestartError
 from nemotron_serving.launcher.options import ServeOptions
-from nemotron_serving.launcher.supervise import RestartPolicy, Supervisor
+from nemotron_serving.launcher.policy import RestartPolicy
+from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
 from tests.waiting import allowed, wait_until
 
@@ -130,6 +131,13 @@ def test_a_taken_port(start: Start) -> None:
     assert "--http-port 0" in said
 
 
+def test_a_front_that_does_not_start(start: Start) -> None:
+    server = start("--openai-port", "0", "--openai-options=--no-such-option")
+    assert server.process.wait(20) == 2
+    assert "front of --openai-port did not start:" in server.output.read_text()
+    assert "--no-such-option" in server.output.read_text()
+
+
 def test_an_altered_package_is_refused(start: Start, package: Path) -> None:
     (package / "tokenizer.json").write_text("[]")
     server = start()
@@ -139,13 +147,14 @@ def test_an_altered_package_is_refused(start: Start, package: Path) -> None:
 
 def test_command(start: Start) -> None:
     script = (
-        "import os, sys; print(sorted(n for n in os.environ if n.startswith('NEMOTRON_'))); "
+        "import os, sys, urllib.request as u; print(sorted(n for n in os.environ if n.startswith('NEMOTRON_'))); "
+        "print(u.urlopen(os.environ['NEMOTRON_OPENAI_URL'].replace('/v1', '/health')).status); "
         "print('umask', os.umask(0)); sys.exit(7)"
     )
-    server = start("--", sys.executable, "-c", script)
-    assert server.process.wait(20) == 7
-    names = ["NEMOTRON_HEALTH_URL", "NEMOTRON_HTTP_URL", "NEMOTRON_METRICS_URL", "NEMOTRON_URL"]
-    assert str(names) in server.output.read_text()
+    server = start("--openai-port", "0", "--", sys.executable, "-c", script)
+    assert server.process.wait(20) == 7, server.output.read_text()
+    names = [f"NEMOTRON_{what}URL" for what in ("HEALTH_", "HTTP_", "METRICS_", "OPENAI_", "")]
+    assert f"{names}\n200\n" in server.output.read_text()
     ours = os.umask(0)
     os.umask(ours)
     assert f"umask {ours}" in server.output.read_text(), "the server's files are private, not the command's"

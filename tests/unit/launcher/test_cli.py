@@ -21,6 +21,7 @@ from tests.unit.serving.support import make_package, manifest
         ),
         (["nowhere", "--", __file__], f"COMMAND {__file__}: it is not executable."),
         (["nowhere", "--bind", "no such host"], "--bind no such host: "),
+        (["nowhere", "--openai-options", "--bind 0.0.0.0"], "--openai-options is for the front of --openai-port PORT"),
         (["nowhere", "--", "no-such-program"], "COMMAND no-such-program: there is no such program."),
     ],
 )
@@ -50,6 +51,8 @@ def test_a_mistake_is_one_line_and_status_2(
         (["p", "q"], "'q' is one argument too many"),
         (["p", "--kv-cach-gib", "4"], "there is no option --kv-cach-gib; did you mean --kv-cache-gib?"),
         (["check", "--kv-cach-gib=4"], "there is no option --kv-cach-gib; did you mean --kv-cache-gib?"),
+        (["p", "--openai-port", "70000"], "argument --openai-port: '70000' given, expected a whole number from 0 to"),
+        (["p", "--openai-options", "--name 'x"], "given, expected options as in a shell: No closing quotation"),
         (["p", "--admin-key", "a b"], "'a b' given, expected 8 or more letters, digits, - or _"),
     ],
 )

@@ -23,6 +23,14 @@ def test_zero_picks_free_ports() -> None:
     assert len(ports) == 4
 
 
+def test_openais_port_is_one_of_them_where_it_is_wanted() -> None:
+    assert choose_endpoints(FREE).openai_port is None
+    chosen = choose_endpoints(dataclasses.replace(FREE, openai_port=0))
+    assert chosen.openai_port not in (None, 0, chosen.http_port, chosen.grpc_port, chosen.health_port)
+    with pytest.raises(SetupError, match=r"--openai-port 7007: the ports must differ"):
+        choose_endpoints(dataclasses.replace(FREE, http_port=7007, openai_port=7007))
+
+
 def test_the_health_port_is_the_one_after_the_metrics_port_unless_another_is_given() -> None:
     port = next(port for port in range(20_000, 60_000, 97) if free(port) and free(port + 1))
     assert choose_endpoints(dataclasses.replace(FREE, metrics_port=port)).health_port == port + 1

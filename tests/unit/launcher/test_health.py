@@ -53,6 +53,7 @@ def connect(endpoints: Endpoints) -> socket.socket:
         (Phase.STARTING, 200, 503),
         (Phase.SERVING, 200, 200),
         (Phase.HUNG, 200, 503),
+        (Phase.FRONT_DOWN, 200, 503),
         (Phase.RESTARTING, 200, 503),
         (Phase.DRAINING, 200, 503),
         (Phase.GIVING_UP, 503, 503),
@@ -73,7 +74,7 @@ def test_it_begins_alive_and_not_ready(endpoints: Endpoints) -> None:
 
 def test_nothing_but_giving_up_ends_a_drain(state: ServerState) -> None:
     state.enter(Phase.DRAINING)
-    for phase in (Phase.SERVING, Phase.HUNG, Phase.RESTARTING):
+    for phase in (Phase.SERVING, Phase.HUNG, Phase.RESTARTING, Phase.FRONT_DOWN):
         state.enter(phase)
         assert state.phase is Phase.DRAINING
     state.enter(Phase.GIVING_UP)

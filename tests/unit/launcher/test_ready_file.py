@@ -37,9 +37,10 @@ def ready_file(path: Path) -> ReadyFile:
 
 def test_it_is_there_while_the_server_serves(ready_file: ReadyFile, path: Path) -> None:
     assert list(path.parent.iterdir()) == []
-    ready_file.write(SERVER, restarts=2)
+    ready_file.write(SERVER, 2, {"openai_url": "http://127.0.0.1:9000/v1"})
     found = json.loads(path.read_text())
     assert found["health_url"] == "http://127.0.0.1:8003"
+    assert found["openai_url"] == "http://127.0.0.1:9000/v1"
     assert (found["pid"], found["triton_pid"], found["restarts"]) == (os.getpid(), 7, 2)
     ready_file.remove()
     ready_file.remove()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from nemotron_serving.launcher.supervise import RestartPolicy
+from nemotron_serving.launcher.policy import RestartPolicy
 
 
 class Clock:

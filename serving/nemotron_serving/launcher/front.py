@@ -1,0 +1,189 @@
+"""The front with OpenAI's API: a process beside Triton that is started with it, kept running, and ended behind it.
+
+Its death is no reason to restart Triton, nor the other way round: it finds Triton again at the same address. The room
+`front` is not imported here; what is known of it is its command line and its ready file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from nemotron_serving.launcher.endpoints import Endpoints
+from nemotron_serving.launcher.errors import SetupError
+from nemotron_serving.launcher.options import ServeOptions
+from nemotron_serving.launcher.policy import RestartPolicy
+from nemotron_serving.launcher.processes import Guard, how_it_ended
+from nemotron_serving.launcher.terminal import say, write
+from nemotron_serving.launcher.triton_log import TritonLog
+
+_LOG_NAME = "front.log"
+_START_S = 60.0  # a second, mostly
+_POLL_S = 0.05
+_END_S = 5.0  # for the last bytes of answers that have ended
+
+
+class Front:
+    """A nemotron-front, as a context manager: it listens on entry, and is gone with what it started on exit.
+
+    Args:
+        options: What to serve and how.
+        endpoints: Where Triton and the front listen.
+        runtime_dir: Where its ready file goes, and its log unless `options` names a directory.
+        drain_seconds: Time that running requests get when the server stops; the front waits for what that brings.
+        sleep: Waits some seconds. An exception from it ends any wait in here.
+        log_stream: Gets its log as it is written.
+
+    Attributes:
+        url: Where callers find OpenAI's API, such as http://127.0.0.1:9000/v1.
+    """
+
+    def __init__(
+        self,
+        options: ServeOptions,
+        endpoints: Endpoints,
+        runtime_dir: Path,
+        drain_seconds: float,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        log_stream: TextIO | None = None,
+    ) -> None:
+        self._sleep = sleep
+        self._log_stream = log_stream
+        self._ready_file = runtime_dir / "front.json"
+        # Callers choose its certificate for their own names for the server: the front takes the way without one.
+        triton = endpoints.http_url if endpoints.tls else endpoints.grpc_url
+        self._command = [
+            *(sys.executable, "-m", "nemotron_front", triton, "--bind", endpoints.bind),
+            # Requests that Triton cancels at the end of this time still get their answer.
+            *("--drain-seconds", f"{drain_seconds + _END_S:g}"),
+            *options.openai_options,
+            *("--port", str(endpoints.openai_port), "--ready-file", str(self._ready_file)),
+        ]
+        self._log = TritonLog((options.log_dir or runtime_dir) / _LOG_NAME)
+        self._guard = Guard(f"{runtime_dir.name}-front-")
+        self._policy = RestartPolicy()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._listens = False
+        self._start_at = 0.0
+        self.url = ""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the ready file says of it."""
+        return {"openai_url": self.url, "front_pid": None if self._process is None else self._process.pid}
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Its URL as a variable for a COMMAND."""
+        return {"NEMOTRON_OPENAI_URL": self.url}
+
+    def look(self) -> bool:
+        """See how it is, and start it again where it died. To be called a few times a second.
+
+        Returns:
+            Whether it takes requests.
+        """
+        if (reason := self._death()) is not None:
+            self._kill()
+            delay = self._policy.crashed()
+            self._start_at = time.monotonic() + delay
+            say(f"Restarting the front {f'in {delay:g} s' if delay else 'now'}: it {reason}.")
+        if self._process is None and time.monotonic() >= self._start_at:
+            try:
+                self._start()
+            except OSError as error:  # there is not what it takes to start a process
+                self._start_at = time.monotonic() + self._policy.crashed()
+                say(f"The front cannot be started: {error}.")
+        if not self._listens and self._read_ready_file():
+            self._policy.started()
+            say("The front serves again.")
+        self._guard.renew()
+        self._copy_log()
+        return self._listens
+
+    def drain(self) -> None:
+        """Have it refuse new requests, and end when none runs any more."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def end(self) -> None:
+        """Wait for its end after a drain, but not for long, and kill what is left."""
+        until = time.monotonic() + _END_S
+        while self._process is not None and self._process.poll() is None and time.monotonic() < until:
+            self._wait()
+        self._kill()
+
+    def __enter__(self) -> Front:
+        """Start it, before Triton: what is wrong with its options is said at once.
+
+        Raises:
+            SetupError: it does not start, for a reason of its own that is told.
+        """
+        try:
+            self._start()
+            until = time.monotonic() + _START_S
+            while not self._read_ready_file():
+                reason = self._death()
+                if reason is not None or time.monotonic() > until:
+                    said = self._log.since_mark().strip() or f"it {reason or 'does not listen'}"
+                    raise SetupError(f"The front of --openai-port did not start:\n{said}")
+                self._wait()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill it at once, if it still runs."""
+        self._kill()
+        self._guard.close()
+
+    def _start(self) -> None:
+        self._log.mark()
+        with self._log.append() as log:
+            self._process = self._guard.popen(self._command, environment=dict(os.environ), output=log.fileno())
+
+    def _death(self) -> str | None:
+        status = None if self._process is None else self._process.poll()
+        return None if status is None else how_it_ended(status)
+
+    def _read_ready_file(self) -> bool:
+        if self._ready_file.exists():
+            self.url = json.loads(self._ready_file.read_text())["openai_url"]
+            self._listens = True
+        return self._listens
+
+    def _kill(self) -> None:
+        """End it and its workers."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._guard.forget()
+            self._ready_file.unlink(missing_ok=True)  # one that was killed has left it
+        self._process, self._listens = None, False
+        self._copy_log()
+
+    def _wait(self) -> None:
+        self._sleep(_POLL_S)
+        self._copy_log()
+
+    def _copy_log(self) -> None:
+        if self._log_stream is not None:
+            write(self._log_stream, self._log.new_text())
+        self._log.shorten()

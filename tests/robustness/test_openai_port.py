@@ -1,0 +1,134 @@
+"""The front that nemotron-serve starts beside Triton: each may die without the other, and both end in order."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from nemotron_client import Client
+from tests.integration.conftest import Server, serving
+from tests.robustness.observing import IN_FLIGHT, is_alive, processes, wait_until_restarted
+from tests.waiting import allowed, wait_until
+
+LONG: dict[str, Any] = {"messages": [{"role": "user", "content": "[sim:random]"}], "max_tokens": 1000}
+ENDLESS: dict[str, Any] = LONG | {"max_tokens": 100_000}
+SHORT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3}
+
+
+@pytest.fixture
+def server(simulated_package: Callable[..., Path], tmp_path: Path) -> Iterator[Server]:
+    package = simulated_package("--ttft-ms", "5", "--token-ms", "3", "--max-batch-size", "8")
+    with serving(package, tmp_path, "--openai-port", "0") as served:
+        yield served
+
+
+def ask(url: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    request = urllib.request.Request(f"{url}/chat/completions", json.dumps(body).encode())
+    try:
+        response = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
+        return response.status, json.load(response)
+
+
+def answers(url: str) -> bool:
+    with suppress(OSError, http.client.HTTPException):
+        return ask(url, SHORT)[0] == 200
+    return False
+
+
+def ready(health_url: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(f"{health_url}/ready", timeout=5))
+    except urllib.error.HTTPError:
+        return False
+
+
+def front_of(server: Server) -> psutil.Process:
+    return psutil.Process(server.info["front_pid"])
+
+
+def test_a_front_that_dies_is_started_again_and_nothing_else_is(server: Server) -> None:
+    before = server.info
+    url = before["openai_url"]
+    with (
+        Client(server.grpc_url) as client,
+        ThreadPoolExecutor() as pool,
+        client.stream_chat(**ENDLESS) as stream,
+    ):
+        next(stream)
+        for _ in range(2):
+            lost = pool.submit(ask, url, ENDLESS)
+            wait_until(lambda: server.metric(IN_FLIGHT) == 2)
+            front_of(server).kill()
+            wait_until(lambda: not ready(before["health_url"]))
+            assert not server.ready_file.exists()
+            with pytest.raises((OSError, http.client.HTTPException)):
+                lost.result()
+            wait_until(lambda: ready(before["health_url"]) and server.ready_file.exists(), 30)
+            assert answers(url)
+            wait_until(lambda: server.metric(IN_FLIGHT) == 1, allowed(2))
+        client.cancel(stream.request_id)
+        assert stream.get_final().finish_reason == "cancelled"
+    after = server.info
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"front_pid"}
+    assert server.log.read_text().count("Restarting the front") == 2
+
+
+def test_a_triton_that_dies_leaves_the_front(server: Server) -> None:
+    url, front = server.info["openai_url"], front_of(server)
+    assert answers(url)
+    processes(server)["tensorrt_llm"].kill()
+    wait_until_restarted(server, 1)
+    wait_until(lambda: answers(url))
+    assert front_of(server) == front
+
+
+def test_a_drain_lets_answers_of_the_front_finish(server: Server) -> None:
+    url, front = server.info["openai_url"], front_of(server)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(ask, url, LONG)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 1)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not server.ready_file.exists())
+        wait_until(lambda: ask(url, SHORT)[0] == 503, allowed(1))
+        status, answer = running.result()
+    assert (status, answer["usage"]["completion_tokens"]) == (200, 1000)
+    assert server.process.wait(30) == 0
+    assert not is_alive(front)
+    assert "Stopped after" in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_what_does_not_finish_in_the_drain_time_is_answered_all_the_same(
+    simulated_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    options = ("--openai-port", "0", "--drain-seconds", "0.5")
+    with serving(simulated_package("--token-ms", "20"), tmp_path, *options) as server, ThreadPoolExecutor() as pool:
+        running = pool.submit(ask, server.info["openai_url"], LONG)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 1)
+        server.process.send_signal(signal.SIGTERM)
+        status, answer = running.result()
+        assert (status, answer["choices"][0]["finish_reason"]) == (200, "length")
+        assert server.process.wait(30) == 0
+
+
+def test_a_launcher_that_is_killed_takes_the_front_along(server: Server) -> None:
+    front, began = front_of(server), time.monotonic()
+    server.process.kill()
+    wait_until(lambda: not is_alive(front))
+    assert time.monotonic() - began < allowed(1)
