@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, get_args, get_origin, get_type_hints
 
 from nemotron_client import Options
-from nemotron_client._contract import RANGES
+from nemotron_client._contract import DTYPES, RANGES
+from nemotron_client._request import LIMITS
 from nemotron_front.ask import MOST_SEED
 from nemotron_front.errors import invalid
 from nemotron_front.reading import Field, Fields, Kind
@@ -42,6 +44,11 @@ def _kinds(annotation: Any) -> tuple[Kind, ...]:
     return ("string", "array of strings") if str in kinds else ()
 
 
+def _range(name: str) -> tuple[float, float] | None:
+    """What numbers an option may be: as the contract says, or at least what its type holds."""
+    return RANGES.get(name) or LIMITS.get(DTYPES.get(name, ""))
+
+
 def _docs() -> dict[str, str]:
     """What the contract says of each option."""
     text = (Options.__doc__ or "").partition("Attributes:")[2]
@@ -51,7 +58,7 @@ def _docs() -> dict[str, str]:
 
 _HINTS, _DOCS = get_type_hints(Options), _docs()
 _OWN = {
-    name: Field(name, doc=_DOCS.get(name, ""), kinds=_kinds(hint), range=RANGES.get(name), option=name)
+    name: Field(name, doc=_DOCS.get(name, ""), kinds=_kinds(hint), range=_range(name), option=name)
     for name, hint in _HINTS.items()
     if name != "request_id"  # the front's own
 }
@@ -94,7 +101,7 @@ def _stop(name: str, value: str | list[str]) -> dict[str, Any]:
 def _end_id(name: str, value: list[int]) -> dict[str, Any]:
     if len(value) > 1:
         raise invalid(name, f"{name}: {len(value)} were given, expected at most one; use stop for texts")
-    return {"end_id": value[0]}
+    return {"end_id": replace(_OWN["end_id"], name=name).checked(value[0])}
 
 
 _NO_USE = "The server has no use for it."

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types.chat import completion_create_params as chat_params
 from openai.types.completion_create_params import CompletionCreateParamsNonStreaming
 
-from nemotron_client import Options
+from nemotron_client import AsyncClient, Options
 from nemotron_client._contract import RANGES
-from nemotron_client.testing import Fault
+from nemotron_client.testing import AsyncMockTransport, Fault
 from nemotron_front.ask import Ask
 from nemotron_front.chat import read_chat
 from nemotron_front.errors import ApiError
@@ -199,6 +201,48 @@ def test_what_cannot_be_honoured_is_refused_by_name(body: dict[str, Any], param:
 def test_long_names_and_values_are_shortened() -> None:
     assert len(str(refusal(**{"x" * 5000: 1}))) < 200
     assert len(str(refusal(temperature="x" * 5000))) < 200
+
+
+WORDS = (
+    "auto",
+    "none",
+    "required",
+    "function",
+    "text",
+    "json_object",
+    "json_schema",
+    "regex",
+    "low",
+    "enabled",
+    "é",
+    "",
+)
+KEYS = ("type", "name", "function", "tools", "mode", "allowed_tools", "json_schema", "schema", "content", "role")
+NUMBERS = (-(2**63), -(2**31) - 1, -1, 0, 1, 5, 2**31, 2**64 - 1, 0.5, 1.0, 1e300)
+VALUES: Any = st.recursive(
+    st.none() | st.booleans() | st.sampled_from(NUMBERS) | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from([row.name for row in CHAT.rows if row.name != "model"]), VALUES, max_size=3))
+def test_whatever_a_field_holds_is_read_or_refused(said: dict[str, Any]) -> None:
+    body: dict[str, Any] = {}
+    for name, value in said.items():
+        outer, _, inner = name.partition(".")
+        if not inner:
+            body[outer] = value
+        elif isinstance(body.setdefault(outer, {}), dict):
+            body[outer][inner] = value
+    try:
+        read = ask(**body)
+    except ApiError as error:
+        assert error.status == 400
+        assert len(str(error)) < 1000
+    else:
+        client = AsyncClient(transport=AsyncMockTransport("a"))
+        client.stream_chat(read.messages or [], **read.options)  # which checks what it is given
 
 
 def test_a_seed_is_counted_up_for_each_of_several_answers(front_of: FrontOf) -> None:
