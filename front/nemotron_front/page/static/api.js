@@ -138,7 +138,8 @@ export async function untilReady(signal) {
   for (;;) {
     try {
       const response = await fetch("/v1/health/ready", { signal, cache: "no-store", credentials: "omit" });
-      if (response.ok) return;
+      // Only this says that it will be ready later.
+      if (response.status !== 503) return;
     } catch (error) {
       if (error.name === "AbortError") throw error;
     }

@@ -102,7 +102,8 @@ export class Composer {
 
   /** Attaches text files. */
   async add(files) {
-    for (const file of files) {
+    // A picker's list empties itself meanwhile.
+    for (const file of [...files]) {
       if (file.size > FILE_LIMIT) {
         this.actions.warn(S.fileTooLarge(file.name, S.size(file.size), S.size(FILE_LIMIT)));
         continue;

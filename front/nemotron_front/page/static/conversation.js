@@ -6,23 +6,24 @@ import { newId } from "./store.js";
 import { latestLeaf, openCalls, pathTo, titleOf, versions } from "./tree.js";
 
 // While an answer runs, what there is of it is kept this often, for a page that is closed.
-const KEEP_EVERY_MS = 2000;
+const KEEP_EVERY_MS = 500;
 
 export class Conversation {
   #store;
+  #model;
   #notify;
   #kept = 0;
   /** The running Answer, or null. */
   answer = null;
-  /** The model to ask, or null for the server's default. */
-  model = null;
 
   /**
+   * `model` is what is asked: {id, context}, null where that is not known (yet).
    * `notify(what, conversation, message)`: what is "path" (other messages are shown), "message" (one has changed),
    * "record" (title, time) or "unkept" (with the error in place of the message).
    */
-  constructor(store, notify, record, messages = []) {
+  constructor(store, model, notify, record, messages = []) {
     this.#store = store;
+    this.#model = model;
     this.#notify = notify;
     this.record = record;
     this.messages = new Map(messages.map((message) => [message.id, message]));
@@ -31,9 +32,9 @@ export class Conversation {
         Object.assign(message, { phase: "stopped", interrupted: true, notice: null });
   }
 
-  static create(store, notify, settings) {
+  static create(store, model, notify, settings) {
     const now = Date.now();
-    return new Conversation(store, notify, {
+    return new Conversation(store, model, notify, {
       id: newId(),
       title: "",
       created: now,
@@ -119,7 +120,7 @@ export class Conversation {
   }
 
   async #answer(question) {
-    const body = bodyFor(pathTo(this.messages, question.id), this.record.settings, this.model);
+    const body = bodyFor(pathTo(this.messages, question.id), this.record.settings, this.#model);
     const message = this.#add({ role: "assistant", content: "", phase: "waiting" }, question.id);
     const answer = new Answer(message, body, () => {
       if (performance.now() - this.#kept > KEEP_EVERY_MS) this.#keep([message]);

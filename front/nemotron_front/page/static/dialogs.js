@@ -8,9 +8,8 @@ import { S } from "./strings.js";
 export function open(title, fill, { wide = false } = {}) {
   return new Promise((resolve) => {
     const before = document.activeElement;
-    let result = null;
     const close = (value = null) => {
-      result = value;
+      resolve(value);
       dialog.close();
     };
     const heading = el("h2", { text: title, id: "dialog-title" });
@@ -29,7 +28,8 @@ export function open(title, fill, { wide = false } = {}) {
     dialog.addEventListener("close", () => {
       dialog.remove();
       before?.focus?.();
-      resolve(result);
+      // Esc closes it, too.
+      resolve(null);
     });
     document.body.append(dialog);
     dialog.showModal();

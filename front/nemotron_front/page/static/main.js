@@ -74,8 +74,7 @@ function changed(what, conversation, detail) {
 }
 
 function startNew() {
-  const conversation = Conversation.create(store, changed, savedDefaults());
-  conversation.model = model.id;
+  const conversation = Conversation.create(store, model, changed, savedDefaults());
   show(conversation);
   // On a phone the focus brings the keyboard up, over half of the page.
   if (matchMedia("(hover: hover)").matches) composer.focus();
@@ -87,11 +86,11 @@ async function conversationOf(id) {
   if (!record) return null;
   const conversation = new Conversation(
     store,
+    model,
     changed,
     { ...record, settings: { ...DEFAULTS, ...record.settings } },
     await store.messages(id),
   );
-  conversation.model = model.id;
   opened.set(id, conversation);
   return conversation;
 }
@@ -192,7 +191,7 @@ byId("shortcuts").addEventListener("click", showShortcuts);
 byId("theme").addEventListener("click", switchTheme);
 byId("settings").addEventListener("click", changeSettings);
 byId("code").addEventListener("click", () =>
-  showCode(bodyToShow(current.path, current.record.settings, model.id, composer.text), api.hasKey()),
+  showCode(bodyToShow(current.path, current.record.settings, model, composer.text), api.hasKey()),
 );
 addEventListener("pagehide", () => [...opened.values()].forEach((conversation) => conversation.keepNow()));
 
@@ -203,7 +202,6 @@ async function learnModel() {
   try {
     const [first] = await api.models();
     Object.assign(model, { id: first.id, context: first.max_model_len ?? null });
-    current.model = model.id;
     showHeader();
   } catch {
     // The first message says what is wrong, and waits for the server where that helps.

@@ -59,7 +59,8 @@ export class Markdown {
 
   async #run() {
     this.#busy = true;
-    for (let shown = false, failures = 0; !shown; ) {
+    this.container.ariaBusy = "true";
+    for (let shown = false, failures = 0; !shown;) {
       const began = performance.now();
       const [text, final] = [this.#text, this.#final];
       const tail = text.slice(this.#consumed);
@@ -69,14 +70,16 @@ export class Markdown {
         failures = 0;
         shown = text === this.#text && final === this.#final;
         if (!shown) await pause(Math.max(LEAST_MS, performance.now() - began));
-      } catch {
+      } catch (error) {
         // The text itself is better than nothing.
         this.#setOpen(null, el("div", { class: "block plain", text: tail }));
-        if (failures === RETRY_MS.length) break;
+        this.container.ariaBusy = String(!final);
+        if (failures === RETRY_MS.length || (final && !error.passing)) break;
         await pause(RETRY_MS[failures++]);
       }
     }
     this.#busy = false;
+    this.container.ariaBusy = String(!this.#final);
   }
 
   #show({ blocks, open, consumed }) {

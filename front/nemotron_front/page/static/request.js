@@ -42,6 +42,17 @@ function forServer(message) {
 /** The definitions in a settings text; [] for none. Raises what JSON.parse raises. */
 export const toolsOf = (settings) => (settings.tools.trim() ? JSON.parse(settings.tools) : []);
 
+// Output tokens of an answer where the user set no limit: a package's own default may be made for programs, and cuts
+// a conversation short. With less room than the least of these the server decides.
+const AUTOMATIC = { least: 256, most: 4096 };
+
+/** A limit that fits the context for certain: a text has no more tokens than bytes, but for what the template adds. */
+function automaticLimit({ messages, tools }, context) {
+  const bytes = new TextEncoder().encode(JSON.stringify([messages, tools])).length;
+  const limit = Math.min(AUTOMATIC.most, context - bytes - AUTOMATIC.least);
+  return limit > AUTOMATIC.least ? limit : null;
+}
+
 /** The body of the request that answers a path. The thinking of earlier answers is not sent back. */
 export function bodyFor(path, settings, model) {
   const messages = path
@@ -49,15 +60,14 @@ export function bodyFor(path, settings, model) {
     .map(forServer);
   if (settings.system.trim()) messages.unshift({ role: "system", content: settings.system });
   const body = {
-    ...(model ? { model } : {}),
+    ...(model.id ? { model: model.id } : {}),
     messages,
     stream: true,
     stream_options: { include_usage: true, continuous_usage_stats: true },
     chat_template_kwargs: { enable_thinking: settings.thinking },
   };
   if (settings.thinking && settings.budget !== null) body.thinking_token_budget = settings.budget;
-  for (const name of ["temperature", "top_p", "max_tokens", "seed"])
-    if (settings[name] !== null) body[name] = settings[name];
+  for (const name of ["temperature", "top_p", "seed"]) if (settings[name] !== null) body[name] = settings[name];
   if (settings.stop.length) body.stop = settings.stop;
   const tools = toolsOf(settings);
   if (tools.length && settings.toolChoice !== "none") {
@@ -66,6 +76,8 @@ export function bodyFor(path, settings, model) {
     const given = path.at(-1)?.role === "tool" && settings.toolChoice === "required";
     body.tool_choice = given ? "auto" : settings.toolChoice;
   }
+  const limit = settings.max_tokens ?? automaticLimit(body, model.context ?? 0);
+  if (limit !== null) body.max_tokens = limit;
   if (settings.format === "json_object") body.response_format = { type: "json_object" };
   if (settings.format === "json_schema")
     body.response_format = {

@@ -122,7 +122,7 @@ export const S = {
   temperature: "Temperature",
   topP: "Top p",
   maxTokens: "Max tokens",
-  maxTokensHint: "Thinking and answer together.",
+  maxTokensHint: "Thinking and answer together; up to 4,096 where nothing is set.",
   thinkingBudget: "Thinking limit, tokens",
   seed: "Seed",
   stopStrings: "Stop strings",

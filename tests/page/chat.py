@@ -1,0 +1,134 @@
+"""The page as a test uses it: what a person sees and does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
+
+from tests.integration.conftest import Front
+
+
+class Chat:
+    """An opened page.
+
+    Attributes:
+        page: The browser's page.
+        front: What it is of.
+        faults: What it did that it must not, for the fixture to see.
+    """
+
+    def __init__(self, page: Page, front: Front, pictures: Path) -> None:
+        self.page = page
+        self.front = front
+        self.faults: list[str] = []
+        self._pictures = pictures
+        page.on("request", self._asked)
+        page.on("console", self._wrote)
+        page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+        page.on("popup", lambda popup: self.faults.append(f"opened {popup.url}"))
+        page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}"))
+
+    def open(self) -> Chat:
+        """Load the page, and wait until it can be used."""
+        self.page.goto(f"{self.front.url}/")
+        expect(self.page.locator(".welcome")).to_be_visible()
+        return self
+
+    @property
+    def input(self) -> Locator:
+        return self.page.get_by_role("textbox", name="Message", exact=True)
+
+    @property
+    def answers(self) -> Locator:
+        return self.page.get_by_role("article", name="Assistant")
+
+    @property
+    def answer(self) -> Locator:
+        """The last one."""
+        return self.answers.last
+
+    @property
+    def content(self) -> Locator:
+        """What the last answer says, without its thinking."""
+        return self.answer.locator(".content")
+
+    @property
+    def thinking(self) -> Locator:
+        return self.answer.locator("details.thinking")
+
+    @property
+    def questions(self) -> Locator:
+        return self.page.get_by_role("article", name="You")
+
+    @property
+    def stop(self) -> Locator:
+        return self.page.get_by_role("button", name="Stop", exact=True)
+
+    @property
+    def conversations(self) -> Locator:
+        return self.page.locator("#conversations .open")
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def ask(self, text: str) -> None:
+        """Send a message."""
+        self.input.fill(text)
+        self.input.press("Enter")
+
+    def done(self) -> None:
+        """Wait until the last answer is over, whatever became of it, and all of it is shown."""
+        expect(self.answer).to_have_attribute("aria-busy", "false")
+        expect(self.content).not_to_have_attribute("aria-busy", "true")
+
+    def asked(self, text: str) -> str:
+        """Send a message and wait for the whole answer; what it says."""
+        self.ask(text)
+        self.done()
+        expect(self.content).not_to_be_empty()
+        said: str = self.content.inner_text()
+        return said
+
+    def set(self, **fields: str) -> None:
+        """Change settings, by the labels of their fields with _ for spaces."""
+        self.button("Settings").click()
+        dialog = self.page.get_by_role("dialog")
+        for name, value in fields.items():
+            field = dialog.get_by_label(name.replace("_", " "), exact=True)
+            if field.evaluate("field => field.tagName") == "SELECT":
+                field.select_option(value)
+            else:
+                field.fill(value)
+        dialog.get_by_role("button", name="Save", exact=True).click()
+
+    def lengthy(self) -> None:
+        """Let answers of this conversation be longer than 4,096 tokens."""
+        self.set(Max_tokens="20000")
+
+    def sent(self, text: str) -> dict[str, Any]:
+        """Send a message; the body of the request that it makes."""
+        with self.page.expect_request("**/v1/chat/completions") as request:
+            self.ask(text)
+        body: dict[str, Any] = request.value.post_data_json
+        return body
+
+    def menu(self, title: str, entry: str) -> None:
+        """Choose from the menu of a conversation."""
+        row = self.page.locator("#conversations li", has_text=title)
+        row.locator("summary").click()
+        row.get_by_role("button", name=entry, exact=True).click()
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((f"{self.front.url}/", "blob:", "data:")):
+            self.faults.append(f"asked {request.url}")
+
+    def _wrote(self, message: ConsoleMessage) -> None:
+        # The browser writes of each request that is refused, too: the page itself says so to the user.
+        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
+            self.faults.append(f"console: {message.text}")
+
+    def picture(self, name: str) -> None:
+        """Keep a screenshot."""
+        self.page.screenshot(path=self._pictures / f"{name}.png")

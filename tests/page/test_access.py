@@ -1,0 +1,244 @@
+"""For whom the page is: keyboards, screen readers, phones, dark rooms; and those with a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.integration.conftest import Front
+from tests.page.chat import Chat
+
+WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+# Every element that can be used, and has neither text nor a label of its own.
+NAMELESS = """() => [...document.querySelectorAll('button, input, textarea, select, summary, a[href], [role=tab]')]
+    .filter(e => e.checkVisibility() && !e.textContent.trim() && !e.ariaLabel && !(e.labels && e.labels.length)
+        && !e.ariaLabelledByElements?.length)
+    .map(e => e.outerHTML)"""
+# The contrast of each visible text with what is behind it, where it is less than WCAG 2.2 AA asks for.
+FAINT = """() => {
+    const parse = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (e) => {
+        for (; e; e = e.parentElement) {
+            const [r, g, b, a = 1] = parse(getComputedStyle(e).backgroundColor);
+            if (a === 1 && r !== undefined) return [r, g, b];
+        }
+        return [255, 255, 255];
+    };
+    const faint = [];
+    for (const e of document.querySelectorAll('body *')) {
+        const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+        if (!own || !e.checkVisibility({opacityProperty: true}) || e.closest(':disabled, .hidden, .skip')) continue;
+        const pair = [light(parse(getComputedStyle(e).color)), light(behind(e))].sort((a, b) => b - a);
+        const contrast = (pair[0] + 0.05) / (pair[1] + 0.05);
+        if (contrast < 4.5) faint.push(`${contrast.toFixed(2)} ${e.className} ${e.textContent.slice(0, 40)}`);
+    }
+    return faint;
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_it_fits_and_can_be_read(front: Front, chat_of: Callable[..., Chat], width: int, theme: str) -> None:
+    """In each state: no sideways scrolling, a name for each control, enough contrast. The pictures are for people."""
+    chat = chat_of(front, width=width, theme=theme).open()
+    states = 0
+
+    def check(state: str) -> None:
+        nonlocal states
+        states += 1
+        chat.picture(f"{width}-{theme}-{states}-{state}")
+        assert not chat.page.evaluate(WIDER), state
+        assert chat.page.evaluate(NAMELESS) == [], state
+        assert chat.page.evaluate(FAINT) == [], state
+
+    check("welcome")
+    chat.lengthy()
+    chat.ask("[endless thinking] " + "word " * 60)
+    expect(chat.button("Answer now")).to_be_visible()
+    check("thinking")
+    chat.button("Answer now").click()
+    chat.done()
+    chat.ask("[markdown] https://example.com/" + "x" * 300)
+    chat.done()
+    check("answer")
+    chat.thinking.locator("summary").click()
+    check("thought")
+    for name in ("Settings", "View as code"):
+        chat.button(name).click()
+        check(name)
+        chat.page.keyboard.press("Escape")
+    if width < 800:
+        chat.button("Show conversations").click()
+        check("conversations")
+
+
+def test_the_theme_is_switched_and_kept(chat: Chat) -> None:
+    color = "getComputedStyle(document.body).backgroundColor"
+    light = chat.page.evaluate(color)
+    chat.button("Light or dark").click()
+    dark = chat.page.evaluate(color)
+    assert dark != light
+    chat.page.reload()
+    assert chat.page.evaluate(color) == dark
+
+
+def test_a_phone_has_the_list_over_the_page(front: Front, chat_of: Callable[..., Chat]) -> None:
+    chat = chat_of(front, width=360).open()
+    chat.asked("Hello.")
+    expect(chat.conversations.first).to_be_hidden()
+    chat.button("Show conversations").click()
+    expect(chat.page.get_by_role("searchbox")).to_be_focused()
+    chat.button("New chat").click()
+    expect(chat.page.locator(".welcome")).to_be_visible()
+    expect(chat.conversations.first).to_be_hidden()
+
+
+def test_all_by_keyboard(chat: Chat) -> None:
+    """From the first Tab to an answer that is stopped, copied, and given again."""
+    press = chat.page.keyboard.press
+    expect(chat.input).to_be_focused()
+    chat.page.keyboard.type("First line")
+    press("Shift+Enter")
+    chat.page.keyboard.type("second line")
+    expect(chat.input).to_have_value("First line\nsecond line")
+    press("Enter")
+    expect(chat.content).to_have_text("The first answer.")
+    chat.done()
+    expect(chat.input).to_be_focused()
+    press("Alt+KeyR")
+    expect(chat.answer.get_by_text("2 of 2")).to_be_visible()
+    chat.done()
+    press("Alt+KeyT")
+    expect(chat.button("Thinking")).to_have_attribute("aria-pressed", "false")
+    chat.page.keyboard.type("[paragraphs]")
+    press("Enter")
+    expect(chat.content).to_contain_text("Paragraph 1")
+    press("Escape")
+    expect(chat.answer).to_contain_text("Stopped.")
+    press("Alt+KeyN")
+    expect(chat.page.locator(".welcome")).to_be_visible()
+    press("Alt+KeyK")
+    expect(chat.page.get_by_role("searchbox")).to_be_focused()
+    chat.page.keyboard.type("second line")
+    press("Enter")
+    expect(chat.questions).to_have_count(2)
+    press("Alt+KeyS")
+    dialog = chat.page.get_by_role("dialog", name="Settings")
+    expect(dialog).to_be_visible()
+    press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_the_order_of_the_focus(chat: Chat) -> None:
+    chat.asked("Hello.")
+    first = chat.page.locator("a[href], button, input, [tabindex]").first
+    expect(first).to_have_text("Skip to the message box")
+    first.focus()
+    names = []
+    for _ in range(40):
+        chat.page.keyboard.press("Tab")
+        name = chat.page.evaluate("(document.activeElement.ariaLabel ?? document.activeElement.textContent).trim()")
+        names.append(name)
+        if name == "Message":
+            break
+    wanted = ["New chat", "Search conversations", "Hello.", "View as code", "Settings", "Answer again", "Message"]
+    assert [name for name in names if name in wanted] == wanted
+
+
+def test_shortcuts_are_listed(chat: Chat) -> None:
+    chat.page.locator("#thread").focus()
+    chat.page.keyboard.press("?")
+    dialog = chat.page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(dialog.get_by_role("row")).to_have_count(12)
+    chat.page.keyboard.press("Escape")
+    chat.page.keyboard.press("/")
+    expect(chat.input).to_be_focused()
+
+
+def test_screen_readers_hear_each_phase_once_and_the_whole_answer(chat: Chat) -> None:
+    chat.page.evaluate(
+        """() => {
+            window.heard = [];
+            new MutationObserver(() => window.heard.push(document.querySelector('#announce').textContent))
+                .observe(document.querySelector('#announce'), {childList: true, characterData: true, subtree: true});
+        }"""
+    )
+    chat.asked("Hello.")
+    assert chat.page.evaluate("window.heard") == [
+        "The model is thinking.",
+        "The model is answering.",
+        "Answer: The first answer.",
+    ]
+
+
+def test_the_page_in_the_accessibility_tree(chat: Chat) -> None:
+    chat.asked("Hello.")
+    expect(chat.page.locator("body")).to_match_aria_snapshot(
+        """
+        - complementary "Conversations":
+          - button "New chat"
+          - searchbox "Search conversations"
+          - navigation "Conversations":
+            - list:
+              - listitem:
+                - button "Hello."
+        - main:
+          - heading "Hello." [level=1]
+          - button "View as code"
+          - button "Settings"
+          - region "Messages":
+            - article "You"
+            - article "Assistant"
+          - textbox "Message"
+          - button "Attach text files"
+          - button "Thinking" [pressed]
+          - combobox "Limit of the thinking"
+          - button "Send"
+        - status
+        """
+    )
+
+
+def test_a_key_is_asked_for_once_and_kept_for_the_tab(chat: Chat) -> None:
+    keys: list[str | None] = []
+
+    def guard(route: Route) -> None:
+        key = route.request.headers.get("authorization")
+        keys.append(key)
+        if key == "Bearer right":
+            route.continue_()
+        else:
+            route.fulfill(status=401, body='{"error": {"message": "wrong", "code": "invalid_api_key"}}')
+
+    for path in ("**/v1/**", "**/page/render"):
+        chat.page.route(path, guard)
+    dialog = chat.page.get_by_role("dialog", name="API key")
+    chat.ask("Hello.")
+    for key in ("wrong", "right"):
+        dialog.get_by_label("API key").fill(key)
+        dialog.get_by_label("API key").press("Enter")
+        if key == "wrong":
+            expect(dialog).to_contain_text("The server did not take this key.")
+    expect(chat.content).to_have_text("The first answer.")
+    chat.done()
+    chat.page.reload()
+    assert chat.asked("Again.") == "The first answer."
+    assert keys[:2] == [None, "Bearer wrong"]
+    assert set(keys[2:]) == {"Bearer right"}
+    chat.button("View as code").click()
+    source = chat.page.locator("#code-text")
+    expect(source).to_contain_text("$API_KEY")
+    expect(source).not_to_contain_text("right")
+    assert chat.page.evaluate("JSON.stringify(localStorage)").find("right") < 0
+
+
+def test_without_a_key_the_refusal_is_shown(chat: Chat) -> None:
+    body = '{"error": {"message": "An API key is needed.", "code": "invalid_api_key"}}'
+    chat.page.route("**/v1/**", lambda route: route.fulfill(status=401, body=body))
+    chat.ask("Hello.")
+    chat.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(chat.answer.get_by_role("alert")).to_contain_text("An API key is needed.")

@@ -1,0 +1,157 @@
+"""Conversations: versions, and what stays in the browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.integration.conftest import Front
+from tests.page.chat import Chat
+
+
+def test_history_is_there_after_a_reload(chat: Chat) -> None:
+    chat.asked("What is the first thing?")
+    chat.asked("[second] And the next?")
+    chat.page.reload()
+    expect(chat.page.locator(".welcome")).to_be_visible()
+    chat.conversations.first.click()
+    expect(chat.questions).to_have_text(["What is the first thing?", "[second] And the next?"])
+    expect(chat.answers.locator(".content")).to_have_text(["The first answer.", "The second answer."])
+    expect(chat.thinking.locator("summary")).to_contain_text("Thought for")
+    # It goes on where it was.
+    body = chat.sent("And then?")
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant"] * 2 + ["user"]
+    assert body["messages"][3] == {"role": "assistant", "content": "The second answer."}
+    chat.done()
+
+
+def test_thinking_is_not_sent_back(chat: Chat) -> None:
+    chat.asked("Think about it.")
+    expect(chat.thinking).to_be_visible()
+    assert "not much to think about" not in json.dumps(chat.sent("Go on."))
+    chat.done()
+
+
+def test_search_finds_words_of_titles_and_of_messages(chat: Chat) -> None:
+    chat.asked("Cats and dogs")
+    chat.button("New chat").click()
+    chat.asked("[second] Trains")
+    search = chat.page.get_by_role("searchbox")
+    for text, found in (("DOGS", ["Cats and dogs"]), ("second answer", ["[second] Trains"]), ("zebra", [])):
+        search.fill(text)
+        expect(chat.conversations).to_have_text(found)
+    expect(chat.page.get_by_text("Nothing found for “zebra”.")).to_be_visible()
+    search.fill("")
+    expect(chat.conversations).to_have_text(["[second] Trains", "Cats and dogs"])
+
+
+def test_a_conversation_is_renamed(chat: Chat) -> None:
+    chat.asked("Old name")
+    chat.menu("Old name", "Rename")
+    name = chat.page.get_by_role("dialog").get_by_role("textbox")
+    expect(name).to_be_focused()
+    expect(name).to_have_value("Old name")
+    name.fill("New <b>name</b>")
+    name.press("Enter")
+    expect(chat.conversations).to_have_text(["New <b>name</b>"])
+    expect(chat.page.get_by_role("heading", level=1)).to_have_text("New <b>name</b>")
+    chat.page.reload()
+    expect(chat.conversations).to_have_text(["New <b>name</b>"])
+
+
+def test_a_conversation_is_deleted_once_that_is_confirmed(chat: Chat) -> None:
+    chat.asked("Keep me")
+    chat.button("New chat").click()
+    chat.asked("Delete me")
+    chat.menu("Delete me", "Delete")
+    chat.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(chat.conversations).to_have_count(2)
+    chat.menu("Delete me", "Delete")
+    chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(chat.conversations).to_have_text(["Keep me"])
+    expect(chat.page.locator(".welcome")).to_be_visible()
+    chat.page.reload()
+    expect(chat.conversations).to_have_text(["Keep me"])
+
+
+def test_an_export_is_imported_in_another_browser(chat: Chat, chat_of: Callable[..., Chat], tmp_path: Path) -> None:
+    chat.asked("Take me along")
+    chat.answer.get_by_role("button", name="Answer again").click()
+    chat.done()
+    with chat.page.expect_download() as download:
+        chat.button("Export all conversations").click()
+    assert download.value.suggested_filename == "conversations.json"
+    file = tmp_path / "export.json"
+    download.value.save_as(file)
+    assert json.loads(file.read_text())["conversations"][0]["title"] == "Take me along"
+
+    other = chat_of(chat.front).open()
+    for said in ("1 conversation imported.", "0 conversations imported, 1 were here already"):
+        other.page.set_input_files("#import-file", file)
+        expect(other.page.get_by_text(said)).to_be_visible()
+    other.conversations.first.click()
+    expect(other.content).to_have_text("The first answer.")
+    expect(other.answer.get_by_text("2 of 2")).to_be_visible()
+
+
+def test_another_file_is_not_imported(chat: Chat) -> None:
+    for content in (
+        b"no JSON",
+        b"[]",
+        b'{"format": "nemotron-chat-export", "version": 1, "conversations": [{"id": 1}]}',
+    ):
+        chat.page.set_input_files("#import-file", {"name": "a.json", "mimeType": "application/json", "buffer": content})
+        expect(chat.page.get_by_text("This file holds no exported conversations")).to_be_visible()
+        chat.page.evaluate("document.querySelector('#banner').hidden = true")
+    expect(chat.conversations).to_have_count(0)
+
+
+def test_an_answer_given_again_stands_beside_the_old_one(chat: Chat) -> None:
+    chat.asked("Hello.")
+    chat.answer.get_by_role("button", name="Answer again").click()
+    expect(chat.answer.get_by_text("2 of 2")).to_be_visible()
+    chat.done()
+    expect(chat.answers).to_have_count(1)
+    chat.answer.get_by_role("button", name="Previous version").click()
+    expect(chat.answer.get_by_text("1 of 2")).to_be_visible()
+    expect(chat.content).to_have_text("The first answer.")
+
+
+def test_an_edited_message_is_a_branch_and_the_old_one_stays(chat: Chat) -> None:
+    chat.asked("First")
+    chat.asked("And then?")
+    chat.questions.first.hover()
+    chat.questions.first.get_by_role("button", name="Edit").click()
+    area = chat.page.get_by_role("textbox", name="Edit the message")
+    expect(area).to_be_focused()
+    area.fill("[second] instead")
+    area.press("Enter")
+    expect(chat.content).to_have_text("The second answer.")
+    expect(chat.questions).to_have_count(1)
+    chat.done()
+    chat.questions.first.hover()
+    chat.questions.first.get_by_role("button", name="Previous version").click()
+    expect(chat.questions.locator(".plain")).to_have_text(["First", "And then?"])
+    expect(chat.content).to_have_text("The first answer.")
+
+
+def test_an_answer_runs_on_while_another_conversation_is_shown(chat: Chat) -> None:
+    chat.ask("[paragraphs]")
+    expect(chat.content).to_contain_text("Paragraph 1")
+    chat.button("New chat").click()
+    assert chat.asked("Hello.") == "The first answer."
+    chat.conversations.get_by_text("[paragraphs]").click()
+    chat.done()
+    expect(chat.content).to_contain_text("Paragraph 59")
+
+
+def test_a_browser_that_keeps_nothing_is_told_so(front: Front, chat_of: Callable[..., Chat]) -> None:
+    chat = chat_of(front)
+    chat.page.add_init_script("Object.defineProperty(window, 'indexedDB', {value: undefined})")
+    chat.open()
+    expect(chat.page.get_by_text("This browser keeps nothing for this page")).to_be_visible()
+    assert chat.asked("Hello.") == "The first answer."
+    expect(chat.conversations).to_have_text(["Hello."])
