@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from nemotron_client import AsyncClient, NemotronError, Timeouts, Tls
 from nemotron_front import info, tokens
+from nemotron_front.access import Access
 from nemotron_front.answering import Api, answer
 from nemotron_front.anthropic import MESSAGES
 from nemotron_front.body import CallerLeft
@@ -27,11 +29,14 @@ from nemotron_front.errors import (
 )
 from nemotron_front.exchange import EXCHANGE, Exchange, Front
 from nemotron_front.health import health_routes
+from nemotron_front.log import log_request
+from nemotron_front.metrics import Metrics
 from nemotron_front.models import Models
 from nemotron_front.options import FrontOptions
 from nemotron_front.page import files
 from nemotron_front.page.rendering import Rendering
 from nemotron_front.responses import RESPONSES
+from nemotron_front.telemetry import carried_on, span
 
 APIS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)
 """Every way to ask for text."""
@@ -58,16 +63,19 @@ class App:
 
     Attributes:
         front: What all requests share.
+        access: Who may ask.
     """
 
     def __init__(self, front: Front) -> None:
         self.front = front
+        self.access = Access(front.options)
+        self._metrics = Metrics()
         models = Models(front.client, front.options.served_model_name)
         # Anybody may have these. All else is for who has a key, where keys are set.
         self._open = [*health_routes(front), *files.routes()]
         generating = [Route(api.path, Generating(api, models), methods=["POST"]) for api in APIS]
         self._rendering = Rendering()
-        more = [*info.routes(models), *tokens.routes(models, APIS), *self._rendering.routes()]
+        more = [*info.routes(models), *tokens.routes(models, APIS), *self._rendering.routes(), *self._metrics.routes()]
         self._routes = [*self._open, *generating, *more]
         self._lifespan = Router(lifespan=self._live)
 
@@ -78,10 +86,14 @@ class App:
             return
         exchange = Exchange(self.front, scope, receive, send)
         self.front.exchanges.add(exchange)
+        self._metrics.began()
         try:
             await self._answer(exchange)
         finally:
             self.front.exchanges.discard(exchange)
+            seconds = time.perf_counter() - exchange.began_at
+            self._metrics.over(exchange, seconds)
+            log_request(exchange, seconds)
 
     async def _answer(self, exchange: Exchange) -> None:
         try:
@@ -99,31 +111,44 @@ class App:
                 await exchange.refuse(told)
 
     async def _endpoint(self, exchange: Exchange) -> None:
-        scope = exchange.scope
+        scope, headers = exchange.scope, exchange.headers
         for api in APIS:
             if scope["path"] == api.path or scope["path"].startswith(f"{api.path}/"):
                 exchange.error_json = api.error_json
-        route = self._route(scope)
-        if route not in self._open:
+        exchange.more_headers += self.access.check_origin(headers)
+        if scope["method"] == "OPTIONS" and (answer := self.access.preflight(headers)) is not None:
+            await exchange.whole(b"", 200, answer)
+            return
+        if self._matching(self._open, scope)[0] is None:
+            self.access.check_key(headers)
             if self.front.stopping:
                 raise shutting_down()
             if len(self.front.exchanges) > self.front.options.max_requests:
                 raise overloaded(self.front.options.max_requests)
+        route, allowed = self._matching(self._routes, scope)
+        if route is None:
+            if allowed:
+                raise wrong_method(scope["method"], scope["path"], ", ".join(sorted(allowed)))
+            raise unknown_url(scope["method"], scope["path"])
+        exchange.endpoint = route.path
+        if trace := carried_on(exchange):
+            exchange.client = self.front.client.with_options(headers=trace)
         scope[EXCHANGE] = exchange
-        await route.app(scope, exchange.receive, exchange.send)
+        with span(exchange):
+            await route.app(scope, exchange.receive, exchange.send)
 
-    def _route(self, scope: Scope) -> Route:
+    @staticmethod
+    def _matching(routes: Sequence[Route], scope: Scope) -> tuple[Route | None, set[str]]:
+        """The route of a request; where there is none, the methods that its path takes."""
         allowed: set[str] = set()
-        for route in self._routes:
+        for route in routes:
             match, more = route.matches(scope)
             if match is Match.FULL:
                 scope.update(more)
-                return route
+                return route, allowed
             if match is Match.PARTIAL:
                 allowed |= route.methods or set()
-        if allowed:
-            raise wrong_method(scope["method"], scope["path"], ", ".join(sorted(allowed)))
-        raise unknown_url(scope["method"], scope["path"])
+        return None, allowed
 
     @asynccontextmanager
     async def _live(self, _: object) -> AsyncIterator[None]:
@@ -138,6 +163,10 @@ def make_app(options: FrontOptions, client: AsyncClient | None = None) -> App:
     Args:
         options: What it is started with.
         client: Talks to the servers; None makes one for `options.urls`. The application closes it.
+
+    Raises:
+        KeyFileError: there are no keys in the file that should have them.
+        ValueError: a URL that is none.
     """
     return App(Front(options, client or make_client(options)))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from nemotron_front.options import FrontOptions, add_options, path
@@ -17,12 +17,14 @@ examples:
   nemotron-front
       serve http://127.0.0.1:9000/v1 and a chat page at http://127.0.0.1:9000, in front of the server on this machine
       (nemotron-serve PACKAGE --openai-port 9000 starts both)
-  nemotron-front grpc://gpu1:8001 grpc://gpu2:8001
-      two servers behind one port
+  nemotron-front grpc://gpu1:8001 grpc://gpu2:8001 --workers 2
+      two servers behind one port, with two processes
+  nemotron-front --bind 0.0.0.0 --api-key-file keys.txt
+      serve other machines, with keys: one a line, such as 'openssl rand -hex 32' makes them
   nemotron-front --port 0 --ready-file front.json
       serve on a free port; front.json appears when it is ready, and holds the URL
-  nemotron-front --served-model-name gpt-4o
-      answer to another name
+  nemotron-front --served-model-name gpt-4o --cors-origin https://chat.example
+      answer to another name as well, and to a web page from elsewhere
 
 asking:
   curl http://127.0.0.1:9000/v1/chat/completions -d '{"messages": [{"role": "user", "content": "Hi"}]}'
@@ -30,9 +32,11 @@ asking:
 stopping:
   The first ctrl-C or SIGTERM drains: /v1/health/ready answers 503, the ready file goes, new requests get 503, running
   ones have --drain-seconds to end, then they are cut off with an error. A second one stops at once.
+  SIGHUP reads --api-key-file again.
 
 exit status:
   0         stopped on request, after draining
+  1         a worker process could not be started, again and again
   2         the command line, a file it names, the address or the port is at fault; nothing was started
   130, 143  stopped at once by a second ctrl-C or SIGTERM
 """
@@ -66,11 +70,11 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(options: FrontOptions, given: argparse.Namespace) -> int:
     # The libraries take time to load, which --help need not wait for.
     try:
-        from nemotron_front import run
+        from nemotron_front import run, workers
     except ImportError as error:
         library = (error.name or "a library").partition(".")[0]
         return _complain(f"{library} is missing. Install it in a clone of this project: pip install '.[front]'")
-    _log_to_stderr()
+    run.log_to_stderr(options)
     try:
         run.check(options)
         listener = run.listen(options)
@@ -79,24 +83,21 @@ def _serve(options: FrontOptions, given: argparse.Namespace) -> int:
     run.allow_many_connections()
     url, ready_file = run.url_of(listener), run.ReadyFile(given.ready_file)
 
-    def began() -> None:
+    def began(processes: Sequence[int]) -> None:
         servers = ", ".join(options.urls) or "the server on this machine"
         _say(f"ready at {url}/v1, chat page at {url}/, in front of {servers}. Ctrl-C stops.")
-        ready_file.write(url, [os.getpid()])
+        ready_file.write(url, processes)
 
     def ends() -> None:
         ready_file.remove()
         _say(f"stopping: running requests have {options.drain_seconds:g} s.")
 
     try:
-        return run.work(options, listener, began, ends)
+        if options.workers > 1:
+            return workers.Workers(options, listener, began, ends).run()
+        return run.work(options, listener, lambda: began([os.getpid()]), ends)
     finally:
         ready_file.remove()
-
-
-def _log_to_stderr() -> None:
-    logging.raiseExceptions = False  # nobody may be there to read: that must not end anything
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
 
 
 def _say(text: str) -> None:
@@ -124,14 +125,15 @@ def _parser() -> argparse.ArgumentParser:
         "(default: what NEMOTRON_URL names, else grpc://127.0.0.1:8001)",
     )
     where = parser.add_argument_group("where to listen")
-    add_options(where, "bind", "port")
+    add_options(where, "bind", "port", "workers")
     where.add_argument(
         "--ready-file", metavar="FILE", type=path, help="write the URL and process ids, as JSON, while it serves"
     )
     add_options(parser.add_argument_group("the servers"), "sessions", "tls_ca", "tls_cert", "tls_key")
     add_options(parser.add_argument_group("answers"), "served_model_name", "reasoning_name")
+    add_options(parser.add_argument_group("security"), "api_key_file", "cors_origin", "allowed_host")
     limits = parser.add_argument_group("limits")
     add_options(limits, "max_requests", "max_body_mib", "body_seconds", "answer_seconds", "write_seconds")
     add_options(limits, "keep_alive_seconds")
-    add_options(parser.add_argument_group("running"), "drain_seconds")
+    add_options(parser.add_argument_group("running"), "drain_seconds", "access_log")
     return parser

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from starlette.types import Message, Receive, Scope, Send
 
-from nemotron_client import AsyncChatStream, AsyncClient, Reply
+from nemotron_client import AsyncChatStream, AsyncClient, Reply, Usage
 from nemotron_front.body import read_json
 from nemotron_front.errors import ApiError
 from nemotron_front.options import FrontOptions
@@ -29,8 +29,8 @@ _STREAM_HEADERS = {
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _SECONDS = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,9})?")
 
-Mode = Literal["", "stream", "whole"]
-"""How text is sent: while it is written, all at once; empty where none was asked for."""
+Mode = Literal["none", "stream", "whole"]
+"""How text is sent: while it is written, or all at once; none where none was asked for."""
 
 
 @dataclass
@@ -55,6 +55,8 @@ class Exchange:
 
     Attributes:
         front: What it shares with the others.
+        client: Talks to the servers, about this request.
+        endpoint: The path of the route that it is for; a dash where there is none.
         scope: ASGI's.
         receive: ASGI's.
         headers: Of the request, by their names in lower case.
@@ -75,6 +77,8 @@ class Exchange:
 
     def __init__(self, front: Front, scope: Scope, receive: Receive, send: Send) -> None:
         self.front = front
+        self.client = front.client
+        self.endpoint = "-"
         self.scope = scope
         self.receive = receive
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -82,9 +86,10 @@ class Exchange:
         given = self.headers.get(b"x-request-id", b"")
         self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else self.id
         self.error_json: Callable[[ApiError], bytes] = ApiError.json
-        self.more_headers = [(b"x-request-id", self.request_id.encode())]
+        # OpenAI's clients look at one of them, Anthropic's at the other.
+        self.more_headers = [(name, self.request_id.encode()) for name in (b"x-request-id", b"request-id")]
         self.began_at = time.perf_counter()
-        self.mode: Mode = ""
+        self.mode: Mode = "none"
         self.started = False
         self.status = 0
         self.wrote_at = 0.0
@@ -97,9 +102,9 @@ class Exchange:
         self._time = asyncio.get_running_loop().time
 
     @property
-    def client(self) -> AsyncClient:
-        """Talks to the servers, about this request."""
-        return self.front.client
+    def usages(self) -> list[Usage]:
+        """The token counts of its answers, as far as they are known."""
+        return [usage for stream in self.streams if (usage := stream.usage_so_far) is not None]
 
     @property
     def is_writing(self) -> bool:

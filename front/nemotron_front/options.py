@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from nemotron_front.ask import REASONING_NAMES
 
@@ -52,6 +53,14 @@ def name(text: str) -> str:
     return text
 
 
+def origin(text: str) -> str:
+    """Parse a web page's origin, as browsers send it."""
+    parts = urlsplit(text)
+    if text != "*" and (not parts.netloc or text != f"{parts.scheme}://{parts.netloc}" or text != text.lower()):
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected an origin such as https://chat.example, or *")
+    return text
+
+
 def _flag(metavar: str | None, parse: Callable[[str], Any] | None, text: str, **more: Any) -> dict[str, Any]:
     """What `add_argument` wants to know of the option --NAME that a field is."""
     return {"metavar": metavar, "type": parse, "help": text, **more}
@@ -73,6 +82,10 @@ class FrontOptions:
     )
     port: int = field(
         default=9000, metadata=_flag("PORT", whole(0, _MOST_PORT), "0 picks a free one (default: %(default)s)")
+    )
+    workers: int = field(
+        default=1,
+        metadata=_flag("N", whole(1, 256), "processes that share the port and the metrics page (default: %(default)s)"),
     )
     served_model_name: tuple[str, ...] = field(
         default=(),
@@ -108,6 +121,36 @@ class FrontOptions:
     )
     tls_cert: Path | None = field(default=None, metadata=_flag("FILE", path, "certificate to show them, PEM"))
     tls_key: Path | None = field(default=None, metadata=_flag("FILE", path, "its private key, PEM"))
+    api_key_file: Path | None = field(
+        default=None,
+        metadata=_flag(
+            "FILE",
+            path,
+            "keys that callers need one of: one a line, plain or as sha256:HEX, # begins a comment; read again on "
+            "SIGHUP. NEMOTRON_API_KEY and NEMOTRON_API_KEYS (with commas between) in the environment add to them "
+            "(default: no key is needed)",
+        ),
+    )
+    cors_origin: tuple[str, ...] = field(
+        default=(),
+        metadata=_flag(
+            "ORIGIN",
+            origin,
+            "pages of this origin, such as https://chat.example, may use the API; may be given several times, * is "
+            "all (default: only the page served here)",
+            action="append",
+        ),
+    )
+    allowed_host: tuple[str, ...] = field(
+        default=(),
+        metadata=_flag(
+            "NAME",
+            name,
+            "name in the Host header that is taken beside localhost when listening on loopback, as a proxy on this "
+            "machine sends it; may be given several times",
+            action="append",
+        ),
+    )
     max_body_mib: int = field(
         default=8, metadata=_flag("N", whole(1, 1024), "largest request body, in MiB (default: %(default)s)")
     )
@@ -145,6 +188,15 @@ class FrontOptions:
     drain_seconds: float = field(
         default=30.0,
         metadata=_flag("S", seconds, "time for running requests when the front stops (default: %(default)g)"),
+    )
+    access_log: bool = field(
+        default=True,
+        metadata=_flag(
+            None,
+            None,
+            "write a line for each request to stderr: ids, counts and timings, never text",
+            action=argparse.BooleanOptionalAction,
+        ),
     )
 
     @property

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import uvicorn
 
+from nemotron_front.access import Access, KeyFileError
 from nemotron_front.app import App, make_app, make_client
 from nemotron_front.connection import connection_type
 from nemotron_front.errors import shutting_down
+from nemotron_front.log import ACCESS
 from nemotron_front.options import FrontOptions
+
+_logger = logging.getLogger(__name__)
 
 _IDLE_S = 75  # longer than proxies keep an idle connection: who ends it first may lose the next request on it
 _BACKLOG = 2048
@@ -36,7 +42,14 @@ class Server(uvicorn.Server):
         exit_status: 0 after a drain; as a shell has it for the signal that ended it at once.
     """
 
-    def __init__(self, app: App, options: FrontOptions, began: Callable[[], None], ends: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: App,
+        options: FrontOptions,
+        began: Callable[[], None],
+        ends: Callable[[], None],
+        parent: Connection | None,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -44,6 +57,7 @@ class Server(uvicorn.Server):
             options: How.
             began: Called when it listens.
             ends: Called when it takes no new requests any more.
+            parent: Has something to read when the process has ended that started this one, which ends it too.
         """
         super().__init__(
             uvicorn.Config(
@@ -61,7 +75,8 @@ class Server(uvicorn.Server):
             )
         )
         self.exit_status = 0
-        self._front = app.front
+        self._app = app
+        self._parent = parent
         self._drain_seconds = options.drain_seconds
         self._began = began
         self._ends = ends
@@ -79,6 +94,9 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._read_keys)
+        if self._parent is not None:
+            loop.add_reader(self._parent.fileno(), self._parent_ended)
         yield
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -89,14 +107,25 @@ class Server(uvicorn.Server):
             self.exit_status = 128 + number
             self._at_once.set()
 
+    def _read_keys(self) -> None:
+        try:
+            self._app.access.keys.read()
+        except KeyFileError as error:
+            _logger.warning("the keys stay as they are: %s", error)
+
+    def _parent_ended(self) -> None:
+        assert self._parent is not None  # noqa: S101 - only then it is looked for
+        asyncio.get_running_loop().remove_reader(self._parent.fileno())
+        self.stop()
+
     async def _drain(self) -> None:
-        self._front.stopping = True
+        self._app.front.stopping = True
         self._ends()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain_seconds):
-                while self._front.exchanges and not self._at_once.is_set():  # noqa: ASYNC110
+                while self._app.front.exchanges and not self._at_once.is_set():  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_S)
-        for exchange in list(self._front.exchanges):
+        for exchange in list(self._app.front.exchanges):
             await exchange.cut(shutting_down())
         self.should_exit = True
 
@@ -105,15 +134,16 @@ def check(options: FrontOptions) -> None:
     """Refuse what no client can be made with, before anything is started.
 
     Raises:
-        StartError: a URL that is none, or a file that is not there.
+        StartError: a URL that is none, or a file that is not there or has something else in it.
     """
-    for file in (options.tls_ca, options.tls_cert, options.tls_key):
+    for file in (options.tls_ca, options.tls_cert, options.tls_key, options.api_key_file):
         if file is not None and not file.is_file():
             raise StartError(f"{file}: there is no such file.")
     try:
         make_client(options)
-    except ValueError as error:
-        raise StartError(f"{error}.") from error
+        Access(options)
+    except (ValueError, KeyFileError) as error:
+        raise StartError(str(error)) from error
 
 
 def listen(options: FrontOptions) -> socket.socket:
@@ -145,15 +175,35 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def work(options: FrontOptions, listener: socket.socket, began: Callable[[], None], ends: Callable[[], None]) -> int:
-    """Serve in this process, until a signal ends it. Takes what `Server` takes.
+def work(
+    options: FrontOptions,
+    listener: socket.socket,
+    began: Callable[[], None],
+    ends: Callable[[], None],
+    parent: Connection | None = None,
+) -> int:
+    """Serve in this process, until a signal ends it.
+
+    Args:
+        options: How.
+        listener: Where callers connect.
+        began: See `Server`.
+        ends: See `Server`.
+        parent: Has something to read when the process has ended that started this one.
 
     Returns:
         The exit status.
     """
-    server = Server(make_app(options), options, began, ends)
+    server = Server(make_app(options), options, began, ends, parent)
     server.run([listener])
     return server.exit_status
+
+
+def log_to_stderr(options: FrontOptions) -> None:
+    """Have warnings on stderr, and the access log where it is wanted."""
+    logging.raiseExceptions = False  # nobody may be there to read: that must not end anything
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    ACCESS.setLevel(logging.INFO if options.access_log else logging.WARNING)
 
 
 class ReadyFile:

@@ -1,0 +1,107 @@
+"""What the front counts, for Prometheus. A request is counted once, when it is over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nemotron_client import Reply, Usage
+from nemotron_front.exchange import Exchange
+
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's: where several processes keep what they count, for each of them to tell all of it."""
+
+_PREFIX = "nemotron_front"
+_ITL_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.35, 0.6, 1, 2)
+_WAIT_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3, 6, 12, 25, 50, 100, 200, 400, 800, 1600, 3200)
+
+
+class Metrics:
+    """The front's own metrics, of all its processes."""
+
+    def __init__(self) -> None:
+        self._registry = known = CollectorRegistry()
+        request, mode = ("endpoint", "mode", "outcome"), ("endpoint", "mode")
+        self._requests = Counter(f"{_PREFIX}_requests", "Requests that are over.", request, registry=known)
+        self._seconds = _times("request", "Time from a request to its end", mode, known)
+        self._in_flight = Gauge(
+            f"{_PREFIX}_in_flight", "Requests in hand.", registry=known, multiprocess_mode="livesum"
+        )
+        self._left = Counter(
+            f"{_PREFIX}_callers_left", "Requests whose caller left before the end.", ["endpoint"], registry=known
+        )
+        kinds = "prompt, cached (of the prompt), output, reasoning (of the output)"
+        self._tokens = Counter(f"{_PREFIX}_tokens", f"Tokens by kind: {kinds}.", ["kind"], registry=known)
+        self._ttft = _times("ttft", "Time to the first token", (), known)
+        self._first_answer = _times("first_answer", "Time to the first token after the thinking", (), known)
+        self._itl = _times("itl", "Mean time between two tokens of an answer", (), known, _ITL_S)
+
+    def began(self) -> None:
+        """A request has come."""
+        self._in_flight.inc()
+
+    def over(self, exchange: Exchange, seconds: float) -> None:
+        """A request has been answered, or not, after so long."""
+        endpoint = exchange.endpoint
+        self._in_flight.dec()
+        self._requests.labels(endpoint, exchange.mode, outcome_of(exchange)).inc()
+        self._seconds.labels(endpoint, exchange.mode).observe(seconds)
+        if exchange.caller_left:
+            self._left.labels(endpoint).inc()
+        self._count(exchange.usages)
+        for reply in exchange.replies:
+            self._time(reply)
+
+    def page(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        if DIRECTORY_VARIABLE not in os.environ:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+        return generate_latest(registry)
+
+    def routes(self) -> list[Route]:
+        """The routes of the page."""
+
+        async def page(_: Request) -> Response:
+            return Response(self.page(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+        return [Route("/metrics", page), Route("/v1/metrics", page)]
+
+    def _count(self, usages: Sequence[Usage]) -> None:
+        for usage in usages:
+            self._tokens.labels("prompt").inc(usage.prompt_tokens)
+            self._tokens.labels("cached").inc(usage.cached_tokens or 0)
+            self._tokens.labels("output").inc(usage.output_tokens)
+            self._tokens.labels("reasoning").inc(usage.reasoning_tokens)
+
+    def _time(self, reply: Reply) -> None:
+        timings = reply.timings
+        for histogram, value in (
+            (self._ttft, timings.ttft_s),
+            (self._first_answer, timings.first_answer_s),
+            (self._itl, timings.mean_itl_s),
+        ):
+            if value is not None:
+                histogram.observe(value)
+
+
+def _times(
+    name: str, text: str, labels: Sequence[str], registry: CollectorRegistry, buckets: Sequence[float] = _WAIT_S
+) -> Histogram:
+    return Histogram(f"{_PREFIX}_{name}_seconds", f"{text}.", labels, registry=registry, buckets=buckets)
+
+
+def outcome_of(exchange: Exchange) -> str:
+    """How a request ended: `ok`, `caller_left`, or the code of its error."""
+    if exchange.error is not None:
+        return exchange.error.code
+    if exchange.caller_left:
+        return "caller_left"
+    return "ok" if exchange.status < 400 else str(exchange.status)

@@ -1,0 +1,180 @@
+"""Several processes at one port: starts them, starts those again that die, and passes on the signals that it gets."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from nemotron_front import run
+from nemotron_front.metrics import DIRECTORY_VARIABLE
+from nemotron_front.options import FrontOptions
+
+_logger = logging.getLogger(__name__)
+
+_START_AGAIN_S = 1.0
+_MOST_FAILURES = 3
+FAILED = 1
+"""The exit status of a front whose workers do not start."""
+
+
+@dataclass
+class _Worker:
+    """A process that serves.
+
+    Attributes:
+        process: It.
+        pipe: Says once that it listens. It notices at its end that we are gone.
+        ready: Whether it has said so.
+    """
+
+    process: SpawnProcess
+    pipe: Connection
+    ready: bool = False
+
+
+class Workers:
+    """The processes of a front."""
+
+    def __init__(
+        self,
+        options: FrontOptions,
+        listener: socket.socket,
+        began: Callable[[Sequence[int]], None],
+        ends: Callable[[], None],
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            options: How they serve.
+            listener: The socket that they share.
+            began: Called with the process ids whenever all of them listen.
+            ends: Called when they are told to stop.
+        """
+        self._options = options
+        self._listener = listener
+        self._began = began
+        self._ends = ends
+        self._workers: dict[int, _Worker] = {}
+        self._failures = 0
+        self._signals = 0
+        self._status = 0
+
+    def run(self) -> int:
+        """Run them until a signal ends them; returns the exit status."""
+        with tempfile.TemporaryDirectory(prefix="nemotron-front-") as directory, _wake_on_signals() as signals:
+            os.environ[DIRECTORY_VARIABLE] = directory
+            for _ in range(self._options.workers):
+                self._start()
+            while self._workers:
+                known = {one.process.sentinel: one for one in self._workers.values()}
+                pipes = {one.pipe: one for one in self._workers.values() if not one.ready}
+                for happened in wait([signals, *known, *pipes]):
+                    if happened is signals:
+                        for number in signals.recv(64):
+                            self._signal(number)
+                    elif isinstance(happened, Connection):
+                        self._listens(pipes[happened])
+                    elif isinstance(happened, int):
+                        self._ended(known[happened])
+        return self._status
+
+    def _start(self) -> None:
+        ours, theirs = multiprocessing.Pipe()
+        # Not a fork: the client's connections would not survive one.
+        process = multiprocessing.get_context("spawn").Process(
+            target=_work, args=(self._options, self._listener, theirs), name="nemotron-front worker"
+        )
+        process.start()
+        theirs.close()
+        assert process.pid is not None  # noqa: S101 - it was started
+        self._workers[process.pid] = _Worker(process, ours)
+
+    def _listens(self, worker: _Worker) -> None:
+        with contextlib.suppress(EOFError, OSError):  # it has ended, as its sentinel says too
+            worker.pipe.recv()
+            worker.ready = True
+            if all(one.ready for one in self._workers.values()) and not self._signals:
+                self._failures = 0
+                self._began(list(self._workers))
+            return
+        worker.ready = True
+
+    def _ended(self, worker: _Worker) -> None:
+        process = worker.process
+        assert process.pid is not None  # noqa: S101 - it was started
+        process.join()
+        worker.pipe.close()
+        del self._workers[process.pid]
+        mark_process_dead(process.pid)
+        if self._signals:
+            return
+        _logger.warning("worker process %d ended with status %s", process.pid, process.exitcode)
+        self._failures += 1
+        if self._failures >= _MOST_FAILURES * self._options.workers:
+            _logger.error("worker processes end again and again: stopping")
+            self._status = FAILED
+            self._stop_all()
+            return
+        time.sleep(_START_AGAIN_S)
+        self._start()
+
+    def _signal(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            self._send(signal.SIGHUP)
+            return
+        if self._signals:
+            self._status = 128 + number
+        self._stop_all()
+
+    def _stop_all(self) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._ends()
+        self._send(signal.SIGTERM)
+
+    def _send(self, number: int) -> None:
+        for pid in self._workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def _work(options: FrontOptions, listener: socket.socket, pipe: Connection) -> None:
+    """What a worker process does."""
+    os.setpgrp()  # ctrl-C in a terminal is for the process that started us, which tells us
+    run.log_to_stderr(options)
+
+    def began() -> None:
+        pipe.send("listens")
+
+    raise SystemExit(run.work(options, listener, began, lambda: None, pipe))
+
+
+@contextlib.contextmanager
+def _wake_on_signals() -> Iterator[socket.socket]:
+    """A socket on which the numbers of the signals arrive that ask for something."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    descriptor = signal.set_wakeup_fd(theirs.fileno())
+    try:
+        yield ours
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        ours.close()
+        theirs.close()
