@@ -152,20 +152,15 @@ def listen(options: FrontOptions) -> socket.socket:
     Raises:
         StartError: the address is not ours, or the port is in use.
     """
+    where = (options.bind, options.port)
     try:
-        family, _, _, _, address = socket.getaddrinfo(
-            options.bind, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
+        family = socket.getaddrinfo(*where, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server(where, family=family, backlog=_BACKLOG)
     except OSError as error:
         raise StartError(
             f"--bind {options.bind} --port {options.port} cannot be used: {error.strerror}. "
             "Stop the program that has the port, or give another one; 0 picks a free one."
         ) from error
-    return listener
 
 
 def url_of(listener: socket.socket) -> str:

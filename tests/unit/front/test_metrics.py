@@ -1,0 +1,127 @@
+"""What is counted, and what is logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from nemotron_client import Usage
+from nemotron_client.testing import Fault, ScriptedReply
+from nemotron_front.app import App
+from tests.unit.front.caller import Caller, ask, get
+from tests.unit.front.scripts import CHAT, HI, STREAM, app_of
+
+PROMPT = "what-the-prompt-says"
+ANSWER = "what-the-answer-says"
+KEY = "what-the-key-is"
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+async def samples(app: App) -> Samples:
+    """The values of the page by their name and their labels' values."""
+    page = (await get(app, "/metrics", x_api_key=KEY)).body.decode()
+    found = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            name = sample.name.removeprefix("nemotron_front_")
+            found[name, tuple(value for label, value in sorted(sample.labels.items()) if label != "le")] = sample.value
+    return found
+
+
+def test_requests_are_counted_by_where_how_and_with_what_outcome() -> None:
+    async def run() -> Samples:
+        app, _ = app_of(["Hello.", "Hello.", ScriptedReply(fault=Fault.full())])
+        for body in (HI, STREAM, HI, {**HI, "temperature": "hot"}):
+            await ask(app, CHAT, body)
+        await get(app, "/v1/nothing/of/mine")
+        return await samples(app)
+
+    found = asyncio.run(run())
+    counted = {labels: value for (name, labels), value in found.items() if name == "requests_total"}
+    assert counted == {
+        (CHAT, "whole", "ok"): 1,
+        (CHAT, "stream", "ok"): 1,
+        (CHAT, "whole", "server_overloaded"): 1,
+        (CHAT, "none", "invalid_value"): 1,
+        ("-", "none", "unknown_url"): 1,
+    }
+    assert found["in_flight", ()] == 1  # the one that asks
+
+
+def test_tokens_and_times_are_those_of_the_replies() -> None:
+    usage = Usage(prompt_tokens=100, output_tokens=30, reasoning_tokens=20, cached_tokens=40)
+
+    async def run() -> Samples:
+        app, _ = app_of(ScriptedReply("One two.", reasoning_content="Hm. Well.", usage=usage))
+        await ask(app, CHAT, STREAM)
+        return await samples(app)
+
+    found = asyncio.run(run())
+    tokens = {labels[0]: value for (name, labels), value in found.items() if name == "tokens_total"}
+    assert tokens == {"prompt": 100, "cached": 40, "output": 30, "reasoning": 20}
+    for name in ("ttft", "first_answer", "itl"):
+        assert found[f"{name}_seconds_count", ()] == 1
+    assert found["ttft_seconds_sum", ()] <= found["first_answer_seconds_sum", ()]
+
+
+def test_callers_that_leave_are_counted_with_what_was_written_for_them() -> None:
+    async def run() -> Samples:
+        app, _ = app_of(ScriptedReply("on and", endless=True, token_s=0.001))
+        caller = Caller(app, CHAT, STREAM).start()
+        await caller.read_until(lambda one: len(one.data) > 2)
+        caller.leave()
+        await caller.end()
+        return await samples(app)
+
+    found = asyncio.run(run())
+    assert found["callers_left_total", (CHAT,)] == 1
+    assert found["requests_total", (CHAT, "stream", "caller_left")] == 1
+    assert found["tokens_total", ("output",)] >= 1
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/metrics"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_page_is_there_under_both_names(path: str, method: str) -> None:
+    app, _ = app_of()
+    caller = asyncio.run(ask(app, path, method=method))
+    assert caller.status == 200
+    assert caller.headers["content-type"].startswith("text/plain")
+
+
+def test_a_request_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> Caller:
+        app, _ = app_of("Hello you.")
+        return await ask(app, CHAT, STREAM, x_request_id="mine-1")
+
+    with caplog.at_level(logging.INFO, "nemotron_front.access"):
+        asyncio.run(run())
+    (line,) = (record.getMessage() for record in caplog.records if record.name == "nemotron_front.access")
+    assert line.startswith(f"POST {CHAT} 200 ok id=")
+    assert "x-request-id=mine-1" in line
+    assert "output=2" in line
+    assert "finish=stop" in line
+
+
+def test_no_log_has_any_text_or_key(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEMOTRON_API_KEY", KEY)
+    messages = [{"role": "user", "content": PROMPT}]
+    faults = (Fault.internal(), Fault.full(), Fault.close(), Fault.invalid("messages: no"), Fault.garbage())
+    bodies: list[Any] = [{"model": "m", "messages": messages, "stream": stream} for stream in (True, False)]
+    bodies += [{"model": PROMPT, "messages": messages}, {"messages": messages, PROMPT: 1}, PROMPT, PROMPT.encode()]
+
+    async def run() -> None:
+        for reply in (ANSWER, *(ScriptedReply(ANSWER, fault=fault) for fault in faults)):
+            app, _ = app_of(reply)
+            for body in bodies:
+                await ask(app, CHAT, body, authorization=f"Bearer {KEY}")
+            await get(app, f"/v1/{PROMPT}", x_api_key=KEY)
+            await get(app, "/v1/models", x_api_key=f"{KEY}-but-wrong")
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(run())
+    assert len(caplog.records) > 40
+    assert not [word for word in (PROMPT, ANSWER, KEY) if word in caplog.text]
