@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Literal
 
 from starlette.types import Message, Receive, Scope, Send
@@ -26,6 +28,7 @@ _STREAM_HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
 }
+_LINGER_S = 5
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _SECONDS = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,9})?")
 
@@ -58,7 +61,6 @@ class Exchange:
         client: Talks to the servers, about this request.
         endpoint: The path of the route that it is for; a dash where there is none.
         scope: ASGI's.
-        receive: ASGI's.
         headers: Of the request, by their names in lower case.
         id: Its name for the servers, and the tail of the ids that callers see.
         request_id: What the header x-request-id says: the caller's own, or the same.
@@ -80,7 +82,6 @@ class Exchange:
         self.client = front.client
         self.endpoint = "-"
         self.scope = scope
-        self.receive = receive
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.id = uuid.uuid4().hex
         given = self.headers.get(b"x-request-id", b"")
@@ -97,6 +98,9 @@ class Exchange:
         self.error: ApiError | None = None
         self.streams: Sequence[AsyncChatStream | FirstCall] = ()
         self.replies: Sequence[Reply] = ()
+        # Of a request without a body nothing needs to be read.
+        self._is_read = not {b"content-length", b"transfer-encoding"} & self.headers.keys()
+        self._receive = receive
         self._send = send
         self._turn = asyncio.Lock()
         self._time = asyncio.get_running_loop().time
@@ -137,9 +141,13 @@ class Exchange:
     async def whole(self, data: bytes, status: int = 200, headers: Mapping[str, str] = {}) -> None:
         """Send all there is, as JSON where the headers say nothing else."""
         head = {"content-type": "application/json", "content-length": str(len(data)), **headers}
+        lingers = not self._is_read and status != HTTPStatus.REQUEST_TIMEOUT
         async with self._turn:
             await self._start(status, head)
-            await self._put(data, more=False)
+            await self._put(data, more=lingers)
+        if lingers:
+            await self._read_rest()
+            await self._put(b"", more=False)
 
     async def write(self, data: bytes) -> None:
         """Send a part of a stream."""
@@ -152,6 +160,12 @@ class Exchange:
         """Send the last part of a stream."""
         async with self._turn:
             await self._put(data, more=False)
+
+    async def receive(self) -> Message:
+        """ASGI's."""
+        message = await self._receive()
+        self._is_read = not message.get("more_body", False)
+        return message
 
     async def send(self, message: Message) -> None:
         """ASGI's, for endpoints that are ordinary applications."""
@@ -174,6 +188,13 @@ class Exchange:
         """Stop what the servers write for it, at once."""
         for stream in self.streams:
             await stream.close()
+
+    async def _read_rest(self) -> None:
+        """Take what is still coming of the body: a connection that ends before resets, and may lose what was sent."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while not self._is_read:
+                    await self.receive()
 
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
         named = [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -27,6 +27,7 @@ _logger = logging.getLogger(__name__)
 
 _IDLE_S = 75  # longer than proxies keep an idle connection: who ends it first may lose the next request on it
 _BACKLOG = 2048
+_SEND_BUFFER = 65_536
 _CUT_S = 2  # for connections to end once their answers were cut
 _LOOK_S = 0.05
 
@@ -155,12 +156,15 @@ def listen(options: FrontOptions) -> socket.socket:
     where = (options.bind, options.port)
     try:
         family = socket.getaddrinfo(*where, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server(where, family=family, backlog=_BACKLOG)
+        listener = socket.create_server(where, family=family, backlog=_BACKLOG)
     except OSError as error:
         raise StartError(
             f"--bind {options.bind} --port {options.port} cannot be used: {error.strerror}. "
             "Stop the program that has the port, or give another one; 0 picks a free one."
         ) from error
+    # Connections inherit it. Else the system takes some MiB for a caller that does not read.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    return listener
 
 
 def url_of(listener: socket.socket) -> str:

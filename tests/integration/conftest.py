@@ -18,7 +18,6 @@ import contextlib
 import fcntl
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -149,19 +148,17 @@ def serving(package: Path, directory: Path, *options: str) -> Iterator[Server]:
 @contextlib.contextmanager
 def fronting(server: Server, directory: Path, *options: str) -> Iterator[Front]:
     """Run nemotron-front beside a server until the block ends, whatever happens in it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    log = directory / "front.log"
-    command = [str(BIN / "nemotron-front"), server.grpc_url, "--port", str(port), *options]
+    ready, log = directory / "front.json", directory / "front.log"
+    command = [str(BIN / "nemotron-front"), server.grpc_url, "--port", "0", "--ready-file", str(ready), *options]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
             deadline = time.monotonic() + START_S
-            while not _listens(port):
+            while not ready.exists():
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
-            yield Front(process, f"http://127.0.0.1:{port}", log)
+            yield Front(process, json.loads(ready.read_text())["front_url"], log)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -169,12 +166,6 @@ def fronting(server: Server, directory: Path, *options: str) -> Iterator[Front]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ def test_any_content_type_is_taken(content_type: str) -> None:
 def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
     async def run() -> Caller:
         app, _ = app_of(max_body_mib=1)
-        caller = Caller(app, CHAT, b"", stuck=True, content_length=str(MIB + 1))
+        caller = Caller(app, CHAT, b"", content_length=str(MIB + 1))
         return await caller.start().end()
 
     caller = asyncio.run(run())
