@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -101,7 +102,8 @@ def _serve(options: FrontOptions, given: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"nemotron-front: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own voice
+    with contextlib.suppress(OSError):  # nobody may be there to read, which must not end anything
+        print(f"nemotron-front: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own voice
 
 
 def _complain(text: str) -> int:

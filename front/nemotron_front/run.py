@@ -121,14 +121,16 @@ class Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         self._app.front.stopping = True
-        self._ends()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._drain_seconds):
-                while self._app.front.exchanges and not self._at_once.is_set():  # noqa: ASYNC110
-                    await asyncio.sleep(_LOOK_S)
-        for exchange in list(self._app.front.exchanges):
-            await exchange.cut(shutting_down())
-        self.should_exit = True
+        try:
+            self._ends()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._drain_seconds):
+                    while self._app.front.exchanges and not self._at_once.is_set():  # noqa: ASYNC110
+                        await asyncio.sleep(_LOOK_S)
+            for exchange in list(self._app.front.exchanges):
+                await exchange.cut(shutting_down())
+        finally:
+            self.should_exit = True
 
 
 def check(options: FrontOptions) -> None:
@@ -223,7 +225,8 @@ class ReadyFile:
     def remove(self) -> None:
         """Have it go."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink()
 
 
 def allow_many_connections() -> None:
