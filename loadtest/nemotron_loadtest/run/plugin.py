@@ -173,7 +173,7 @@ def _begin(environment: Environment, **_: Any) -> None:
         scenario = load_scenario(find_scenario(options.scenario))
     except LoadTestError as error:
         raise SystemExit(f"locust: {error}") from None
-    environment.user_classes = [USERS[scenario.user]]
+    environment.user_classes = [USERS[_at(scenario, environment.host).user]]
     environment.host = environment.host or _shown(scenario)
     users = users_of(scenario, options.expect_workers if isinstance(runner, MasterRunner) else 1)
     options.num_users = options.num_users or users

@@ -53,7 +53,9 @@ class LoadUser(User):
     kind: ClassVar[UserKind]
 
     def on_start(self) -> None:
-        """Locust calls this once for each user."""
+        """Locust calls this once for each user, also of a run that could not be prepared."""
+        if self.environment not in _of:
+            raise StopUser
         self._rounds = _of[self.environment].rounds()
 
     @task

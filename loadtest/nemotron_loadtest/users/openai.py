@@ -70,7 +70,7 @@ class OpenAIServer:
         self._tls = ssl.create_default_context() if any(url.startswith("https") for url in urls) else None
 
     def wait_ready(self, timeout_s: float, trial: RequestSpec) -> None:
-        """Return when a request is answered: a trial of a token, in which the scenario's fields are said.
+        """Return when a trial request is being answered, which is left then.
 
         Raises:
             UnreachableError: nobody answers in this time; ScenarioError: the server refuses what it is asked.
@@ -111,7 +111,7 @@ class OpenAIServer:
 
     def _first_model(self) -> str:
         url = self.urls[0]
-        found = self._call("GET", f"{url}/models", None)
+        found = self._ask("GET", f"{url}/models", None)
         try:
             return str(msgspec.json.decode(found)["data"][0]["id"])
         except (msgspec.DecodeError, LookupError, TypeError):
@@ -120,21 +120,23 @@ class OpenAIServer:
     def _try(self, trial: RequestSpec) -> None:
         path, body, _ = request_of(trial, self.model, self.way)
         for url in self.urls:
-            self._call("POST", url + path, body)
+            self._ask("POST", url + path, body)
 
-    def _call(self, method: str, url: str, body: bytes | None) -> bytes:
+    def _ask(self, method: str, url: str, body: bytes | None) -> bytes:
+        """The body of what was asked for; of a stream, which is left, its beginning."""
         where = {"request_id": "", "url": url}
         connection = self.connection(url)
         try:
             connection.request(method, urlsplit(url).path, body, self.headers("trial"))
             response = connection.getresponse()
-            content = response.read()
+            content = response.read1(_READ_BYTES) if response.length is None else response.read()
         except (OSError, http.client.HTTPException) as error:
             raise ServerUnavailableError(f"{url} cannot be reached ({error})", **where) from None
         finally:
             connection.close()
         if response.status != http.HTTPStatus.OK:
             raise error_of(response.status, error_in(content), **where)
+        response.close()
         return content
 
 

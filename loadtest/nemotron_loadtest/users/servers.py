@@ -31,8 +31,8 @@ def connect(scenario: Scenario, trial: RequestSpec) -> Server:
 
     Args:
         scenario: What is to be sent to it.
-        trial: A small request with the scenario's options, which a server with OpenAI's API is asked first: of such
-            servers there are many, and what they take differs.
+        trial: A request like the scenario's, which a server with OpenAI's API is asked first: of such servers there
+            are many, and what they take differs.
 
     Raises:
         ScenarioError: the URL does not go with the kind of user, or such a server refuses the trial.

@@ -11,6 +11,8 @@ from itertools import islice, repeat
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from nemotron_loadtest.arrivals import BLOCK_TOKENS, TraceRequest, check_trace, read_trace
 from nemotron_loadtest.errors import ScenarioError
 from nemotron_loadtest.scenario import (
@@ -34,6 +36,9 @@ from nemotron_loadtest.workload.text import TextMaker, measure_of
 if TYPE_CHECKING:
     from nemotron_client import Reply
 
+
+_TRIAL = "Hi"
+_LOOKED_AT = 20
 
 Turns = Generator[RequestSpec, "Reply", None]
 
@@ -84,12 +89,13 @@ class ConversationSource:
             yield Going(self._turns(drawn, request))
 
     def trial(self) -> RequestSpec:
-        """A request for one token, with the options of the first one and none of its text."""
-        first = next(self.conversations()).next_request() or RequestSpec()
-        options = {name: value for name, value in first.options.items() if name != "min_tokens"} | {"max_tokens": 1}
-        thinking = self._scenario.workload.thinking_share > 0
-        asked: dict[str, Any] = {"messages": (_user("Hi"),)} if first.prompt is None else {"prompt": "Hi"}
-        return RequestSpec(options=options, thinking=thinking, **asked)
+        """A request like those that come, without their text; with thinking, where some of them think."""
+        firsts = [conversation.next_request() for conversation in islice(self.conversations(), _LOOKED_AT)]
+        requests = [first for first in firsts if first is not None]
+        chosen = next((request for request in requests if request.thinking), requests[0])
+        if chosen.prompt is not None:
+            return msgspec.structs.replace(chosen, prompt=_TRIAL, cancel_after_s=None)
+        return msgspec.structs.replace(chosen, messages=(_user(_TRIAL),), cancel_after_s=None)
 
     def _trace(self) -> Iterator[TraceRequest | None]:
         """For each conversation the request of the trace that it comes from, where there is one."""

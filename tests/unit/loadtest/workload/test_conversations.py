@@ -114,6 +114,15 @@ def test_a_share_of_conversations_thinks_with_limits_of_its_own() -> None:
     assert all("max_thinking_tokens" not in spec.options for spec in plain)
 
 
+def test_a_trial_is_like_the_requests_without_their_text() -> None:
+    workload = Synthetic(input_tokens=500, output_tokens=40, thinking_share=0.5, max_thinking_tokens=7)
+    trial = ConversationSource(Scenario(workload=workload, cancel=Cancel(share=1.0))).trial()
+    assert trial.messages == ({"role": "user", "content": "Hi"},)
+    assert trial.options == {"max_tokens": 40, "min_tokens": 40, "max_thinking_tokens": 7}
+    assert (trial.thinking, trial.cancel_after_s) == (True, None)
+    assert not ConversationSource(Scenario(workload=Synthetic())).trial().thinking
+
+
 def test_some_users_leave_after_a_while() -> None:
     source = opened(Synthetic(), cancel=Cancel(share=0.2, after_s=Exponential(mean=2)))
     delays = [spec.cancel_after_s for spec in firsts(source, 2000) if spec.cancel_after_s is not None]
