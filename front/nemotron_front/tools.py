@@ -99,6 +99,7 @@ class FirstCall:
     def __init__(self, stream: AsyncChatStream) -> None:
         self._stream = stream
         self._begin = time.perf_counter()
+        self._first_answer: float | None = None
         self._texts: dict[type, list[str]] = {ReasoningDelta: [], ContentDelta: []}
         self._logprobs: list[Mapping[str, Any]] = []
         self._reply: Reply | None = None
@@ -115,6 +116,8 @@ class FirstCall:
         if self._reply is not None:
             raise StopAsyncIteration
         event = await anext(self._stream)
+        if self._first_answer is None and isinstance(event, (ContentDelta, ToolCallDelta)):
+            self._first_answer = time.perf_counter()
         if isinstance(event, (ContentDelta, ReasoningDelta)):
             self._texts[type(event)].append(event.text)
         elif isinstance(event, LogprobsDelta):
@@ -144,7 +147,18 @@ class FirstCall:
             finish_reason="tool_calls",
             thinking_budget_reached=False,
             usage=usage,
-            timings=Timings(time.perf_counter() - self._begin),
+            timings=self._timings(),
             request_id=self._stream.request_id,
             logprobs=tuple(self._logprobs),
+        )
+
+    def _timings(self) -> Timings:
+        """See `Reply.timings`: what the client would have measured."""
+        now = time.perf_counter()
+        (first, tokens), (_, total) = self._stream.arrivals[0], self._stream.arrivals[-1]
+        return Timings(
+            total_s=now - self._begin,
+            ttft_s=first - self._begin,
+            first_answer_s=(self._first_answer or now) - self._begin,
+            mean_itl_s=(now - first) / (total - tokens) if total > tokens else None,
         )
