@@ -54,7 +54,7 @@ def read_chat(body: dict[str, Any]) -> Ask:
     options |= read_tools(given)
     if given.get("logprobs"):
         options["return_log_probs"], names["return_log_probs"] = True, "logprobs"
-    elif given.get("top_logprobs"):
+    elif given.get("top_logprobs") and not options.get("return_log_probs"):
         raise invalid("top_logprobs", "top_logprobs: it goes with logprobs; send logprobs true with it")
     return read_ask(given, options, names, messages=messages)
 

@@ -106,6 +106,7 @@ HONOURED = [
     ({"ignore_eos": False}, {}),
     ({"logprobs": True, "top_logprobs": 3}, {"return_log_probs": True, "top_logprobs": 3}),
     ({"logprobs": False}, {}),
+    ({"return_log_probs": True, "top_logprobs": 3}, {"return_log_probs": True, "top_logprobs": 3}),
     ({"logit_bias": {"50": -100}}, {"logit_bias": {"50": -100}}),
     # Options of ours.
     ({"min_p": 0.1, "bad_words": ["x"], "priority": -3}, {"min_p": 0.1, "bad_words": ["x"], "priority": -3}),
