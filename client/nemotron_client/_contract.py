@@ -38,6 +38,7 @@ class Options(TypedDict, total=False):
 
     Attributes:
         thinking: On or off; else what a system message says, else the package's default.
+        continue_final_message: The answer goes on with the text of the last message, which is the assistant's.
         max_thinking_tokens: The thinking is closed at the first newline after so many, and the answer follows.
         stop_words: Strings that end the answer, at most 32 of 256 characters.
         bad_words: Strings that the output must not contain, at most 32 of 256 characters in all.
@@ -68,6 +69,7 @@ class Options(TypedDict, total=False):
     """
 
     thinking: bool | None
+    continue_final_message: bool | None
     max_thinking_tokens: int | None
     stop_words: Sequence[str] | str | None
     bad_words: Sequence[str] | str | None
@@ -117,6 +119,7 @@ INPUTS: dict[str, Tensor] = {
     "messages": Tensor("BYTES"),
     "raw_prompt": Tensor("BOOL"),
     "thinking": Tensor("BOOL"),
+    "continue_final_message": Tensor("BOOL"),
     "max_thinking_tokens": Tensor("INT32"),
     "stop_words": Tensor("BYTES", (-1,)),
     "bad_words": Tensor("BYTES", (-1,)),

@@ -225,7 +225,6 @@ _CHAT = (
     _refused("echo", "a conversation is not sent back; leave it out", False),
     _refused("add_generation_prompt", "the answer is always begun; leave it out", True),
     _refused("add_special_tokens", "the chat format writes them; leave it out", False),
-    _refused("continue_final_message", "an answer cannot be continued; end with the user's or a tool's message", False),
     _refused("chat_template", "conversations are written in the model's own chat format; leave it out"),
     _refused("documents", "write them into a message"),
     _refused("mm_processor_kwargs", "the model reads text; leave it out", {}),

@@ -168,6 +168,10 @@ _TEXT_OPTIONS = (
     Option("thinking", "BOOL", to="prompt", python="bool",
            doc="On or off; else what a system message says, else the package's default.",
            more="Such a system message is `detailed thinking on`."),
+    Option("continue_final_message", "BOOL", to="prompt", default=False, python="bool",
+           doc="The answer goes on with the text of the last message, which is the assistant's.",
+           more="It has what follows that text. Without thinking, and not together with `response_format` or a call "
+           "that has to be made."),
     Option("max_thinking_tokens", "INT32", to="service", range=(1, MOST_INT32), python="int",
            doc="The thinking is closed at the first newline after so many, and the answer follows.",
            more="That is at most 10 % later (rounded down: 64 ends at 70); see [budgets](#thinking-budgets)."),

@@ -117,8 +117,12 @@ def joined(*texts: str) -> str:
     return "\n\n".join(filter(None, texts))
 
 
-def parse_messages(value: str) -> list[Message]:
+def parse_messages(value: str, *, continues: bool = False) -> list[Message]:
     """Read the JSON of the `messages` input.
+
+    Args:
+        value: The JSON.
+        continues: Whether the last one is an answer that has begun, to those before it.
 
     Raises:
         InvalidRequestError: not JSON, not a list of messages, or a conversation that nobody can answer.
@@ -129,14 +133,22 @@ def parse_messages(value: str) -> list[Message]:
     if not messages:
         raise InvalidRequestError("messages", "the list is empty, expected at least one message")
     messages = [_checked(f"messages[{number}]", message) for number, message in enumerate(messages)]
-    head, closing = split_closing(messages)
+    if continues and (messages[-1].role != "assistant" or not messages[-1].text or messages[-1].tool_calls):
+        raise InvalidRequestError(
+            "continue_final_message",
+            "the last message has no text to go on with, expected the assistant's, without calls",
+        )
+    head, closing = split_closing(messages[:-1] if continues else messages)
     if closing:
         if not system_text(closing):
             raise InvalidRequestError(
                 "messages", "nothing but empty system messages and switches at the end, expected a text to answer"
             )
-    elif head[-1].side == "assistant":
-        raise InvalidRequestError("messages", "the last message is from the assistant, expected the user or a tool")
+    elif not head or head[-1].side == "assistant":
+        before = " before the one to continue" if continues else ""
+        raise InvalidRequestError(
+            "messages", f"the last message{before} is from the assistant, expected the user or a tool"
+        )
     return messages
 
 

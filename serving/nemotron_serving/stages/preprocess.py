@@ -16,7 +16,7 @@ from nemotron_serving.chat.formats import ChatRequest, PromptPart, open_chat_for
 from nemotron_serving.chat.messages import Message, parse_messages, thinking_flag
 from nemotron_serving.chat.tokenizer import PromptTokenizer, TooManyTokensError
 from nemotron_serving.chat.tools import Tool
-from nemotron_serving.contract import OPTIONS
+from nemotron_serving.contract import DEFAULTS, OPTIONS
 from nemotron_serving.errors import InvalidRequestError, UnavailableError
 from nemotron_serving.generation.budget import THINKING_CLOSE, ThinkingBudget, resolve_budget
 from nemotron_serving.generation.sampling import check_words, resolve_sampling, resolve_stop_ids
@@ -82,8 +82,12 @@ class Preprocessor:
             start: Start = "thinking" if thinking else "detect"
         else:
             messages = self._messages(fields)
-            parts, thinking = self._chat_parts(messages, form.tools, _asked_thinking(fields, messages), guided)
+            begun = _begun_answer(fields, messages, guided)
+            asked = _asked_thinking(fields, messages) if begun is None else False
+            parts, thinking = self._chat_parts(messages, form.tools, asked, guided)
             start = _start(parts, thinking)
+            if begun is not None:
+                parts, start = [*parts, begun], "answer"
         ids = self._encoded(parts, _prompt_field(fields))
         max_tokens = self._max_tokens(fields, len(ids))
         check_words("stop_words", fields.get("stop_words", ()))
@@ -110,7 +114,7 @@ class Preprocessor:
             given = "both were given" if "messages" in fields else "neither was given"
             raise InvalidRequestError("text_input", f"{given}; send either text_input or messages")
         if "messages" in fields:
-            return parse_messages(fields["messages"])
+            return parse_messages(fields["messages"], continues=value_of(fields, "continue_final_message"))
         return [Message("user", self._text_input(fields))]
 
     def _stop_token_ids(self, fields: Mapping[str, Any], stop_words: tuple[str, ...]) -> tuple[int, ...]:
@@ -139,8 +143,8 @@ class Preprocessor:
         return parts, thinking
 
     def _raw_parts(self, fields: Mapping[str, Any]) -> list[PromptPart]:
-        for name in ("messages", "thinking", "tools", "tool_choice"):
-            if name in fields:
+        for name in ("messages", "thinking", "tools", "tool_choice", "continue_final_message"):
+            if name in fields and fields[name] is not DEFAULTS.get(name):
                 raise InvalidRequestError(name, "does not go with raw_prompt; write it into text_input")
         return self._tokenizer.split_controls(self._text_input(fields))
 
@@ -272,6 +276,28 @@ def _too_long(field: str, tokens: str, most: int) -> InvalidRequestError:
 def _asked_thinking(fields: Mapping[str, Any], messages: list[Message]) -> bool | None:
     """What the request says about thinking; None for nothing."""
     return bool(fields["thinking"]) if "thinking" in fields else thinking_flag(messages)
+
+
+def _begun_answer(fields: Mapping[str, Any], messages: list[Message], guided: bool) -> str | None:
+    """The text that the answer goes on with, whose message is taken out; None where none has begun.
+
+    Raises:
+        InvalidRequestError: it does not go together with something else.
+    """
+    if not value_of(fields, "continue_final_message"):
+        return None
+    if "messages" not in fields:
+        raise InvalidRequestError("continue_final_message", "there are no messages; raw_prompt continues a text_input")
+    if fields.get("thinking", False):
+        raise InvalidRequestError(
+            "continue_final_message", "the answer has begun, so nothing is thought before it; leave out thinking"
+        )
+    if guided:
+        raise InvalidRequestError(
+            "continue_final_message",
+            "it does not go with response_format or a required call, whose form says how the answer begins",
+        )
+    return messages.pop().text
 
 
 def _remedy_for_no_thinking(fields: Mapping[str, Any]) -> str:

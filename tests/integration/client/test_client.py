@@ -204,6 +204,18 @@ def test_tokens_are_those_of_the_prompt(demo_server: Server, scheme: str, connec
         assert caught.value.param == param
 
 
+def test_an_answer_that_has_begun_goes_on(demo_server: Server, scheme: str, connect: Connect) -> None:
+    client = connect(url_of(demo_server, scheme))
+    begun = [*user("Name the colours of the rainbow."), {"role": "assistant", "content": "They are red, orange,"}]
+    prompt = client.tokenize(begun, continue_final_message=True)
+    assert prompt.text.endswith("They are red, orange,")
+    reply = client.chat(begun, continue_final_message=True, temperature=0.0, max_tokens=12)
+    assert reply.content == client.generate(prompt.text, temperature=0.0, max_tokens=12).content
+    assert reply.usage.prompt_tokens == len(prompt.token_ids)
+    with pytest.raises(InvalidRequestError, match="the last message is from the assistant"):
+        client.chat(begun)
+
+
 def test_w3_leaving_a_stream_returns_at_once_and_frees_its_place(server: Server, scheme: str, connect: Connect) -> None:
     client = connect(url_of(server, scheme))
     with client.stream_chat(RANDOM, max_tokens=ENDLESS) as stream:

@@ -136,7 +136,7 @@ HARMLESS = [
     # Values that ask nothing of what is refused.
     {"modalities": ["text"]},
     {"best_of": 1, "use_beam_search": False, "length_penalty": 1.0},
-    {"echo": False, "continue_final_message": False, "add_generation_prompt": True},
+    {"echo": False, "add_generation_prompt": True},
     {"skip_special_tokens": True, "return_token_ids": False},
     {"functions": [], "documents": [], "logits_processors": []},
     {"function_call": "none"},

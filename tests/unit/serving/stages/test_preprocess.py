@@ -65,6 +65,8 @@ JSON_OBJECT = '{"type": "json_object"}'
 STOCK = {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "[0-9]+"}
 RAW: dict[str, Any] = {"text_input": "Once upon", "raw_prompt": True}
 
+BEGUN: dict[str, Any] = {"messages": messages("Count.", "One, two,<|im_end|> "), "continue_final_message": True}
+
 REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({}, "text_input: neither was given; send either text_input or messages"),
     ({**HI, "messages": messages("Hi")}, "text_input: both were given; send either"),
@@ -72,6 +74,27 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"messages": "[]"}, "messages: the list is empty"),
     ({"messages": "nope"}, "messages: not valid JSON"),
     ({"messages": messages("Hi", "Hello")}, "messages: the last message is from the assistant"),
+    (
+        {"messages": messages("Hi"), "continue_final_message": True},
+        "continue_final_message: the last message has no text",
+    ),
+    (
+        {"messages": messages("Hi", ""), "continue_final_message": True},
+        "continue_final_message: the last message has no",
+    ),
+    (
+        {"messages": '[{"role": "assistant", "content": "A"}]', "continue_final_message": True},
+        "messages: the last message before the one to continue is from the assistant",
+    ),
+    ({**BEGUN, "thinking": True}, "continue_final_message: the answer has begun, so nothing is thought"),
+    ({**BEGUN, "max_thinking_tokens": 9}, "max_thinking_tokens: thinking is off"),
+    ({**BEGUN, "response_format": JSON_OBJECT}, "continue_final_message: it does not go with response_format"),
+    (
+        {**BEGUN, "tools": TOOLS, "tool_choice": "required"},
+        "continue_final_message: it does not go with response_format",
+    ),
+    ({**HI, "continue_final_message": True}, "continue_final_message: there are no messages"),
+    ({**RAW, "continue_final_message": True}, "continue_final_message: does not go with raw_prompt"),
     ({"text_input": "ก" * 2731}, "text_input: 8193 bytes were given, this server takes at most 8192"),
     ({"messages": messages("a" * 8192)}, r"messages: \d+ bytes were given, this server takes at most 8192"),
     ({"text_input": "a" * 2048}, r"text_input: the prompt has at least 20\d+ tokens, .*maximum context length is 2048"),
@@ -414,6 +437,29 @@ def test_a_prefill_that_closes_the_block_closes_it_once(tmp_path: Path, template
     text = text_of(ids.tolist())
     assert (text.count("<think>"), text.count("</think>"), text.rstrip()[-8:]) == (1, 1, "</think>")
     assert settings.output == OutputRules("closed")
+
+
+@pytest.mark.parametrize("template", [TURNS, ALWAYS_THINKS, NEVER_THINKS, ""], ids=["plain", "opens", "closes", "none"])
+def test_an_answer_that_has_begun_is_continued(tmp_path: Path, template: str) -> None:
+    path = tmp_path / "package"
+    path.mkdir()
+    (path / CHAT_TEMPLATE).write_text(template)
+    preprocessor = Preprocessor(make_package(path, chat_format="template" if template else "chatml"))
+    before, _ = preprocessor.prepare({"messages": messages("Count."), "thinking": False})
+    ids, settings = preprocessor.prepare(BEGUN)
+    text = ids_of("One, two,<") + ids_of("|im_end|> ")  # the caller's is text
+    assert ids.tolist() == [*before.tolist(), *text]
+    assert (settings.output, settings.budget, settings.close_ids) == (OutputRules("answer"), None, ())
+    assert not settings.repetition_guard
+    assert preprocessor.prepare(BEGUN | {"thinking": False})[0].tolist() == ids.tolist()
+
+
+def test_thinking_that_is_on_by_default_is_off_for_an_answer_that_has_begun(package: Package) -> None:
+    preprocessor = with_config(package, default=True)
+    thought = {"messages": messages("Count.", "<think>\nHm.\n</think>\n\nOne,"), "continue_final_message": True}
+    ids, settings = preprocessor.prepare(thought)
+    assert text_of(ids.tolist()).endswith("assistant\nOne,")
+    assert settings.output == OutputRules("answer")
 
 
 def test_a_budget_closes_the_thinking_with_the_token_that_the_model_knows(tmp_path: Path) -> None:
