@@ -78,15 +78,16 @@ def client_for_metrics(url: str, metrics_url: str | None = None) -> Client:
 
     Args:
         url: URL of the server.
-        metrics_url: URL of the page. None is what NEMOTRON_METRICS_URL names if NEMOTRON_URL or NEMOTRON_HTTP_URL names
-            this server; else, where the server's process is seen on this machine, the one of its ports that has
-            metrics; else port 8002 of its host. A server with OpenAI's API has it beside its /v1.
+        metrics_url: URL of the page. None is what NEMOTRON_METRICS_URL names if NEMOTRON_URL, NEMOTRON_HTTP_URL or
+            NEMOTRON_OPENAI_URL names this server; else beside the /v1 of OpenAI's API; else, where the server's process
+            is seen on this machine, the one of its ports that has metrics; else port 8002 of its host.
     """
+    named = ("NEMOTRON_URL", "NEMOTRON_HTTP_URL", "NEMOTRON_OPENAI_URL")
+    if metrics_url is None and url in map(os.environ.get, named):
+        metrics_url = os.environ.get("NEMOTRON_METRICS_URL")
     if metrics_url is None and speaks_openai(url):
         parts = urlsplit(url)
         metrics_url = f"{parts.scheme}://{parts.netloc}/metrics"
-    if metrics_url is None and url in (os.environ.get("NEMOTRON_URL"), os.environ.get("NEMOTRON_HTTP_URL")):
-        metrics_url = os.environ.get("NEMOTRON_METRICS_URL")
     if metrics_url is None:
         host = urlsplit(url).hostname or ""
         pages = (f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics" for port in ports_of(url))

@@ -285,7 +285,14 @@ def test_a_url_that_does_not_go_with_the_user(url: Any, message: str) -> None:
     assert "secret" not in str(error.value)
 
 
-def test_metrics_are_beside_the_api() -> None:
-    with servers.client_for_metrics("http://127.0.0.1:9/v1") as client:
+def test_metrics_are_beside_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "http://127.0.0.1:9/v1"
+    monkeypatch.delenv("NEMOTRON_OPENAI_URL", raising=False)
+    with servers.client_for_metrics(url) as client:
         assert client.metrics_url == "http://127.0.0.1:9/metrics"
-        assert client.urls == ("http://127.0.0.1:9/v1",)
+        assert client.urls == (url,)
+    # What nemotron-serve says of its front, which has no figures of the engine.
+    monkeypatch.setenv("NEMOTRON_OPENAI_URL", url)
+    monkeypatch.setenv("NEMOTRON_METRICS_URL", "http://127.0.0.1:8/metrics")
+    with servers.client_for_metrics(url) as client:
+        assert client.metrics_url == "http://127.0.0.1:8/metrics"
