@@ -81,17 +81,18 @@ class Access:
         if is_loopback(options.bind):
             self._hosts = {"localhost", *(name.lower() for name in options.allowed_host)}
 
-    def check_origin(self, headers: Mapping[bytes, bytes]) -> Headers:
+    def check_origin(self, headers: Mapping[bytes, bytes], *, is_open: bool) -> Headers:
         """Return what the response's headers say to a browser.
 
         Args:
             headers: Of the request, by their names in lower case.
+            is_open: Whether anybody may have what it is for, by any name: balancers probe by names of their own.
 
         Raises:
             ApiError: a page has sent it that may not, or it was sent to a name that is not this machine's.
         """
         host = _decoded(headers.get(b"host"))
-        if self._hosts is not None and host and not self._is_local(host):
+        if not is_open and self._hosts is not None and host and not self._is_local(host):
             message = f"The Host header names {host!r}, which is not this machine: allow it with --allowed-host."
             raise forbidden(message)
         return self._cors(_decoded(headers.get(b"origin")), host)

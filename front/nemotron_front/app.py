@@ -115,11 +115,12 @@ class App:
         for api in APIS:
             if scope["path"] == api.path or scope["path"].startswith(f"{api.path}/"):
                 exchange.error_json = api.error_json
-        exchange.more_headers += self.access.check_origin(headers)
+        is_open = self._matching(self._open, scope)[0] is not None
+        exchange.more_headers += self.access.check_origin(headers, is_open=is_open)
         if scope["method"] == "OPTIONS" and (answer := self.access.preflight(headers)) is not None:
             await exchange.whole(b"", 200, answer)
             return
-        if self._matching(self._open, scope)[0] is None:
+        if not is_open:
             self.access.check_key(headers)
             if self.front.stopping:
                 raise shutting_down()

@@ -72,11 +72,20 @@ def balancing(replicas: Sequence[Server], directory: Path, changes: dict[str, st
         directory: For its files; empty.
         changes: Lines of the configuration, and what stands in their place.
     """
-    assert PROGRAM.exists(), f"{PROGRAM} is missing: run 'make setup-envoy' first"
-    config, endpoints, log = directory / "envoy.yaml", directory / "replicas.yaml", directory / "envoy.log"
-    admin = directory / "admin"
-    config.write_text(_configuration(endpoints, changes or {}))
+    endpoints = directory / "replicas.yaml"
     _write_replicas(endpoints, replicas)
+    with running(_configuration(endpoints, changes or {}), directory) as (address, admin):
+        balancer = Balancer(address, admin, endpoints)
+        balancer.set_replicas(replicas)
+        yield balancer
+
+
+@contextlib.contextmanager
+def running(configuration: str, directory: Path) -> Iterator[tuple[str, str]]:
+    """Envoy with this configuration until the block ends, whatever happens in it: where it listens, and its admin."""
+    assert PROGRAM.exists(), f"{PROGRAM} is missing: run 'make setup-envoy' first"
+    config, log, admin = directory / "envoy.yaml", directory / "envoy.log", directory / "admin"
+    config.write_text(configuration)
     command = [PROGRAM, "--config-path", config, "--admin-address-path", admin, "--log-path", log]
     options = ["--disable-hot-restart", "--concurrency", "2"]
     process = subprocess.Popen([*map(str, command), *options], stderr=subprocess.DEVNULL)
@@ -90,9 +99,7 @@ def balancing(replicas: Sequence[Server], directory: Path, changes: dict[str, st
             return bool(listening)
 
         wait_until(listens, START_S)
-        balancer = Balancer(_address({"address": listening[0]["local_address"]}), admin.read_text(), endpoints)
-        balancer.set_replicas(replicas)
-        yield balancer
+        yield _address({"address": listening[0]["local_address"]}), admin.read_text()
     finally:
         process.terminate()
         try:

@@ -131,6 +131,11 @@ def test_on_loopback_a_foreign_name_is_refused(host: str) -> None:
     assert caller.error["type"] == "permission_error"
 
 
+def test_probes_may_come_by_any_name() -> None:
+    app, _ = app_of("Hello.")
+    assert asyncio.run(get(app, "/v1/health/ready", host="cluster-of-a-balancer")).status == 200
+
+
 def test_elsewhere_any_name_is_taken() -> None:
     app, _ = app_of("Hello.", bind="0.0.0.0")  # noqa: S104 - nothing listens
     assert asyncio.run(get(app, "/v1/models", host="llm.example")).status == 200
