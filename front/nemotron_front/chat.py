@@ -51,12 +51,26 @@ def read_chat(body: dict[str, Any]) -> Ask:
     options, names = fields.CHAT.options(given)
     if (found := read_format(given)) is not None:
         names["response_format"], options["response_format"] = found
+    if _has_prefix(given["messages"]):
+        options["continue_final_message"] = True
+        names["continue_final_message"] = f"messages[{len(messages) - 1}].prefix"
+    if given.get("add_generation_prompt") is False and not options.get("continue_final_message"):
+        message = (
+            "add_generation_prompt: an answer has to be begun, unless continue_final_message is true; leave it out"
+        )
+        raise invalid("add_generation_prompt", message, "unsupported_parameter")
     options |= read_tools(given)
     if given.get("logprobs"):
         options["return_log_probs"], names["return_log_probs"] = True, "logprobs"
     elif given.get("top_logprobs") and not options.get("return_log_probs"):
         raise invalid("top_logprobs", "top_logprobs: it goes with logprobs; send logprobs true with it")
     return read_ask(given, options, names, messages=messages)
+
+
+def _has_prefix(messages: Sequence[Any]) -> bool:
+    """Whether the last message is marked as the beginning of the answer, as DeepSeek's and Mistral's clients do."""
+    last = messages[-1]
+    return last.get("role") == "assistant" and last.get("prefix") is True
 
 
 def read_ask(given: Mapping[str, Any], options: dict[str, Any], names: dict[str, str], **prompt: Any) -> Ask:

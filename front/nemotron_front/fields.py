@@ -223,7 +223,7 @@ _CHAT = (
     _refused("modalities", "the model reads and writes text; leave it out", ["text"]),
     _refused("web_search_options", "there is no web search; leave it out"),
     _refused("echo", "a conversation is not sent back; leave it out", False),
-    _refused("add_generation_prompt", "the answer is always begun; leave it out", True),
+    _flag("add_generation_prompt", "False goes with `continue_final_message` alone."),
     _refused("add_special_tokens", "the chat format writes them; leave it out", False),
     _refused("chat_template", "conversations are written in the model's own chat format; leave it out"),
     _refused("documents", "write them into a message"),
@@ -239,6 +239,7 @@ _COMPLETIONS = (
     _as("top_logprobs", "logprobs", "Log probabilities, with so many alternatives each."),
     *_COMMON_REST,
     _refused("echo", "the prompt is not sent back; leave it out", False),
+    _refused("continue_final_message", "a prompt is always continued; leave it out", False),
     _refused("suffix", "the model writes on, it does not fill in; leave it out", ""),
     _refused("add_special_tokens", "a prompt begins with the model's first token, once; leave it out", True),
     *(_refused(name, "a complete prompt says that itself; use /v1/chat/completions")

@@ -19,6 +19,10 @@ BODIES = {
     "both limits": {**user("[sim:random]"), **OFF, "max_tokens": 5, "max_completion_tokens": 9},
     "random": {**user("[sim:random]"), **OFF, "max_tokens": 6},
     "two": {**user("[sim:random]"), **OFF, "n": 2, "seed": 1, "max_tokens": 12},
+    "continued": {
+        "messages": [*user("[sim:random]")["messages"], {"role": "assistant", "content": "Once"}],
+        **{"continue_final_message": True, "add_generation_prompt": False, "max_tokens": 3},
+    },
     "unknown": {**user("Hi"), "model": "x"},
     "length cut in thinking": {**user("[sim:think]"), **ON, "max_tokens": 8},
 }
@@ -92,6 +96,11 @@ def test_every_model_that_is_listed_answers_by_its_name(front: Front) -> None:
     assert NVIDIA_ID in names
     asked = ask_all(front, {name: {**user("Hi"), "model": name, "max_tokens": 1} for name in names})
     assert {name: got.json["model"] for name, got in asked.items()} == {name: name for name in names}
+
+
+def test_an_answer_is_continued(asked: dict[str, Got]) -> None:
+    assert asked["continued"].usage["completion_tokens"] == 3
+    assert "reasoning" not in asked["continued"].message
 
 
 def test_another_model_is_not_there(asked: dict[str, Got]) -> None:

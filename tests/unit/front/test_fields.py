@@ -108,6 +108,7 @@ HONOURED = [
     ({"logprobs": False}, {}),
     ({"return_log_probs": True, "top_logprobs": 3}, {"return_log_probs": True, "top_logprobs": 3}),
     ({"logit_bias": {"50": -100}}, {"logit_bias": {"50": -100}}),
+    ({"continue_final_message": True, "add_generation_prompt": False}, {"continue_final_message": True}),
     # Options of ours.
     ({"min_p": 0.1, "bad_words": ["x"], "priority": -3}, {"min_p": 0.1, "bad_words": ["x"], "priority": -3}),
     ({"timeout_ms": 100, "repetition_guard": True}, {"timeout_ms": 100, "repetition_guard": True}),
@@ -185,6 +186,7 @@ REFUSED = [
     ({"guided_grammar": "root ::= x"}, "guided_grammar", "unsupported_parameter", "guided_regex"),
     ({"best_of": 2}, "best_of", "unsupported_parameter", "send n"),
     ({"echo": True}, "echo", "unsupported_parameter", "leave it out"),
+    ({"add_generation_prompt": False}, "add_generation_prompt", "unsupported_parameter", "continue_final_message"),
     ({"use_beam_search": True}, "use_beam_search", "unsupported_parameter", "beam search"),
     ({"chat_template": "x"}, "chat_template", "unsupported_parameter", "chat format"),
     ({"prompt_logprobs": 1}, "prompt_logprobs", "unsupported_parameter", "answer"),

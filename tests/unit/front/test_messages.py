@@ -8,6 +8,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessage
 
 from nemotron_client import Reply, Timings, Usage
+from nemotron_front.chat import read_chat
 from nemotron_front.errors import ApiError
 from nemotron_front.messages import read_messages
 
@@ -62,6 +63,14 @@ def test_a_message_of_openai_s_client_is_taken_back_whole() -> None:
 def test_a_message_of_our_client_is_taken_as_it_is() -> None:
     reply = Reply("a", "r", (), "stop", False, Usage(1, 1, 1), Timings(1), "id")
     assert read_messages([reply.as_message()]) == [reply.as_message()]
+
+
+def test_a_prefix_is_an_answer_to_go_on_with() -> None:
+    last = {"role": "assistant", "content": "Once", "prefix": True}
+    asked = read_chat({"model": "m", "messages": [{"role": "user", "content": "Tell."}, last]})
+    assert asked.messages == [{"role": "user", "content": "Tell."}, {"role": "assistant", "content": "Once"}]
+    assert asked.options == {"continue_final_message": True}
+    assert asked.names == {"continue_final_message": "messages[1].prefix"}
 
 
 REFUSED: list[tuple[Any, str, str]] = [
