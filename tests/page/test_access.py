@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Request, expect
 
-from tests.integration.conftest import Front
+from tests.integration.conftest import Front, Server, fronting
 from tests.page.chat import Chat
 
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
@@ -203,42 +203,49 @@ def test_the_page_in_the_accessibility_tree(chat: Chat) -> None:
     )
 
 
-def test_a_key_is_asked_for_once_and_kept_for_the_tab(chat: Chat) -> None:
-    keys: list[str | None] = []
+@pytest.fixture(scope="module")
+def locked_front(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """Asks for a key: "right"."""
+    directory = tmp_path_factory.mktemp("locked")
+    keys = directory / "keys"
+    keys.write_text("right\n")
+    with fronting(server, directory, "--api-key-file", str(keys)) as front:
+        yield front
 
-    def guard(route: Route) -> None:
-        key = route.request.headers.get("authorization")
-        keys.append(key)
-        if key == "Bearer right":
-            route.continue_()
-        else:
-            route.fulfill(status=401, body='{"error": {"message": "wrong", "code": "invalid_api_key"}}')
 
-    for path in ("**/v1/**", "**/page/render"):
-        chat.page.route(path, guard)
+def test_a_key_is_asked_for_once_and_kept_for_the_tab(locked_front: Front, chat_of: Callable[..., Chat]) -> None:
+    chat = chat_of(locked_front)
+    sent: list[str | None] = []
+
+    def asked(request: Request) -> None:
+        if "/page/" not in request.url:
+            sent.append(request.headers.get("authorization"))
+
+    chat.page.on("request", asked)
+    chat.open()
     dialog = chat.page.get_by_role("dialog", name="API key")
-    chat.ask("Hello.")
     for key in ("wrong", "right"):
         dialog.get_by_label("API key").fill(key)
         dialog.get_by_label("API key").press("Enter")
         if key == "wrong":
             expect(dialog).to_contain_text("The server did not take this key.")
-    expect(chat.content).to_have_text("The first answer.")
-    chat.done()
+    expect(dialog).to_be_hidden()
+    assert chat.asked("Hello.") == "The first answer."
+    sent.clear()
     chat.page.reload()
     assert chat.asked("Again.") == "The first answer."
-    assert keys[:2] == [None, "Bearer wrong"]
-    assert set(keys[2:]) == {"Bearer right"}
+    assert set(sent[1:]) == {"Bearer right"}  # the first is for the page itself
     chat.button("View as code").click()
     source = chat.page.locator("#code-text")
     expect(source).to_contain_text("$API_KEY")
     expect(source).not_to_contain_text("right")
-    assert chat.page.evaluate("JSON.stringify(localStorage)").find("right") < 0
+    assert "right" not in chat.page.evaluate("JSON.stringify(localStorage)")
 
 
-def test_without_a_key_the_refusal_is_shown(chat: Chat) -> None:
-    body = '{"error": {"message": "An API key is needed.", "code": "invalid_api_key"}}'
-    chat.page.route("**/v1/**", lambda route: route.fulfill(status=401, body=body))
+def test_without_a_key_the_refusal_is_shown(locked_front: Front, chat_of: Callable[..., Chat]) -> None:
+    chat = chat_of(locked_front).open()
+    cancel = chat.page.get_by_role("dialog").get_by_role("button", name="Cancel")
+    cancel.click()
     chat.ask("Hello.")
-    chat.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    cancel.click()
     expect(chat.answer.get_by_role("alert")).to_contain_text("An API key is needed.")

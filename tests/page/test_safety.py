@@ -79,8 +79,10 @@ def test_the_policy_stops_what_got_through(chat: Chat) -> None:
     rendered = json.dumps({"blocks": [html], "open": "", "consumed": 16})
     chat.page.route("**/page/render", lambda route: route.fulfill(content_type="application/json", body=rendered))
     chat.ask("Hello.")
+    chat.done()
     expect(chat.content).to_contain_text("shown")
     stopped = ("Executing inline event handler violates", "Loading the image 'https://evil.example/x.png' violates")
     wait_until(lambda: all(any(words in fault for fault in chat.faults) for words in stopped))
+    chat.page.wait_for_timeout(500)
     assert chat.page.evaluate("typeof window.hit") == "undefined"
     chat.faults.clear()

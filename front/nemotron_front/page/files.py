@@ -49,6 +49,10 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _INDEX = "index.html"
+_FIRST = ("dom.js", "strings.js")
+"""What the first thing to see needs."""
+_NAMED = ("first.js", "main.js", "theme.js")
+"""What the page names itself."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ def _page() -> dict[str, _File]:
     version = hashlib.sha256(b"".join(name.encode() + sources[name] for name in sorted(sources))).hexdigest()[:16]
     assets = f"/page/{version}"
     # Without these a browser finds the modules one after another, as each names the next.
-    modules = sorted(name for name in sources if name.endswith(".js") and name not in ("main.js", "theme.js"))
-    preloads = "\n".join(f'<link rel="modulepreload" href="{assets}/{name}">' for name in modules)
+    modules = sorted(name for name in sources if name.endswith(".js") and name not in (*_FIRST, *_NAMED))
+    preloads = "\n".join(f'<link rel="modulepreload" href="{assets}/{name}">' for name in (*_FIRST, *modules))
     page = sources[_INDEX].decode().replace("{assets}", assets).replace("{preloads}", preloads)
     sources[_INDEX] = page.encode()
     return {name: _prepare(name, data) for name, data in sources.items()}

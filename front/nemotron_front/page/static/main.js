@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { askKey, showCode, showShortcuts } from "./dialogs.js";
-import { announce, byId, copyText, el, fillIn } from "./dom.js";
+import { announce, byId, copyText, el } from "./dom.js";
 import { bodyToShow, DEFAULTS } from "./request.js";
 import { askSettings } from "./settings.js";
 import { Sidebar } from "./sidebar.js";
@@ -12,7 +12,6 @@ import { openStore } from "./store.js";
 import { S } from "./strings.js";
 import { Thread } from "./thread.js";
 
-fillIn(document);
 api.onKeyNeeded(askKey);
 
 const store = await openStore();
@@ -203,6 +202,8 @@ async function learnModel() {
     const [first] = await api.models();
     Object.assign(model, { id: first.id, context: first.max_model_len ?? null });
     showHeader();
+    // What renders starts with its first text: before the user has asked something.
+    await api.render("", true);
   } catch {
     // The first message says what is wrong, and waits for the server where that helps.
   }

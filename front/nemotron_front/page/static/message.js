@@ -214,9 +214,10 @@ class AssistantView {
         ),
       );
     } else if (message.phase === "stopped") notes.push(note(message.interrupted ? S.interrupted : S.stopped));
-    else if (message.finish === "length")
-      notes.push(note(message.cut && message.cut !== "length" ? S.cutBy(message.cut) : S.cutByLength));
-    else if (message.finish === "content_filter") notes.push(note(S.cutBy(message.finish)));
+    else if (message.finish === "length") {
+      const atLimit = message.content ? S.cutByLength : S.cutInThinking;
+      notes.push(note(message.cut && message.cut !== "length" ? S.cutBy(message.cut) : atLimit));
+    } else if (message.finish === "content_filter") notes.push(note(S.cutBy(message.finish)));
     else if (!message.content && !message.calls?.length) notes.push(note(S.empty));
     return notes;
   }
