@@ -11,8 +11,10 @@ import asyncio
 import inspect
 import json
 import os
+import shutil
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 FRONT_URL = os.environ.get("FRONT_URL", "http://127.0.0.1:9000")
@@ -37,6 +39,15 @@ def get_weather(city: str) -> str:
         city: The name of the city.
     """
     return f"{WEATHER} in {city}"
+
+
+def tokenizer_directory() -> str:
+    """A directory as Hugging Face's tokenizers are kept in, with the one of the small model."""
+    directory = Path("tokenizer").absolute()
+    directory.mkdir(exist_ok=True)
+    shutil.copy(Path(os.environ["TOKENIZER"]) / "tokenizer.json", directory)
+    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    return str(directory)
 
 
 def run_checks(names: dict[str, Any]) -> None:

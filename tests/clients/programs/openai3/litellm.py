@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, Literal
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches prices when it is imported
+os.environ["HF_HUB_OFFLINE"] = "1"  # nvidia_nim/ counts tokens itself, with a tokenizer that it looks for on the hub
 
 import litellm
 from checking import (
