@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 NODE_PROGRAMS = "node"
 TIME_LIMIT_S = 240
+COMMANDS = {
+    "py": ["python", "-P", "-"],  # without the program's directory on the path, for it has the name of its client
+    "js": ["node", "--input-type=module", "-"],
+    "sh": ["bash", "-e"],
+}
+MODEL, SMALL_MODEL = "nvidia/llama-3.1-nemotron-nano-8b-v1", "SmolLM2-135M-Instruct"
 BY_HAND = ("evals", "load")
 
 
@@ -78,10 +85,13 @@ class Run:
 
 
 @pytest.fixture
-def run(front: Front, demo_front: Front, tmp_path: Path) -> Callable[[str, str], Run]:
-    """Runs a program's text with the interpreter of a group, in an empty directory."""
+def run(front: Front, demo_front: Front, demo_package: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Runs a program's text in a group's environment, in a directory of its own.
 
-    def run_program(group: str, text: str) -> Run:
+    Text of docs/clients.md asks the simulated engine at the address that stands there, or with `small` the small model.
+    """
+
+    def run_program(group: str, text: str, language: str, small: bool = False) -> Run:
         environment = ROOT / f".venv-clients-{group}"
         elsewhere = tmp_path / "elsewhere.txt"
         variables = {
@@ -91,18 +101,18 @@ def run(front: Front, demo_front: Front, tmp_path: Path) -> Callable[[str, str],
             "PYTHONUTF8": "1",
             "FRONT_URL": front.url,
             "MODEL_URL": demo_front.url,
-            "TOKENIZER": str(ROOT / "packages" / "demo"),
+            "SMALL_MODEL": SMALL_MODEL,
+            "HF_HUB_CACHE": str(tmp_path / "hub"),
             "ELSEWHERE": str(elsewhere),
         }
+        _lay_tokenizer(demo_package, tmp_path)
         if group == NODE_PROGRAMS:
             (tmp_path / "node_modules").symlink_to(environment / "node_modules")
             (tmp_path / "checking.mjs").symlink_to(PROGRAMS / group / "checking.mjs")
-            command = [str(environment / "bin" / "node"), "--input-type=module", "-"]
-        else:
-            command = [str(environment / "bin" / "python"), "-P", "-"]
+        text = text.replace("http://127.0.0.1:9000", demo_front.url if small else front.url)
         done = subprocess.run(
-            command,
-            input=text,
+            COMMANDS[language],
+            input=text.replace(MODEL, SMALL_MODEL) if small else text,
             cwd=tmp_path,
             env=variables,
             capture_output=True,
@@ -113,6 +123,17 @@ def run(front: Front, demo_front: Front, tmp_path: Path) -> Callable[[str, str],
         return Run(done, elsewhere.read_text().splitlines() if elsewhere.exists() else [])
 
     return run_program
+
+
+def _lay_tokenizer(package: Path, directory: Path) -> None:
+    """The package's, as Hugging Face's are kept: in `tokenizer`, and as `local/small` in the hub's cache."""
+    tokenizer, cache, revision = directory / "tokenizer", directory / "hub" / "models--local--small", "0" * 40
+    tokenizer.mkdir()
+    shutil.copy(package / "tokenizer.json", tokenizer)
+    (tokenizer / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    shutil.copytree(tokenizer, cache / "snapshots" / revision)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(revision)
 
 
 def outcomes(run: Run) -> dict[str, str | None]:

@@ -10,8 +10,8 @@ from tests.clients.conftest import CLIENTS, Client, Run, outcomes
 
 
 @pytest.mark.parametrize("client", [client.param for client in CLIENTS])
-def test_client(run: Callable[[str, str], Run], client: Client) -> None:
-    done = run(client.group, client.path.read_text())
+def test_client(run: Callable[..., Run], client: Client) -> None:
+    done = run(client.group, client.path.read_text(), "py" if client.path.suffix == ".py" else "js")
     checks = outcomes(done)
     assert checks
     failed = {name: outcome for name, outcome in checks.items() if outcome}

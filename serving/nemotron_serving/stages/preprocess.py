@@ -179,7 +179,7 @@ class Preprocessor:
         if prompt_tokens + max_tokens > limit:
             raise InvalidRequestError(
                 "max_tokens",
-                f"{max_tokens} was given with a prompt of {prompt_tokens} tokens, and this server's maximum context "
+                f"{max_tokens} was given with a prompt of {prompt_tokens} tokens, and this model's maximum context "
                 f"length is {limit} tokens for both; send at most {limit - prompt_tokens}",
             )
         return max_tokens
@@ -266,10 +266,10 @@ def _prompt_field(fields: Mapping[str, Any]) -> str:
 
 
 def _too_long(field: str, tokens: str, most: int) -> InvalidRequestError:
-    # "maximum context length is" are words that OpenAI's clients look for.
+    # Clients of OpenAI's API look for these words: "this model's maximum context length is".
     return InvalidRequestError(
         field,
-        f"the prompt has {tokens} tokens, and this server's maximum context length is {most + 1} tokens; shorten it",
+        f"the prompt has {tokens} tokens, and this model's maximum context length is {most + 1} tokens; shorten it",
     )
 
 

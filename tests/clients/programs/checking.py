@@ -11,16 +11,18 @@ import asyncio
 import inspect
 import json
 import os
-import shutil
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 FRONT_URL = os.environ.get("FRONT_URL", "http://127.0.0.1:9000")
 MODEL_URL = os.environ.get("MODEL_URL", "http://127.0.0.1:9000")
 MODEL = "nvidia/llama-3.1-nemotron-nano-8b-v1"
 SMALL_MODEL = os.environ.get("SMALL_MODEL", "SmolLM2-135M-Instruct")
+
+# The small model's tokenizer, as Hugging Face's are kept: a directory, and a name in the hub's cache.
+TOKENIZER_DIRECTORY = "tokenizer"
+TOKENIZER_IN_CACHE = "local/small"
 
 # What the simulated engine says.
 QUESTION = "What is two plus two? [sim:think]"
@@ -39,15 +41,6 @@ def get_weather(city: str) -> str:
         city: The name of the city.
     """
     return f"{WEATHER} in {city}"
-
-
-def tokenizer_directory() -> str:
-    """A directory as Hugging Face's tokenizers are kept in, with the one of the small model."""
-    directory = Path("tokenizer").absolute()
-    directory.mkdir(exist_ok=True)
-    shutil.copy(Path(os.environ["TOKENIZER"]) / "tokenizer.json", directory)
-    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
-    return str(directory)
 
 
 def run_checks(names: dict[str, Any]) -> None:

@@ -276,6 +276,6 @@ def test_errors_of_the_server_name_the_caller_s_field(
 
 
 def test_what_does_not_fit_the_context_has_a_code_of_its_own(front_of: FrontOf) -> None:
-    fault = Fault.invalid("messages: the prompt has 9 tokens, and this server's maximum context length is 8 tokens")
+    fault = Fault.invalid("messages: the prompt has 9 tokens, and this model's maximum context length is 8 tokens")
     error = front_of(fault).post(PATH, {"messages": HI}).json()["error"]
     assert error["code"] == "context_length_exceeded"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from checking import FRONT_URL, MODEL, run_checks, tokenizer_directory
+from checking import FRONT_URL, MODEL, TOKENIZER_DIRECTORY, run_checks
 
 REQUESTS = 6
 
@@ -21,7 +21,7 @@ def run(request_format: str) -> Any:
             "--backend", f"kind=openai_http,target={FRONT_URL},model={MODEL},request_format={request_format}",
             "--profile", "kind=concurrent,streams=2",
             "--constraint", f"kind=max_requests,count={REQUESTS}",
-            "--tokenizer", f"kind=hf_auto,model={tokenizer_directory()}",
+            "--tokenizer", f"kind=hf_auto,model={TOKENIZER_DIRECTORY}",
             "--data", "kind=synthetic_text,prompt_tokens=32,output_tokens=16",
             "--output", f"kind=json,path={report}",
             "--disable-console",
@@ -32,13 +32,20 @@ def run(request_format: str) -> Any:
     return json.loads(report.read_text())["benchmarks"][0]
 
 
+def complete(request_format: str) -> None:
+    found = run(request_format)
+    totals = found["metrics"]["request_totals"]
+    assert (totals["successful"], totals["errored"], totals["incomplete"]) == (REQUESTS, 0, 0)
+    assert found["metrics"]["text"]["tokens"]["output"]["successful"]["mean"] == 16
+    assert all(request["output"] for request in found["requests"]["successful"])
+
+
 def check_chat() -> None:
-    found = run("/v1/chat/completions")
-    print(json.dumps(found)[:3000])
+    complete("/v1/chat/completions")
 
 
 def check_completions() -> None:
-    run("/v1/completions")
+    complete("/v1/completions")
 
 
 run_checks(globals())
