@@ -95,6 +95,7 @@ def run(front: Front, demo_front: Front, demo_package: Path, tmp_path: Path) -> 
         environment = ROOT / f".venv-clients-{group}"
         elsewhere = tmp_path / "elsewhere.txt"
         variables = {
+            "STARTED_BY_CI_RUN": os.environ.get("STARTED_BY_CI_RUN", ""),  # for .ci/run to know what is left of it
             "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
             "HOME": str(tmp_path),
             "PYTHONPATH": str(PROGRAMS),
