@@ -82,12 +82,14 @@ class Server(uvicorn.Server):
         self._began = began
         self._ends = ends
         self._draining: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
         await super().startup(sockets)
         self._began()
+        self._looking = asyncio.get_running_loop().create_task(self._look())
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -118,6 +120,10 @@ class Server(uvicorn.Server):
         assert self._parent is not None  # noqa: S101 - only then it is looked for
         asyncio.get_running_loop().remove_reader(self._parent.fileno())
         self.stop()
+
+    async def _look(self) -> None:
+        if not await self._app.front.client.is_ready() and not self._app.front.stopping:
+            _logger.warning("no server is ready yet: until one is, requests get 503")
 
     async def _drain(self) -> None:
         self._app.front.stopping = True

@@ -73,7 +73,7 @@ def test_callers_that_do_not_read_are_cut_off(patient_server: Server, tmp_path: 
     usage = {"include_usage": True, "continuous_usage_stats": True}
     long = question("[sim:random]", max_tokens=100_000, stream=True, stream_options=usage)
     with fronting(patient_server, tmp_path, "--write-seconds", "1") as front:
-        callers = [RawCaller(front.url, long, receive_buffer=4096) for _ in range(20)]
+        callers = [RawCaller(front.url, long, receive_buffer=4096) for _ in range(8)]
         wait_until(lambda: patient_server.metric(IN_FLIGHT) == len(callers), 30)
         with RawCaller(front.url, {**SHORT, "stream": True}) as reader:
             assert reader.read_all().endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
@@ -274,6 +274,20 @@ def test_a_front_that_nobody_listens_to_can_be_stopped(patient_server: Server) -
     process.stderr.close()
     process.terminate()
     assert process.wait(10) == 0
+
+
+def test_a_front_without_a_server_says_so_and_answers(unused_port: int) -> None:
+    command = [str(BIN / "nemotron-front"), f"grpc://127.0.0.1:{unused_port}", "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process.stderr as said:
+        url = said.readline().split("ready at ")[1].split("/v1")[0]
+        assert "no server is ready yet" in said.readline()
+        with RawCaller(url, question("Hi")) as caller:
+            assert b'"code":"not_ready"' in caller.read_all()
+            assert caller.status == 503
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
 
 
 def test_a_port_in_use_is_told_in_one_line(patient_front: Front) -> None:
