@@ -38,7 +38,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "not there": {**ONE, "tool_choice": {"type": "function", "function": {"name": "nothing"}}},
     "functions": {**user("Hi"), "functions": [{"name": "f"}]},
 }
-FORCED = {**user("What is the weather like in Oslo?"), **OFF, "tools": [WEATHER, OTHER], "max_tokens": 80}
+FORCED = {**user("What is the weather like in Oslo?"), **OFF, "tools": [WEATHER, OTHER], "max_tokens": 100}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,9 @@ def test_a_call_ends_the_answer_and_its_arguments_are_an_object(asked: dict[str,
 @pytest.mark.parametrize("choice", ["required", "named"])
 def test_a_forced_call_follows_the_schema(forced: dict[str, Got], choice: str) -> None:
     got = forced[choice]
-    assert got.choice["finish_reason"] == "tool_calls", got.text
+    # One call always comes to its end; of a list of them the model says when it ends.
+    assert got.choice["finish_reason"] in (("tool_calls",) if choice == "named" else ("tool_calls", "length"))
+    assert got.message["tool_calls"]
     tools = {tool["function"]["name"]: tool["function"]["parameters"] for tool in (WEATHER, OTHER)}  # type: ignore[index]
     for call in got.message["tool_calls"]:
         name, arguments = call["function"]["name"], call["function"]["arguments"]
