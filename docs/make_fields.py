@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from nemotron_front import anthropic, responses
 from nemotron_front.fields import CHAT, COMPLETIONS
-from nemotron_front.reading import Field, shown
+from nemotron_front.reading import Field, Fields, shown
 
 PAGE = Path(__file__).parent / "openai" / "fields.md"
 HEAD = """# Request fields
@@ -35,9 +36,20 @@ COMPLETION = """## Completions
 
 `/v1/completions` has these fields:
 """
-COMPLETION_REFUSED = """It refuses these, unless the value asks nothing:
+OWN_REFUSED = """It refuses these, unless the value asks nothing:
 """
 NOT_THERE = "All others are as above, but for these, which it does not know: {names}."
+
+RESPONSES = """## Responses
+
+`/v1/responses` has these fields, and all others of chat completions:
+"""
+MESSAGES = """## Messages
+
+`/v1/messages` has these fields, and all others of chat completions:
+"""
+OWN_IGNORED = """It ignores these:
+"""
 
 
 def page() -> str:
@@ -49,9 +61,18 @@ def page() -> str:
         *(HEAD, HONOURED, _honoured(_of(CHAT.rows, "honoured")), IGNORED, _ignored(_of(CHAT.rows, "ignored"))),
         *(REFUSED, _refused(_of(CHAT.rows, "refused"))),
         *(COMPLETION, _honoured(_of(own, "honoured"))),
-        *(COMPLETION_REFUSED, _refused(_of(own, "refused")), NOT_THERE.format(names=", ".join(missing))),
+        *(OWN_REFUSED, _refused(_of(own, "refused")), NOT_THERE.format(names=", ".join(missing)), ""),
+        *(RESPONSES, *_own(responses.FIELDS), MESSAGES, *_own(anthropic.FIELDS)),
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts)
+
+
+def _own(fields: Fields) -> list[str]:
+    rows = fields.rows
+    return [
+        *(_honoured(_of(rows, "honoured")), OWN_IGNORED, _ignored(_of(rows, "ignored"))),
+        *(OWN_REFUSED, _refused(_of(rows, "refused"))),
+    ]
 
 
 def _of(rows: Iterable[Field], use: str) -> list[Field]:

@@ -24,6 +24,7 @@ from nemotron_front.errors import ApiError, invalid
 from nemotron_front.reading import Field, Fields
 
 _LOGPROBS = "message.output_text.logprobs"
+_NO_USE = "The server has no use for it."
 _KEEPS_NONE = "this server keeps no responses; send the whole conversation as `input`"
 
 FIELDS = Fields(
@@ -34,17 +35,20 @@ FIELDS = Fields(
         Field("tools", doc="Functions, flat: `{type, name, description, parameters}`.", kinds=("array",)),
         Field("tool_choice", doc="As for chat completions, flat.", kinds=("string", "object")),
         Field("text.format", doc="The chat completion's `response_format`, flat.", kinds=("object",)),
-        Field("text.verbosity", "ignored"),
+        Field("text.verbosity", "ignored", _NO_USE),
         Field("reasoning.effort", doc="The chat completion's `reasoning_effort`.", kinds=("string",)),
         Field("reasoning.max_tokens", doc="Tokens of thinking.", kinds=("integer",)),
         Field("reasoning.enabled", doc="Thinking on or off.", kinds=("boolean",)),
         Field("reasoning.summary", "ignored", "The thinking itself is in the answer."),
-        Field("reasoning.generate_summary", "ignored"),
-        Field("reasoning.context", "ignored"),
-        Field("reasoning.mode", "ignored"),
+        Field("reasoning.generate_summary", "ignored", "The thinking itself is in the answer."),
+        Field("reasoning.context", "ignored", _NO_USE),
+        Field("reasoning.mode", "ignored", _NO_USE),
         Field("include", doc=f"`{_LOGPROBS}` is honoured; all else is ignored.", kinds=("array of strings",)),
         Field("top_logprobs", doc="Alternatives for each token.", kinds=("integer",), range=(0, 20)),
-        Field("stream_options", "ignored"),
+        Field("stream_options", "ignored", "The counts are always in the stream."),
+        Field("image", "ignored", "The model reads text."),
+        Field("access_programs", "ignored", _NO_USE),
+        Field("background_options", "ignored", "Nothing runs in the background."),
         Field("max_tool_calls", "ignored", "It counts calls of built-in tools, of which there are none."),
         Field("previous_response_id", "refused", _KEEPS_NONE),
         Field("conversation", "refused", _KEEPS_NONE),

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import completion_create_params as chat_params
 from openai.types.completion_create_params import CompletionCreateParamsNonStreaming
+from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 
 from nemotron_client import AsyncClient, Options
 from nemotron_client._contract import RANGES
 from nemotron_client.testing import AsyncMockTransport, Fault
+from nemotron_front import anthropic, responses
 from nemotron_front.ask import Ask
 from nemotron_front.chat import read_chat
 from nemotron_front.errors import ApiError
@@ -47,13 +49,19 @@ def test_every_field_of_openai_s_completions_has_a_row() -> None:
     assert openai.keys() - {row.name.partition(".")[0] for row in COMPLETIONS.rows} == set()
 
 
+def test_every_field_of_openai_s_responses_has_a_row() -> None:
+    openai = get_type_hints(ResponseCreateParamsNonStreaming)
+    assert openai.keys() - {row.name.partition(".")[0] for row in (*CHAT.rows, *responses.FIELDS.rows)} == set()
+
+
 def test_every_option_of_the_contract_is_a_field_of_its_name() -> None:
     honoured = {row.name for row in CHAT.rows if row.use == "honoured"}
     assert Options.__annotations__.keys() - honoured == {"request_id"}  # the front has its own
 
 
 def test_every_row_says_what_it_is_for() -> None:
-    assert [row.name for row in (*CHAT.rows, *COMPLETIONS.rows) if not row.doc] == []
+    rows = (*CHAT.rows, *COMPLETIONS.rows, *responses.FIELDS.rows, *anthropic.FIELDS.rows)
+    assert [row.name for row in rows if not row.doc] == []
 
 
 def test_the_page_is_up_to_date() -> None:
