@@ -12,6 +12,7 @@ from nemotron_front.ask import Ask
 from nemotron_front.body import CallerLeft
 from nemotron_front.errors import ApiError, from_client, late, unexpected
 from nemotron_front.exchange import Exchange
+from nemotron_front.reading import Fields
 from nemotron_front.tools import FirstCall
 
 DONE = b"data: [DONE]\n\n"
@@ -60,12 +61,14 @@ class Api:
         path: Where.
         read: From a body without nulls, whose model is resolved, to what it asks for. Raises ApiError.
         shape: Writes the answer to a request, whose id is given.
+        fields: What a body may have.
         error_json: Writes what goes wrong before the answer begins, also under paths below this one.
     """
 
     path: str
     read: Callable[[dict[str, Any]], Ask]
     shape: Callable[[Ask, str], Shape]
+    fields: Fields
     error_json: Callable[[ApiError], bytes] = ApiError.json
 
 

@@ -12,7 +12,7 @@ from nemotron_client import ContentDelta, Event, ReasoningDelta, Reply, ToolCall
 from nemotron_front.answering import Api, event_of
 from nemotron_front.ask import Ask
 from nemotron_front.chat import as_line, finish_of
-from nemotron_front.conversion import Conversion, objects, text_only
+from nemotron_front.conversion import Conversion, objects, text_only, with_chats
 from nemotron_front.errors import ApiError, anthropic_body, anthropic_json, invalid
 from nemotron_front.reading import Field, Fields, shown
 
@@ -274,4 +274,4 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-MESSAGES = Api("/v1/messages", read_messages_request, MessagesShape, anthropic_json)
+MESSAGES = Api("/v1/messages", read_messages_request, MessagesShape, with_chats(FIELDS), anthropic_json)

@@ -32,6 +32,7 @@ from nemotron_front.health import health_routes
 from nemotron_front.log import log_request
 from nemotron_front.metrics import Metrics
 from nemotron_front.models import Models
+from nemotron_front.openapi import openapi_route
 from nemotron_front.options import FrontOptions
 from nemotron_front.page import files
 from nemotron_front.page.rendering import Rendering
@@ -77,6 +78,8 @@ class App:
         self._rendering = Rendering()
         more = [*info.routes(models), *tokens.routes(models, APIS), *self._rendering.routes(), *self._metrics.routes()]
         self._routes = [*self._open, *generating, *more]
+        bodies = {**{api.path: api.fields for api in APIS}, **tokens.bodies(APIS)}
+        self._routes.append(openapi_route(self._routes, bodies, [api.path for api in APIS]))
         self._lifespan = Router(lifespan=self._live)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

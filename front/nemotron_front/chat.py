@@ -221,7 +221,7 @@ class ChatShape:
         return {"content": reply.logprobs, "refusal": None} if self._ask.options.get("return_log_probs") else None
 
 
-CHAT = Api("/v1/chat/completions", read_chat, ChatShape)
+CHAT = Api("/v1/chat/completions", read_chat, ChatShape, fields.CHAT)
 
 
 class _Choice:

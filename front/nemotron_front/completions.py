@@ -137,7 +137,7 @@ class CompletionsShape:
         return event_of(as_line({**self._head, "choices": [one], **usage}))
 
 
-COMPLETIONS = Api("/v1/completions", read_completions, CompletionsShape)
+COMPLETIONS = Api("/v1/completions", read_completions, CompletionsShape, fields.COMPLETIONS)
 
 
 class _Logprobs:

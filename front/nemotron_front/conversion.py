@@ -12,6 +12,7 @@ from typing import Any
 from nemotron_front.ask import Ask
 from nemotron_front.chat import read_chat
 from nemotron_front.errors import ApiError, invalid, renamed
+from nemotron_front.fields import CHAT
 from nemotron_front.reading import Fields, shown
 
 
@@ -32,7 +33,7 @@ class Conversion:
         Raises:
             ApiError: one of these has a value that it cannot have.
         """
-        mine = {row.name.partition(".")[0] for row in own.rows}
+        mine = _tops(own)
         self.given = own.read({name: value for name, value in body.items() if name in mine})
         self._body = {name: value for name, value in body.items() if name not in mine}
         self._messages: list[dict[str, Any]] = []
@@ -77,6 +78,16 @@ class Conversion:
             raise error.renamed(self._names) from None
         names = {name: renamed(given, self._names) for name, given in ask.names.items()}
         return replace(ask, names={**self._names, **names}, said=said)
+
+
+def with_chats(own: Fields) -> Fields:
+    """All fields of an API that is read by a `Conversion`: its own, and those of chat completions."""
+    mine = _tops(own)
+    return Fields((*own.rows, *(row for row in CHAT.rows if row.name.partition(".")[0] not in mine)))
+
+
+def _tops(own: Fields) -> set[str]:
+    return {row.name.partition(".")[0] for row in own.rows}
 
 
 def objects(where: str, values: Iterable[Any]) -> Iterator[tuple[str, dict[str, Any]]]:

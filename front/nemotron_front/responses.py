@@ -19,7 +19,7 @@ from nemotron_client import (
 from nemotron_front.answering import KEEP_ALIVE, Api, event_of
 from nemotron_front.ask import Ask
 from nemotron_front.chat import as_line, finish_of
-from nemotron_front.conversion import Conversion, objects, text_only
+from nemotron_front.conversion import Conversion, objects, text_only, with_chats
 from nemotron_front.errors import ApiError, invalid
 from nemotron_front.reading import Field, Fields
 
@@ -344,4 +344,4 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-RESPONSES = Api("/v1/responses", read_responses, ResponsesShape)
+RESPONSES = Api("/v1/responses", read_responses, ResponsesShape, with_chats(FIELDS))

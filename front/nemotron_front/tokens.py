@@ -14,8 +14,10 @@ from starlette.routing import Route
 
 from nemotron_client import NemotronError
 from nemotron_front.answering import Api, request_ids
+from nemotron_front.anthropic import MESSAGES
 from nemotron_front.ask import Ask
 from nemotron_front.chat import CHAT
+from nemotron_front.conversion import with_chats
 from nemotron_front.errors import from_client, invalid
 from nemotron_front.exchange import EXCHANGE, Exchange
 from nemotron_front.models import Models
@@ -47,6 +49,12 @@ DETOKENIZE = Fields((Field("tokens", doc="Token ids.", kinds=("array of integers
 """Of /detokenize."""
 
 
+def bodies(apis: Iterable[Api]) -> dict[str, Fields]:
+    """From their paths to the fields that a body has there."""
+    counted = {_count_path(api): api.fields for api in apis}
+    return {**counted, f"{CHAT.path}/control": CONTROL, "/tokenize": with_chats(TOKENIZE), "/detokenize": DETOKENIZE}
+
+
 def routes(models: Models, apis: Iterable[Api]) -> list[Route]:
     """Their routes, which raise ApiError and NemotronError.
 
@@ -69,15 +77,15 @@ def routes(models: Models, apis: Iterable[Api]) -> list[Route]:
         return {"count": len(ids), "max_model_len": info and info.max_seq_len, "tokens": ids, "token_strs": None}
 
     return [
-        *(posted(f"{api.path}/{_COUNTS.get(api.path, 'input_tokens')}", _counting(api)) for api in apis),
+        *(posted(_count_path(api), _counting(api)) for api in apis),
         posted(f"{CHAT.path}/control", _control),
         posted("/tokenize", tokenize),
         posted("/detokenize", _detokenize),
     ]
 
 
-_COUNTS = {"/v1/messages": "count_tokens"}
-"""What the counting of an API's requests is called, where it is not OpenAI's `input_tokens`."""
+def _count_path(api: Api) -> str:
+    return f"{api.path}/{'count_tokens' if api is MESSAGES else 'input_tokens'}"
 
 
 def _counting(api: Api) -> _Answer:
