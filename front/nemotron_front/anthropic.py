@@ -126,9 +126,11 @@ def _read_message(chat: Conversion, at: str, message: dict[str, Any]) -> None:
 
 def _result(block: dict[str, Any]) -> Any:
     content = block.get("content", "")
-    if not block.get("is_error"):
-        return content
-    return f"Error: {content}" if isinstance(content, str) else [{"type": "text", "text": "Error: "}, *content]
+    if block.get("is_error") and isinstance(content, str):
+        return f"Error: {content}"
+    if block.get("is_error") and isinstance(content, list):
+        return [{"type": "text", "text": "Error: "}, *content]
+    return content
 
 
 def _tool(chat: Conversion, at: str, tool: dict[str, Any]) -> dict[str, Any]:
