@@ -79,9 +79,10 @@ def test_thinking_is_switched_and_limited(chat: Chat) -> None:
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
     assert "thinking_token_budget" not in body
     chat.done()
-    chat.page.get_by_label("Limit of the thinking").select_option("256")
+    chat.page.get_by_label("Limit of the thinking").select_option("256 tokens")
     assert chat.sent("Again.")["thinking_token_budget"] == 256
     chat.done()
+    expect(chat.content).to_have_text("The first answer.")
     switch = chat.button("Thinking")
     switch.click()
     expect(switch).to_have_attribute("aria-pressed", "false")
@@ -100,6 +101,7 @@ def test_answer_now_ends_the_thinking(chat: Chat) -> None:
     expect(chat.content).to_have_text("That is enough thinking.")
     chat.done()
     expect(chat.button("Answer now")).to_be_hidden()
+    expect(chat.thinking).not_to_contain_text("limit reached")
 
 
 def test_stop_frees_the_place_on_the_server(chat: Chat, server: Server) -> None:

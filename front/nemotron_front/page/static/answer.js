@@ -3,8 +3,9 @@
 //
 // The fields it fills: phase ("waiting", "thinking", "answering", and at the end "done", "stopped" or "failed"),
 // reasoning, content, calls, finish (the reason that the server gave), cut (the true word behind "length"),
-// budgetReached, error {message, code, param}, notice (what it waits for), usage {prompt, output, reasoning, cached} in tokens,
-// ttft and thinkingTime in seconds, rate in output tokens a second, model.
+// budgetReached, thinkingEnded (by the user), error {message, code, param}, notice (what it waits for),
+// usage {prompt, output, reasoning, cached} in tokens, ttft and thinkingTime in seconds, rate in output tokens a
+// second, model.
 
 import * as api from "./api.js";
 import { S } from "./strings.js";
@@ -69,7 +70,9 @@ export class Answer {
 
   /** Ends the thinking; the answer comes next. Raises ApiError. */
   async endThinking() {
-    if (this.message.phase === "thinking") await api.endThinking(this.message.completion);
+    if (this.message.phase !== "thinking") return;
+    await api.endThinking(this.message.completion);
+    this.message.thinkingEnded = true;
   }
 
   async #wait(error) {

@@ -57,7 +57,7 @@ export class Composer {
       (a, b) => a - b,
     );
     this.budget.replaceChildren(
-      el("option", { value: "", text: S.noBudget }),
+      el("option", { value: "", text: S.usualBudget }),
       ...budgets.map((n) => el("option", { value: n, text: S.budgetOf(n) })),
     );
     this.budget.value = settings.budget ?? "";

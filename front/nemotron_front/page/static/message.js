@@ -179,7 +179,7 @@ class AssistantView {
     const seconds = S.seconds(message.thinkingTime ?? this.conversation.answer?.thinkingSeconds ?? 0);
     const parts = [running ? S.thinkingNow(seconds) : S.thought(seconds)];
     if (message.usage?.reasoning) parts.push(S.tokens(message.usage.reasoning));
-    if (message.budgetReached) parts.push(S.budgetReached);
+    if (message.budgetReached && !message.thinkingEnded) parts.push(S.budgetReached);
     this.summary.textContent = parts.join(" · ");
     this.thinking.classList.toggle("running", running);
   }

@@ -60,7 +60,7 @@ export const S = {
   answerNowHint: "End the thinking and answer now",
   answerNowFailed: (message) => `The thinking could not be ended: ${message}`,
   budget: "Limit of the thinking",
-  noBudget: "No limit",
+  usualBudget: "Usual limit",
   budgetOf: (n) => `${number.format(n)} tokens`,
   budgetReached: "limit reached",
   // Answers
