@@ -13,6 +13,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from benchmarks.contenders import OUTPUT_TOKENS, Server, front, question, server
 from benchmarks.front_reader import Job, Reader, reader
 from benchmarks.parts import Aims, add_options, measure
 from benchmarks.peers import demo_gguf, llama_cpp
+from nemotron_front.page.markdown import render
 
 if TYPE_CHECKING:  # not everybody has it
     from playwright.sync_api import Browser
@@ -148,11 +150,47 @@ def measure_page(_: Path, rounds: int) -> dict[str, Any]:
     return {"page_first_paint_ms": statistics.median(paints), "page_bytes": statistics.median(sizes)}
 
 
+def measure_rendering(_: Path, rounds: int) -> dict[str, Any]:
+    """What the page's Markdown costs, in CPU time of the process that renders: updates of open blocks, and answers."""
+    row, line = "| `x` | **42** | $x^2$ |\n", "    total += weights[i] * values[i]  # so far\n"
+    paragraph = "Since $x^2 \\ge 0$, it follows that **all** `terms` are *positive*; see [this](https://a.example). "
+    text = f"## Step\n\n{paragraph * 3}\n\n- one **item**\n- another, $y$\n\n\\[ \\frac{{a}}{{b}} = \\sqrt{{c}} \\]\n\n"
+    answer = (text + "```python\n" + line * 4 + "```\n\n" + "| a | b | c |\n|--|--|--|\n" + row * 4 + "\n") * 20
+    opened = {
+        "block_2kB": paragraph * 20,
+        "code_10kB": "```python\n" + line * 230,
+        "table_10kB": "| a | b | c |\n|--|--|--|\n" + row * 420,
+    }
+    costs = {name: _cpu_us(partial(render, text, final=False), rounds) for name, text in opened.items()}
+    pieces = [answer[at : at + 40] for at in range(0, 20_000, 40)]
+    costs["answer_20kB_update"] = _cpu_us(lambda: _stream(pieces), rounds) / len(pieces)
+    costs["answer_20kB_at_once"] = _cpu_us(lambda: render(answer[:20_000], final=True), rounds)
+    return {"page_render_us": costs}
+
+
+def _stream(pieces: list[str]) -> None:
+    tail = ""
+    for piece in pieces:
+        tail += piece
+        tail = tail[render(tail, final=False).consumed :]  # all ASCII
+
+
+def _cpu_us(work: Callable[[], object], rounds: int) -> float:
+    """The least CPU time of some runs, in microseconds."""
+    times = []
+    for _ in range(rounds + 1):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return 1e6 * min(times)
+
+
 _PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "front": measure_front,
     "many": measure_many,
     "peers": measure_peers,
     "page": measure_page,
+    "rendering": measure_rendering,
 }
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 import nh3
-from markdown_it import MarkdownIt
+from markdown_it import MarkdownIt, rules_inline
+from markdown_it.parser_inline import RuleFuncInlineType
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
@@ -127,14 +128,29 @@ def _begun(block: Sequence[Token], whole: int) -> bool:
 # What is half open.
 
 
+_LINKS = "links"
+"""Key in markdown-it's `env`: whether there may be links."""
+_MOST_LINKS = 5_000_000
+"""Brackets times letters: from each bracket on, markdown-it looks for the one that closes it."""
+
+
+def _few(rule: RuleFuncInlineType) -> RuleFuncInlineType:
+    """A rule for links, or for pictures, that is left out where it would take too long."""
+
+    def guarded(state: StateInline, silent: bool) -> bool:
+        return bool(state.env.get(_LINKS)) and rule(state, silent)
+
+    return guarded
+
+
 def _inlines(state: StateCore) -> None:
     """Parse what stands in blocks: markdown-it's own rule, with the last of a growing text closed."""
     growing = _last(state) if state.env.get(GROWING) else None
     for token in state.tokens:
         if token.type == "inline":
             token.children = []
-            env = {GROWING: token is growing}
             content = _closed(token.content) if token is growing else token.content
+            env = {GROWING: token is growing, _LINKS: content.count("[") * len(content) <= _MOST_LINKS}
             state.md.inline.parse(content, state.md, env, token.children)
             _mark_pictures(token.children)
 
@@ -242,6 +258,8 @@ def _parser() -> MarkdownIt:
     parser = _Parser("commonmark", options, renderer_cls=_Renderer)
     parser.enable(["table", "strikethrough"]).disable(["reference", "html_block", "html_inline"])
     parser.core.ruler.at("inline", _inlines)
+    parser.inline.ruler.at("link", _few(rules_inline.link))
+    parser.inline.ruler.at("image", _few(rules_inline.image))
     parser.inline.ruler2.after("balance_pairs", "close_emphasis", _close_emphasis)
     return parser.use(formulas.formulas)
 

@@ -30,7 +30,7 @@ _MAX_BYTES = 6 * MAX_LENGTH + 100  # of JSON: a character may be written as \\uX
 _BODY_SECONDS = 30.0
 _MAX_WAITING = 64
 """Requests that wait for the process."""
-_SECONDS = 3.0
+_SECONDS = 10.0
 """A text that takes longer is shown as it is."""
 _START_SECONDS = 30.0
 
