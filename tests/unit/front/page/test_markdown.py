@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -285,3 +286,48 @@ def test_code_is_shown_to_the_letter(language: str, code: str) -> None:
     for html in (whole(f"```{language}\n{code}```"), growing(f"```{language}\n{code}")):
         text = re.sub(r"<[^>]*>", "", html).removesuffix("\n")
         assert text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == code
+
+
+# Cost.
+
+
+def operations(text: str, *, final: bool) -> int:
+    """Function calls, Python's and C's, that rendering takes."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        render(text, final=final)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+REPEATED = re.split(
+    "·",
+    "*a ·**a·a**b·_a_ ·`·`a``b```·<·$·$5 a·$x$ ·\\(·\\[ ·\\boxed{·\\begin{align}·> ·1. a\n·- a\n\n·- ·|a·&amp;·\\·~~a·[a](b) ·[a](·"
+    "![a](http://b.c) ·# a\n·```\n·$$\n·$$a\n\n·\\[x\\]\n·***a ·word\n·a\n===\n·|a|\n|-|\n|b|\n\n·> a\nb\n·{·\\sqrt",
+)
+
+
+@pytest.mark.parametrize("final", [True, False])
+@pytest.mark.parametrize("piece", REPEATED)
+def test_twice_the_text_costs_twice_as_much(piece: str, final: bool) -> None:
+    render(piece, final=final)  # what is made once is made
+    once, twice = (operations(piece * (length // len(piece)), final=final) for length in (1000, 2000))
+    assert twice < 2.5 * once + 1000
+
+
+@pytest.mark.parametrize("piece", ["[", "![", "[*a _b "])
+def test_brackets_that_nothing_closes_are_given_up(piece: str) -> None:
+    text = piece * (20_000 // len(piece))
+    assert operations(text, final=True) < 100 * len(text)
+
+
+def test_nesting_ends() -> None:
+    for text in ("> " * 1000 + "a", "- " * 1000 + "a", "".join(f"{'  ' * depth}- a\n" for depth in range(300))):
+        assert max(whole(text).count("<blockquote>"), whole(text).count("<ul>")) <= 50
