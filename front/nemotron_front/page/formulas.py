@@ -23,6 +23,8 @@ MAX_LENGTH = 8192
 _MAX_COMMANDS = 1500
 """Commands and braces: the converter recurses into each, and its stack ends after 3,000."""
 _MAX_HTML = 1 << 18
+_MAX_BRACKETS = 10
+"""Brackets in brackets, in one group: each that nothing closes doubles the converter's time."""
 _MAX_BARE = 1024
 """Characters of a `\\boxed{…}` outside of a formula."""
 
@@ -61,6 +63,13 @@ _ESCAPED = re.compile(r"\\([_#%&$])|([_#%&])")
 _DROPPED = re.compile(r"\\label\{[^{}]*\}|(?<=\\\\)\[[^\]]{1,12}\]")
 _TAG = re.compile(r"\\tag\b")
 
+_BRACKET = re.compile(
+    r"(?P<open>[(\[⟨⌊⌈⟦]|\\(?:\{|l(?:angle|floor|ceil|vert|Vert|brack|brace|group|paren|lbracket|moustache|lcorner)|ulcorner))"
+    r"|(?P<close>[)\]⟩⌋⌉⟧]|\\(?:\}|r(?:angle|floor|ceil|vert|Vert|brack|brace|group|paren|rbracket|moustache)|urcorner))"
+    r"|\\.|[{}]",
+    re.DOTALL,
+)
+_DEFINITION = re.compile(r"\\(?:(?:re|provide)?newcommand|[gex]?def|let|futurelet)\b")
 _PIECE = re.compile(r"\\(?:begin|end)\{[^{}]*\}?|\\(?:left|right)\b\s*(?:\\.[a-zA-Z]*|.)?|\\[a-zA-Z]*|\\.|.", re.DOTALL)
 _CUTS = 16
 """How many pieces are taken off the end of a growing formula until the rest can be shown."""
@@ -111,12 +120,32 @@ def formula(source: str, *, display: bool, growing: bool = False) -> str:
         display: Whether it stands on lines of its own.
         growing: Whether its end is still to come.
     """
-    if len(source) <= MAX_LENGTH and source.count("\\") + source.count("{") + source.count("^") <= _MAX_COMMANDS:
+    if _bounded(source):
         for attempt in _completions(source) if growing else (source,):
             mathml = _mathml(_prepared(attempt, display), display)
             if mathml is not None:
                 return f'<span class="math-block">{mathml}</span>' if display else mathml
     return f'<code class="math-source">{html.escape(source.strip())}</code>'
+
+
+def _bounded(source: str) -> bool:
+    """Whether the converter is done with it soon, and comes back."""
+    commands = source.count("\\") + source.count("{") + source.count("^")
+    if len(source) > MAX_LENGTH or commands > _MAX_COMMANDS or _DEFINITION.search(source):
+        return False
+    depths = [0]
+    for found in _BRACKET.finditer(source):
+        if found["open"]:
+            depths[-1] += 1
+            if depths[-1] > _MAX_BRACKETS:
+                return False
+        elif found["close"]:
+            depths[-1] = max(depths[-1] - 1, 0)
+        elif found[0] == "{":
+            depths.append(0)
+        elif found[0] == "}" and len(depths) > 1:
+            depths.pop()
+    return True
 
 
 def _mathml(source: str, display: bool) -> str | None:
