@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nemotron_client._contract import RANGES
+
 EFFORTS: Mapping[str, Mapping[str, Any]] = {
     "none": {"thinking": False},
     "minimal": {"thinking": True, "max_thinking_tokens": 256},
@@ -28,6 +30,9 @@ TYPES: Mapping[str, Mapping[str, Any]] = {
 }
 """`thinking.type` → what it is here."""
 
+UNLIMITED = RANGES["max_thinking_tokens"][1]
+"""A budget that leaves the thinking all that `max_tokens` leaves it."""
+
 _LEAST_MAX_TOKENS = 32  # for a budget, its closing tag and an answer, whatever the tokenizer
 
 
@@ -42,8 +47,8 @@ def of_type(_: str, kind: str) -> Mapping[str, Any]:
 
 
 def of_budget(_: str, tokens: int) -> Mapping[str, Any]:
-    """The options that a budget is: a limit, which does not switch thinking on. -1 is none."""
-    return {"max_thinking_tokens": tokens} if tokens >= 0 else {}
+    """The options that a budget is: a limit, which switches nothing on. -1 is none, whatever the package has."""
+    return {"max_thinking_tokens": tokens if tokens >= 0 else UNLIMITED}
 
 
 def of_budget_and_switch(_: str, tokens: int) -> Mapping[str, Any]:
@@ -54,8 +59,9 @@ def of_budget_and_switch(_: str, tokens: int) -> Mapping[str, Any]:
 def settle(options: dict[str, Any], named: Mapping[str, str]) -> None:
     """Have switch and budget agree, in place.
 
-    Without thinking there is nothing that a budget limits; a budget of 0 is no thinking. The budget of an effort, which
-    nobody asked for by number, gives way where `max_tokens` has no room for it.
+    Without thinking there is nothing that a budget limits; a budget of 0 is no thinking. One that limits nothing counts
+    only for thinking that the request itself switches on. It, and the budget of an effort, which nobody asked for by
+    number, give way where `max_tokens` has no room for a budget.
 
     Args:
         options: Of the server.
@@ -66,6 +72,8 @@ def settle(options: dict[str, Any], named: Mapping[str, str]) -> None:
         return
     if budget == 0:
         options["thinking"] = False
-    of_effort = named["max_thinking_tokens"].endswith("effort")
-    if options.get("thinking") is False or (of_effort and options.get("max_tokens", 2**31) < _LEAST_MAX_TOKENS):
+    thinking, limits = options.get("thinking"), budget != UNLIMITED
+    gives_way = not limits or named["max_thinking_tokens"].endswith("effort")
+    no_room = gives_way and options.get("max_tokens", UNLIMITED) < _LEAST_MAX_TOKENS
+    if thinking is False or no_room or not (limits or thinking):
         del options["max_thinking_tokens"]

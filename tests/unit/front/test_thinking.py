@@ -44,6 +44,10 @@ SPELLINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"reasoning_budget": 16}, {"max_thinking_tokens": 16}),
     ({"thinking_budget": 16}, {"max_thinking_tokens": 16}),
     ({"thinking_token_budget": -1}, {}),
+    ({"thinking_token_budget": -1, "enable_thinking": True}, {**ON, "max_thinking_tokens": 2**31 - 1}),
+    ({"thinking_token_budget": -1, "reasoning_effort": "low"}, {**ON, "max_thinking_tokens": 2**31 - 1}),
+    ({"thinking_token_budget": -1, "enable_thinking": True, "max_tokens": 9}, {**ON, "max_tokens": 9}),
+    ({"thinking_token_budget": -1, "enable_thinking": False}, OFF),
     ({"thinking_token_budget": 0}, OFF),
     ({"chat_template_kwargs": {"enable_thinking": True}, "thinking_budget": 0}, OFF),
 ]
