@@ -147,7 +147,7 @@ def _tool_choice(given: dict[str, Any]) -> Any:
     kind = given.get("type")
     if kind == "tool":
         return {"type": "function", "function": {"name": given.get("name")}}
-    if kind not in _CHOICES:
+    if not isinstance(kind, str) or kind not in _CHOICES:
         expected = ", ".join([*_CHOICES, "tool"])
         raise invalid("tool_choice", f"tool_choice.type: {shown(kind)} was given, expected one of {expected}")
     return _CHOICES[kind]

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,11 @@ def ready(health_url: str) -> bool:
         return False
 
 
+def wait_until_two_are_in_flight(server: Server, last: Future[Any]) -> None:
+    wait_until(lambda: last.done() or server.metric(IN_FLIGHT) == 2)
+    assert not last.done(), last.result()
+
+
 def front_of(server: Server) -> psutil.Process:
     return psutil.Process(server.info["front_pid"])
 
@@ -72,7 +77,7 @@ def test_a_front_that_dies_is_started_again_and_nothing_else_is(server: Server) 
         next(stream)
         for _ in range(2):
             lost = pool.submit(ask, url, ENDLESS)
-            wait_until(lambda: server.metric(IN_FLIGHT) == 2)
+            wait_until_two_are_in_flight(server, lost)
             front_of(server).kill()
             wait_until(lambda: not ready(before["health_url"]))
             assert not server.ready_file.exists()

@@ -254,6 +254,8 @@ def test_tools_are_functions(front_of: FrontOf) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, "messages[0].content[0]: "),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type: "),
         ({"tools": [WEATHER], "tool_choice": {"type": "some"}}, "tool_choice.type: "),
+        ({"tools": [WEATHER], "tool_choice": {"type": ["any"]}}, "tool_choice.type: "),
+        ({"tools": [WEATHER], "tool_choice": {"type": {}}}, "tool_choice.type: "),
         ({"thinking": {"type": "between_tools"}}, "thinking.type: "),
         ({"max_tokens": 0}, "max_tokens: "),
         ({"mcp_servers": [{"url": "http://x"}]}, "mcp_servers: "),
