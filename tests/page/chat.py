@@ -120,6 +120,13 @@ class Chat:
         row.locator("summary").click()
         row.get_by_role("button", name=entry, exact=True).click()
 
+    def warned(self, text: str) -> None:
+        """Wait until the page says this above the messages, and to screen readers too."""
+        banner = self.page.locator("#banner")
+        expect(banner).to_be_visible()
+        expect(banner).to_contain_text(text)
+        expect(self.page.locator("#announce")).to_contain_text(text)
+
     def _asked(self, request: Request) -> None:
         if not request.url.startswith((f"{self.front.url}/", "blob:", "data:")):
             self.faults.append(f"asked {request.url}")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Request, expect
+from playwright.sync_api import Request, Route, expect
 
 from tests.integration.conftest import Front, Server, fronting
 from tests.page.chat import Chat
+from tests.page.test_requests import TOOLS
 
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 # Every element that can be used, and has neither text nor a label of its own.
-NAMELESS = """() => [...document.querySelectorAll('button, input, textarea, select, summary, a[href], [role=tab]')]
+NAMELESS = """() => [...document.querySelectorAll('button, input, textarea, select, summary, a[href]')]
     .filter(e => e.checkVisibility() && !e.textContent.trim() && !e.ariaLabel && !(e.labels && e.labels.length)
         && !e.ariaLabelledByElements?.length)
     .map(e => e.outerHTML)"""
@@ -133,6 +135,109 @@ def test_all_by_keyboard(chat: Chat) -> None:
     expect(dialog).to_be_hidden()
 
 
+def _tab_to(chat: Chat, button: str) -> None:
+    """Go with Tab from the messages to a button of them."""
+    chat.page.locator("#thread").focus()
+    name = "(document.activeElement.ariaLabel ?? document.activeElement.textContent).trim()"
+    for _ in range(20):
+        chat.page.keyboard.press("Tab")
+        if chat.page.evaluate(name) == button:
+            break
+    assert chat.page.evaluate(name) == button
+
+
+def test_the_focus_goes_on_where_its_place_is_taken(chat: Chat) -> None:
+    """From an answer given again to its versions, and from a question that is edited to the box for the next one."""
+    press = chat.page.keyboard.press
+    chat.asked("Hello.")
+    _tab_to(chat, "Answer again")
+    press("Enter")
+    expect(chat.answer.get_by_text("2 of 2")).to_be_visible()
+    chat.done()
+    expect(chat.input).to_be_focused()
+    press("Alt+KeyR")
+    expect(chat.answer.get_by_text("3 of 3")).to_be_visible()
+    chat.done()
+    _tab_to(chat, "Previous version")
+    press("Enter")
+    expect(chat.answer.get_by_text("2 of 3")).to_be_visible()
+    expect(chat.answer.get_by_role("button", name="Previous version")).to_be_focused()
+    press("Enter")
+    expect(chat.answer.get_by_text("1 of 3")).to_be_visible()
+    expect(chat.answer.get_by_role("button", name="Next version")).to_be_focused()
+    chat.lengthy()
+    _tab_to(chat, "Edit")
+    press("Enter")
+    chat.page.keyboard.type("[endless]")
+    press("Tab")
+    press("Tab")
+    press("Enter")
+    expect(chat.content).to_contain_text("And on it goes to 1.")
+    expect(chat.stop).to_be_focused()
+    press("Enter")
+    expect(chat.answer).to_contain_text("Stopped.")
+    expect(chat.input).to_be_focused()
+
+
+def test_the_focus_after_results_and_after_a_refusal(chat: Chat) -> None:
+    chat.set(Tools=json.dumps(TOOLS))
+    chat.ask("[tool] Weather?")
+    chat.done()
+    chat.page.get_by_label("Result of get_weather").fill("31")
+    _tab_to(chat, "Send results")
+    chat.page.keyboard.press("Enter")
+    expect(chat.content).to_have_text("It is 31 °C in Bangkok.")
+    chat.done()
+    expect(chat.input).to_be_focused()
+    chat.page.route("**/v1/chat/completions", lambda route: route.fulfill(status=500, body="no JSON"))
+    chat.ask("And now?")
+    expect(chat.answer.get_by_role("alert")).to_contain_text("The server answered HTTP 500")
+    chat.page.unroute("**/v1/chat/completions")
+    _tab_to(chat, "Try again")
+    chat.page.keyboard.press("Enter")
+    expect(chat.answer.get_by_text("2 of 2")).to_be_visible()
+    chat.done()
+    expect(chat.input).to_be_focused()
+
+
+def test_escape_in_a_menu_or_in_the_search_leaves_the_answer_alone(chat: Chat) -> None:
+    chat.lengthy()
+    chat.ask("[endless]")
+    expect(chat.content).to_contain_text("And on it goes to 1.")
+    row = chat.page.locator("#conversations li")
+    row.locator("summary").focus()
+    chat.page.keyboard.press("Enter")
+    expect(row.get_by_role("button", name="Rename")).to_be_visible()
+    chat.page.keyboard.press("Tab")
+    chat.page.keyboard.press("Escape")
+    expect(row.get_by_role("button", name="Rename")).to_be_hidden()
+    expect(row.locator("summary")).to_be_focused()
+    chat.page.get_by_role("searchbox").fill("endless")
+    chat.page.keyboard.press("Escape")
+    expect(chat.page.get_by_role("searchbox")).to_have_value("")
+    expect(chat.content).to_contain_text("And on it goes to 40.")
+    expect(chat.answer).to_have_attribute("aria-busy", "true")
+    chat.input.press("Escape")
+    expect(chat.answer).to_contain_text("Stopped.")
+
+
+def test_copying_where_there_is_nothing(chat: Chat) -> None:
+    chat.page.keyboard.press("Alt+KeyC")
+    chat.warned("There is no answer to copy yet.")
+
+
+def test_the_ways_to_show_the_code_are_switched_by_keyboard(chat: Chat) -> None:
+    chat.button("View as code").click()
+    curl, python = chat.button("curl"), chat.button("Python")
+    expect(curl).to_have_attribute("aria-pressed", "true")
+    curl.focus()
+    chat.page.keyboard.press("Tab")
+    chat.page.keyboard.press("Enter")
+    expect(python).to_have_attribute("aria-pressed", "true")
+    expect(curl).to_have_attribute("aria-pressed", "false")
+    expect(chat.page.locator("#code-text")).to_contain_text("from openai import OpenAI")
+
+
 def test_the_order_of_the_focus(chat: Chat) -> None:
     chat.asked("Hello.")
     first = chat.page.locator("a[href], button, input, [tabindex]").first
@@ -159,20 +264,38 @@ def test_shortcuts_are_listed(chat: Chat) -> None:
     expect(chat.input).to_be_focused()
 
 
+HEAR = """() => {
+    window.heard = [];
+    new MutationObserver(() => window.heard.push(document.querySelector('#announce').textContent))
+        .observe(document.querySelector('#announce'), {childList: true, characterData: true, subtree: true});
+}"""
+
+
 def test_screen_readers_hear_each_phase_once_and_the_whole_answer(chat: Chat) -> None:
-    chat.page.evaluate(
-        """() => {
-            window.heard = [];
-            new MutationObserver(() => window.heard.push(document.querySelector('#announce').textContent))
-                .observe(document.querySelector('#announce'), {childList: true, characterData: true, subtree: true});
-        }"""
-    )
+    chat.page.evaluate(HEAR)
     chat.asked("Hello.")
     assert chat.page.evaluate("window.heard") == [
         "The model is thinking.",
         "The model is answering.",
         "Answer: The first answer.",
     ]
+
+
+def test_screen_readers_hear_once_that_the_server_is_full(chat: Chat) -> None:
+    waits = ["2", "1"]
+
+    def refuse(route: Route) -> None:
+        if waits:
+            route.fulfill(status=429, headers={"retry-after": waits.pop(0)}, body='{"error": {"message": "full"}}')
+        else:
+            route.continue_()
+
+    chat.page.route("**/v1/chat/completions", refuse)
+    chat.page.evaluate(HEAR)
+    chat.asked("Hello.")
+    heard = chat.page.evaluate("window.heard")
+    assert [text for text in heard if "full" in text] == ["The server is full. Trying again in 2 s …"]
+    assert heard[-1] == "Answer: The first answer."
 
 
 def test_the_page_in_the_accessibility_tree(chat: Chat) -> None:

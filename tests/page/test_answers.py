@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 from playwright.sync_api import Route, expect
 
-from tests.integration.conftest import Server
+from tests.integration.conftest import Front, Server
 from tests.page.chat import Chat
 from tests.waiting import wait_until
 
@@ -91,6 +92,33 @@ def test_thinking_is_switched_and_limited(chat: Chat) -> None:
     assert "thinking_token_budget" not in body
     chat.done()
     expect(chat.thinking).to_be_hidden()
+
+
+def test_thinking_without_a_limit(chat: Chat) -> None:
+    chat.page.get_by_label("Limit of the thinking").select_option("No limit")
+    assert chat.sent("Hello.")["thinking_token_budget"] == -1
+    chat.done()
+    expect(chat.content).to_have_text("The first answer.")
+    chat.set(Seed="1")
+    expect(chat.page.get_by_label("Limit of the thinking")).to_have_value("-1")
+
+
+def test_a_model_that_was_not_known_at_first_is_learnt_with_an_answer(
+    chat_of: Callable[..., Chat], front: Front
+) -> None:
+    chat = chat_of(front)
+    chat.page.route("**/v1/models", lambda route: route.abort())
+    chat.open()
+    assert "model" not in chat.sent("Hello.")
+    chat.done()
+    chat.page.unroute("**/v1/models")
+    chat.asked("Again.")
+    expect(chat.page.locator("#model")).not_to_be_empty()
+    expect(chat.page.locator("#context")).to_contain_text(" of ")
+    body = chat.sent("And again.")
+    assert body["model"]
+    assert body["max_tokens"]
+    chat.done()
 
 
 def test_answer_now_ends_the_thinking(chat: Chat) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import expect
 
@@ -91,7 +93,7 @@ def test_an_export_is_imported_in_another_browser(chat: Chat, chat_of: Callable[
     other = chat_of(chat.front).open()
     for said in ("1 conversation imported.", "0 conversations imported, 1 were here already"):
         other.page.set_input_files("#import-file", file)
-        expect(other.page.get_by_text(said)).to_be_visible()
+        other.warned(said)
     other.conversations.first.click()
     expect(other.content).to_have_text("The first answer.")
     expect(other.answer.get_by_text("2 of 2")).to_be_visible()
@@ -104,9 +106,67 @@ def test_another_file_is_not_imported(chat: Chat) -> None:
         b'{"format": "nemotron-chat-export", "version": 1, "conversations": [{"id": 1}]}',
     ):
         chat.page.set_input_files("#import-file", {"name": "a.json", "mimeType": "application/json", "buffer": content})
-        expect(chat.page.get_by_text("This file holds no exported conversations")).to_be_visible()
+        chat.warned("This file holds no exported conversations")
         chat.page.evaluate("document.querySelector('#banner').hidden = true")
     expect(chat.conversations).to_have_count(0)
+
+
+def _export(chat: Chat) -> dict[str, Any]:
+    with chat.page.expect_download() as download:
+        chat.button("Export all conversations").click()
+    value: dict[str, Any] = json.loads(download.value.path().read_text())
+    return value
+
+
+def _import(chat: Chat, value: dict[str, Any]) -> None:
+    buffer = json.dumps(value).encode()
+    chat.page.set_input_files("#import-file", {"name": "a.json", "mimeType": "application/json", "buffer": buffer})
+
+
+def test_an_export_that_was_spoilt_is_not_imported(chat: Chat, chat_of: Callable[..., Chat]) -> None:
+    """Each of these would break the page as it is opened, or take the place of something else."""
+    chat.asked("Hello.")
+    whole = _export(chat)
+    answer = {"calls": "x", "phase": "failed", "usage": 5, "rate": "fast", "reasoning": 5, "created": "now"}
+    spoilt = [(1, name, value) for name, value in answer.items()] + [(0, "files", 5), (0, "parent", 5)]
+    files = []
+    for index, name, value in spoilt:
+        files.append(copy.deepcopy(whole))
+        files[-1]["conversations"][0]["messages"].sort(key=lambda message: message["created"])
+        files[-1]["conversations"][0]["messages"][index][name] = value
+    for settings in ({"tools": 5}, {"tools": "no JSON"}, {"stop": "x"}, {"format": "other"}, 5):
+        files.append(copy.deepcopy(whole))
+        files[-1]["conversations"][0]["settings"] = settings
+    files.append({**whole, "conversations": whole["conversations"] * 2})
+    other = chat_of(chat.front).open()
+    for file in files:
+        _import(other, file)
+        other.warned("This file holds no exported conversations")
+        other.page.evaluate("document.querySelector('#banner').hidden = true")
+    expect(other.conversations).to_have_count(0)
+    # Under another name, the messages are still those of the conversation that is here.
+    foreign = copy.deepcopy(whole)
+    foreign["conversations"][0]["id"] = "another"
+    for message in foreign["conversations"][0]["messages"]:
+        message["conversation"] = "another"
+    _import(chat, foreign)
+    chat.warned("This file holds no exported conversations")
+    expect(chat.conversations).to_have_count(1)
+
+
+def test_a_newer_import_of_the_shown_conversation_is_shown_and_stays(chat: Chat) -> None:
+    chat.asked("Hello.")
+    file = _export(chat)
+    [conversation] = file["conversations"]
+    conversation.update(title="Newer", updated=conversation["updated"] + 1000)
+    next(one for one in conversation["messages"] if one["role"] == "assistant")["content"] = "Another answer."
+    _import(chat, file)
+    expect(chat.content).to_have_text("Another answer.")
+    expect(chat.conversations).to_have_text(["Newer"])
+    body = chat.sent("And then?")
+    assert body["messages"][1]["content"] == "Another answer."
+    chat.done()
+    expect(chat.conversations).to_have_text(["Newer"])
 
 
 def test_an_answer_given_again_stands_beside_the_old_one(chat: Chat) -> None:
@@ -152,6 +212,6 @@ def test_a_browser_that_keeps_nothing_is_told_so(front: Front, chat_of: Callable
     chat = chat_of(front)
     chat.page.add_init_script("Object.defineProperty(window, 'indexedDB', {value: undefined})")
     chat.open()
-    expect(chat.page.get_by_text("This browser keeps nothing for this page")).to_be_visible()
+    chat.warned("This browser keeps nothing for this page")
     assert chat.asked("Hello.") == "The first answer."
     expect(chat.conversations).to_have_text(["Hello."])

@@ -42,7 +42,7 @@ async function failure(response) {
     // Not JSON: something between the page and the server answered.
   }
   const seconds = Number(response.headers.get("retry-after"));
-  return new ApiError(error.message ?? `HTTP ${response.status} ${response.statusText}`, {
+  return new ApiError(error.message ?? S.httpError(response.status, response.statusText), {
     status: response.status,
     code: error.code ?? null,
     param: error.param ?? null,

@@ -5,7 +5,8 @@ import { toolsOf } from "./request.js";
 import { S } from "./strings.js";
 
 const FILE_LIMIT = 512 * 1024;
-const BUDGETS = [256, 1024, 4096, 16384];
+// Tokens; -1 is no limit.
+const BUDGETS = [256, 1024, 4096, 16384, -1];
 
 export class Composer {
   #files = [];
@@ -54,11 +55,11 @@ export class Composer {
     this.thinking.setAttribute("aria-pressed", String(settings.thinking));
     this.budget.disabled = !settings.thinking;
     const budgets = [...new Set([...BUDGETS, ...(settings.budget === null ? [] : [settings.budget])])].sort(
-      (a, b) => a - b,
+      (a, b) => (a < 0) - (b < 0) || a - b,
     );
     this.budget.replaceChildren(
       el("option", { value: "", text: S.usualBudget }),
-      ...budgets.map((n) => el("option", { value: n, text: S.budgetOf(n) })),
+      ...budgets.map((n) => el("option", { value: n, text: n < 0 ? S.noBudget : S.budgetOf(n) })),
     );
     this.budget.value = settings.budget ?? "";
     const tools = settings.toolChoice === "none" ? [] : toolsOf(settings);
@@ -94,6 +95,12 @@ export class Composer {
 
   focus() {
     this.input.focus();
+  }
+
+  /** Where the focus goes from what is gone. */
+  takeFocus() {
+    const stop = byId("stop");
+    (stop.hidden ? this.input : stop).focus();
   }
 
   toggleThinking() {

@@ -98,25 +98,17 @@ export function showCode(body, keyed) {
   return open(
     S.viewCode,
     () => {
-      const pre = el("pre", { class: "source", tabindex: 0, id: "code-text", role: "tabpanel" });
+      const pre = el("pre", { class: "source", tabindex: 0, id: "code-text", role: "region", "aria-label": S.viewCode });
       const choose = (i) => {
         pre.textContent = kinds[i][1];
-        tabs.forEach((tab, j) => tab.setAttribute("aria-selected", String(i === j)));
+        ways.forEach((way, j) => way.setAttribute("aria-pressed", String(i === j)));
       };
-      const tabs = kinds.map(([name], i) =>
-        el("button", {
-          type: "button",
-          role: "tab",
-          text: name,
-          "aria-controls": "code-text",
-          on: { click: () => choose(i) },
-        }),
-      );
+      const ways = kinds.map(([text], i) => button({ text, click: () => choose(i) }));
       choose(0);
       const bar = el(
         "div",
         { class: "bar" },
-        el("div", { class: "tabs", role: "tablist" }, ...tabs),
+        el("div", { class: "ways", role: "group", "aria-label": S.viewCode }, ...ways),
         el("span", { class: "space" }),
         copyButton(() => pre.textContent),
       );

@@ -1,5 +1,6 @@
 // Puts the page together: opens the store, shows a conversation, and hands what the user does to its parts.
 
+import { ended } from "./answer.js";
 import * as api from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
@@ -19,6 +20,7 @@ const store = await openStore();
 const opened = new Map();
 const model = { id: null, context: null };
 let current = null;
+let learning = false;
 
 function savedDefaults() {
   try {
@@ -32,6 +34,7 @@ function warn(text) {
   const banner = byId("banner");
   banner.textContent = text;
   banner.hidden = false;
+  announce(text);
   clearTimeout(warn.timer);
   warn.timer = setTimeout(() => (banner.hidden = true), 8000);
 }
@@ -40,8 +43,8 @@ function warn(text) {
 
 function show(conversation) {
   current = conversation;
-  thread.show(conversation);
   composer.show(conversation);
+  thread.show(conversation);
   showHeader();
   sidebar.refresh(conversation.record.id);
   sidebar.chosen();
@@ -63,12 +66,15 @@ function showHeader() {
 function changed(what, conversation, detail) {
   if (what === "unkept") return warn(S.storageFailed(detail.message));
   if (what === "record") sidebar.refresh();
+  // It was not there when the page was opened, or wanted a key.
+  if (what === "message" && model.id === null && ended(detail) && detail.model) learnModel();
   if (conversation !== current) return;
+  // First: the thread may hand the focus to the stop button.
+  composer.showRunning();
   if (what === "path") {
     thread.show(conversation);
     sidebar.refresh();
   } else if (what === "message") thread.update(detail);
-  composer.showRunning();
   showHeader();
 }
 
@@ -100,6 +106,15 @@ async function openOne(id) {
   if (conversation) show(conversation);
 }
 
+/** Lets go of a conversation that is deleted or replaced in the store: nothing of it is written any more. */
+function leave(id) {
+  const conversation = opened.get(id);
+  if (!conversation) return;
+  conversation.deleted = true;
+  conversation.stop();
+  opened.delete(id);
+}
+
 // What the user does
 
 function send(text, files, instead = null) {
@@ -117,6 +132,7 @@ const actions = {
     thread.end();
     current.giveResults(results);
   },
+  takeFocus: () => composer.takeFocus(),
   endThinking: () => current.answer?.endThinking().catch((error) => warn(S.answerNowFailed(error.message))),
 };
 
@@ -125,15 +141,16 @@ const composer = new Composer({ send, stop: () => current.stop(), set: setSettin
 const sidebar = new Sidebar(store, {
   open: openOne,
   warn,
-  say: warn,
+  leave,
+  imported: async () => {
+    if (!current.deleted) return;
+    const conversation = await conversationOf(current.record.id);
+    if (conversation) show(conversation);
+    else startNew();
+  },
   rename: async (id, title) => (await conversationOf(id))?.rename(title),
   delete: async (id) => {
-    const conversation = opened.get(id);
-    if (conversation) {
-      conversation.deleted = true;
-      conversation.stop();
-      opened.delete(id);
-    }
+    leave(id);
     await store.delete(id);
     if (current.record.id === id) startNew();
     else sidebar.refresh();
@@ -160,6 +177,13 @@ function switchTheme() {
 
 const lastAnswer = () => current.path.findLast(({ role }) => role === "assistant");
 
+async function copyLast() {
+  const text = lastAnswer()?.content;
+  if (!text) warn(S.nothingToCopy);
+  else if (await copyText(text)) announce(S.copied);
+  else warn(S.copyFailed);
+}
+
 // Alt with a letter, by the letter's place on the keyboard: on some machines Alt makes another letter of it.
 const SHORTCUTS = {
   KeyN: startNew,
@@ -167,14 +191,15 @@ const SHORTCUTS = {
   KeyT: () => composer.toggleThinking(),
   KeyA: () => actions.endThinking(),
   KeyR: () => lastAnswer() && actions.answerAgain(lastAnswer()),
-  KeyC: async () => announce(lastAnswer() && (await copyText(lastAnswer().content)) ? S.copied : S.copyFailed),
+  KeyC: copyLast,
   KeyS: changeSettings,
 };
 
 addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   const typing = event.target.closest?.("input, textarea, select");
-  if (event.key === "Escape" && current.answer) {
+  // In the search field it empties that.
+  if (event.key === "Escape" && current.answer && event.target !== sidebar.search) {
     current.stop();
   } else if (event.altKey && !event.ctrlKey && !event.metaKey && SHORTCUTS[event.code]) {
     event.preventDefault();
@@ -198,6 +223,8 @@ if (!store.keeps) warn(S.noStorage);
 startNew();
 
 async function learnModel() {
+  if (learning) return;
+  learning = true;
   try {
     const [first] = await api.models();
     Object.assign(model, { id: first.id, context: first.max_model_len ?? null });
@@ -206,6 +233,8 @@ async function learnModel() {
     await api.render("", true);
   } catch {
     // The first message says what is wrong, and waits for the server where that helps.
+  } finally {
+    learning = false;
   }
 }
 learnModel();

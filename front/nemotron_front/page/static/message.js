@@ -6,7 +6,7 @@ import { Markdown } from "./markdown.js";
 import { S } from "./strings.js";
 import { callView } from "./toolcalls.js";
 
-/** The view of a message: {element, update()}. `actions`: answerAgain, edit, show, endThinking, giveResults, retry. */
+/** The view of a message: {element, update()}. `actions`: answerAgain, edit, show, endThinking, giveResults. */
 export function messageView(conversation, message, actions) {
   const view =
     message.role === "user"

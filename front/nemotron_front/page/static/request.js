@@ -18,6 +18,26 @@ export const DEFAULTS = {
   schema: "",
 };
 
+/** Whether an object holds settings that a request can be made of; what it leaves out has its default. */
+export function settingsFit(given) {
+  const settings = { ...DEFAULTS, ...given };
+  const fits = (name) => {
+    const value = settings[name];
+    if (name === "stop") return Array.isArray(value) && value.every((stop) => typeof stop === "string");
+    if (DEFAULTS[name] === null) return value === null || Number.isFinite(value);
+    return typeof value === typeof DEFAULTS[name];
+  };
+  if (typeof given !== "object" || !Object.keys(DEFAULTS).every(fits)) return false;
+  const { format, schema, toolChoice } = settings;
+  if (!Object.hasOwn(S.formats, format) || !Object.hasOwn(S.toolChoices, toolChoice)) return false;
+  try {
+    if (format === "json_schema") JSON.parse(schema);
+    return Array.isArray(toolsOf(settings));
+  } catch {
+    return false;
+  }
+}
+
 /** A user's text with the attached files before it, each in a fence that is longer than any inside. */
 export function withFiles(text, files = []) {
   const fenced = files.map((file) => {

@@ -10,7 +10,7 @@ const TOOL_EXAMPLE = [
     type: "function",
     function: {
       name: "get_weather",
-      description: "The weather in a city now",
+      description: S.toolExampleText,
       parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
     },
   },
@@ -21,9 +21,11 @@ const NUMBERS = [
   ["temperature", S.temperature, 0, 2, "any"],
   ["top_p", S.topP, 0, 1, "any"],
   ["max_tokens", S.maxTokens, 1, undefined, 1],
-  ["budget", S.thinkingBudget, 0, undefined, 1],
+  ["budget", S.thinkingBudget, -1, undefined, 1],
   ["seed", S.seed, undefined, undefined, 1],
 ];
+
+const HINTS = { max_tokens: S.maxTokensHint, budget: S.thinkingBudgetHint };
 
 class Wrong extends Error {}
 
@@ -160,7 +162,7 @@ export function askSettings(settings) {
             el(
               "div",
               { class: "grid" },
-              ...numbers.map(([input, , label]) => field(label, input, label === S.maxTokens ? S.maxTokensHint : null)),
+              ...numbers.map(([input, name, label]) => field(label, input, HINTS[name])),
             ),
             field(S.stopStrings, stop, S.stopHint),
           ),

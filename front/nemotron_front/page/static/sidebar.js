@@ -10,7 +10,10 @@ export class Sidebar {
   #open = null;
   #latest = 0;
 
-  /** `actions`: open(id), rename(id, title), delete(id), warn(text), say(text). */
+  /**
+   * `actions`: open(id), rename(id, title), delete(id), warn(text), leave(id) before an import replaces a conversation,
+   * imported() afterwards.
+   */
   constructor(store, actions) {
     this.#store = store;
     this.#actions = actions;
@@ -62,7 +65,7 @@ export class Sidebar {
     this.list.replaceChildren(...shown.map((conversation) => this.#row(conversation)));
     if (!shown.length)
       this.list.append(el("li", { class: "quiet none", text: found ? S.nothingFound(text) : S.noConversations }));
-    if (focused) this.list.querySelector(`[data-id="${focused}"] .open`)?.focus();
+    if (focused) this.list.querySelector(`[data-id="${CSS.escape(focused)}"] .open`)?.focus();
   }
 
   #row({ id, title }) {
@@ -73,7 +76,13 @@ export class Sidebar {
       {
         class: "more",
         on: {
-          keydown: (event) => event.key === "Escape" && (more.open = false),
+          keydown: (event) => {
+            if (event.key !== "Escape" || !more.open) return;
+            // Elsewhere it stops the answer.
+            event.stopPropagation();
+            more.open = false;
+            more.firstElementChild.focus();
+          },
           focusout: (event) => more.contains(event.relatedTarget) || (more.open = false),
         },
       },
@@ -120,12 +129,14 @@ export class Sidebar {
 
   async #import(file) {
     try {
-      const [added, known] = await this.#store.import(await file.text());
-      this.#actions.say(S.imported(added, known));
+      const [added, known] = await this.#store.import(await file.text(), this.#actions.leave);
+      this.#actions.warn(S.imported(added, known));
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
       this.#actions.warn(S.notAnExport);
+    } finally {
+      await this.#actions.imported();
+      this.refresh();
     }
-    this.refresh();
   }
 }

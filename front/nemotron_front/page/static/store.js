@@ -3,6 +3,8 @@
 // A conversation is {id, title, created, updated, leaf, settings}; its messages are a tree of {id, conversation,
 // parent, role, ...}, see tree.js. Times are milliseconds since 1970.
 
+import { settingsFit } from "./request.js";
+
 const NAME = "nemotron-chat";
 const FORMAT = "nemotron-chat-export";
 
@@ -58,12 +60,20 @@ class BaseStore {
     return JSON.stringify({ format: FORMAT, version: 1, conversations }, null, 1);
   }
 
-  /** Adds the conversations of an export; one that is here and not older stays. Gives [added, known]; raises TypeError. */
-  async import(text) {
+  /**
+   * Adds the conversations of an export; one that is here and not older stays. `leave(id)` is called before one is
+   * replaced. Gives [added, known]; raises TypeError.
+   */
+  async import(text, leave) {
     const conversations = readExport(text);
+    const owners = new Map((await this.allMessages()).map(({ id, conversation }) => [id, conversation]));
+    const foreign = ({ id, conversation }) => owners.has(id) && owners.get(id) !== conversation;
+    // It would take the place of another conversation's message.
+    if (conversations.some(({ messages }) => messages.some(foreign))) throw new TypeError("a message of another one");
     const here = new Map((await this.list()).map((conversation) => [conversation.id, conversation]));
     const wanted = conversations.filter(({ id, updated }) => !here.has(id) || here.get(id).updated < updated);
     for (const { messages, ...conversation } of wanted) {
+      leave(conversation.id);
       await this.delete(conversation.id);
       await this.put(conversation, messages);
     }
@@ -71,25 +81,51 @@ class BaseStore {
   }
 }
 
+const isText = (value) => typeof value === "string";
+const isList = (value, fits) => Array.isArray(value) && value.every(fits);
+const missingOr = (value, fits) => value === undefined || value === null || fits(value);
+
+/** Whether a message of an export can be shown; see tree.js and answer.js. */
+function messageFits(message, conversation) {
+  if (![message?.id, message?.content].every(isText) || message.conversation !== conversation) return false;
+  if (!(message.parent === null || isText(message.parent)) || !Number.isFinite(message.created)) return false;
+  if (message.role === "user")
+    return missingOr(message.files, (files) => isList(files, (file) => isText(file?.name) && isText(file.text)));
+  if (message.role === "tool") return isText(message.call) && isText(message.name);
+  const callFits = (call) => [call?.id, call?.name, call?.arguments].every(isText);
+  const usageFits = ({ prompt, output }) => [prompt, output].every(Number.isFinite);
+  return (
+    message.role === "assistant" &&
+    missingOr(message.reasoning, isText) &&
+    missingOr(message.calls, (calls) => isList(calls, callFits)) &&
+    missingOr(message.usage, usageFits) &&
+    [message.rate, message.ttft, message.thinkingTime].every((figure) => missingOr(figure, Number.isFinite)) &&
+    (message.phase !== "failed" || isText(message.error?.message))
+  );
+}
+
+function conversationFits(conversation) {
+  if (![conversation?.id, conversation?.title].every(isText)) return false;
+  const { id, created, updated, leaf, settings, messages } = conversation;
+  return (
+    [created, updated].every(Number.isFinite) &&
+    missingOr(leaf, isText) &&
+    missingOr(settings, settingsFit) &&
+    isList(messages, (message) => messageFits(message, id))
+  );
+}
+
+/** The conversations of an export. Raises TypeError. */
 function readExport(text) {
-  const isText = (value) => typeof value === "string";
   let value = null;
   try {
     value = JSON.parse(text);
   } catch {
     // Said below, as for any other file.
   }
-  if (value?.format !== FORMAT || !Array.isArray(value.conversations)) throw new TypeError("no export");
-  for (const { id, title, created, updated, messages } of value.conversations) {
-    const messageFits = (message) =>
-      isText(message?.id) &&
-      message.conversation === id &&
-      ["user", "assistant", "tool"].includes(message.role) &&
-      isText(message.content) &&
-      (message.parent === null || isText(message.parent));
-    if (![id, title].every(isText) || ![created, updated].every(Number.isFinite)) throw new TypeError("no export");
-    if (!Array.isArray(messages) || !messages.every(messageFits)) throw new TypeError("no export");
-  }
+  if (value?.format !== FORMAT || !isList(value.conversations, conversationFits)) throw new TypeError("no export");
+  for (const all of [value.conversations, value.conversations.flatMap(({ messages }) => messages)])
+    if (new Set(all.map(({ id }) => id)).size < all.length) throw new TypeError("an identifier is there twice");
   return value.conversations;
 }
 

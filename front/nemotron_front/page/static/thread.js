@@ -14,9 +14,12 @@ export class Thread {
   #follow = true;
   #top = 0;
   #frame = null;
-  #said = null;
+  #said = new Set();
 
-  /** `actions`: see message.js, and `ask(text)` for an example of the welcome. */
+  /**
+   * `actions`: see message.js, `ask(text)` for an example of the welcome, and `takeFocus()` for when what had the
+   * focus here is gone.
+   */
   constructor(actions) {
     this.actions = actions;
     this.scroller = byId("thread");
@@ -39,7 +42,7 @@ export class Thread {
     if (conversation !== this.#conversation) {
       this.#views.clear();
       this.#follow = true;
-      this.#said = null;
+      this.#said.clear();
     }
     this.#conversation = conversation;
     const views = new Map();
@@ -54,8 +57,10 @@ export class Thread {
       views.set(message.id, { view, versions, last });
     }
     this.#views = views;
-    this.list.replaceChildren(
-      ...(path.length ? [...views.values()].map(({ view }) => view.element) : [this.#welcome()]),
+    this.#keepFocus(() =>
+      this.list.replaceChildren(
+        ...(path.length ? [...views.values()].map(({ view }) => view.element) : [this.#welcome()]),
+      ),
     );
     this.list.classList.toggle("empty", !path.length);
     this.#keepEnd();
@@ -77,8 +82,24 @@ export class Thread {
   #draw() {
     cancelAnimationFrame(this.#frame);
     this.#frame = null;
-    [...this.#views.values()].at(-1)?.view.update?.();
+    this.#keepFocus(() => [...this.#views.values()].at(-1)?.view.update?.());
     this.#keepEnd();
+  }
+
+  /** Changes the list: what had the focus there keeps it, or hands it to its like in the message that took its place. */
+  #keepFocus(change) {
+    const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
+    const place = [...this.list.children].findIndex((element) => element.contains(focused));
+    change();
+    if (!focused) return;
+    const shown = (button) => !button.disabled && button.checkVisibility();
+    const buttons = [...(this.list.children[place]?.querySelectorAll("button") ?? [])].filter(shown);
+    const like = buttons.find(({ ariaLabel }) => ariaLabel && ariaLabel === focused.ariaLabel);
+    // At the first and the last version only the other arrow is left.
+    const arrow = focused.closest(".versions") && buttons.find((button) => button.closest(".versions"));
+    const next = focused.isConnected && focused.checkVisibility() ? focused : like || arrow;
+    if (!next) this.actions.takeFocus();
+    else if (next !== document.activeElement) next.focus({ preventScroll: true });
   }
 
   #tick() {
@@ -99,12 +120,14 @@ export class Thread {
     if (this.#follow) this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
-  /** Tells screen readers of each phase once, and of the answer when it is whole. */
+  /** Tells screen readers of each phase and of each wait once, and of the answer when it is whole. */
   #announce(message) {
-    const phase = `${message.id} ${message.phase}`;
-    if (this.#said === phase) return;
-    this.#said = phase;
-    if (message.phase === "thinking") announce(S.sayThinking);
+    // A countdown is one notice.
+    const what = `${message.id} ${message.notice?.replace(/\d+/, "") ?? message.phase}`;
+    if (this.#said.has(what)) return;
+    this.#said.add(what);
+    if (message.notice) announce(message.notice);
+    else if (message.phase === "thinking") announce(S.sayThinking);
     else if (message.phase === "answering") announce(S.sayAnswering);
     else if (message.phase === "stopped") announce(S.sayStopped);
     else if (message.phase === "done") announce(message.calls.length ? S.sayCalls : S.sayDone(message.content));
