@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from nemotron_client import Options
+from nemotron_front.fields import MOST_SEED
 
-MOST_SEED = 2**64 - 1
 REASONING_NAMES = ("reasoning_content", "reasoning")
 """What the thinking is called in OpenAI's shapes: clients that know one of them mostly do not know the other."""
 

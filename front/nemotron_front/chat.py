@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal, cast
 
 import msgspec
@@ -98,6 +99,10 @@ def read_ask(given: Mapping[str, Any], options: dict[str, Any], names: dict[str,
     if (usage or continuous) and not stream:
         raise invalid("stream_options", "stream_options: they go with a stream; send stream true with them")
     hidden = given.get("include_reasoning") is False or given.get("reasoning.exclude", False)
+    if hidden and options.get("return_log_probs"):
+        name = "reasoning.exclude" if given.get("include_reasoning") is not False else "include_reasoning"
+        message = f"{name}: log probabilities are those of all tokens, thinking included; leave out this or them"
+        raise invalid(name, message, "unsupported_parameter")
     thinking: Literal["hidden", "apart", "within"] = (
         "hidden" if hidden else "apart" if given.get("separate_reasoning", True) else "within"
     )
@@ -184,7 +189,7 @@ class ChatShape:
         if state.logprobs:
             delta += b',"logprobs":%b' % as_line({"content": state.logprobs, "refusal": None})
             state.logprobs = []
-        if self._ask.continuous_usage and (counts := [one.usage for one in self._choices if one.usage is not None]):
+        if self._ask.continuous_usage and any(counts := [one.usage for one in self._choices]):
             usage = b',"usage":%b}' % as_line(usage_json(counts, self._ask.n))
         return event_of(b"%b%b,%b}]%b" % (self._before[choice], delta, finish, usage))
 
@@ -270,20 +275,22 @@ def finish_of(reply: Reply) -> dict[str, Any]:
     return finish
 
 
-def usage_json(counts: Sequence[Usage], n: int = 1) -> dict[str, Any]:
+def usage_json(counts: Sequence[Usage | None], n: int = 1) -> dict[str, Any]:
     """The token counts of all choices.
 
     Args:
-        counts: Of each choice.
+        counts: Of each choice; None where they are not known yet.
         n: Choices of the same prompt, which follow each other; the prompt, which they share, counts once.
     """
-    prompts = counts[::n]
-    prompt, output = sum(one.prompt_tokens for one in prompts), sum(one.output_tokens for one in counts)
+    known = [one for one in counts if one is not None]
+    groups = (filter(None, counts[first : first + n]) for first in range(0, len(counts), n))
+    prompts = [one for group in groups for one in islice(group, 1)]
+    prompt, output = sum(one.prompt_tokens for one in prompts), sum(one.output_tokens for one in known)
     usage: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": output,
         "total_tokens": prompt + output,
-        "completion_tokens_details": {"reasoning_tokens": sum(one.reasoning_tokens for one in counts)},
+        "completion_tokens_details": {"reasoning_tokens": sum(one.reasoning_tokens for one in known)},
     }
     cached = [one.cached_tokens for one in prompts if one.cached_tokens is not None]
     if cached:

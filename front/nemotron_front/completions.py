@@ -68,7 +68,7 @@ class CompletionsShape:
         self._head = {"id": f"cmpl-{request_id}", "object": "text_completion", "created": int(time.time())}
         self._head |= {"model": ask.model}
         self._logprobs = [_Logprobs() for _ in range(ask.choices)]
-        self._usages: dict[int, Usage] = {}
+        self._usages: list[Usage | None] = [None] * ask.choices
         self._thinking: set[int] = set()  # choices whose thinking is open within their text
 
     def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - it begins with its text
@@ -132,8 +132,8 @@ class CompletionsShape:
         logprobs = self._logprobs[choice].taken()
         one = {"index": choice, "logprobs": logprobs, "finish_reason": None, **said}
         usage: dict[str, Any] = {"usage": None} if self._ask.include_usage else {}
-        if self._ask.continuous_usage and self._usages:
-            usage = {"usage": usage_json(list(self._usages.values()), self._ask.n)}
+        if self._ask.continuous_usage and any(self._usages):
+            usage = {"usage": usage_json(self._usages, self._ask.n)}
         return event_of(as_line({**self._head, "choices": [one], **usage}))
 
 

@@ -17,11 +17,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 from nemotron_client import Options
 from nemotron_client._contract import DTYPES, RANGES
 from nemotron_client._request import LIMITS
-from nemotron_front.ask import MOST_SEED
 from nemotron_front.errors import invalid
 from nemotron_front.reading import Field, Fields, Kind
 from nemotron_front.thinking import EFFORTS, TYPES, of_budget, of_budget_and_switch, of_effort, of_type
 
+MOST_SEED = 2**64 - 1
 MOST_CHOICES = 16
 """Answers that one request may have: each takes a place on the server."""
 
@@ -104,7 +104,8 @@ def _end_id(name: str, value: list[int]) -> dict[str, Any]:
     return {"end_id": replace(_OWN["end_id"], name=name).checked(value[0])}
 
 
-_NO_USE = "The server has no use for it."
+NO_USE = "The server has no use for it."
+"""Why most fields of other servers are ignored."""
 
 _FORMS = (
     Field("response_format", doc="`text`, `json_object`, `json_schema`; also `regex` and `choice`.", kinds=("object",)),
@@ -149,8 +150,8 @@ _EFFORTS = (
 )  # fmt: skip
 
 _SHOWN = (
-    _flag("include_reasoning", "False leaves the thinking out of the answer; it is still done."),
-    _flag("reasoning.exclude", "True leaves the thinking out of the answer."),
+    _flag("include_reasoning", "False leaves the thinking out of the answer; it is still done. Not with `logprobs`."),
+    _flag("reasoning.exclude", "True leaves the thinking out of the answer. Not with `logprobs`."),
     _flag("separate_reasoning", "False puts the thinking into the content, between its tags."),
     *_ignored("The thinking is streamed as it comes.", "stream_reasoning", "reasoning.summary"),
 )
@@ -200,7 +201,7 @@ _COMMON_REST = (
     _refused("return_token_ids", "answers are text; leave it out", False),
     _refused("return_tokens_as_token_ids", "answers are text; leave it out", False),
     _refused("lora_path", "there are no adapters; leave it out"),
-    *_ignored(_NO_USE, "user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key",
+    *_ignored(NO_USE, "user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key",
               "prompt_cache_options", "prompt_cache_retention", "cache_salt", "session_id", "request_id", "rid"),
     *_ignored("Prompts are always cached where the engine can.", "cache_prompt"),
     *_ignored("Streams have counts with `stream_options`.", "timings_per_token", "return_progress"),
@@ -228,7 +229,7 @@ _CHAT = (
     _refused("chat_template", "conversations are written in the model's own chat format; leave it out"),
     _refused("documents", "write them into a message"),
     _refused("mm_processor_kwargs", "the model reads text; leave it out", {}),
-    *_ignored(_NO_USE, "verbosity", "moderation"),
+    *_ignored(NO_USE, "verbosity", "moderation"),
     *_ignored("It could only make the answer faster.", "prediction"),
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from nemotron_client import (
@@ -21,10 +22,10 @@ from nemotron_front.ask import Ask
 from nemotron_front.chat import as_line, finish_of
 from nemotron_front.conversion import Conversion, objects, text_only, with_chats
 from nemotron_front.errors import ApiError, invalid
+from nemotron_front.fields import NO_USE
 from nemotron_front.reading import Field, Fields
 
 _LOGPROBS = "message.output_text.logprobs"
-_NO_USE = "The server has no use for it."
 _KEEPS_NONE = "this server keeps no responses; send the whole conversation as `input`"
 
 FIELDS = Fields(
@@ -35,19 +36,19 @@ FIELDS = Fields(
         Field("tools", doc="Functions, flat: `{type, name, description, parameters}`.", kinds=("array",)),
         Field("tool_choice", doc="As for chat completions, flat.", kinds=("string", "object")),
         Field("text.format", doc="The chat completion's `response_format`, flat.", kinds=("object",)),
-        Field("text.verbosity", "ignored", _NO_USE),
+        Field("text.verbosity", "ignored", NO_USE),
         Field("reasoning.effort", doc="The chat completion's `reasoning_effort`.", kinds=("string",)),
         Field("reasoning.max_tokens", doc="Tokens of thinking.", kinds=("integer",)),
         Field("reasoning.enabled", doc="Thinking on or off.", kinds=("boolean",)),
         Field("reasoning.summary", "ignored", "The thinking itself is in the answer."),
         Field("reasoning.generate_summary", "ignored", "The thinking itself is in the answer."),
-        Field("reasoning.context", "ignored", _NO_USE),
-        Field("reasoning.mode", "ignored", _NO_USE),
+        Field("reasoning.context", "ignored", NO_USE),
+        Field("reasoning.mode", "ignored", NO_USE),
         Field("include", doc=f"`{_LOGPROBS}` is honoured; all else is ignored.", kinds=("array of strings",)),
         Field("top_logprobs", doc="Alternatives for each token.", kinds=("integer",), range=(0, 20)),
         Field("stream_options", "ignored", "The counts are always in the stream."),
         Field("image", "ignored", "The model reads text."),
-        Field("access_programs", "ignored", _NO_USE),
+        Field("access_programs", "ignored", NO_USE),
         Field("background_options", "ignored", "Nothing runs in the background."),
         Field("max_tool_calls", "ignored", "It counts calls of built-in tools, of which there are none."),
         Field("previous_response_id", "refused", _KEEPS_NONE),
@@ -110,7 +111,7 @@ def read_responses(body: dict[str, Any]) -> Ask:
     chat.put("max_completion_tokens", given.get("max_output_tokens"), "max_output_tokens")
     if "tools" in given:
         chat.put("tools", [_tool(chat, at, tool) for at, tool in objects("tools", given["tools"])], "tools")
-    chat.put("tool_choice", _tool_choice(given.get("tool_choice")), "tool_choice")
+    chat.put("tool_choice", given.get("tool_choice"), "tool_choice")
     chat.put("response_format", _format(given.get("text.format")), "text.format")
     chat.named("response_format.json_schema", "text.format")
     thinking = {name: given.get(f"reasoning.{name}") for name in ("effort", "max_tokens", "enabled")}
@@ -150,19 +151,6 @@ def _tool(chat: Conversion, at: str, tool: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
 
 
-def _tool_choice(given: Any) -> Any:
-    """The same in the shape of chat completions. What is none is theirs to refuse."""
-    if not isinstance(given, dict):
-        return given
-    match given.get("type"):
-        case "function":
-            return {"type": "function", "function": {"name": given.get("name")}}
-        case "allowed_tools" if isinstance(tools := given.get("tools"), list):
-            named = [_tool_choice(tool) for tool in tools]
-            return {"type": "allowed_tools", "allowed_tools": {"mode": given.get("mode"), "tools": named}}
-    return given
-
-
 def _format(given: dict[str, Any] | None) -> dict[str, Any] | None:
     if given is None or given.get("type") != "json_schema":
         return given
@@ -181,7 +169,7 @@ class ResponsesShape:
         self._head |= {"model": ask.model, "store": False, **ask.said}
         self._items: list[dict[str, Any]] = []
         self._open: _Text | None = None
-        self._logprobs: list[Mapping[str, Any]] = []
+        self._logprobs = _Logprobs()
         self._number = 0
 
     def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - the counts come at the end
@@ -195,15 +183,15 @@ class ResponsesShape:
         """What an event becomes."""
         match event:
             case ReasoningDelta(text):
-                self._logprobs = []  # a response has those of its answer alone
+                self._logprobs.thought()
                 return self._text("reasoning", text) if self._shows_thinking else b""
             case ContentDelta(text):
                 return self._text("message", text)
             case ToolCallDelta(call):
-                self._logprobs = []
+                self._logprobs.taken("")
                 return self._closed("completed") + self._called(call)
             case LogprobsDelta(entries):
-                self._logprobs += entries
+                self._logprobs.add(entries)
         return b""
 
     def end(self, choice: int, reply: Reply) -> bytes:  # noqa: ARG002
@@ -219,9 +207,9 @@ class ResponsesShape:
 
     def failed(self, error: ApiError) -> bytes:
         """The event in place of the rest."""
-        closed = self._closed("incomplete")
+        before = self._closed("incomplete") if self._number else self.begin(0, None)  # clients wait for its events
         told = {"code": "server_error", "message": str(error)}
-        return closed + self._event("response.failed", response=self._response("failed") | {"error": told})
+        return before + self._event("response.failed", response=self._response("failed") | {"error": told})
 
     def whole(self, replies: Sequence[Reply]) -> bytes:
         """The answer that is not streamed, of the events that were seen."""
@@ -252,7 +240,7 @@ class ResponsesShape:
             opened += self._event("response.content_part.added", **self._open.place, part=self._open.part(empty=True))
         if not text:
             return opened
-        logprobs, self._logprobs = self._logprobs, []
+        logprobs = self._logprobs.taken(text) if kind == "message" else []
         return opened + self._event(f"response.{_PARTS[kind]}.delta", **self._open.more(text, logprobs))
 
     def _closed(self, status: str) -> bytes:
@@ -328,6 +316,36 @@ class _Text:
         role: dict[str, Any] = {"summary": []} if self.kind == "reasoning" else {"role": "assistant"}
         content = [] if empty else [self.part()]
         return {"type": self.kind, "id": self.place["item_id"], **role, "status": status, "content": content}
+
+
+class _Logprobs:
+    """Log probabilities that wait for their text. A response has those of its answer alone."""
+
+    def __init__(self) -> None:
+        self._entries: list[Mapping[str, Any]] = []
+        self._newest: Sequence[Mapping[str, Any]] = ()
+        self._thought = False
+
+    def add(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """More tokens, whose text comes next."""
+        self._entries += entries
+        self._newest = entries
+
+    def thought(self) -> None:
+        """Text of the thinking has come. Only the newest tokens can be of the answer."""
+        self._entries = list(self._newest)
+        self._thought = True
+
+    def taken(self, text: str) -> list[Mapping[str, Any]]:
+        """Those of new text of the answer; behind thinking without the tokens before it, such as the closing tag."""
+        entries, self._entries, self._newest = self._entries, [], ()
+        if not self._thought:
+            return entries
+        self._thought = False
+        tokens = [bytes(entry["bytes"]) for entry in entries]
+        begin = max(b"".join(tokens).rfind(text.encode()), 0)
+        ends = accumulate(len(token) for token in tokens)
+        return [entry for entry, end in zip(entries, ends, strict=True) if end > begin]
 
 
 def _status(reply: Reply) -> str:

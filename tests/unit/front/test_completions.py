@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types import Completion
 
+from nemotron_client import ContentDelta, Usage
 from nemotron_client.testing import Fault, RecordedRequest, ScriptedReply, random_pieces
+from nemotron_front.ask import Ask
+from nemotron_front.completions import CompletionsShape
 from tests.unit.front.conftest import FrontOf, InProcess
 
 PATH = "/v1/completions"
@@ -190,3 +193,14 @@ def test_errors_of_the_server_name_what_the_caller_wrote(front_of: FrontOf) -> N
     front = front_of(faults)
     assert refused(front, prompt="x", logprobs=2)["param"] == "logprobs"
     assert refused(front, prompt="x")["param"] == "prompt"
+
+
+def test_the_counts_so_far_take_each_prompt_once() -> None:
+    shape = CompletionsShape(
+        Ask(model="m", options={}, prompts=("a", "b"), n=2, stream=True, continuous_usage=True), "x"
+    )
+    shape.event(1, ContentDelta("a"), Usage(10, 1, 0))
+    shape.event(0, ContentDelta("a"), Usage(10, 1, 0))
+    data = shape.event(3, ContentDelta("b"), Usage(1000, 1, 0))
+    usage = json.loads(data.removeprefix(b"data: "))["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (1010, 3)

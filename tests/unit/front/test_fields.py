@@ -197,6 +197,8 @@ REFUSED = [
     ({"add_generation_prompt": False}, "add_generation_prompt", "unsupported_parameter", "continue_final_message"),
     ({"use_beam_search": True}, "use_beam_search", "unsupported_parameter", "beam search"),
     ({"chat_template": "x"}, "chat_template", "unsupported_parameter", "chat format"),
+    ({"logprobs": True, "include_reasoning": False}, "include_reasoning", "unsupported_parameter", "thinking included"),
+    ({"logprobs": True, "reasoning": {"exclude": True}}, "reasoning.exclude", "unsupported_parameter", "thinking"),
     ({"prompt_logprobs": 1}, "prompt_logprobs", "unsupported_parameter", "answer"),
 ]
 

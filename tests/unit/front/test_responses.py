@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
-from nemotron_client import ToolCall
+from nemotron_client import ContentDelta, Event, LogprobsDelta, ReasoningDelta, ToolCall
 from nemotron_client.testing import Fault, ScriptedReply, random_pieces
-from nemotron_front.responses import FIELDS, read_responses
+from nemotron_front.ask import Ask
+from nemotron_front.responses import FIELDS, ResponsesShape, read_responses
 from tests.unit.front.conftest import FrontOf, InProcess
 
 PATH = "/v1/responses"
@@ -341,3 +342,43 @@ def test_every_row_that_is_refused_says_what_to_do() -> None:
             with pytest.raises(Exception, match=row.name):
                 read_responses({"input": "Hi", "model": "nano", row.name: {"x": "y"}})
             assert row.doc
+
+
+def entry(token: str) -> dict[str, Any]:
+    return {"token": token, "logprob": -0.5, "bytes": list(token.encode()), "top_logprobs": []}
+
+
+def told_of(*events: Event) -> list[tuple[str, str]]:
+    """The texts of an answer whose stream brings these, with the tokens that their log probabilities are of."""
+    shape = ResponsesShape(Ask(model="m", options={}), "x")
+    blocks = [block for event in events for block in shape.event(0, event, None).decode().split("\n\n") if block]
+    data = [json.loads(block.partition("data: ")[2]) for block in blocks]
+    deltas = [one for one in data if one["type"] == "response.output_text.delta"]
+    return [(one["delta"], "".join(entry["token"] for entry in one["logprobs"])) for one in deltas]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "delta"),
+    [
+        ([["Hm", "</think>", "\n\n", "It", " is"]], "It is"),
+        ([["Hm"], ["</think>"], ["\n\n"], ["It", " is"]], "It is"),
+        ([["Hm"], ["</think>", "\n\n", "It", " is", " held"]], "It is"),
+    ],
+    ids=["one response", "several", "text that is held back"],
+)
+def test_log_probabilities_behind_thinking(tokens: list[list[str]], delta: str) -> None:
+    first, *others = [LogprobsDelta(tuple(map(entry, each))) for each in tokens]
+    ((text, covered),) = told_of(first, ReasoningDelta("Hm"), *others, ContentDelta(delta))
+    assert (text, covered.removesuffix(" held")) == (delta, delta)
+
+
+def test_log_probabilities_without_thinking_are_all_told() -> None:
+    logprobs = LogprobsDelta((entry(" "), entry("It")))
+    assert told_of(logprobs, ContentDelta("It")) == [("It", " It")]
+
+
+def test_an_error_behind_a_comment_has_the_events_that_clients_wait_for(front_of: FrontOf) -> None:
+    front = front_of(ScriptedReply(fault=Fault.stall()), keep_alive_seconds=0.02)
+    front.app.front.client = front.app.front.client.with_options(timeouts=0.1)
+    with front.openai() as client, client.responses.stream(model="nano", input="Hi") as stream:
+        assert [event.type for event in stream] == ["response.created", "response.in_progress", "response.failed"]
