@@ -14,6 +14,7 @@ from nemotron_front.ask import Ask
 from nemotron_front.chat import as_line, finish_of
 from nemotron_front.conversion import Conversion, objects, text_only, with_chats
 from nemotron_front.errors import ApiError, anthropic_body, anthropic_json, invalid
+from nemotron_front.fields import NO_USE
 from nemotron_front.reading import Field, Fields, shown
 
 _NO_CONTAINERS = "this server runs no code and no tools of its own"
@@ -34,9 +35,9 @@ FIELDS = Fields(
         Field("output_format", doc="`output_config.format`, as it was called before.", kinds=("object",)),
         Field("cache_control", "ignored", "Prompts are always cached where the engine can."),
         Field("context_management", "ignored", "Thinking of earlier turns is never shown to the model."),
-        Field("diagnostics", "ignored", "The server has no use for it."),
-        Field("inference_geo", "ignored", "The server has no use for it."),
-        Field("speed", "ignored", "The server has no use for it."),
+        Field("diagnostics", "ignored", NO_USE),
+        Field("inference_geo", "ignored", NO_USE),
+        Field("speed", "ignored", NO_USE),
         Field("container", "refused", _NO_CONTAINERS),
         Field("mcp_servers", "refused", _NO_CONTAINERS),
         Field("max_completion_tokens", "refused", "this is called `max_tokens` here"),
@@ -70,8 +71,12 @@ def read_messages_request(body: dict[str, Any]) -> Ask:
     if "system" in given:
         chat.message("system", _system(given["system"]), "system")
         chat.named("messages[0].content", "system")
+    begun = None
     for at, message in objects("messages", given.get("messages", ())):
         _read_message(chat, at, message)
+        begun = at if _begins_the_answer(message) else None
+    if begun is not None and "continue_final_message" not in body:
+        chat.put("continue_final_message", True, begun)
     chat.put("max_completion_tokens", given.get("max_tokens"), "max_tokens")
     chat.put("stop", given.get("stop_sequences"), "stop_sequences")
     if "tools" in given:
@@ -122,6 +127,13 @@ def _read_message(chat: Conversion, at: str, message: dict[str, Any]) -> None:
     for place, block in calls:
         arguments = as_line(block.get("input", {})).decode()
         chat.call(block.get("id"), block.get("name"), arguments, place)
+
+
+def _begins_the_answer(message: dict[str, Any]) -> bool:
+    """Whether the answer goes on with this message, as the last one: the assistant's, with text and no calls."""
+    content = message.get("content")
+    kinds = [block.get("type") for block in content] if isinstance(content, list) else ["text"] if content else []
+    return message.get("role") == "assistant" and "text" in kinds and "tool_use" not in kinds
 
 
 def _result(block: dict[str, Any]) -> Any:

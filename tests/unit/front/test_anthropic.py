@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from nemotron_client import ToolCall, Usage
 from nemotron_client.testing import Fault, ScriptedReply, random_pieces
-from nemotron_front.anthropic import FIELDS
+from nemotron_front.anthropic import FIELDS, read_messages_request
+from nemotron_front.errors import renamed
 from tests.unit.front.conftest import FrontOf, InProcess
 
 PATH = "/v1/messages"
@@ -276,3 +277,46 @@ def test_errors_of_the_server_name_what_the_caller_wrote(front_of: FrontOf) -> N
 
 def test_every_row_that_is_refused_says_what_to_do() -> None:
     assert all(row.doc for row in FIELDS.rows if row.use == "refused")
+
+
+BEGUN = [*HI, {"role": "assistant", "content": "The answer is"}]
+BEGUN_IN_BLOCKS = [*HI, {"role": "assistant", "content": [{"type": "text", "text": "The answer is"}]}]
+
+
+@pytest.mark.parametrize("messages", [BEGUN, BEGUN_IN_BLOCKS])
+def test_the_answer_goes_on_with_the_assistants_last_message(front_of: FrontOf, messages: list[Any]) -> None:
+    sent, options = asked(front_of(" 4."), messages=messages)
+    assert sent[-1] == {"role": "assistant", "content": "The answer is"}
+    assert options["continue_final_message"] is True
+    assert "thinking" not in options
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"messages": [*BEGUN, {"role": "user", "content": "Well?"}]},
+        {"messages": BEGUN, "continue_final_message": False},
+        {"messages": [*HI, {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm"}]}]},
+        {
+            "messages": [
+                *HI,
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "text", "text": "Let me see."},
+                        {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+                    ],
+                },
+            ]
+        },
+    ],
+    ids=["not last", "not wanted", "no text", "a call"],
+)
+def test_a_message_that_begins_no_answer(front_of: FrontOf, more: dict[str, Any]) -> None:
+    _, options = asked(front_of("Hi"), **more)
+    assert not options.get("continue_final_message")
+
+
+def test_errors_name_the_message_that_begins_the_answer() -> None:
+    ask = read_messages_request({"model": "m", "system": "Be short.", "messages": BEGUN})
+    assert renamed("continue_final_message", ask.names) == "messages[1]"
