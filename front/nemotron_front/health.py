@@ -12,11 +12,12 @@ from starlette.routing import Route
 from nemotron_front.errors import not_ready, shutting_down
 from nemotron_front.exchange import Front
 
-_FRESH_S = 1.0
+# One that starts is noticed soon: nemotron-serve waits for it.
+_FRESH_S = {True: 1.0, False: 0.1}
 
 
 class Readiness:
-    """Whether one of the servers takes requests. They are asked at most once a second, however many want to know."""
+    """Whether one of the servers takes requests. However many want to know, they are asked once a second, and more often while none does."""
 
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -35,7 +36,7 @@ class Readiness:
         async with self._asking:
             if time.monotonic() >= self._fresh_until:
                 self._known = await self._front.client.is_ready()
-                self._fresh_until = time.monotonic() + _FRESH_S
+                self._fresh_until = time.monotonic() + _FRESH_S[self._known]
         if not self._known:
             raise not_ready()
 

@@ -94,6 +94,11 @@ def test_a_front_that_dies_is_started_again_and_nothing_else_is(server: Server) 
     assert server.log.read_text().count("Restarting the front") == 2
 
 
+def test_the_first_request_is_answered_once_the_server_is_ready(server: Server) -> None:
+    """The front was there before Triton, did not find it, and has found it by now."""
+    assert ask(server.info["openai_url"], SHORT)[0] == 200
+
+
 def test_a_triton_that_dies_leaves_the_front(server: Server) -> None:
     url, front = server.info["openai_url"], front_of(server)
     assert answers(url)

@@ -6,6 +6,7 @@ Its death is no reason to restart Triton, nor the other way round: it finds Trit
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -14,9 +15,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
+from urllib.parse import urlsplit
 
 from nemotron_serving.launcher.endpoints import Endpoints
 from nemotron_serving.launcher.errors import SetupError
@@ -29,6 +32,8 @@ from nemotron_serving.launcher.triton_log import TritonLog
 _LOG_NAME = "front.log"
 _START_S = 60.0  # a second, mostly
 _POLL_S = 0.05
+_CONNECT_S = 5.0  # half a second, mostly
+_PROBE_S = 1.0
 _END_S = 5.0  # for the last bytes of answers that have ended
 
 
@@ -111,6 +116,16 @@ class Front:
         self._copy_log()
         return self._listens
 
+    def wait_until_connected(self) -> None:
+        """Wait until it has found Triton, which was started behind it: until then it answers 503.
+
+        It asks again within half a second, and whoever reads the ready file may be faster. What keeps it from Triton
+        for longer is no reason to hold back the server.
+        """
+        until = time.monotonic() + _CONNECT_S
+        while not self._is_connected() and time.monotonic() < until:
+            self._wait()
+
     def drain(self) -> None:
         """Have it refuse new requests, and end when none runs any more."""
         if self._process is not None:
@@ -167,6 +182,17 @@ class Front:
             self.url = json.loads(self._ready_file.read_text())["openai_url"]
             self._listens = True
         return self._listens
+
+    def _is_connected(self) -> bool:
+        address = urlsplit(self.url)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_PROBE_S)
+        try:
+            connection.request("GET", "/v1/health/ready")
+            return connection.getresponse().status != HTTPStatus.SERVICE_UNAVAILABLE
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def _kill(self) -> None:
         """End it and its workers."""

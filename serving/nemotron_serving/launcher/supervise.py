@@ -148,6 +148,8 @@ class Supervisor:
                 )
                 with closing(server), self._front(server) or nullcontext() as front:
                     server.start()
+                    if front:
+                        front.wait_until_connected()
                     return self._serve(server, front, ready_file, command)
             except StopRequested as stop:
                 say("Stopped at once.")
