@@ -17,7 +17,7 @@ _FRESH_S = {True: 1.0, False: 0.1}
 
 
 class Readiness:
-    """Whether one of the servers takes requests. However many want to know, they are asked once a second, and more often while none does."""
+    """Whether one of the servers takes requests. They are asked now and then, however many want to know."""
 
     def __init__(self, front: Front) -> None:
         self._front = front

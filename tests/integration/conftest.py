@@ -147,9 +147,15 @@ def serving(package: Path, directory: Path, *options: str) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def fronting(server: Server, directory: Path, *options: str) -> Iterator[Front]:
-    """Run nemotron-front beside a server until the block ends, whatever happens in it."""
+    """Run nemotron-front beside a server until the block ends, whatever happens in it.
+
+    Args:
+        server: What is behind it.
+        directory: Gets its ready file and its log.
+        options: URLs of further servers behind it, then options of its own.
+    """
     ready, log = directory / "front.json", directory / "front.log"
-    command = [str(BIN / "nemotron-front"), server.grpc_url, "--port", "0", "--ready-file", str(ready), *options]
+    command = [str(BIN / "nemotron-front"), server.grpc_url, *options, "--port", "0", "--ready-file", str(ready)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
