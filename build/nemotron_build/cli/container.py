@@ -22,7 +22,8 @@ it. The image takes 14 GB and is not fetched by this command before docker does.
 _SERVE = """\
 Print the docker command that serves a package for a GPU inside the serving image, which has Triton and TensorRT-LLM.
 The package is mounted read-only, and the ports are published on this machine alone. --run runs it until ctrl-C. What
-stands behind -- goes to nemotron-serve inside. The command is tested, but the image was not started with it yet.
+stands behind -- goes to nemotron-serve inside. OpenAI's API comes from a front outside: nemotron-front
+grpc://127.0.0.1:8001. The command is tested, but the image was not started with it yet.
 """
 _SERVE_EPILOG = """\
 examples:
