@@ -11,7 +11,7 @@ from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from nemotron_client import AsyncClient, NemotronError, Timeouts, Tls
-from nemotron_front import info, tokens
+from nemotron_front import tokens
 from nemotron_front.access import Access
 from nemotron_front.answering import Api, answer
 from nemotron_front.anthropic import MESSAGES
@@ -76,7 +76,7 @@ class App:
         self._open = [*health_routes(front), *files.routes()]
         generating = [Route(api.path, Generating(api, models), methods=["POST"]) for api in APIS]
         self._rendering = Rendering()
-        more = [*info.routes(models), *tokens.routes(models, APIS), *self._rendering.routes(), *self._metrics.routes()]
+        more = [*models.routes(), *tokens.routes(models, APIS), *self._rendering.routes(), *self._metrics.routes()]
         self._routes = [*self._open, *generating, *more]
         bodies = {**{api.path: api.fields for api in APIS}, **tokens.bodies(APIS)}
         self._routes.append(openapi_route(self._routes, bodies, [api.path for api in APIS]))

@@ -1,14 +1,20 @@
-"""The names under which callers ask for the model, and what is said of it."""
+"""The names under which callers ask for the model, and what a front says of it and of itself."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from nemotron_client import AsyncClient, ModelInfo
 from nemotron_front.errors import ApiError
 
+VERSION = version("nemotron-triton")
 NVIDIA_ID = "nvidia/llama-3.1-nemotron-nano-8b-v1"
 """The id that NVIDIA's connectors know as a model that thinks and chats."""
 _NEMOTRON = "nemotron"
@@ -61,6 +67,44 @@ class Models:
         """What the servers say of the model; None where they do not say. Raises NemotronError as `resolve`."""
         await self._ask()
         return self._info
+
+    def routes(self) -> Sequence[Route]:
+        """Questions that cost no generating. They raise ApiError and NemotronError."""
+
+        async def listed(_: Request) -> Response:
+            return JSONResponse(await self.list())
+
+        async def one(request: Request) -> Response:
+            return JSONResponse(await self.one(request.path_params["name"]))
+
+        async def metadata(_: Request) -> Response:
+            return JSONResponse(await self._metadata())
+
+        async def release(_: Request) -> Response:
+            return JSONResponse({"release": VERSION, "api": VERSION})
+
+        async def short(_: Request) -> Response:
+            return JSONResponse({"version": VERSION})
+
+        return [
+            Route("/v1/models", listed),
+            Route("/v1/models/{name:path}", one),  # a name has a slash, which clients send as it is or as %2F
+            Route("/v1/metadata", metadata),
+            Route("/v1/version", release),
+            Route("/version", short),
+        ]
+
+    async def _metadata(self) -> dict[str, object]:
+        """NIM's description of a deployment. What has no meaning here is empty."""
+        info, name = await self.info(), await self.resolve()
+        return {
+            "version": VERSION,
+            "modelInfo": [{"shortName": name, "modelUrl": ""}],
+            "selectedModelProfileId": info.package if info else "",
+            "assetInfo": [],
+            "licenseInfo": {"name": "", "path": "", "sha": "", "size": 0, "url": "", "type": "", "content": ""},
+            "repository_override": "",
+        }
 
     async def _ask(self) -> tuple[str, ...]:
         info = (await self._client.server_info()).model

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from nemotron_front.errors import invalid
-from nemotron_front.info import VERSION
+from nemotron_front.models import VERSION
 from nemotron_front.reading import Field, Fields, Kind
 
 _TYPES: Mapping[Kind, dict[str, Any]] = {
