@@ -58,6 +58,11 @@ class AnswerReader:
         """See the class."""
         return None if self._values is None else _usage(self._values)
 
+    @property
+    def thinking_budget_reached(self) -> bool:
+        """Whether what has come says so, see `Reply`."""
+        return self._values is not None and bool(self._values["thinking_budget_reached"])
+
     def events_of(self, values: Mapping[str, Any], now_s: float) -> list[Event]:
         """The events of one response: values by output name, texts as deltas and counts as running totals."""
         events: list[Event] = []

@@ -91,6 +91,11 @@ class AsyncChatStream:
         return self._exchange.state.usage
 
     @property
+    def thinking_budget_reached(self) -> bool:
+        """Whether the thinking was ended, by `max_thinking_tokens` or `end_thinking`, as far as is known yet."""
+        return self._exchange.state.thinking_budget_reached
+
+    @property
     def arrivals(self) -> tuple[tuple[float, int], ...]:
         """When each response with new tokens came, in seconds of `time.perf_counter`, and the output tokens so far."""
         return self._exchange.state.arrivals

@@ -78,6 +78,11 @@ class ExchangeState:
         return self._reader.usage
 
     @property
+    def thinking_budget_reached(self) -> bool:
+        """Whether what has come says so, see `Reply`."""
+        return self._reader.thinking_budget_reached
+
+    @property
     def arrivals(self) -> tuple[tuple[float, int], ...]:
         """When each response with new tokens came, in seconds of `time.perf_counter`, and the output tokens so far."""
         return tuple(self._reader.arrivals)

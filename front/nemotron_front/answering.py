@@ -85,6 +85,7 @@ async def answer(exchange: Exchange, ask: Ask, shape: Shape) -> None:
         CallerLeft: nobody waits for the answer any more. It was stopped.
     """
     exchange.mode = "stream" if ask.stream else "whole"
+    exchange.n = ask.n
     exchange.streams = [_stream(exchange, ask, choice) for choice in range(ask.choices)]
     answering = _Answering(exchange, shape)
     try:

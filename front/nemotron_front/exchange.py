@@ -74,6 +74,7 @@ class Exchange:
         caller_left: Whether the connection has ended before the answer.
         error: Why it has failed or was cut off.
         streams: What the servers write for it.
+        n: So many of them have the same prompt; they follow each other.
         replies: What they have written, once all of it is there.
     """
 
@@ -97,6 +98,7 @@ class Exchange:
         self.caller_left = False
         self.error: ApiError | None = None
         self.streams: Sequence[AsyncChatStream | FirstCall] = ()
+        self.n = 1
         self.replies: Sequence[Reply] = ()
         # Of a request without a body nothing needs to be read.
         self._is_read = not {b"content-length", b"transfer-encoding"} & self.headers.keys()
@@ -106,9 +108,19 @@ class Exchange:
         self._time = asyncio.get_running_loop().time
 
     @property
-    def usages(self) -> list[Usage]:
-        """The token counts of its answers, as far as they are known."""
-        return [usage for stream in self.streams if (usage := stream.usage_so_far) is not None]
+    def usage(self) -> Usage | None:
+        """The token counts of all its answers, as far as they are known. A prompt that several share counts once."""
+        groups = [self.streams[at : at + self.n] for at in range(0, len(self.streams), self.n)]
+        known = [[one for stream in group if (one := stream.usage_so_far) is not None] for group in groups]
+        prompts, counts = [group[0] for group in known if group], [one for group in known for one in group]
+        if not counts:
+            return None
+        return Usage(
+            prompt_tokens=sum(one.prompt_tokens for one in prompts),
+            output_tokens=sum(one.output_tokens for one in counts),
+            reasoning_tokens=sum(one.reasoning_tokens for one in counts),
+            cached_tokens=sum(one.cached_tokens or 0 for one in prompts),
+        )
 
     @property
     def is_writing(self) -> bool:

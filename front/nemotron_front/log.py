@@ -21,12 +21,9 @@ def log_request(exchange: Exchange, seconds: float) -> None:
         parts.append(f"x-request-id={exchange.request_id}")
     if exchange.mode != "none":
         parts.append(f"mode={exchange.mode}")
-    if usages := exchange.usages:
-        parts += [
-            f"prompt={usages[0].prompt_tokens}",
-            f"output={sum(one.output_tokens for one in usages)}",
-            f"reasoning={sum(one.reasoning_tokens for one in usages)}",
-        ]
+    if (usage := exchange.usage) is not None:
+        counts = {"prompt": usage.prompt_tokens, "output": usage.output_tokens, "reasoning": usage.reasoning_tokens}
+        parts += [f"{name}={count}" for name, count in counts.items()]
     if exchange.replies:
         ttft = min((one.timings.ttft_s for one in exchange.replies if one.timings.ttft_s is not None), default=None)
         parts += [] if ttft is None else [f"ttft={ttft:.3f}"]

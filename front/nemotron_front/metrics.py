@@ -54,7 +54,8 @@ class Metrics:
         self._seconds.labels(endpoint, exchange.mode).observe(seconds)
         if exchange.caller_left:
             self._left.labels(endpoint).inc()
-        self._count(exchange.usages)
+        if (usage := exchange.usage) is not None:
+            self._count(usage)
         for reply in exchange.replies:
             self._time(reply)
 
@@ -74,12 +75,11 @@ class Metrics:
 
         return [Route("/metrics", page), Route("/v1/metrics", page)]
 
-    def _count(self, usages: Sequence[Usage]) -> None:
-        for usage in usages:
-            self._tokens.labels("prompt").inc(usage.prompt_tokens)
-            self._tokens.labels("cached").inc(usage.cached_tokens or 0)
-            self._tokens.labels("output").inc(usage.output_tokens)
-            self._tokens.labels("reasoning").inc(usage.reasoning_tokens)
+    def _count(self, usage: Usage) -> None:
+        self._tokens.labels("prompt").inc(usage.prompt_tokens)
+        self._tokens.labels("cached").inc(usage.cached_tokens or 0)
+        self._tokens.labels("output").inc(usage.output_tokens)
+        self._tokens.labels("reasoning").inc(usage.reasoning_tokens)
 
     def _time(self, reply: Reply) -> None:
         timings = reply.timings

@@ -20,6 +20,7 @@ from nemotron_front.chat import CHAT
 from nemotron_front.conversion import with_chats
 from nemotron_front.errors import from_client, invalid
 from nemotron_front.exchange import EXCHANGE, Exchange
+from nemotron_front.fields import MOST_CHOICES
 from nemotron_front.models import Models
 from nemotron_front.reading import Field, Fields, shown
 
@@ -104,7 +105,8 @@ async def _control(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
             raise invalid(name, f"{name}: nothing was given; send the answer's id, and the action reasoning_end")
     one = _PREFIX.sub("", given["id"])
     running = {other.id: len(other.streams) for other in exchange.front.exchanges}
-    ids = request_ids(one, running.get(one, 1))
+    # Another process may have it, with any number of choices.
+    ids = request_ids(one, running[one]) if one in running else [one, *request_ids(one, MOST_CHOICES)]
     ended = await asyncio.gather(*map(exchange.client.end_thinking, ids))
     return {"object": "chat.completion.control", "id": given["id"], "action": given["action"], "success": any(ended)}
 

@@ -145,7 +145,7 @@ class FirstCall:
             reasoning_content="".join(self._texts[ReasoningDelta]),
             tool_calls=(call,),
             finish_reason="tool_calls",
-            thinking_budget_reached=False,
+            thinking_budget_reached=self._stream.thinking_budget_reached,
             usage=usage,
             timings=self._timings(),
             request_id=self._stream.request_id,

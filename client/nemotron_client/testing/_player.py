@@ -166,6 +166,8 @@ class Performance:
             "num_output_tokens": self._done,
             "num_reasoning_tokens": thought,
             "num_cached_tokens": _UNKNOWN,
+            "thinking_budget_reached": self._thinking_ended
+            or (self._reply.thinking_budget_reached and self._done > thought),
         }
         if usage is not None:
             counts["num_output_tokens"] = _share(usage.output_tokens, self._done, self._size)

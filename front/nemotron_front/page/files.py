@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from nemotron_front.errors import unknown_url
 from nemotron_front.page.styles import stylesheet
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -82,7 +83,9 @@ async def _index(request: Request) -> Response:
 async def _asset(request: Request) -> Response:
     # Whatever the version in the path is: a page from before an update still gets files, of the new version.
     file = _page().get(request.path_params["name"])
-    return Response("Not found.\n", 404, media_type="text/plain") if file is None else _respond(request, file)
+    if file is None:
+        raise unknown_url(request.method, request.url.path)
+    return _respond(request, file)
 
 
 def _respond(request: Request, file: _File) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -23,12 +24,12 @@ KEYS = {"none": "", "wrong": "Bearer third", "first": "Bearer one", "second": "B
 
 
 @pytest.fixture(scope="module")
-def keyed_front(roomy_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """With two keys, and a page from elsewhere that may use it."""
+def keyed_front(simulated_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """With two keys, and a page from elsewhere that may use it, beside a server that a test can fill."""
     directory = tmp_path_factory.mktemp("keyed")
     (directory / "keys").write_text("one # the first\ntwo\n")
     options = ["--api-key-file", str(directory / "keys"), "--cors-origin", "https://chat.example"]
-    with fronting(roomy_server, directory, *options, "--keep-alive-seconds", "0.5") as front:
+    with fronting(simulated_server, directory, *options, "--keep-alive-seconds", "0.5") as front:
         yield front
 
 
@@ -40,13 +41,20 @@ def test_a_stream_ends_with_done_and_a_blank_line(front: Front) -> None:
     assert text.count("[DONE]") == 1
 
 
-def test_silence_is_broken_by_a_comment(keyed_front: Front) -> None:
-    body = question("[sim:stall]", stream=True)
-    with RawCaller(keyed_front.url, body, headers={"Authorization": "Bearer one"}) as caller:
-        text = caller.read_all().decode()
-    before, _, after = text.partition("\r\n: keep-alive\n\n")
-    assert "data: {" in before
-    assert "data: [DONE]\n\n" in after
+def test_silence_is_broken_by_a_comment(keyed_front: Front, simulated_server: Server) -> None:
+    headers = {"Authorization": "Bearer one"}
+    with contextlib.ExitStack() as running:
+        for _ in range(4):  # which fills the server: a fifth waits until we let it
+            one = RawCaller(keyed_front.url, {**LONG, "stream": True}, headers=headers)
+            running.enter_context(one).read_until(b"data: {")
+        caller = RawCaller(keyed_front.url, question("Hi", stream=True, max_tokens=3), headers=headers)
+        caller.read_until(b"\r\n: keep-alive\n\n")
+        assert b"data:" not in caller.received
+    with caller:
+        caller.read_all()
+    assert json.loads(caller.data[0])["choices"][0]["delta"]["role"] == "assistant"
+    assert caller.data[-1] == "[DONE]"
+    wait_until(lambda: simulated_server.metric(IN_FLIGHT) == 0)  # the next test finds it empty
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"[]", b'{"messages": [{"role": "user", "content": "\\ud800"}]}'])

@@ -33,11 +33,21 @@ def asked(front: Front) -> dict[str, Got]:
     return ask_all(front, BODIES)
 
 
+def _arguments(parts: list[dict[str, Any]], index: int) -> str:
+    """Of one call in a stream."""
+    return "".join(part["function"].get("arguments", "") for part in parts if part["index"] == index)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_streamed_is_what_is_not_streamed(asked: dict[str, Got], name: str) -> None:
     whole, streamed = asked[name], asked[f"{name} streamed"]
     for key in ("content", "reasoning", "reasoning_content"):
         assert streamed.joined(key) == whole.message.get(key, "")
+    arguments = [call["function"]["arguments"] for call in whole.message.get("tool_calls", ())]
+    deltas = [choice["delta"] for chunk in streamed.chunks for choice in chunk["choices"]]
+    parts = [part for delta in deltas for part in delta.get("tool_calls", ())]
+    assert [_arguments(parts, index) for index in range(len(arguments))] == arguments
+    assert bool(parts) == (name == "call")
     assert streamed.chunks[-1]["usage"] == whole.usage
     assert streamed.chunks[-2]["choices"][0]["finish_reason"] == whole.choice["finish_reason"]
 

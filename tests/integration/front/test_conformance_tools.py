@@ -20,6 +20,12 @@ ROUND = [
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
     {"role": "tool", "tool_call_id": "c1", "content": "31 °C"},
 ]
+WITHOUT_CONTENT: dict[str, dict[str, Any]] = {
+    "null": {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    "empty": {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    "no parts": {"role": "assistant", "content": [], "tool_calls": [CALL]},
+    "none": {"role": "assistant", "tool_calls": [CALL]},
+}
 ONE: dict[str, Any] = {**user("[sim:tool]"), **OFF, "tools": [WEATHER]}
 TWO: dict[str, Any] = {**user("[sim:tools]"), **OFF, "tools": [WEATHER]}
 BODIES: dict[str, dict[str, Any]] = {
@@ -30,6 +36,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "one at a time": {**TWO, "parallel_tool_calls": False},
     "one at a time streamed": {**TWO, "parallel_tool_calls": False, "stream": True},
     "round": {**ONE, "messages": ROUND},
+    **{
+        f"content: {name}": {**ONE, "messages": [ROUND[0], spoken, ROUND[2]]}
+        for name, spoken in WITHOUT_CONTENT.items()
+    },
     "another is allowed": {
         **ONE,
         "tools": [WEATHER, OTHER],
@@ -111,6 +121,12 @@ def test_one_call_at_a_time(asked: dict[str, Got]) -> None:
 def test_the_result_of_a_call_is_answered(asked: dict[str, Got]) -> None:
     assert asked["round"].choice["finish_reason"] == "stop"
     assert asked["round"].message["content"] == "It is 31 °C and sunny in Bangkok."
+
+
+@pytest.mark.parametrize("content", ["null", "empty", "no parts", "none"])
+def test_a_call_beside_no_content_is_taken(asked: dict[str, Got], content: str) -> None:
+    assert asked[f"content: {content}"].status == 200, asked[f"content: {content}"].text
+    assert asked[f"content: {content}"].usage["prompt_tokens"] == asked["round"].usage["prompt_tokens"]
 
 
 def test_only_allowed_tools_are_called(asked: dict[str, Got]) -> None:

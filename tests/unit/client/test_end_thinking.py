@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nemotron_client import AsyncClient, Client, ReasoningDelta, ServerUnavailableError
+from nemotron_client import AsyncClient, Client, ContentDelta, ReasoningDelta, ServerUnavailableError
 from nemotron_client.testing import AsyncMockTransport, FakeServer, MockTransport, RecordedRequest, ScriptedReply
 from tests.integration.client.conftest import Connect, Driven, connecting
 
@@ -107,3 +107,18 @@ def test_without_a_network_and_asynchronously() -> None:
             assert transport.thinking_ends == [stream.request_id]
 
     asyncio.run(talk())
+
+
+def test_a_stream_says_before_its_end_that_the_thinking_was_ended() -> None:
+    reply = ScriptedReply("It is four.", reasoning_content="so so", thinking_budget_reached=True)
+
+    async def told() -> list[tuple[type, bool]]:
+        async with AsyncClient(transport=AsyncMockTransport(reply)) as client:
+            stream = client.stream_chat(QUESTION, thinking=True)
+            return [(type(event), stream.thinking_budget_reached) async for event in stream]
+
+    with Client(transport=MockTransport(reply)) as client, client.stream_chat(QUESTION, thinking=True) as stream:
+        assert stream.thinking_budget_reached is False
+        seen = [(type(event), stream.thinking_budget_reached) for event in stream]
+    assert seen == asyncio.run(told())
+    assert set(seen) == {(ReasoningDelta, False), (ContentDelta, True)}

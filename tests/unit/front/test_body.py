@@ -38,6 +38,9 @@ def asked(body: Any, **headers: str) -> Caller:
         b'{"metadata": ' + b"[" * 101 + b"]" * 101 + b"}",
         b'{"metadata": ' + b'{"a":' * 200 + b"1" + b"}" * 200 + b"}",
         b"[" * 100_000,
+        b'{"metadata": [' + b"[]," * 150_000 + b"[]]}",
+        b'{"metadata": ["' + b'\\",' * 9 + b'"' + b",1" * 210_000 + b"]}",
+        b'{"metadata": [' + b'"",' * 210_000 + b'""]}',
     ],
 )
 def test_what_is_no_json_object_is_refused(body: bytes) -> None:
@@ -53,6 +56,11 @@ def test_deep_values_are_taken_up_to_the_limit() -> None:
     for _ in range(90):
         deep = {"a": deep}
     assert asked({**HI, "metadata": deep}).status == 200
+
+
+@pytest.mark.parametrize("text", ["[{,", '"[{\\', "a, b\n"])
+def test_long_texts_of_commas_and_brackets_are_taken(text: str) -> None:
+    assert asked({**HI, "user": "a", "messages": [{"role": "user", "content": text * 120_000}]}).status == 200
 
 
 def test_of_a_key_that_comes_twice_the_last_one_counts() -> None:

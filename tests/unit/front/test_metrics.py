@@ -68,6 +68,23 @@ def test_tokens_and_times_are_those_of_the_replies() -> None:
     assert found["ttft_seconds_sum", ()] <= found["first_answer_seconds_sum", ()]
 
 
+def test_a_prompt_that_several_answers_share_counts_once(caplog: pytest.LogCaptureFixture) -> None:
+    usage = Usage(prompt_tokens=100, output_tokens=30, reasoning_tokens=0, cached_tokens=40)
+
+    async def run() -> Samples:
+        app, _ = app_of([ScriptedReply("One.", usage=usage)] * 7)
+        await ask(app, CHAT, {**HI, "n": 3})
+        await ask(app, "/v1/completions", {"model": "m", "prompt": ["a", "b"], "n": 2})
+        return await samples(app)
+
+    with caplog.at_level(logging.INFO, "nemotron_front.access"):
+        found = asyncio.run(run())
+    tokens = {labels[0]: value for (name, labels), value in found.items() if name == "tokens_total"}
+    assert tokens == {"prompt": 300, "cached": 120, "output": 210, "reasoning": 0}
+    assert "prompt=100 output=90" in caplog.text
+    assert "prompt=200 output=120" in caplog.text
+
+
 def test_callers_that_leave_are_counted_with_what_was_written_for_them() -> None:
     async def run() -> Samples:
         app, _ = app_of(ScriptedReply("on and", endless=True, token_s=0.001))

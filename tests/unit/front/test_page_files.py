@@ -74,7 +74,8 @@ def test_files_are_packed_for_those_who_can_unpack_them(front: InProcess) -> Non
 
 def test_an_unknown_file_is_not_found(front: InProcess) -> None:
     for path in ("/page/x/nothing.js", "/page/x/..%2Ffiles.py", "/page/x/"):
-        assert front.get(path).status_code == 404
+        response = front.get(path)
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url")
 
 
 def test_a_file_of_an_older_version_is_the_current_one(front: InProcess) -> None:

@@ -169,6 +169,14 @@ def test_only_the_first_call_is_made_and_the_server_stops(front_of: FrontOf, str
     assert front.transport.cancels == [front.transport.requests[0].request_id]
 
 
+@pytest.mark.parametrize("reached", [True, False])
+def test_with_the_first_call_alone_it_is_told_that_the_budget_was_reached(front_of: FrontOf, reached: bool) -> None:
+    front = front_of(ScriptedReply(tool_calls=CALLS, reasoning_content="Hm.", thinking_budget_reached=reached))
+    body = {"messages": HI, "tools": [ADD], "parallel_tool_calls": False}
+    (choice,) = front.post("/v1/chat/completions", body).json()["choices"]
+    assert choice.get("thinking_budget_reached", False) is reached
+
+
 def test_without_a_call_the_answer_is_whole(front_of: FrontOf) -> None:
     front = front_of("No need.")
     answer = front.post("/v1/chat/completions", {"messages": HI, "tools": [ADD], "parallel_tool_calls": False}).json()
