@@ -36,6 +36,11 @@ class Chat:
         expect(self.page.locator(".welcome")).to_be_visible()
         return self
 
+    def learnt(self) -> Chat:
+        """Wait until the page knows the model, and so how long an answer may be: a test asks sooner than a person."""
+        expect(self.page.locator("#model")).not_to_be_empty()
+        return self
+
     @property
     def input(self) -> Locator:
         return self.page.get_by_role("textbox", name="Message", exact=True)

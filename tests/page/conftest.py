@@ -91,7 +91,7 @@ def chat_of(browser: Browser, pictures: Path) -> Iterator[Callable[..., Chat]]:
 @pytest.fixture
 def chat(chat_of: Callable[..., Chat], front: Front) -> Chat:
     """The page of `front`, opened."""
-    return chat_of(front).open()
+    return chat_of(front).open().learnt()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
