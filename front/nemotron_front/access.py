@@ -20,6 +20,7 @@ _logger = logging.getLogger(__name__)
 _VARIABLES = ("NEMOTRON_API_KEY", "NEMOTRON_API_KEYS")
 _HASHED = re.compile(r"sha256:([0-9a-f]{64})", re.IGNORECASE)
 _KEY = re.compile(r"[!-~]+")
+_COMMENT = re.compile(r"(^|\s)#.*")
 _EXPOSED = "x-request-id, retry-after, retry-after-ms, x-should-retry"
 
 Headers = list[tuple[bytes, bytes]]
@@ -104,9 +105,9 @@ class Access:
             ApiError: it has not.
         """
         if self.keys.needed:
-            given = _key_of(headers)
-            if given is None or not self.keys.allow(given):
-                raise missing_key(given is not None)
+            given = _keys_of(headers)
+            if not any(self.keys.allow(key) for key in given):
+                raise missing_key(bool(given))
 
     def preflight(self, headers: Mapping[bytes, bytes]) -> dict[str, str] | None:
         """What a browser is told that asks whether a page may ask; None for a request that is no such question."""
@@ -119,7 +120,7 @@ class Access:
         }
 
     def _cors(self, origin: str, host: str) -> Headers:
-        if not origin or origin.partition("://")[2] == host:
+        if not origin or (host and origin.partition("://")[2] == host):
             return []
         if "*" in self._origins:
             allowed = "*"
@@ -161,12 +162,11 @@ def _decoded(value: bytes | None) -> str:
     return (value or b"").decode("latin-1").lower()
 
 
-def _key_of(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """The key that a request has: as OpenAI's clients send it, or as Anthropic's do."""
+def _keys_of(headers: Mapping[bytes, bytes]) -> list[bytes]:
+    """The keys that a request has: as OpenAI's clients send one, and as Anthropic's do."""
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"bearer" and token.strip():
-        return token.strip()
-    return headers.get(b"x-api-key") or None
+    bearer = token.strip() if scheme.lower() == b"bearer" else b""
+    return [key for key in (bearer, headers.get(b"x-api-key", b"")) if key]
 
 
 def _of_file(file: Path) -> list[bytes]:
@@ -177,7 +177,7 @@ def _of_file(file: Path) -> list[bytes]:
         raise KeyFileError(f"--api-key-file {file} cannot be read: {reason}.") from error
     digests = []
     for number, line in enumerate(lines, 1):
-        key = line.partition("#")[0].strip()
+        key = _COMMENT.sub("", line, count=1).strip()
         if not key:
             continue
         if not _KEY.fullmatch(key) or (key.startswith("sha256:") and not _HASHED.fullmatch(key)):

@@ -52,7 +52,8 @@ FIELDS = Fields(
 """What is not as in a chat completion; all else is."""
 
 # Claude Code's first system block has a new hash with every request, and so would have no prompt found in the cache.
-_BILLING = re.compile(r"\s*x-anthropic-billing-header:[^\n]*\n?")
+# Looked for where lines begin alone: else much white space would be gone through again from each of its characters.
+_BILLING = re.compile(r"^[ \t]*x-anthropic-billing-header:[^\n]*\n?", re.MULTILINE)
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 

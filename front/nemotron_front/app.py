@@ -88,7 +88,6 @@ class App:
             await self._lifespan(scope, receive, send)
             return
         exchange = Exchange(self.front, scope, receive, send)
-        self.front.exchanges.add(exchange)
         self._metrics.began()
         try:
             await self._answer(exchange)
@@ -110,7 +109,9 @@ class App:
             await exchange.refuse(error)
         except Exception as error:
             told = unexpected(error, exchange.id)
-            if not exchange.started:  # else the connection ends where the answer does
+            if exchange.started:  # the connection ends where the answer does
+                exchange.error = told
+            else:
                 await exchange.refuse(told)
 
     async def _endpoint(self, exchange: Exchange) -> None:
@@ -127,8 +128,10 @@ class App:
             self.access.check_key(headers)
             if self.front.stopping:
                 raise shutting_down()
-            if len(self.front.exchanges) > self.front.options.max_requests:
+            if len(self.front.exchanges) >= self.front.options.max_requests:
                 raise overloaded(self.front.options.max_requests)
+            # Not before: who has no key must not take the room of those who have one.
+            self.front.exchanges.add(exchange)
         route, allowed = self._matching(self._routes, scope)
         if route is None:
             if allowed:

@@ -96,7 +96,7 @@ def read_ask(given: Mapping[str, Any], options: dict[str, Any], names: dict[str,
     usage, continuous = (
         given.get(f"stream_options.{name}", False) for name in ("include_usage", "continuous_usage_stats")
     )
-    if (usage or continuous) and not stream:
+    if not stream and any(name.startswith("stream_options.") for name in given):
         raise invalid("stream_options", "stream_options: they go with a stream; send stream true with them")
     hidden = given.get("include_reasoning") is False or given.get("reasoning.exclude", False)
     if hidden and options.get("return_log_probs"):

@@ -24,12 +24,21 @@ class Connection(HttpToolsProtocol):
 
     _head_due: asyncio.TimerHandle | None = None
     _write_due: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    _head_open = False
+    _raw_bytes = 0  # since the head began, whole headers or not
+    _header_bytes = 0  # of whole headers, and of trailers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """It stands."""
         super().connection_made(transport)
         self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Something has come. What the parser keeps of a head, until all of a header is there, has a bound too."""
+        self._raw_bytes += len(data)  # a head that begins within it begins to count behind it
+        super().data_received(data)
+        if self._head_open and self._raw_bytes > _MOST_HEAD_BYTES:
+            self.transport.abort()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -38,13 +47,14 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header has come."""
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > _MOST_HEAD_BYTES:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > _MOST_HEAD_BYTES:
             self.transport.abort()
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head of a request is there."""
+        self._head_open = False
         self._stop(self._head_due)
         super().on_headers_complete()
 
@@ -70,7 +80,8 @@ class Connection(HttpToolsProtocol):
 
     def _wait_for_head(self) -> None:
         self._stop(self._head_due)
-        self._head_bytes = 0
+        self._head_open = True
+        self._raw_bytes = self._header_bytes = 0
         self._head_due = self.loop.call_later(self.head_seconds, self.transport.abort)
 
     @staticmethod

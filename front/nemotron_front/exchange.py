@@ -29,6 +29,7 @@ _STREAM_HEADERS = {
     "x-accel-buffering": "no",
 }
 _LINGER_S = 5
+_LINGER_OUTSIDE_S = 0.5
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _SECONDS = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,9})?")
 
@@ -43,7 +44,7 @@ class Front:
     Attributes:
         options: What the front was started with.
         client: Talks to the servers.
-        exchanges: The requests in hand.
+        exchanges: The requests in hand: those that were let in.
         stopping: Whether new requests are refused.
     """
 
@@ -128,6 +129,10 @@ class Exchange:
         return self._turn.locked()
 
     @property
+    def _is_let_in(self) -> bool:
+        return self in self.front.exchanges
+
+    @property
     def patience_ms(self) -> int:
         """How long the answer may take, in milliseconds.
 
@@ -154,6 +159,8 @@ class Exchange:
         """Send all there is, as JSON where the headers say nothing else."""
         head = {"content-type": "application/json", "content-length": str(len(data)), **headers}
         lingers = not self._is_read and status != HTTPStatus.REQUEST_TIMEOUT
+        if lingers and not self._is_let_in:
+            head["connection"] = "close"
         async with self._turn:
             await self._start(status, head)
             await self._put(data, more=lingers)
@@ -204,7 +211,7 @@ class Exchange:
     async def _read_rest(self) -> None:
         """Take what is still coming of the body: a connection that ends before resets, and may lose what was sent."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER_S):
+            async with asyncio.timeout(_LINGER_S if self._is_let_in else _LINGER_OUTSIDE_S):
                 while not self._is_read:
                     await self.receive()
 

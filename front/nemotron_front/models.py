@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,18 +14,20 @@ from starlette.routing import Route
 
 from nemotron_client import AsyncClient, ModelInfo
 from nemotron_front.errors import ApiError
+from nemotron_front.reading import shown
 
 VERSION = version("nemotron-triton")
 NVIDIA_ID = "nvidia/llama-3.1-nemotron-nano-8b-v1"
 """The id that NVIDIA's connectors know as a model that thinks and chats."""
 _NEMOTRON = "nemotron"
+_FRESH_S = 1.0
 
 
 class Models:
     """The model behind a front, under each of its names.
 
     The servers are asked once; again when somebody asks for a name that is not known, for another package may be
-    served by then.
+    served by then, but once a second at most.
     """
 
     def __init__(self, client: AsyncClient, names: Sequence[str] = ()) -> None:
@@ -39,6 +42,8 @@ class Models:
         self._info: ModelInfo | None = None
         self._names: tuple[str, ...] = ()
         self._created = int(time.time())
+        self._fresh_until = 0.0
+        self._asking = asyncio.Lock()
 
     async def resolve(self, asked: object = None) -> str:
         """The model that a request asks for; the first one where it names none.
@@ -107,6 +112,13 @@ class Models:
         }
 
     async def _ask(self) -> tuple[str, ...]:
+        async with self._asking:
+            if time.monotonic() >= self._fresh_until:
+                await self._learn()
+                self._fresh_until = time.monotonic() + _FRESH_S
+        return self._names
+
+    async def _learn(self) -> None:
         info = (await self._client.server_info()).model
         found = list(self._given)
         if not found and (info is None or info.chat_format == _NEMOTRON):
@@ -114,7 +126,6 @@ class Models:
         if info is not None:
             found += [info.name, info.package]
         self._info, self._names = info, tuple(dict.fromkeys(found))
-        return self._names
 
     def _entry(self, name: str) -> dict[str, Any]:
         # `root` is what LoRA adapters have as their base: NVIDIA's connectors look there for a name that they know.
@@ -125,5 +136,5 @@ class Models:
         return entry
 
     def _unknown(self, name: object) -> ApiError:
-        message = f"model: there is no {name!r}, expected one of {', '.join(self._names)}"
+        message = f"model: there is no {shown(name)}, expected one of {', '.join(self._names)}"
         return ApiError(404, "not_found_error", "model_not_found", message, param="model")

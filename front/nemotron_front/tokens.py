@@ -25,7 +25,8 @@ from nemotron_front.models import Models
 from nemotron_front.reading import Field, Fields, shown
 
 _MOST_TOKEN = 2**31 - 1
-_PREFIX = re.compile("^(chatcmpl-|cmpl-|resp_|msg_)")
+# No other name goes to the servers: requests that did not come this way have names of their own, which may be guessed.
+_ID = re.compile(r"(?:chatcmpl-|cmpl-|resp_|msg_)?([0-9a-f]{32}(?:-[0-9]{1,2})?)")
 _T = TypeVar("_T")
 _Answer = Callable[[Exchange, dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -103,11 +104,12 @@ async def _control(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
     for name in ("id", "action"):
         if name not in given:
             raise invalid(name, f"{name}: nothing was given; send the answer's id, and the action reasoning_end")
-    one = _PREFIX.sub("", given["id"])
+    named = _ID.fullmatch(given["id"])
+    one = named[1] if named else ""
     running = {other.id: len(other.streams) for other in exchange.front.exchanges}
     # Another process may have it, with any number of choices.
     ids = request_ids(one, running[one]) if one in running else [one, *request_ids(one, MOST_CHOICES)]
-    ended = await asyncio.gather(*map(exchange.client.end_thinking, ids))
+    ended = await asyncio.gather(*map(exchange.client.end_thinking, ids if named else ()))
     return {"object": "chat.completion.control", "id": given["id"], "action": given["action"], "success": any(ended)}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from nemotron_client import (
@@ -24,6 +25,8 @@ from nemotron_front.reading import shown
 _MODES = ("none", "auto", "required")
 _CHOICE = '"none", "auto", "required", {"type": "function", "function": {"name": …}} or allowed_tools'
 _PARTS = ("name", "description", "parameters")
+_SHOWN_NAMES = 20
+_SHOWN_CHARACTERS = 64
 
 
 def read_tools(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,8 +68,9 @@ def _tool(where: str, given: Any) -> dict[str, Any]:
 def _chosen(choice: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Any]:
     """The tools that are left, and the choice among them."""
     kind = choice.get("type")
+    known = dict.fromkeys(tool["function"]["name"] for tool in tools)
     if kind == "function":
-        name = _name("tool_choice", choice, tools)
+        name = _name("tool_choice", choice, known)
         return tools, {"type": "function", "function": {"name": name}}
     if kind != "allowed_tools":
         raise invalid("tool_choice", f"tool_choice: the type {shown(kind)} was given, expected {_CHOICE}")
@@ -75,17 +79,18 @@ def _chosen(choice: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[list[d
     if mode not in ("auto", "required") or not isinstance(listed, list) or not listed:
         expected = '{"type": "allowed_tools", "allowed_tools": {"mode": "auto" or "required", "tools": […]}}'
         raise invalid("tool_choice", f"tool_choice: expected {expected}")
-    names = [_name(f"tool_choice.allowed_tools.tools[{at}]", one, tools) for at, one in enumerate(listed)]
+    names = {_name(f"tool_choice.allowed_tools.tools[{at}]", one, known) for at, one in enumerate(listed)}
     return [tool for tool in tools if tool["function"]["name"] in names], mode
 
 
-def _name(where: str, given: Any, tools: Sequence[Mapping[str, Any]]) -> str:
-    """The name of a function that is to be called, nested or flat."""
+def _name(where: str, given: Any, known: Mapping[str, object]) -> str:
+    """The name of a function that is to be called, nested or flat: one of those that are known."""
     function = given.get("function", given) if isinstance(given, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
-    known = [tool["function"]["name"] for tool in tools]
     if not isinstance(name, str) or name not in known:
-        expected = f"one of the tools: {', '.join(known)}" if known else "tools that it is one of"
+        some = ", ".join(one[:_SHOWN_CHARACTERS] for one in islice(known, _SHOWN_NAMES))
+        more = ", …" if len(known) > _SHOWN_NAMES else ""
+        expected = f"one of the tools: {some}{more}" if known else "tools that it is one of"
         raise invalid("tool_choice", f"{where}: the function {shown(name)} was given, expected {expected}")
     return name
 

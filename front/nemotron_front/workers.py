@@ -37,11 +37,13 @@ class _Worker:
         process: It.
         pipe: Says once that it listens. It notices at its end that we are gone.
         ready: Whether it has said so.
+        behind: Whether the keys have changed since it was started, but before it listened.
     """
 
     process: SpawnProcess
     pipe: Connection
     ready: bool = False
+    behind: bool = False
 
 
 class Workers:
@@ -105,6 +107,8 @@ class Workers:
         with contextlib.suppress(EOFError, OSError):  # it has ended, as its sentinel says too
             worker.pipe.recv()
             worker.ready = True
+            if worker.behind:
+                self._send(signal.SIGHUP, worker)
             if all(one.ready for one in self._workers.values()) and not self._signals:
                 self._failures = 0
                 self._began(list(self._workers))
@@ -132,7 +136,11 @@ class Workers:
 
     def _signal(self, number: int) -> None:
         if number == signal.SIGHUP:
-            self._send(signal.SIGHUP)
+            for worker in self._workers.values():
+                if worker.ready:
+                    self._send(signal.SIGHUP, worker)
+                else:  # the signal would end it: it does not listen to signals yet
+                    worker.behind = True
             return
         if self._signals:
             self._status = 128 + number
@@ -142,12 +150,14 @@ class Workers:
         self._signals += 1
         if self._signals == 1:
             self._ends()
-        self._send(signal.SIGTERM)
+        for worker in self._workers.values():
+            self._send(signal.SIGTERM, worker)
 
-    def _send(self, number: int) -> None:
-        for pid in self._workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    @staticmethod
+    def _send(number: int, worker: _Worker) -> None:
+        assert worker.process.pid is not None  # noqa: S101 - it was started
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.process.pid, number)
 
 
 def _work(options: FrontOptions, listener: socket.socket, pipe: Connection) -> None:

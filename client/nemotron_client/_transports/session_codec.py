@@ -230,9 +230,11 @@ class Session(ABC):
             self._take_error(answer.id, response.error_message)
         elif answer.id != self._id:
             request = self.requests.get(answer.id)
-            if request is None or answer.outputs[0].name in ACCEPTED_OUTPUTS:
+            if request is None:
                 return
-            if answer.outputs[0].name != "finish_reason":
+            if answer.outputs[0].name in ACCEPTED_OUTPUTS:
+                request.accepted = True
+            elif answer.outputs[0].name != "finish_reason":
                 request.tell(answer)
             elif request.stopped:
                 request.tell_stopped()
@@ -251,6 +253,7 @@ class Session(ABC):
             if "error" in entry:
                 self._fail(request, entry["error"])
                 continue
+            request.accepted = True
             if not request.left:
                 request.put(entry)
             if entry.get("finish_reason"):
@@ -271,7 +274,10 @@ class Session(ABC):
             self.send(Note.ACKNOWLEDGE)
 
     def _take_error(self, request_id: str, message: str) -> None:
-        if request := self.requests.get(request_id):
+        request = self.requests.get(request_id)
+        if request is not None and request.accepted and request.asked:
+            request.tell(None)  # a server that does not know the question: the answer goes on
+        elif request is not None:
             self._fail(request, message)
         elif request_id in ("", self._id) or not self.key:  # of the session, or of an acknowledgement, which it needs
             self._fail_all(message)

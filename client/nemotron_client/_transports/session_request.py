@@ -46,6 +46,7 @@ class SessionRequest(ABC):
         call: The request.
         session: What it rides on; set before anything comes.
         sent: Whether the server may know of it.
+        accepted: Whether the server has said that it takes it. From then on its own errors come in frames.
         left: Whether nobody reads it any more.
         over: Whether nothing comes any more.
         lost: Whether that is because the session was lost, so that the server may still be at work on it.
@@ -57,6 +58,7 @@ class SessionRequest(ABC):
     def __init__(self, call: Call) -> None:
         self.call = call
         self.sent = False
+        self.accepted = False
         self.left = False
         self.over = False
         self.lost = False
@@ -97,6 +99,11 @@ class SessionRequest(ABC):
         self.session.send(self._asked[-1])
         if self.over:  # in the meantime
             self.tell(None)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the server has not answered all that was asked about it."""
+        return bool(self._asked)
 
     def tell(self, answer: Any) -> None:
         """The server has answered a question, by this ModelInferResponse; None for one that needs no answer."""

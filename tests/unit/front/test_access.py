@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from nemotron_front.app import App
 from tests.unit.front.caller import Caller, ask, get
 from tests.unit.front.scripts import CHAT, HI, app_of
 
-KEYS = f"first # Anna's\n\n# a comment\n  second\nsha256:{hashlib.sha256(b'third').hexdigest()}\n"
+KEYS = f"first # Anna's\n\n# a comment\n #another\n  second\nwith#in\nsha256:{hashlib.sha256(b'third').hexdigest()}\n"
 HOLDERS: list[dict[str, str]] = [
     {"authorization": "Bearer first"},
     {"authorization": "bearer second"},
     {"x_api_key": "third"},
     {"authorization": "Bearer third"},
+    {"x_api_key": "with#in"},
+    {"authorization": "Bearer fourth", "x_api_key": "first"},
+    {"authorization": "Bearer first", "x_api_key": "fourth"},
 ]
 STRANGERS: list[dict[str, str]] = [
     {},
@@ -31,6 +35,8 @@ STRANGERS: list[dict[str, str]] = [
     {"authorization": "Bearer f\xefrst"},
     {"x_api_key": ""},
     {"x_api_key": "firs"},
+    {"x_api_key": "with"},
+    {"authorization": "Bearer fourth", "x_api_key": "fifth"},
 ]
 
 
@@ -152,6 +158,31 @@ def test_a_page_from_elsewhere_is_refused(origin: str) -> None:
     preflight = asyncio.run(ask(app, CHAT, method="OPTIONS", origin=origin, access_control_request_method="POST"))
     assert preflight.status == 403
     assert "access-control-allow-origin" not in preflight.headers
+
+
+@pytest.mark.parametrize("origin", ["null", "https://"])
+def test_no_origin_is_that_of_no_host(origin: str) -> None:
+    app, _ = app_of("Hello.")
+    assert statuses(app, {"host": "", "origin": origin}) == [403]
+
+
+def test_who_has_no_key_takes_no_room_and_is_not_waited_for(tmp_path: Path) -> None:
+    app = keyed(tmp_path, max_requests=1)
+
+    async def run() -> tuple[list[Caller], Caller]:
+        stuck = [Caller(app, CHAT, [b"{"], stuck=True, content_length="9").start() for _ in range(3)]
+        for caller in stuck:
+            await caller.read_until(lambda one: one.body)
+        holder = await ask(app, CHAT, HI, x_api_key="first")
+        assert not any(caller.over for caller in stuck)
+        return [await caller.end() for caller in stuck], holder
+
+    began = time.monotonic()
+    strangers, holder = asyncio.run(run())
+    assert holder.status == 200
+    for caller in strangers:
+        assert (caller.status, caller.over, caller.headers["connection"]) == (401, True, "close")
+    assert time.monotonic() - began < 4  # who has a key gets 5 s to send the rest
 
 
 def test_the_page_itself_is_not_from_elsewhere() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -197,6 +198,16 @@ def test_blocks_become_messages(front_of: FrontOf) -> None:
     assert messages[2]["content"] == "Let me see."
     assert json.loads(messages[2]["tool_calls"][0]["function"]["arguments"]) == {"city": "Köln"}
     assert [message["content"] for message in messages[3:]] == ["21", "Error: no city", "In Celsius."]
+
+
+def test_much_white_space_in_a_system_prompt_is_read_once() -> None:
+    given = {"model": "m", "max_tokens": 5, "messages": HI}
+    blank, tabs = " \n" * 200_000, "\t" * 400_000
+    billed = f"{blank} x-anthropic-billing-header: abc\nBe short."
+    began = time.process_time()
+    asks = [read_messages_request({**given, "system": system}) for system in (billed, tabs)]
+    assert time.process_time() - began < 5  # it was an hour
+    assert [ask.messages and ask.messages[0]["content"] for ask in asks] == [f"{blank}Be short.", tabs]
 
 
 def test_an_answer_can_be_sent_back_whole(front_of: FrontOf) -> None:

@@ -177,6 +177,7 @@ REFUSED = [
     ({"stream": "yes"}, "stream", "invalid_value", "true or false"),
     ({"seed": 2**64}, "seed", "invalid_value", "expected an integer"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value", "stream true"),
+    ({"stream_options": {"include_usage": False}}, "stream_options", "invalid_value", "stream true"),
     ({"stream_options": 1}, "stream_options", "invalid_value", "an object"),
     ({"top_logprobs": 2}, "top_logprobs", "invalid_value", "logprobs true"),
     ({"logprobs": 5}, "logprobs", "invalid_value", "true or false"),

@@ -52,6 +52,19 @@ def test_requests_are_counted_by_where_how_and_with_what_outcome() -> None:
     assert found["in_flight", ()] == 1  # the one that asks
 
 
+def test_an_answer_that_breaks_off_by_a_fault_of_ours_is_none_that_went_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> bytes:
+        raise RuntimeError
+
+    async def run() -> Samples:
+        app, _ = app_of("One two.")
+        monkeypatch.setattr("nemotron_front.chat.ChatShape.done", fails)
+        assert (await ask(app, CHAT, STREAM)).status == 200
+        return await samples(app)
+
+    assert asyncio.run(run())["requests_total", (CHAT, "stream", "server_error")] == 1
+
+
 def test_tokens_and_times_are_those_of_the_replies() -> None:
     usage = Usage(prompt_tokens=100, output_tokens=30, reasoning_tokens=20, cached_tokens=40)
 

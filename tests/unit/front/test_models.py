@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from typing import Any
+
 import openai
 import pytest
 
 from nemotron_client.testing import Fault
 from tests.unit.front.conftest import MODEL, FrontOf
+from tests.waiting import wait_until
 
 NVIDIA = "nvidia/llama-3.1-nemotron-nano-8b-v1"
 
@@ -70,7 +75,30 @@ def test_a_package_that_came_later_is_found(front_of: FrontOf) -> None:
     front = front_of("Paris.")
     assert front.post("/v1/chat/completions", chat("other")).status_code == 404
     front.transport.model["name"] = "other"
-    assert front.post("/v1/chat/completions", chat("other")).status_code == 200
+    wait_until(lambda: front.post("/v1/chat/completions", chat("other")).status_code == 200)
+
+
+def test_names_that_are_not_known_ask_the_servers_once_a_second(
+    front_of: FrontOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front, asked = front_of(), []
+    really = front.transport.metadata
+
+    async def metadata(headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
+        asked.append(headers)
+        return await really(headers, timeout_s)
+
+    monkeypatch.setattr(front.transport, "metadata", metadata)
+    began = time.monotonic()
+    for number in range(20):
+        assert front.post("/v1/chat/completions", chat(f"other{number}")).status_code == 404
+    assert len(asked) <= 1 + time.monotonic() - began
+
+
+def test_a_long_name_is_not_said_back_whole(front_of: FrontOf) -> None:
+    error = front_of().post("/v1/chat/completions", chat("x" * 100_000)).json()["error"]
+    assert error["message"].startswith('model: there is no "xxx')
+    assert len(error["message"]) < 300
 
 
 def test_a_server_that_does_not_say_what_it_serves(front_of: FrontOf) -> None:

@@ -82,9 +82,10 @@ def test_the_thinking_of_what_is_not_there_does_not_end(front_of: FrontOf) -> No
     assert answer == {"object": "chat.completion.control", "success": False, **body}
 
 
-@pytest.mark.parametrize("name", ["chatcmpl-a1", "cmpl-a1", "resp_a1", "msg_a1", "a1"])
+@pytest.mark.parametrize("prefix", ["chatcmpl-", "cmpl-", "resp_", "msg_", ""])
+@pytest.mark.parametrize("own", ["0123456789abcdef" * 2, f"{'0123456789abcdef' * 2}-11"])
 def test_the_server_is_told_its_own_name_of_an_answer(
-    front_of: FrontOf, monkeypatch: pytest.MonkeyPatch, name: str
+    front_of: FrontOf, monkeypatch: pytest.MonkeyPatch, prefix: str, own: str
 ) -> None:
     front: InProcess = front_of()
     told: list[str] = []
@@ -94,10 +95,22 @@ def test_the_server_is_told_its_own_name_of_an_answer(
         return True
 
     monkeypatch.setattr(front.app.front.client, "end_thinking", end_thinking)
-    body = {"id": name, "action": "reasoning_end"}
+    body = {"id": prefix + own, "action": "reasoning_end"}
     assert front.post("/v1/chat/completions/control", body).json()["success"] is True
     # None of this process is called so: another may have it, with one choice or several.
-    assert told == ["a1", *(f"a1-{choice}" for choice in range(16))]
+    assert told == [own, *(f"{own}-{choice}" for choice in range(16))]
+
+
+@pytest.mark.parametrize("name", ["my-job-1", "chatcmpl-1", "", f"x{'a' * 32}", f"{'A' * 32}", f"{'a' * 32}\n"])
+def test_no_other_name_is_asked_for(front_of: FrontOf, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    front: InProcess = front_of()
+
+    async def end_thinking(request_id: str) -> bool:
+        pytest.fail(f"asked for {request_id}")
+
+    monkeypatch.setattr(front.app.front.client, "end_thinking", end_thinking)
+    body = {"id": name, "action": "reasoning_end"}
+    assert front.post("/v1/chat/completions/control", body).json()["success"] is False
 
 
 def test_a_server_that_cannot_be_asked(front_of: FrontOf, monkeypatch: pytest.MonkeyPatch) -> None:

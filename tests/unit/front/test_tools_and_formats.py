@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -150,6 +151,17 @@ def test_what_is_no_form_is_refused(body: dict[str, Any], param: str, message: s
 
 
 CALLS = (ToolCall("c1", "add", '{"a": 1}'), ToolCall("c2", "add", '{"a": 2}'))
+
+
+def test_many_tools_are_allowed_at_once_and_few_are_shown() -> None:
+    names = [f"tool{number}" for number in range(20_000)]
+    tools = [tool(name) for name in names]
+    began = time.process_time()
+    assert options(tools=tools, tool_choice=allowed("auto", *names))["tools"] == tools
+    assert time.process_time() - began < 5  # it was a minute
+    message = str(refusal(tools=tools, tool_choice=tool("none")))
+    assert message.endswith("tool18, tool19, …")
+    assert len(str(refusal(tools=[tool("x" * 10_000)], tool_choice=tool("none")))) < 300
 
 
 @pytest.mark.parametrize("stream", [True, False])

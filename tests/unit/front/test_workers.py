@@ -1,0 +1,50 @@
+"""Several processes at one port."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nemotron_front import run
+from nemotron_front.metrics import DIRECTORY_VARIABLE
+from nemotron_front.options import FrontOptions
+from nemotron_front.workers import Workers
+
+WAIT_S = 10
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork, which starts at once
+def test_keys_that_change_while_a_worker_starts_are_read_when_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(_: object, __: object, began: Callable[[], None], *___: object) -> int:
+        os.kill(os.getppid(), signal.SIGHUP)
+        time.sleep(0.1)  # it would end here
+        signal.signal(signal.SIGHUP, lambda *_: (tmp_path / f"{os.getpid()}").touch())
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        began()
+        deadline = time.monotonic() + WAIT_S
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(WAIT_S)
+        return 1
+
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
+    monkeypatch.setenv(DIRECTORY_VARIABLE, "")  # the workers' own is not for the tests after this one
+    monkeypatch.setattr(run, "work", work)
+    monkeypatch.setattr(run, "log_to_stderr", lambda _: None)
+    began: list[Any] = []
+    with socket.socket() as listener:
+        Workers(FrontOptions(workers=2), listener, began.append, lambda: None).run()
+    (pids,) = began
+    assert {path.name for path in tmp_path.iterdir()} == {str(pid) for pid in pids}
