@@ -150,7 +150,7 @@ def test_a_required_call_is_not_required_again_with_its_result(chat: Chat) -> No
 def test_an_answer_that_follows_a_schema_is_asked_for(chat: Chat) -> None:
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     chat.set(Answer_format="json_schema", JSON_schema=json.dumps(schema))
-    expect(chat.page.get_by_text("JSON schema", exact=True)).to_be_visible()
+    expect(chat.page.locator("#extras").get_by_text("JSON schema", exact=True)).to_be_visible()
     body = chat.sent("Hello.")
     assert body["response_format"] == {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     chat.done()
