@@ -209,7 +209,7 @@ def test_the_next_request_is_shown_as_code(chat: Chat) -> None:
         {"role": "assistant", "content": "The first answer."},
         {"role": "user", "content": "And this?"},
     ]
-    dialog.get_by_role("tab", name="Python").click()
+    dialog.get_by_role("button", name="Python", exact=True).click()
     program = ast.parse(source.inner_text())
     (create,) = [
         node
