@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from nemotron_client import Client, ContentDelta, Event, NemotronError, ReasoningDelta, Reply, ToolCall, ToolCallDelta
+from nemotron_client import (
+    Client,
+    ContentDelta,
+    Event,
+    LogprobsDelta,
+    NemotronError,
+    ReasoningDelta,
+    Reply,
+    ToolCall,
+    ToolCallDelta,
+)
 from tests.integration.client.conftest import Driven
 from tests.integration.conftest import Server
 from tests.integration.test_failures import nothing_left
@@ -36,8 +46,10 @@ def user(text: str) -> dict[str, Any]:
 
 def merged(events: list[Event]) -> list[tuple[type, Any]]:
     """Events without regard to how the text was cut, and to the ids of calls, which are made anew each time."""
-    found: list[tuple[type, Any]] = []
-    for kind, group in itertools.groupby(events, type):
+    logprobs = [entry for event in events if isinstance(event, LogprobsDelta) for entry in event.entries]
+    found: list[tuple[type, Any]] = [(LogprobsDelta, logprobs)] if logprobs else []
+    rest = (event for event in events if not isinstance(event, LogprobsDelta))
+    for kind, group in itertools.groupby(rest, type):
         if kind is ToolCallDelta:
             found += [(kind, nameless(event.call)) for event in group if isinstance(event, ToolCallDelta)]
         else:
