@@ -29,8 +29,7 @@ from nemotron_front.errors import (
 )
 from nemotron_front.exchange import EXCHANGE, Exchange, Front
 from nemotron_front.health import health_routes
-from nemotron_front.log import log_request
-from nemotron_front.metrics import Metrics
+from nemotron_front.metrics import Metrics, log_request
 from nemotron_front.models import Models
 from nemotron_front.openapi import openapi_route
 from nemotron_front.options import FrontOptions

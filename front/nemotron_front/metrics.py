@@ -1,7 +1,11 @@
-"""What the front counts, for Prometheus. A request is counted once, when it is over."""
+"""What is told of a request, once, when it is over: it is counted for Prometheus, and gets a line of the access log.
+
+Both have ids, counts and timings. Never text, never keys, never a query.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 
@@ -13,6 +17,8 @@ from starlette.routing import Route
 
 from nemotron_client import Reply, Usage
 from nemotron_front.exchange import Exchange
+
+ACCESS = logging.getLogger("nemotron_front.access")
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's: where several processes keep what they count, for each of them to tell all of it."""
@@ -105,3 +111,24 @@ def outcome_of(exchange: Exchange) -> str:
     if exchange.caller_left:
         return "caller_left"
     return "ok" if exchange.status < 400 else str(exchange.status)
+
+
+def log_request(exchange: Exchange, seconds: float) -> None:
+    """Write the line of a request that is over. Its path is the route's: the caller's may hold anything."""
+    if not ACCESS.isEnabledFor(logging.INFO):
+        return
+    # 499, as proxies have it, for callers that left before there was a status.
+    parts = [exchange.scope["method"], exchange.endpoint, str(exchange.status or 499), outcome_of(exchange)]
+    parts += [f"id={exchange.id}", f"seconds={seconds:.3f}"]
+    if exchange.request_id != exchange.id:
+        parts.append(f"x-request-id={exchange.request_id}")
+    if exchange.mode != "none":
+        parts.append(f"mode={exchange.mode}")
+    if (usage := exchange.usage) is not None:
+        counts = {"prompt": usage.prompt_tokens, "output": usage.output_tokens, "reasoning": usage.reasoning_tokens}
+        parts += [f"{name}={count}" for name, count in counts.items()]
+    if exchange.replies:
+        ttft = min((one.timings.ttft_s for one in exchange.replies if one.timings.ttft_s is not None), default=None)
+        parts += [] if ttft is None else [f"ttft={ttft:.3f}"]
+        parts.append(f"finish={','.join(sorted({one.finish_reason for one in exchange.replies}))}")
+    ACCESS.info(" ".join(parts))

@@ -20,7 +20,7 @@ from nemotron_front.access import Access, KeyFileError
 from nemotron_front.app import App, make_app, make_client
 from nemotron_front.connection import connection_type
 from nemotron_front.errors import shutting_down
-from nemotron_front.log import ACCESS
+from nemotron_front.metrics import ACCESS
 from nemotron_front.options import FrontOptions
 
 _logger = logging.getLogger(__name__)
