@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from nemotron_front.errors import no_http
 from nemotron_front.options import FrontOptions
 
 _MOST_HEAD_BYTES = 65_536
+_MOST_PIPELINED = 8
 
 
 class Connection(HttpToolsProtocol):
@@ -27,6 +30,7 @@ class Connection(HttpToolsProtocol):
     _head_open = False
     _raw_bytes = 0  # since the head began, whole headers or not
     _header_bytes = 0  # of whole headers, and of trailers
+    _unanswered: tuple[RequestResponseCycle, ...] = ()  # the first one is being answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """It stands."""
@@ -36,9 +40,25 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Something has come. What the parser keeps of a head, until all of a header is there, has a bound too."""
         self._raw_bytes += len(data)  # a head that begins within it begins to count behind it
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                data = self._parsed(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
         if self._head_open and self._raw_bytes > _MOST_HEAD_BYTES:
             self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are no JSON
+        """What came is no request. An answer that is being sent ends where it is: nothing else may stand in it."""
+        self.logger.warning("something else than an HTTP request has come")
+        if not any(one.response_started and not one.response_complete for one in self._unanswered):
+            error = no_http()
+            body = error.json()
+            head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            more = "".join(f"{name}: {value}\r\n" for name, value in error.headers.items())
+            self.transport.write(f"{head}{more}\r\n".encode() + body)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -46,17 +66,29 @@ class Connection(HttpToolsProtocol):
         self._wait_for_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header has come."""
+        """A header has come, or a trailer, which is none: who passed the request on has not looked at it."""
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > _MOST_HEAD_BYTES:
             self.transport.abort()
-        super().on_header(name, value)
+        if self._head_open:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head of a request is there."""
         self._head_open = False
         self._stop(self._head_due)
+        if self.parser.should_upgrade():
+            return  # it comes again
         super().on_headers_complete()
+        self._unanswered = tuple(one for one in (*self._unanswered, self.cycle) if not one.response_complete)
+        if len(self._unanswered) <= _MOST_PIPELINED:
+            # uvicorn reads on when the first one is answered, and would not see before that its caller has left.
+            self.flow.resume_reading()
+
+    def on_message_complete(self) -> None:
+        """The body of a request is there."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def pause_writing(self) -> None:
         """What was sent is not taken."""
@@ -76,7 +108,29 @@ class Connection(HttpToolsProtocol):
         """It has ended."""
         self._stop(self._head_due)
         self._stop(self._write_due)
+        for one in self._unanswered:  # uvicorn tells the last one alone
+            if not one.response_complete:
+                one.disconnected = True
+                one.message_event.set()
         super().connection_lost(exc)
+
+    def _parsed(self, data: bytes) -> bytes:
+        """Have the parser take what has come; returns what it is to take after that.
+
+        A request may offer another protocol, as Java's HttpClient does with each (HTTP/2). It is answered in this one,
+        but the parser then leaves its body to the other: so it is parsed again, without the offer.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+            if method == b"CONNECT":
+                raise httptools.HttpParserError from offer
+            headers = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+            return b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self.url, version, headers, data[offer.args[0] :])
+        return b""
 
     def _wait_for_head(self) -> None:
         self._stop(self._head_due)

@@ -104,6 +104,13 @@ def invalid(param: str | None, message: str, code: str = "invalid_value") -> Api
     return ApiError(400, "invalid_request_error", code, message, param=param, headers=_NO_RETRY)
 
 
+def no_http() -> ApiError:
+    """What has come cannot be read as a request."""
+    message = "What has come is no HTTP/1.1 request, or one that is written wrongly. For https put a proxy before this."
+    headers = {**_NO_RETRY, "connection": "close"}
+    return ApiError(400, "invalid_request_error", "invalid_http", message, headers=headers)
+
+
 def request_timeout(limit_s: float) -> ApiError:
     """The body took too long to come."""
     message = f"The body did not arrive within {limit_s:g} s. Send it faster, or start the front with --body-seconds."
