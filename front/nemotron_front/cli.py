@@ -31,8 +31,9 @@ asking:
   curl http://127.0.0.1:9000/v1/chat/completions -d '{"messages": [{"role": "user", "content": "Hi"}]}'
 
 stopping:
-  The first ctrl-C or SIGTERM drains: /v1/health/ready answers 503, the ready file goes, new requests get 503, running
-  ones have --drain-seconds to end, then they are cut off with an error. A second one stops at once.
+  The first ctrl-C or SIGTERM drains: /v1/health/ready answers 503, the ready file goes, new requests get 503 after
+  --drain-delay-seconds, running ones have --drain-seconds to end, then they are cut off with an error. A second one
+  stops at once.
   SIGHUP reads --api-key-file again.
 
 exit status:
@@ -91,7 +92,9 @@ def _serve(options: FrontOptions, given: argparse.Namespace) -> int:
 
     def ends() -> None:
         ready_file.remove()
-        _say(f"stopping: running requests have {options.drain_seconds:g} s.")
+        delay = options.drain_delay_seconds
+        begin = f"new requests are taken for {delay:g} s, then " if delay else ""
+        _say(f"stopping: {begin}running requests have {options.drain_seconds:g} s.")
 
     try:
         if options.workers > 1:
@@ -137,5 +140,5 @@ def _parser() -> argparse.ArgumentParser:
     limits = parser.add_argument_group("limits")
     add_options(limits, "max_requests", "max_body_mib", "body_seconds", "answer_seconds", "write_seconds")
     add_options(limits, "keep_alive_seconds")
-    add_options(parser.add_argument_group("running"), "drain_seconds", "access_log")
+    add_options(parser.add_argument_group("running"), "drain_delay_seconds", "drain_seconds", "access_log")
     return parser

@@ -45,12 +45,14 @@ class Front:
         options: What the front was started with.
         client: Talks to the servers.
         exchanges: The requests in hand: those that were let in.
+        leaving: Whether new requests will be refused soon, or are already: probes are told that it is not ready.
         stopping: Whether new requests are refused.
     """
 
     options: FrontOptions
     client: AsyncClient
     exchanges: set[Exchange] = field(default_factory=set)
+    leaving: bool = False
     stopping: bool = False
 
 
@@ -190,7 +192,10 @@ class Exchange:
         """ASGI's, for endpoints that are ordinary applications."""
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
-            message = {**message, "headers": [*message.get("headers", ()), *self.more_headers]}
+            headers = [*message.get("headers", ()), *self.more_headers]
+            if self.front.leaving:  # the caller's next connection may go elsewhere
+                headers = [*(one for one in headers if one[0] != b"connection"), (b"connection", b"close")]
+            message = {**message, "headers": headers}
         await self._send(message)
 
     async def left(self) -> None:

@@ -31,7 +31,7 @@ class Readiness:
         Raises:
             ApiError: they would be refused.
         """
-        if self._front.stopping:
+        if self._front.leaving:
             raise shutting_down()
         async with self._asking:
             if time.monotonic() >= self._fresh_until:

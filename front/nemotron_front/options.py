@@ -30,13 +30,25 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 def seconds(text: str) -> float:
     """Parse a time above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _float(text)
     if not 0 < value <= _MOST_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} given, expected seconds above 0, at most {_MOST_SECONDS:g}")
     return value
+
+
+def seconds_or_none(text: str) -> float:
+    """Parse a time that may be 0."""
+    value = _float(text)
+    if not 0 <= value <= _MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected seconds from 0 to {_MOST_SECONDS:g}")
+    return value
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def path(text: str) -> Path:
@@ -188,6 +200,15 @@ class FrontOptions:
     drain_seconds: float = field(
         default=30.0,
         metadata=_flag("S", seconds, "time for running requests when the front stops (default: %(default)g)"),
+    )
+    drain_delay_seconds: float = field(
+        default=0.0,
+        metadata=_flag(
+            "S",
+            seconds_or_none,
+            "time before that for which new requests are still taken: what balancers need to see that "
+            "/v1/health/ready says no (default: %(default)g)",
+        ),
     )
     access_log: bool = field(
         default=True,

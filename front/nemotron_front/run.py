@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
             app: What is served.
             options: How.
             began: Called when it listens.
-            ends: Called when it takes no new requests any more.
+            ends: Called when it is told to stop.
             parent: Has something to read when the process has ended that started this one, which ends it too.
         """
         super().__init__(
@@ -79,6 +79,7 @@ class Server(uvicorn.Server):
         self._app = app
         self._parent = parent
         self._drain_seconds = options.drain_seconds
+        self._drain_delay_seconds = options.drain_delay_seconds
         self._began = began
         self._ends = ends
         self._draining: asyncio.Task[None] | None = None
@@ -122,18 +123,22 @@ class Server(uvicorn.Server):
         self.stop()
 
     async def _look(self) -> None:
-        if not await self._app.front.client.is_ready() and not self._app.front.stopping:
+        if not await self._app.front.client.is_ready() and not self._app.front.leaving:
             _logger.warning("no server is ready yet: until one is, requests get 503")
 
     async def _drain(self) -> None:
-        self._app.front.stopping = True
+        front = self._app.front
+        front.leaving = True
         try:
             self._ends()
             with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._at_once.wait(), self._drain_delay_seconds)
+            front.stopping = True
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._drain_seconds):
-                    while self._app.front.exchanges and not self._at_once.is_set():  # noqa: ASYNC110
+                    while front.exchanges and not self._at_once.is_set():  # noqa: ASYNC110
                         await asyncio.sleep(_LOOK_S)
-            for exchange in list(self._app.front.exchanges):
+            for exchange in list(front.exchanges):
                 await exchange.cut(shutting_down())
         finally:
             self.should_exit = True

@@ -17,6 +17,7 @@ import msgspec
 from nemotron_serving.errors import PackageError
 
 _PREFIX = "NEMOTRON_"
+LEAVE_FILE = "leave"
 DRAIN_FILE = "drain"
 CANCEL_FILE = "cancel"
 CLOSE_FILE = "close"
@@ -103,13 +104,17 @@ def plain_path(directory: Path) -> Path:
 class RuntimeDir:
     """What the launcher and the running models tell each other, as files; without a directory nobody hears it.
 
-    From the launcher: `drain` (admit nothing new), `cancel` (end what runs), `close` (close the engine). From the
-    generating model: `engine`, which exists while its engine is open. From postprocessing to the generating model:
-    in `departed`, a file for each stream whose caller has left.
+    From the launcher: `leave` (new requests will be refused soon), `drain` (admit nothing new), `cancel` (end what
+    runs), `close` (close the engine). From the generating model: `engine`, which exists while its engine is open. From
+    postprocessing to the generating model: in `departed`, a file for each stream whose caller has left.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+
+    def leaving(self) -> bool:
+        """Whether new requests will be refused soon, or are already: who asks is to be sent elsewhere."""
+        return self._exists(LEAVE_FILE) or self.draining()
 
     def draining(self) -> bool:
         """Whether new requests are to be refused."""

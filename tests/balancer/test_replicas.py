@@ -21,6 +21,7 @@ from tests.waiting import wait_until
 STREAMS = 64
 TOKENS = 50  # of an answer, a second or more
 LEAST_SHARE = 0.25
+DELAY = ("--drain-delay-seconds", "3")
 CLIENTS = pytest.mark.parametrize("client_type", [Client, Driven], ids=["Client", "AsyncClient"])
 
 
@@ -76,6 +77,36 @@ def test_a_replica_that_drains_is_left_without_an_error(
     assert not callers.errors
     assert set(callers.answers) == {"length"}
     assert leaving.process.returncode == 0
+
+
+@pytest.mark.parametrize("sessions", [0, 2], ids=["requests", "sessions"])
+def test_replacing_both_replicas_loses_nothing_without_retries(
+    serve: Callable[..., Server], tmp_path: Path, figure: Callable[[str], None], sessions: int
+) -> None:
+    """Envoy hears of it by `/ready` alone, within a second; until then requests go on to come."""
+    replicas = [serve(*DELAY), serve(*DELAY)]
+    with (
+        balancing(replicas, tmp_path) as balancer,
+        Client(balancer.url, sessions=sessions, max_retries=0) as client,
+        calling(client, 12, 10) as callers,
+    ):
+        for _ in range(2):
+            replicas.append(serve(*DELAY))
+            balancer.set_replicas(replicas)
+            leaving = replicas.pop(0)
+            leaving.process.send_signal(signal.SIGTERM)
+            wait_until(lambda leaving=leaving: leaving.process.poll() is not None, 60)  # type: ignore[misc]
+            assert leaving.process.returncode == 0
+            balancer.set_replicas(replicas)
+        answered = len(callers.answers)
+        wait_until(lambda: len(callers.answers) > answered + 24, 30)
+    kind = "in sessions" if sessions else "of their own"
+    figure(
+        f"both replicas replaced under 12 callers without retries, requests {kind}: {len(callers.errors)} lost of "
+        f"{len(callers.answers) + len(callers.errors)}"
+    )
+    assert not callers.errors
+    assert set(callers.answers) == {"length"}
 
 
 @CLIENTS

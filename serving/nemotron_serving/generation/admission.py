@@ -124,13 +124,15 @@ class Admission:
         """The streams that a stop ends; where there are none, it is remembered for one that comes.
 
         Raises:
-            UnavailableError: there are none, and too many such stops came, or `check_open` says that none will come.
+            UnavailableError: there are none, and too many such stops came, or `check_open` says that requests will soon
+                be refused.
         """
         with self._lock:
             found = [stream for stream in self.streams.values() if name in stream.names]
             if not found:
+                remembered = self._stops.add(name)
                 check_open()
-                if not self._stops.add(name):
+                if not remembered:
                     raise UnavailableError("Too many stops came whose requests were not here; try again later.")
         return found
 

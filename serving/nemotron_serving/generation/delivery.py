@@ -120,15 +120,18 @@ class Delivery:
         if waits:
             self._due.push(session, len(self._outlets))
 
-    def look_at_sessions(self, now: float, *, draining: bool, cancelling: bool) -> None:
-        """End those whose client has left or reads no more; tell others of a drain, or one that is worn, and end it."""
+    def look_at_sessions(self, now: float, *, leaving: bool, draining: bool, cancelling: bool) -> None:
+        """End those whose client has left or reads no more; tell others of a drain, or one that is worn, and end it.
+
+        While the server is leaving, clients are told to open others, which may be elsewhere.
+        """
         for session in self._sessions:
             if session.reads_no_more or (cancelling and session.full):
                 error = "This session was ended, for its frames were not acknowledged; open a new one, and read faster."
                 self.end(session, UnavailableError(error))
             elif session.has_left(now):
                 self.end(session)
-            elif draining or session.worn:
+            elif draining or session.worn or (leaving and session.settled):
                 self._with(session, session.tell_of_drain)
                 if session.empty and (draining or session.takes_no_more):
                     self.end(session)

@@ -200,15 +200,15 @@ class GenerationService:
 
         With a session's key it reaches that session's request alone.
 
-        A stop that comes before its request is remembered for a short time. While the server shuts down none can come
-        any more; clients ask by a stop for nothing whether it does, which Triton's own readiness does not tell.
+        A stop that comes before its request is remembered for a short time. Clients ask by a stop for nothing whether
+        the server shuts down, which Triton's own readiness does not tell.
 
         Raises:
             InvalidRequestError: no id, which names no request, or no caller where stops are bound.
             UnavailableError: there was none, and the server is shutting down, or too many such stops came; or the
                 session is not here.
         """
-        found = self._admission.find(self._meant(client_id, caller, session_key), self._check_open)
+        found = self._admission.find(self._meant(client_id, caller, session_key), self._check_stays)
         for stream in found:
             self._events.put(functools.partial(self._end, stream, "cancelled"))
         return bool(found)
@@ -257,14 +257,17 @@ class GenerationService:
 
     def _meant(self, client_id: str, caller: str, session_key: str) -> RequestName:
         """See `Admission.meant`. Raises UnavailableError also where the session is not here."""
-        name = self._admission.meant(client_id, caller, session_key, self._check_open)
+        name = self._admission.meant(client_id, caller, session_key, self._check_stays)
         if session_key:
             self._sessions.named(session_key)
         return name
 
-    def _check_open(self) -> None:
-        if self._closed or self._runtime_dir.draining():
+    def _check_open(self, leaves: bool = False) -> None:
+        if leaves or self._closed or self._runtime_dir.draining():
             raise UnavailableError("This server is shutting down and takes no new requests; try another one.")
+
+    def _check_stays(self) -> None:
+        self._check_open(self._runtime_dir.leaving())
 
     def _run(self) -> None:
         while True:
@@ -305,7 +308,8 @@ class GenerationService:
         if not self._streams and self._runtime_dir.closing():
             self._close_engine()
         if len(self._sessions):
-            self._delivery.look_at_sessions(now, draining=self._runtime_dir.draining(), cancelling=cancelling)
+            leaving, draining = self._runtime_dir.leaving(), self._runtime_dir.draining()
+            self._delivery.look_at_sessions(now, leaving=leaving, draining=draining, cancelling=cancelling)
         departed = self._runtime_dir.take_departures()
         for stream in list(self._streams.values()):
             if now >= stream.deadline:

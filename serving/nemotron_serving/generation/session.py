@@ -57,6 +57,7 @@ _STALL_S = 30.0
 _WORN_BYTES = 16 << 20  # that Triton keeps of a session: enough for 80 s of 64 streams with a frame every 50 ms
 _KEPT_OF_A_FRAME = 1200  # bytes that Triton 2.51 keeps of a frame beside its content
 _LAST_REQUESTS_S = 5.0  # for requests that are under way when the client hears that no more are taken
+_SETTLED_S = 1.0
 _LOOK_S = 0.1
 _IDLE_LOOK_S = 1.0
 _KEY_BYTES = 16
@@ -105,6 +106,12 @@ class Session:
         self._full_since = clock()  # or since the last acknowledgement, where it is full
         self._sent_bytes = 0
         self._takes_until = math.inf  # requests, on the clock
+        self._opened_at = clock()
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was not opened just now, as by a client that was told to leave another one."""
+        return self._clock() >= self._opened_at + _SETTLED_S
 
     @property
     def worn(self) -> bool:

@@ -38,7 +38,8 @@ examples:
 
 stopping:
   The first ctrl-C or SIGTERM drains: /ready of the health port answers 503, the ready file goes, new requests
-  are refused, running ones get --drain-seconds, then they are cancelled. A second one stops at once.
+  are refused after --drain-delay-seconds, running ones get --drain-seconds, then they are cancelled. A second one
+  stops at once.
 
 exit status:
   0         stopped on request, after draining
@@ -108,6 +109,7 @@ def _serve(arguments: list[str]) -> int:
             endpoints,
             state,
             drain_seconds=given.drain_seconds,
+            drain_delay_seconds=given.drain_delay_seconds,
             ready_file=given.ready_file,
             log_stream=sys.stderr if given.verbose else None,
         ).run(command)
@@ -158,6 +160,14 @@ def _serve_parser() -> argparse.ArgumentParser:
         type=number(least=0),
         default=Supervisor.drain_seconds,
         help="time for running requests when the server stops (default: %(default)g)",
+    )
+    running.add_argument(
+        "--drain-delay-seconds",
+        metavar="S",
+        type=number(least=0),
+        default=Supervisor.drain_delay_seconds,
+        help="time before that for which new requests are still taken: what balancers need to see that /ready says no "
+        "(default: %(default)g)",
     )
     running.add_argument(
         "--ready-file", metavar="FILE", type=path, help="write URLs and process ids, as JSON, while the server serves"

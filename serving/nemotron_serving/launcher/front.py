@@ -45,6 +45,7 @@ class Front:
         endpoints: Where Triton and the front listen.
         runtime_dir: Where its ready file goes, and its log unless `options` names a directory.
         drain_seconds: Time that running requests get when the server stops; the front waits for what that brings.
+        drain_delay_seconds: Time before that for which new requests are taken.
         sleep: Waits some seconds. An exception from it ends any wait in here.
         log_stream: Gets its log as it is written.
 
@@ -57,8 +58,9 @@ class Front:
         options: ServeOptions,
         endpoints: Endpoints,
         runtime_dir: Path,
-        drain_seconds: float,
         *,
+        drain_seconds: float,
+        drain_delay_seconds: float,
         sleep: Callable[[float], None] = time.sleep,
         log_stream: TextIO | None = None,
     ) -> None:
@@ -70,7 +72,7 @@ class Front:
         self._command = [
             *(sys.executable, "-m", "nemotron_front", triton, "--bind", endpoints.bind),
             # Requests that Triton cancels at the end of this time still get their answer.
-            *("--drain-seconds", f"{drain_seconds + _END_S:g}"),
+            *("--drain-seconds", f"{drain_seconds + _END_S:g}", "--drain-delay-seconds", f"{drain_delay_seconds:g}"),
             *options.openai_options,
             *("--port", str(endpoints.openai_port), "--ready-file", str(self._ready_file)),
         ]
@@ -127,7 +129,7 @@ class Front:
             self._wait()
 
     def drain(self) -> None:
-        """Have it refuse new requests, and end when none runs any more."""
+        """Have it refuse new requests, after the delay, and end when none runs any more."""
         if self._process is not None:
             self._process.terminate()
 

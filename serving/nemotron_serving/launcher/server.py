@@ -17,7 +17,7 @@ import psutil
 
 from nemotron_serving import cgroups
 from nemotron_serving.heartbeat import Heartbeats
-from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE, HostOptions
+from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FILE, LEAVE_FILE, HostOptions
 from nemotron_serving.launcher import limits
 from nemotron_serving.launcher.endpoints import (
     Endpoints,
@@ -169,7 +169,7 @@ class TritonServer:
             StartError: it ended, or did not answer in time. Nothing of it is left running.
         """
         began = time.monotonic()
-        for word in (DRAIN_FILE, CANCEL_FILE, CLOSE_FILE, ENGINE_FILE):
+        for word in (LEAVE_FILE, DRAIN_FILE, CANCEL_FILE, CLOSE_FILE, ENGINE_FILE):
             (self.runtime_dir / word).unlink(missing_ok=True)  # said to an earlier one, or by it
         self.log.mark()
         self.heartbeats.read()  # those of a start before
@@ -222,6 +222,10 @@ class TritonServer:
     def in_flight(self) -> int | None:
         """Requests the models work on; None if the server does not answer."""
         return requests_in_flight(self.endpoints)
+
+    def take_leave(self) -> None:
+        """Have the models tell sessions, and callers that ask, that they will refuse new requests soon."""
+        self._tell(LEAVE_FILE)
 
     def refuse_new(self) -> None:
         """Have the models refuse new requests, from now on."""

@@ -31,6 +31,9 @@ _SAFER_TRITON = (2, 68)  # 26.04: mended what a caller does by mistake to 2.51; 
 class Drainable(Protocol):
     """What draining needs of a server."""
 
+    def take_leave(self) -> None:
+        """Have the models tell that they will refuse new requests."""
+
     def refuse_new(self) -> None:
         """Have the models refuse new requests."""
 
@@ -45,6 +48,23 @@ class Drainable(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
+
+
+def take_leave(server: Drainable, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    """Take requests a while longer, until all who send some have seen that they shall not.
+
+    Args:
+        server: The server; it is not ready any more, and says so.
+        seconds: Time for balancers to notice; 0 gives them none.
+        clock: Gives seconds.
+    """
+    if not seconds:
+        return
+    server.take_leave()
+    say(f"Not ready any more. New requests are refused in {seconds:g} s.")
+    until = clock() + seconds
+    while (left := until - clock()) > 0 and server.death() is None:
+        server.sleep(min(left, _WATCH_S))
 
 
 def drain(server: Drainable, seconds: float, clock: Callable[[], float] = time.monotonic) -> bool:
@@ -105,6 +125,7 @@ class Supervisor:
         endpoints: Where to listen, as `choose_endpoints` made them of the options; None chooses at the start.
         state: Told where the server is in its life, for the health port.
         drain_seconds: Time that running requests get when the server stops.
+        drain_delay_seconds: Time for which new requests are taken when a signal stops it, though it is not ready.
         ready_file: Where to tell that the server is ready; None tells nobody.
         log_stream: Gets Triton's log as it is written.
         policy: When to restart.
@@ -115,6 +136,7 @@ class Supervisor:
     endpoints: Endpoints | None = None
     state: ServerState = field(default_factory=ServerState)
     drain_seconds: float = 30.0
+    drain_delay_seconds: float = 0.0
     ready_file: Path | None = None
     log_stream: TextIO | None = None
     policy: RestartPolicy = field(default_factory=RestartPolicy)
@@ -164,7 +186,8 @@ class Supervisor:
             self.options,
             server.endpoints,
             server.runtime_dir,
-            self.drain_seconds,
+            drain_seconds=self.drain_seconds,
+            drain_delay_seconds=self.drain_delay_seconds,
             sleep=server.sleep,
             log_stream=self.log_stream,
         )
@@ -190,6 +213,7 @@ class Supervisor:
         ready_file.remove()
         if front:
             front.drain()
+        take_leave(server, 0 if child else self.drain_delay_seconds)  # who called the command knows that it has ended
         drained = drain(server, self.drain_seconds)
         if front:
             front.end()

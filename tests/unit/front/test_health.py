@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from tests.unit.front.caller import Caller, ask, get
-from tests.unit.front.scripts import CHAT, HI, app_of
+from tests.unit.front.scripts import CHAT, HI, STREAM, app_of
 
 
 def test_a_front_before_a_ready_server_is_live_and_ready() -> None:
@@ -55,10 +55,24 @@ def test_many_probes_are_one_question() -> None:
 def test_while_it_stops_a_front_is_live_but_takes_nothing_new() -> None:
     async def run() -> list[Caller]:
         app, _ = app_of("Hello.")
-        app.front.stopping = True
+        app.front.leaving = app.front.stopping = True
         return [await get(app, "/v1/health/live"), await get(app, "/v1/health/ready"), await ask(app, CHAT, HI)]
 
     live, ready, chat = asyncio.run(run())
     assert (live.status, ready.status, chat.status) == (200, 503, 503)
     assert ready.error["code"] == chat.error["code"] == "shutting_down"
     assert "retry-after" in chat.headers
+
+
+def test_while_it_leaves_a_front_is_not_ready_and_answers_all_the_same() -> None:
+    async def run() -> list[Caller]:
+        app, _ = app_of("Hello.")
+        before = await ask(app, CHAT, HI)
+        app.front.leaving = True
+        return [before, await get(app, "/v1/health/ready"), await ask(app, CHAT, HI), await ask(app, CHAT, STREAM)]
+
+    before, ready, chat, stream = asyncio.run(run())
+    assert (ready.status, ready.error["code"]) == (503, "shutting_down")
+    assert (chat.status, stream.status) == (200, 200)
+    assert "connection" not in before.headers
+    assert {one.headers["connection"] for one in (ready, chat, stream)} == {"close"}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from nemotron_serving.launcher.supervise import drain
+from nemotron_serving.launcher.supervise import drain, take_leave
 
 
 class Server:
@@ -16,6 +16,9 @@ class Server:
         self._last: int | None = 0
         self.calls: list[str] = []
         self.now = 0.0
+
+    def take_leave(self) -> None:
+        self.calls.append("leave")
 
     def refuse_new(self) -> None:
         self.calls.append("refuse")
@@ -112,3 +115,23 @@ def test_requests_of_a_process_that_died_are_not_waited_for(dies_at: int, capsys
 
 def test_a_process_that_died_loses_nothing_once_all_is_answered() -> None:
     assert Server([1, 0], dies_at=0.1).drain(30)
+
+
+def test_requests_are_taken_for_the_time_of_the_delay(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server([0])
+    take_leave(server, 5, clock=lambda: server.now)
+    assert server.calls == ["leave"]
+    assert server.now == pytest.approx(5)
+    assert capsys.readouterr().err == "Not ready any more. New requests are refused in 5 s.\n"
+
+
+def test_without_a_delay_nobody_is_told_before_the_first_refusal(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server([0])
+    take_leave(server, 0, clock=lambda: server.now)
+    assert (server.calls, server.now, capsys.readouterr().err) == ([], 0, "")
+
+
+def test_a_server_that_dies_takes_no_more_requests() -> None:
+    server = Server([1], dies_at=2)
+    take_leave(server, 30, clock=lambda: server.now)
+    assert server.now == pytest.approx(2, abs=0.3)

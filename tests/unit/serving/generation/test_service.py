@@ -345,6 +345,17 @@ def test_draining_refuses_new_requests_and_finishes_the_others(start: Start, tmp
     assert len(sink.ids) == 40
 
 
+def test_before_it_drains_a_server_says_so_to_who_asks_and_takes_requests(start: Start, tmp_path: Path) -> None:
+    service = start(LONG)
+    (tmp_path / "leave").touch()
+    with pytest.raises(UnavailableError, match="shutting down"):  # the question of clients whether it is
+        service.stop("of a request that nobody makes")
+    assert service.ask(max_tokens=40).wait().finish_reason == "length"
+    with pytest.raises(UnavailableError, match="shutting down"):
+        service.stop("early")
+    assert service.ask("early", max_tokens=40).wait().finish_reason == "cancelled", "it was heard all the same"
+
+
 def test_a_launcher_that_stops_the_server_has_the_engine_closed(start: Start, tmp_path: Path) -> None:
     service = start(LONG)
     sink = service.ask(max_tokens=40)

@@ -535,6 +535,27 @@ def test_a_drain_is_told_lets_what_runs_finish_and_ends_the_session(start: Start
     assert sum("draining" in frame for frame in busy.frames) == 1
 
 
+def test_before_a_drain_sessions_are_told_in_turn_and_take_what_is_under_way(start: Start, tmp_path: Path) -> None:
+    """Clients open others meanwhile: where they land here again, they have a second until they are told."""
+    service = start(LONG)
+    first = service.subscribe()
+    service.clock.advance(1)
+    (tmp_path / "leave").touch()
+    assert service.until(lambda: first.drains)
+    first.ask("under way", max_tokens=1)
+    assert first.wait("under way")["finish_reason"] == "length"
+    second = service.subscribe()
+    service.clock.advance(0.5)
+    second.ask("a", max_tokens=1)
+    assert second.wait("a")["finish_reason"] == "length"
+    assert not second.drains
+    service.clock.advance(0.5)
+    assert service.until(lambda: second.drains)
+    service.clock.advance(5)
+    assert service.until(lambda: first.ended and second.ended)
+    assert (first.error, second.error) == (None, None)
+
+
 def test_a_session_that_cannot_be_told_of_a_drain_is_ended_once(start: Start, tmp_path: Path) -> None:
     service = start(SHORT)
     lost = service.subscribe()
