@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nemotron_front.errors import invalid
+from nemotron_front.body import decoded
+from nemotron_front.errors import ApiError, invalid
 from nemotron_front.reading import shown
 
 _TYPES = ("text", "json_object", "json_schema", "regex", "choice")
@@ -46,8 +46,8 @@ def _response_format(name: str, value: Any) -> dict[str, Any] | None:
 def _schema(name: str, value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except ValueError:
+            value = decoded(value.encode())  # as strictly as a body: a schema in it goes the same way
+        except ApiError:
             value = None
     if not isinstance(value, (dict, bool)):
         raise invalid(name, f"{name}: expected a JSON schema, an object or its JSON as a string")

@@ -43,8 +43,8 @@ def _message(where: str, given: Any) -> dict[str, Any]:
     message = {"role": role, "content": _content(f"{where}.content", given.get("content"))}
     if calls := given.get("tool_calls"):
         message["tool_calls"] = _calls(f"{where}.tool_calls", calls)
-    if role == "tool" and given.get("tool_call_id") is not None:
-        message["tool_call_id"] = given["tool_call_id"]
+    if role == "tool" and (call_id := _id(f"{where}.tool_call_id", given.get("tool_call_id"))) is not None:
+        message["tool_call_id"] = call_id
     return message
 
 
@@ -87,9 +87,16 @@ def _call(where: str, given: Any) -> dict[str, Any]:
     if not isinstance(name, str) or not isinstance(arguments, (str, dict, type(None))):
         raise invalid(f"{where}.function", f"{where}.function: expected {_CALL}")
     call: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": arguments}}
-    if given.get("id") is not None:
-        call["id"] = given["id"]
+    if (call_id := _id(f"{where}.id", given.get("id"))) is not None:
+        call["id"] = call_id
     return call
+
+
+def _id(where: str, given: Any) -> str | None:
+    """The name of a call, which its result has too."""
+    if given is not None and not isinstance(given, str):
+        raise invalid(where, f"{where}: {shown(given)} was given, expected a string")
+    return given
 
 
 _CALL = '{"id": …, "type": "function", "function": {"name": …, "arguments": "…"}}'

@@ -92,6 +92,12 @@ REFUSED: list[tuple[Any, str, str]] = [
         "messages[0].tool_calls[0].function",
         "arguments",
     ),
+    (
+        {"role": "assistant", "tool_calls": [{"id": 5, "function": {"name": "f"}}]},
+        "messages[0].tool_calls[0].id",
+        "5 was given, expected a string",
+    ),
+    ({"role": "tool", "tool_call_id": {}, "content": "5"}, "messages[0].tool_call_id", "expected a string"),
 ]
 
 

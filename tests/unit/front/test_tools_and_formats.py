@@ -137,13 +137,16 @@ FORMATS_REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"response_format": {}}, "response_format", "null was given"),
     ({"response_format": "json"}, "response_format", "an object"),
     ({"guided_json": "{"}, "guided_json", "JSON schema"),
+    ({"guided_json": "[" * 100_000}, "guided_json", "JSON schema"),
+    ({"guided_json": '{"enum": ["\\ud800"]}'}, "guided_json", "JSON schema"),
+    ({"guided_json": '{"enum": [NaN]}'}, "guided_json", "JSON schema"),
     ({"guided_choice": "a"}, "guided_choice", "a list of strings"),
     ({"guided_json": SCHEMA, "guided_regex": "a"}, "guided_regex", "guided_json was given as well"),
     ({"structured_outputs": {"grammar": "g"}}, "structured_outputs.grammar", "guided_regex"),
 ]
 
 
-@pytest.mark.parametrize(("body", "param", "message"), FORMATS_REFUSED, ids=str)
+@pytest.mark.parametrize(("body", "param", "message"), FORMATS_REFUSED)
 def test_what_is_no_form_is_refused(body: dict[str, Any], param: str, message: str) -> None:
     told = refusal(**body)
     assert told.param == param
