@@ -89,7 +89,10 @@ class Field:
         return not any(value == one and isinstance(value, bool) is isinstance(one, bool) for one in self.only)
 
     def _refusal(self, value: Any) -> ApiError:
-        return invalid(self.name, f"{self.name}: {shown(value)} was given, expected {self.expected}")
+        expected = self.expected
+        if self.range is not None and _is_number(value) and value > self.range[1]:
+            expected = expected.replace(" or more", f" to {self.range[1]}")
+        return invalid(self.name, f"{self.name}: {shown(value)} was given, expected {expected}")
 
 
 class Fields:

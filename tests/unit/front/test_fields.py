@@ -167,6 +167,8 @@ REFUSED = [
     ({"temperature": True}, "temperature", "invalid_value", "expected a number"),
     ({"top_p": 1.5}, "top_p", "invalid_value", "from 0 to 1"),
     ({"max_tokens": 0}, "max_tokens", "invalid_value", "1 or more"),
+    ({"max_tokens": 2**40}, "max_tokens", "invalid_value", "an integer, 1 to 2147483647"),
+    ({"seed": 2**64}, "seed", "invalid_value", "to 18446744073709551615"),
     ({"max_tokens": 5.5}, "max_tokens", "invalid_value", "an integer"),
     ({"max_completion_tokens": -1}, "max_completion_tokens", "invalid_value", "1 or more"),
     ({"n": 17}, "n", "invalid_value", "from 1 to 16"),
