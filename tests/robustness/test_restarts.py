@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
 from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
-
-from .conftest import PACKAGE
+from tests.integration.conftest import serving
+from tests.robustness.conftest import PACKAGE
+from tests.robustness.observing import is_alive, processes
+from tests.waiting import wait_until
 
 CRASHES = 7
 HAMMER_S = 12
@@ -106,3 +109,21 @@ def test_a_command_that_ends_is_not_kept_waiting_for_a_restart(
     said = capfd.readouterr().err
     assert "Restarting in 512 s" in said
     assert "Serving again" not in said
+
+
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGKILL, "died"), (signal.SIGSTOP, "has made no progress")])
+def test_an_orchestrator_can_do_the_restarting(
+    simulated_package: Callable[..., Path], tmp_path: Path, number: signal.Signals, reason: str
+) -> None:
+    options = ("--restart", "never", "--hang-seconds", "2")
+    with serving(simulated_package(*PACKAGE), tmp_path, *options) as server:
+        everything = processes(server)
+        everything["tensorrt_llm"].send_signal(number)
+        assert server.process.wait(60) == 3
+        assert not server.ready_file.exists()
+        last = server.log.read_text().splitlines()[-1]
+        assert last.startswith(
+            "nemotron-serve: Ended, for --restart never was given: the process of model 'tensorrt_llm'"
+        )
+        assert reason in last
+        wait_until(lambda: not any(map(is_alive, everything.values())))

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from pathlib import Path
+from typing import get_args
 
 from nemotron_serving.command_line import Parser, number, path
 from nemotron_serving.errors import PackageError
@@ -16,7 +17,7 @@ from nemotron_serving.launcher.errors import LauncherError, SetupError
 from nemotron_serving.launcher.health import HealthServer, ServerState
 from nemotron_serving.launcher.limits import Need, require
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles, add_options
-from nemotron_serving.launcher.supervise import Supervisor
+from nemotron_serving.launcher.supervise import Restart, Supervisor
 from nemotron_serving.launcher.terminal import check_command, complain, open_missing_streams, say
 from nemotron_serving.package import Package
 
@@ -45,6 +46,7 @@ exit status:
   0         stopped on request, after draining
   1         Triton did not start, or could not be started again after a crash or a hang; the reason is printed
   2         the command line, the package or this machine is at fault; nothing was started
+  3         a crash or a hang, with --restart never; the last line says what it was
   130, 143  ended at once by ctrl-C or SIGTERM: before the server was ready, or while it drained
   With COMMAND: the command's own status, once the server was ready.
 """
@@ -111,6 +113,7 @@ def _serve(arguments: list[str]) -> int:
             drain_seconds=given.drain_seconds,
             drain_delay_seconds=given.drain_delay_seconds,
             ready_file=given.ready_file,
+            restart=given.restart,
             log_stream=sys.stderr if given.verbose else None,
         ).run(command)
 
@@ -171,6 +174,13 @@ def _serve_parser() -> argparse.ArgumentParser:
     )
     running.add_argument(
         "--ready-file", metavar="FILE", type=path, help="write URLs and process ids, as JSON, while the server serves"
+    )
+    running.add_argument(
+        "--restart",
+        choices=get_args(Restart),
+        default=Supervisor.restart,
+        help="what becomes of a crash or a hang: always, Triton is started again here; never, this program ends with "
+        "status 3, for an orchestrator to start all of it again (default: %(default)s)",
     )
     add_options(running, ["log_dir"])
     running.add_argument("--verbose", action="store_true", help="show Triton's log")

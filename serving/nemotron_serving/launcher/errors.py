@@ -4,7 +4,8 @@ ServingError
 └── LauncherError
     ├── SetupError      the command line or this machine: fix it and try again
     ├── StartError      Triton did not get ready
-    └── RestartError    the server crashed, and could not be started again
+    ├── RestartError    the server crashed, and could not be started again
+    └── CrashError      the server crashed or hangs, and others are to start it again
 """
 
 from __future__ import annotations
@@ -40,3 +41,12 @@ class StartError(LauncherError):
 
 class RestartError(LauncherError):
     """The server crashed, and several starts in a row failed. The message holds the reason of the last."""
+
+
+class CrashError(LauncherError):
+    """The server crashed or hangs, and `--restart never` leaves it to others to start it again. The message says why.
+
+    A status of its own tells it from a start that failed, which a restart seldom mends.
+    """
+
+    exit_status = 3

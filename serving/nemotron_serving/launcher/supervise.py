@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Literal, Protocol, TextIO
 
 from nemotron_serving.launcher.endpoints import Endpoints
-from nemotron_serving.launcher.errors import RestartError, SetupError, StartError
+from nemotron_serving.launcher.errors import CrashError, RestartError, SetupError, StartError
 from nemotron_serving.launcher.front import Front
 from nemotron_serving.launcher.health import Phase, ReadyFile, ServerState
 from nemotron_serving.launcher.options import ServeOptions
@@ -19,6 +19,9 @@ from nemotron_serving.launcher.server import TritonServer
 from nemotron_serving.launcher.terminal import ChildCommand, StopRequested, StopSignals, complain, say
 from nemotron_serving.launcher.triton_files import about
 from nemotron_serving.package import Package
+
+Restart = Literal["always", "never"]
+"""Whether Triton is started again after a crash or a hang, or the launcher ends, for others to start all of it."""
 
 _POLL_S = 0.1  # while draining
 _CANCEL_S = 5.0  # for requests that were cancelled to end
@@ -128,6 +131,7 @@ class Supervisor:
         drain_delay_seconds: Time for which new requests are taken when a signal stops it, though it is not ready.
         ready_file: Where to tell that the server is ready; None tells nobody.
         log_stream: Gets Triton's log as it is written.
+        restart: Whether to restart.
         policy: When to restart.
     """
 
@@ -139,6 +143,7 @@ class Supervisor:
     drain_delay_seconds: float = 0.0
     ready_file: Path | None = None
     log_stream: TextIO | None = None
+    restart: Restart = "always"
     policy: RestartPolicy = field(default_factory=RestartPolicy)
 
     def run(self, command: list[str]) -> int:
@@ -154,6 +159,7 @@ class Supervisor:
             SetupError: the server cannot be started here, or its ready file not be written.
             StartError: the first start failed.
             RestartError: the server crashed, and could not be started again.
+            CrashError: the server crashed or hangs, and is not to be started again here.
         """
         ready_file = ReadyFile(self.ready_file)
         with StopSignals() as signals:
@@ -261,6 +267,9 @@ class Supervisor:
     def _restart(self, server: TritonServer, reason: str, child: ChildCommand | None) -> bool:
         """Kill what is left of the server and start it again; returns False if the command ended first."""
         server.kill()  # at once: its callers wait for a process that is no more
+        if self.restart == "never":
+            self.state.enter(Phase.GIVING_UP)
+            raise CrashError(f"Ended, for --restart never was given: {_sentence(reason)}")
         delay: float | None = self.policy.crashed()
         while delay is not None:
             say(f"Restarting {f'in {delay:g} s' if delay else 'now'}: {_sentence(reason)}")
