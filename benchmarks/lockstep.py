@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nemotron_serving.clock import Clock
-from nemotron_serving.contract import Feature
 from nemotron_serving.engine import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta
+from nemotron_serving.features import Feature
 from nemotron_serving.host import HostOptions
 from nemotron_serving.launcher.triton_files import default_repository
 from nemotron_serving.package import Package

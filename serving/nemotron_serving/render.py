@@ -18,7 +18,6 @@ from nemotron_serving.contract import (
     CALLER,
     ENSEMBLE_INPUTS,
     ENSEMBLE_OUTPUTS,
-    FEATURES,
     GENERATION_OUTPUTS,
     MOST_INT32,
     OPTIONS,
@@ -36,6 +35,7 @@ from nemotron_serving.contract import (
     Tensor,
 )
 from nemotron_serving.engine.tensorrt_llm.files import TENSORRT_LLM
+from nemotron_serving.features import FEATURES
 
 CLIENT = Path("client/nemotron_client/_contract.py")
 REQUESTS = Path("docs/requests.md")

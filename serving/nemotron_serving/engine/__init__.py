@@ -5,7 +5,6 @@ All that is common to engines is taken from here; what one engine alone has, fro
 
 from __future__ import annotations
 
-from nemotron_serving.contract import Feature
 from nemotron_serving.engine.base import (
     Delta,
     Engine,
@@ -18,6 +17,7 @@ from nemotron_serving.engine.base import (
     TokenLogprob,
 )
 from nemotron_serving.errors import PackageError
+from nemotron_serving.features import Feature
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package
 

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from nemotron_serving.contract import LIBRARY_OPTIONS, MOST_LOGPROBS, Feature
+from nemotron_serving.contract import LIBRARY_OPTIONS, MOST_LOGPROBS
+from nemotron_serving.features import Feature
 
 EngineFinish = Literal["stop", "length"]
 _GREEDY_BELOW = 1e-6  # dividing logits by less overflows

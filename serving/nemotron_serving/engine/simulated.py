@@ -19,7 +19,6 @@ import msgspec
 from tokenizers import Tokenizer
 
 from nemotron_serving.clock import MACHINE_CLOCK, Clock
-from nemotron_serving.contract import FEATURES, Feature
 from nemotron_serving.engine.base import (
     Delta,
     EngineFinish,
@@ -30,6 +29,7 @@ from nemotron_serving.engine.base import (
     TokenLogprob,
 )
 from nemotron_serving.errors import EngineError, PackageError
+from nemotron_serving.features import FEATURES, Feature
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.tags import CLOSE_TAG, OPEN_TAG
 from nemotron_serving.package import Package

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.contract import MOST_LOGPROBS, OPTIONS, TOKEN_INPUT_NAMES, Feature, Option
+from nemotron_serving.contract import MOST_LOGPROBS, OPTIONS, TOKEN_INPUT_NAMES, Option
 from nemotron_serving.engine import Sampling
 from nemotron_serving.errors import InvalidRequestError
+from nemotron_serving.features import Feature
 from nemotron_serving.generation.budget import ThinkingBudget
 from nemotron_serving.generation.sampling import resolve_sampling, resolve_stop_ids
 from nemotron_serving.guide import ForcedCalls, GuideSpec, StockGuide, stock_spec

@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from nemotron_serving.contract import ACCEPTED_OUTPUTS, CALLER, SESSION, TOKEN_INPUTS, TOKEN_OUTPUTS, Feature
+from nemotron_serving.contract import ACCEPTED_OUTPUTS, CALLER, SESSION, TOKEN_INPUTS, TOKEN_OUTPUTS
 from nemotron_serving.errors import EngineError, InvalidRequestError, ServingError, failure
+from nemotron_serving.features import Feature
 from nemotron_serving.generation.response import Response
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.generation.settings import read_generation_request

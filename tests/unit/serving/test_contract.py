@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nemotron_serving.contract import ENSEMBLE_OUTPUTS, FEATURES, OPTIONS, Option, Output
+from nemotron_serving.contract import ENSEMBLE_OUTPUTS, OPTIONS, Option, Output
 from nemotron_serving.engine import Sampling
+from nemotron_serving.features import FEATURES
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)

@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.contract import FEATURES, Feature
 from nemotron_serving.engine.base import Delta, EngineLimits, EngineRequest, EngineStats, OnDelta
 from nemotron_serving.errors import EngineError, PackageError
+from nemotron_serving.features import FEATURES, Feature
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import Package
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
-from nemotron_serving.contract import FEATURES, Feature
 from nemotron_serving.engine.base import EngineRequest, Sampling
 from nemotron_serving.engine.tensorrt_llm.files import IMAGE, TENSORRT_LLM, EngineFiles, Flow, check_release
 from nemotron_serving.errors import PackageError
+from nemotron_serving.features import FEATURES, Feature
 from nemotron_serving.host import HostOptions
 from nemotron_serving.package import EngineSpec, Package
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from nemotron_serving.contract import FEATURES, Feature
 from nemotron_serving.engine import EngineLimits, EngineRequest, EngineStats, OnDelta
 from nemotron_serving.engine.simulated import Script, SimulatedEngine
 from nemotron_serving.errors import ServingError
+from nemotron_serving.features import FEATURES, Feature
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.host import RuntimeDir, StopRule
 from nemotron_serving.output.detokenizer import Vocabulary
