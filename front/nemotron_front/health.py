@@ -12,6 +12,9 @@ from starlette.routing import Route
 from nemotron_front.errors import not_ready, shutting_down
 from nemotron_front.exchange import Front
 
+PROBED = ("/health", "/v1/health/live", "/v1/health/ready")
+"""What probes ask, every few seconds."""
+
 # One that starts is noticed soon: nemotron-serve waits for it.
 _FRESH_S = {True: 1.0, False: 0.1}
 
@@ -52,8 +55,4 @@ def health_routes(front: Front) -> list[Route]:
         await readiness.check()
         return JSONResponse({"object": "health.response", "message": "Service is ready.", "status": "ready"})
 
-    return [
-        Route("/health", live),
-        Route("/v1/health/live", live),
-        Route("/v1/health/ready", ready),
-    ]
+    return [Route(path, answer) for path, answer in zip(PROBED, (live, live, ready), strict=True)]

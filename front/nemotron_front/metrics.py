@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -17,6 +18,7 @@ from starlette.routing import Route
 
 from nemotron_client import Reply, Usage
 from nemotron_front.exchange import Exchange
+from nemotron_front.health import PROBED
 
 ACCESS = logging.getLogger("nemotron_front.access")
 
@@ -110,12 +112,17 @@ def outcome_of(exchange: Exchange) -> str:
         return exchange.error.code
     if exchange.caller_left:
         return "caller_left"
-    return "ok" if exchange.status < 400 else str(exchange.status)
+    return "ok" if exchange.status < HTTPStatus.BAD_REQUEST else str(exchange.status)
 
 
 def log_request(exchange: Exchange, seconds: float) -> None:
-    """Write the line of a request that is over. Its path is the route's: the caller's may hold anything."""
+    """Write the line of a request that is over, unless it is a probe's that found all well.
+
+    Its path is the route's: the caller's may hold anything.
+    """
     if not ACCESS.isEnabledFor(logging.INFO):
+        return
+    if exchange.endpoint in PROBED and exchange.status < HTTPStatus.BAD_REQUEST:  # so many that they hide the others
         return
     # 499, as proxies have it, for callers that left before there was a status.
     parts = [exchange.scope["method"], exchange.endpoint, str(exchange.status or 499), outcome_of(exchange)]

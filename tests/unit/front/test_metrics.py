@@ -136,6 +136,22 @@ def test_a_request_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> Non
     assert "finish=stop" in line
 
 
+def test_probes_are_logged_where_they_find_something(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        app, transport = app_of()
+        for path in ("/health", "/v1/health/live", "/v1/health/ready", "/v1/models"):
+            await get(app, path)
+        app, transport = app_of()
+        transport.ready = False
+        await get(app, "/v1/health/live")
+        await get(app, "/v1/health/ready")
+
+    with caplog.at_level(logging.INFO, "nemotron_front.access"):
+        asyncio.run(run())
+    lines = [record.getMessage().partition(" id=")[0] for record in caplog.records]
+    assert lines == ["GET /v1/models 200 ok", "GET /v1/health/ready 503 not_ready"]
+
+
 def test_no_log_has_any_text_or_key(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEMOTRON_API_KEY", KEY)
     messages = [{"role": "user", "content": PROMPT}]
