@@ -8,9 +8,7 @@ from typing import Any, Literal, cast
 
 from nemotron_client import Options
 from nemotron_front.fields import MOST_SEED
-
-REASONING_NAMES = ("reasoning_content", "reasoning")
-"""What the thinking is called in OpenAI's shapes: clients that know one of them mostly do not know the other."""
+from nemotron_front.options import REASONING_NAMES
 
 
 @dataclass(frozen=True, kw_only=True)

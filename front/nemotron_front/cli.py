@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from nemotron_front.options import FrontOptions, add_options, path
@@ -40,7 +40,7 @@ exit status:
   0         stopped on request, after draining
   1         a worker process could not be started, again and again
   2         the command line, a file it names, the address or the port is at fault; nothing was started
-  130, 143  stopped at once by a second ctrl-C or SIGTERM
+  130, 143  stopped at once by a second ctrl-C or SIGTERM, or by one before it was ready
 """
 
 
@@ -62,11 +62,26 @@ def main(argv: list[str] | None = None) -> int:
         The exit status.
     """
     given = _parser().parse_args(argv)
-    options = FrontOptions.of_arguments(given)
+    with _early_signals():
+        return _serve(FrontOptions.of_arguments(given), given)
+
+
+@contextlib.contextmanager
+def _early_signals() -> Iterator[None]:
+    """While libraries load and until what serves has its own handlers: end at once, and leave SIGHUP for later.
+
+    Not by KeyboardInterrupt, which libraries may take for an error of theirs. Nothing is there yet to be cleaned up.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {one: signal.signal(one, lambda number, _: os._exit(128 + number)) for one in numbers}
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
-        return _serve(options, given)
-    except KeyboardInterrupt:  # before it serves
-        return 128 + signal.SIGINT
+        yield
+    finally:
+        signal.sigtimedwait({signal.SIGHUP}, 0)  # it came too late to be of use
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _serve(options: FrontOptions, given: argparse.Namespace) -> int:
@@ -140,5 +155,6 @@ def _parser() -> argparse.ArgumentParser:
     limits = parser.add_argument_group("limits")
     add_options(limits, "max_requests", "max_body_mib", "body_seconds", "answer_seconds", "write_seconds")
     add_options(limits, "keep_alive_seconds")
-    add_options(parser.add_argument_group("running"), "drain_delay_seconds", "drain_seconds", "access_log")
+    running = parser.add_argument_group("running")
+    add_options(running, "drain_delay_seconds", "drain_seconds", "hang_seconds", "access_log")
     return parser

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from nemotron_front.ask import REASONING_NAMES
+REASONING_NAMES = ("reasoning_content", "reasoning")
+"""What the thinking is called in OpenAI's shapes: clients that know one of them mostly do not know the other."""
 
 _MOST_PORT = 65535
 _MOST_SECONDS = 86_400.0  # a day: timers and the server's 32-bit milliseconds hold no number of seconds whatever
@@ -41,6 +42,14 @@ def seconds_or_none(text: str) -> float:
     value = _float(text)
     if not 0 <= value <= _MOST_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} given, expected seconds from 0 to {_MOST_SECONDS:g}")
+    return value
+
+
+def patience(text: str) -> float:
+    """Parse a time after which something hangs; 0 is never."""
+    value = _float(text)
+    if value != 0 and not 1 <= value <= _MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected 0 or seconds from 1 to {_MOST_SECONDS:g}")
     return value
 
 
@@ -208,6 +217,15 @@ class FrontOptions:
             seconds_or_none,
             "time before that for which new requests are still taken: what balancers need to see that "
             "/v1/health/ready says no (default: %(default)g)",
+        ),
+    )
+    hang_seconds: float = field(
+        default=20.0,
+        metadata=_flag(
+            "S",
+            patience,
+            "a process of --workers that makes no progress for so long is killed, and another one started; 0 does not "
+            "look for that (default: %(default)g)",
         ),
     )
     access_log: bool = field(

@@ -11,7 +11,6 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import uvicorn
@@ -29,6 +28,7 @@ _IDLE_S = 75  # longer than proxies keep an idle connection: who ends it first m
 _BACKLOG = 2048
 _SEND_BUFFER = 65_536
 _CUT_S = 2  # for connections to end once their answers were cut
+_BEAT_S = 0.5
 _LOOK_S = 0.05
 
 
@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
         options: FrontOptions,
         began: Callable[[], None],
         ends: Callable[[], None],
-        parent: Connection | None,
+        parent: socket.socket | None,
     ) -> None:
         """Prepare.
 
@@ -58,7 +58,7 @@ class Server(uvicorn.Server):
             options: How.
             began: Called when it listens.
             ends: Called when it is told to stop.
-            parent: Has something to read when the process has ended that started this one, which ends it too.
+            parent: Gets a byte when it listens, and twice a second from then on. At its end this one ends too.
         """
         super().__init__(
             uvicorn.Config(
@@ -84,6 +84,7 @@ class Server(uvicorn.Server):
         self._ends = ends
         self._draining: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._beating: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -91,6 +92,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._began()
         self._looking = asyncio.get_running_loop().create_task(self._look())
+        if self._parent is not None:
+            self._beating = asyncio.get_running_loop().create_task(self._beat(self._parent))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -101,7 +104,11 @@ class Server(uvicorn.Server):
         loop.add_signal_handler(signal.SIGHUP, self._read_keys)
         if self._parent is not None:
             loop.add_reader(self._parent.fileno(), self._parent_ended)
-        yield
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came before is taken now
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Drain; when it does so already, stop at once."""
@@ -125,6 +132,15 @@ class Server(uvicorn.Server):
     async def _look(self) -> None:
         if not await self._app.front.client.is_ready() and not self._app.front.leaving:
             _logger.warning("no server is ready yet: until one is, requests get 503")
+
+    @staticmethod
+    async def _beat(parent: socket.socket) -> None:
+        parent.setblocking(False)
+        with contextlib.suppress(ConnectionError):  # it has ended
+            while True:
+                with contextlib.suppress(BlockingIOError):  # it is stopped, which must stop nobody else
+                    parent.send(b".")
+                await asyncio.sleep(_BEAT_S)
 
     async def _drain(self) -> None:
         front = self._app.front
@@ -192,7 +208,7 @@ def work(
     listener: socket.socket,
     began: Callable[[], None],
     ends: Callable[[], None],
-    parent: Connection | None = None,
+    parent: socket.socket | None = None,
 ) -> int:
     """Serve in this process, until a signal ends it.
 
@@ -201,7 +217,7 @@ def work(
         listener: Where callers connect.
         began: See `Server`.
         ends: See `Server`.
-        parent: Has something to read when the process has ended that started this one.
+        parent: See `Server`.
 
     Returns:
         The exit status.

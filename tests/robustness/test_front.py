@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -257,6 +258,62 @@ def test_workers_share_the_port_and_the_metrics_and_are_started_again(patient_se
         assert front.process.wait(10) == 0
     assert not [pid for pid in workers if psutil.pid_exists(pid)]
     assert not (tmp_path / "front.json").exists()
+
+
+EARLY = {"alone": [], "workers": ["--workers", "2"]}
+
+
+@contextlib.contextmanager
+def starting(directory: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A front that has read its command line and loads its libraries, and its ready file."""
+    ready = directory / "front.json"
+    command = [str(BIN / "nemotron-front"), "grpc://127.0.0.1:9", "--port", "0", "--ready-file", str(ready), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            blocked = re.compile(r"^SigBlk:\s*[0-9a-f]*[13579bdf]$", re.MULTILINE)  # SIGHUP is the first bit
+            wait_until(lambda: blocked.search(Path(f"/proc/{process.pid}/status").read_text()) is not None, 30)
+            yield process, ready
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_a_signal_to_read_the_keys_harms_nobody_who_starts(tmp_path: Path, name: str) -> None:
+    with starting(tmp_path, *EARLY[name]) as (process, ready):
+
+        def listens() -> bool:
+            for one in (process.pid, *(child.pid for child in psutil.Process(process.pid).children())):
+                os.kill(one, signal.SIGHUP)
+            return ready.exists()
+
+        wait_until(listens, 60)
+        process.terminate()
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.communicate()[1]
+
+
+@pytest.mark.parametrize("name", EARLY)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_front_that_starts_is_stopped_without_a_trace(tmp_path: Path, name: str, number: signal.Signals) -> None:
+    with starting(tmp_path, *EARLY[name]) as (process, ready):
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+        assert process.communicate()[1] == ""
+        assert not ready.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_that_start_are_stopped_with_all(tmp_path: Path, number: signal.Signals) -> None:
+    with starting(tmp_path, "--workers", "2") as (process, ready):
+        main = psutil.Process(process.pid)
+        wait_until(lambda: len(main.children()) == 3, 60)  # with the process that tracks what they share
+        family = main.children()
+        for one in (main, *family):  # as ctrl-C in a terminal does
+            one.send_signal(number)
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.communicate()[1]
+        wait_until(lambda: not [one for one in family if one.is_running()])
+        assert not ready.exists()
 
 
 def test_workers_end_with_the_process_that_started_them(patient_server: Server, tmp_path: Path) -> None:

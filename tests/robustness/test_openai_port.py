@@ -1,4 +1,4 @@
-"""The front that nemotron-serve starts beside Triton: each may die without the other, and both end in order."""
+"""The front that nemotron-serve starts beside Triton: each may die or hang without the other, and both end in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,29 @@ import pytest
 
 from nemotron_client import Client
 from tests.integration.conftest import Server, serving
-from tests.robustness.observing import IN_FLIGHT, is_alive, processes, wait_until_restarted
+from tests.robustness.observing import IN_FLIGHT, is_alive, log_lines, processes, wait_until_restarted
 from tests.waiting import allowed, wait_until
 
 LONG: dict[str, Any] = {"messages": [{"role": "user", "content": "[sim:random]"}], "max_tokens": 1000}
 ENDLESS: dict[str, Any] = LONG | {"max_tokens": 100_000}
+HANG_S = 2.0
 SHORT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3}
 
 
+Serve = Callable[..., Server]
+
+
 @pytest.fixture
-def server(simulated_package: Callable[..., Path], tmp_path: Path) -> Iterator[Server]:
+def serve(simulated_package: Callable[..., Path], tmp_path: Path) -> Iterator[Serve]:
+    """Serves with a front, and more options."""
     package = simulated_package("--ttft-ms", "5", "--token-ms", "3", "--max-batch-size", "8")
-    with serving(package, tmp_path, "--openai-port", "0") as served:
-        yield served
+    with ExitStack() as stack:
+        yield lambda *options: stack.enter_context(serving(package, tmp_path, "--openai-port", "0", *options))
+
+
+@pytest.fixture
+def server(serve: Serve) -> Server:
+    return serve()
 
 
 def ask(url: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -50,9 +60,10 @@ def answers(url: str) -> bool:
     return False
 
 
-def ready(health_url: str) -> bool:
+def ready(url: str) -> bool:
+    """Of nemotron-serve's health port, or of the front's /v1/health."""
     try:
-        return bool(urllib.request.urlopen(f"{health_url}/ready", timeout=5))
+        return bool(urllib.request.urlopen(f"{url}/ready", timeout=5))
     except urllib.error.HTTPError:
         return False
 
@@ -64,6 +75,20 @@ def wait_until_two_are_in_flight(server: Server, last: Future[Any]) -> None:
 
 def front_of(server: Server) -> psutil.Process:
     return psutil.Process(server.info["front_pid"])
+
+
+def workers_of(server: Server) -> list[psutil.Process]:
+    """Those of the front that live, of all that listened last."""
+    found = []
+    with suppress(FileNotFoundError):
+        for pid in json.loads((Path(server.info["runtime_dir"]) / "front.json").read_text())["worker_pids"]:
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
+    return found
+
+
+def restart_reasons(server: Server) -> list[str]:
+    return [line for line in log_lines(server) if line.startswith("Restarting")]
 
 
 def test_a_front_that_dies_is_started_again_and_nothing_else_is(server: Server) -> None:
@@ -94,6 +119,66 @@ def test_a_front_that_dies_is_started_again_and_nothing_else_is(server: Server) 
     assert server.log.read_text().count("Restarting the front") == 2
 
 
+HANGS: dict[str, tuple[str, Callable[[Server], list[psutil.Process]]]] = {
+    "alone": ("", lambda server: [front_of(server)]),
+    "before its workers": ("--workers 2", lambda server: [front_of(server)]),
+    # Which look after their workers no more: only asking tells.
+    "behind": ("--workers 2 --hang-seconds 0", workers_of),
+}
+
+
+@pytest.mark.parametrize("name", HANGS)
+def test_a_front_that_hangs_is_started_again_and_nothing_else_is(serve: Serve, name: str) -> None:
+    options, stopped = HANGS[name]
+    server = serve("--hang-seconds", f"{HANG_S:g}", f"--openai-options={options}")
+    before = server.info
+    for process in stopped(server):
+        process.suspend()
+    wait_until(lambda: not ready(before["health_url"]), allowed(2 * HANG_S))
+    wait_until(lambda: ready(before["health_url"]) and server.ready_file.exists(), 30)
+    assert answers(server.info["openai_url"])
+    assert {name for name in before if server.info[name] != before[name]} == {"front_pid"}
+    (reason,) = restart_reasons(server)
+    assert reason.startswith("Restarting the front now: ")
+    assert "has made no progress for" in reason
+
+
+def test_a_worker_that_hangs_is_replaced_and_the_others_go_on(serve: Serve) -> None:
+    server = serve("--hang-seconds", f"{HANG_S:g}", "--openai-options=--workers 2")
+    url, front = server.info["openai_url"], front_of(server)
+    hung, other = workers_of(server)
+    with ThreadPoolExecutor() as pool:
+        hung.suspend()
+        running = pool.submit(ask, url, LONG)  # at the one that takes connections
+        assert answers(url)
+        wait_until(lambda: not is_alive(hung), allowed(2 * HANG_S))
+        wait_until(lambda: len(workers_of(server)) == 2 and hung not in workers_of(server), 30)
+        assert running.result()[0] == 200
+    assert other in workers_of(server)
+    assert front_of(server) == front
+    assert restart_reasons(server) == []
+
+
+def test_a_front_that_dies_under_its_workers_takes_them_along(serve: Serve) -> None:
+    """They would keep the port for as long as they write, or for ever when they are stopped."""
+    server = serve("--openai-options=--workers 2")
+    url, workers = server.info["openai_url"], workers_of(server)
+    with ThreadPoolExecutor() as pool:
+        lost = pool.submit(ask, url, ENDLESS)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 1)
+        workers[0].suspend()
+        front_of(server).kill()
+        wait_until(lambda: not [one for one in workers if is_alive(one)])
+        with pytest.raises((OSError, http.client.HTTPException)):
+            lost.result()
+    wait_until(lambda: answers(url) and len(workers_of(server)) == 2, 30)
+    assert len(restart_reasons(server)) == 1
+    workers = workers_of(server)
+    workers[0].suspend()
+    server.process.kill()
+    wait_until(lambda: not [one for one in workers if is_alive(one)])
+
+
 def test_the_first_request_is_answered_once_the_server_is_ready(server: Server) -> None:
     """The front was there before Triton, did not find it, and has found it by now."""
     assert ask(server.info["openai_url"], SHORT)[0] == 200
@@ -106,6 +191,26 @@ def test_a_triton_that_dies_leaves_the_front(server: Server) -> None:
     wait_until_restarted(server, 1)
     wait_until(lambda: answers(url))
     assert front_of(server) == front
+
+
+def test_ready_says_that_the_front_is_ready_after_a_restart_of_triton_too(server: Server) -> None:
+    health, front = server.info["health_url"], server.info["openai_url"] + "/health"
+    processes(server)["tritonserver"].kill()
+    wait_until(lambda: not ready(health))
+    wait_until(lambda: ready(health), 60)
+    assert ready(front)
+    assert server.info["restarts"] == 1
+
+
+def test_a_front_that_dies_while_triton_starts_is_started_again_meanwhile(server: Server) -> None:
+    url = server.info["openai_url"]
+    processes(server)["tritonserver"].kill()
+    front_of(server).kill()
+    wait_until_restarted(server, 1)
+    assert answers(url)
+    said = [line.split(":")[0] for line in log_lines(server) if line.startswith(("Restarting", "Serving again"))]
+    assert said[:2] == ["Restarting now", "Restarting the front now"] or said[0] == "Restarting the front now"
+    assert said[-1].startswith("Serving again")
 
 
 def test_a_drain_lets_answers_of_the_front_finish(server: Server) -> None:

@@ -8,6 +8,7 @@ import math
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -223,20 +224,34 @@ def answer_one_request(endpoints: Endpoints, request_id: str | None, wait: Calla
 
 
 class Probe:
-    """Asks the server for one token again and again, from a thread of its own and over a connection that it keeps.
+    """Asks a server the same again and again, from a thread of its own and over a connection that it keeps.
 
-    It never gives up on an answer: whether there is one is what `pulse` tells.
+    Whether there is an answer is what `pulse` tells.
 
     Args:
-        endpoints: The server.
-        request_id: Known to the server, see `HostOptions.probe_id`.
+        host: Address of the server.
+        port: Its port for HTTP.
+        path: What is asked for: with POST where there is a body, else with GET.
+        body: JSON.
         pause_s: Seconds between an answer and the next request.
+        answer_s: Seconds after which the same is asked over another connection, which another process of the server
+            may take; None waits for the answer.
     """
 
-    def __init__(self, endpoints: Endpoints, request_id: str | None, pause_s: float) -> None:
-        self._endpoints = endpoints
-        self._body = _first_request(request_id)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        path: str,
+        body: str | None = None,
+        *,
+        pause_s: float,
+        answer_s: float | None = None,
+    ) -> None:
+        self._server = (host, port)
+        self._question = ("GET" if body is None else "POST", path, body)
         self._pause_s = pause_s
+        self._answer_s = math.inf if answer_s is None else answer_s
         self._asking = False
         self._answers = 0
         self._closing = threading.Event()
@@ -253,11 +268,11 @@ class Probe:
         self._thread.join()
 
     def _run(self) -> None:
-        connection = HTTPConnection(self._endpoints.host, self._endpoints.http_port, timeout=_TIMEOUT_S)
+        connection = HTTPConnection(*self._server, timeout=_TIMEOUT_S)
         while not self._closing.wait(self._pause_s):
             self._asking = True
             while not self._ask(connection):
-                connection.close()  # the server has closed it, or takes none
+                connection.close()  # the server has closed it, or takes none, or is silent
                 if self._closing.wait(_RETRY_S):
                     break
             self._answers += 1
@@ -267,16 +282,30 @@ class Probe:
     def _ask(self, connection: HTTPConnection) -> bool:
         """Whether there was an answer, of any kind, or none to be had through a fault of this side."""
         try:
-            connection.request("POST", _FIRST_PATH, self._body)
+            connection.request(*self._question)
+            until = time.monotonic() + self._answer_s
             while not readable([connection.sock], _POLL_S):
                 if self._closing.is_set():
                     return True
+                if time.monotonic() > until:
+                    return False
             connection.getresponse().read()
         except OSError as error:
             return error.errno in _OWN_FAULTS
         except HTTPException:
             return False
         return True
+
+
+def probe_triton(endpoints: Endpoints, request_id: str | None, pause_s: float) -> Probe:
+    """Ask Triton for one token again and again. Each answer is waited for: behind a long queue it takes its time.
+
+    Args:
+        endpoints: The server.
+        request_id: Known to the server, see `HostOptions.probe_id`.
+        pause_s: Seconds between an answer and the next request.
+    """
+    return Probe(endpoints.host, endpoints.http_port, _FIRST_PATH, _first_request(request_id), pause_s=pause_s)
 
 
 def requests_in_flight(endpoints: Endpoints) -> int | None:

@@ -37,6 +37,7 @@ class Phase(Enum):
     STARTING = "starting"
     SERVING = "serving"
     FRONT_DOWN = "restarting the front of --openai-port"
+    FRONT_APART = "the front of --openai-port has not found Triton yet"
     HUNG = "restarting after a hang"
     RESTARTING = "restarting after a crash"
     DRAINING = "draining"

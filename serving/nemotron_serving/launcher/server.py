@@ -21,10 +21,10 @@ from nemotron_serving.host import CANCEL_FILE, CLOSE_FILE, DRAIN_FILE, ENGINE_FI
 from nemotron_serving.launcher import limits
 from nemotron_serving.launcher.endpoints import (
     Endpoints,
-    Probe,
     all_ready,
     answer_one_request,
     choose_endpoints,
+    probe_triton,
     requests_in_flight,
     server_version,
 )
@@ -51,7 +51,7 @@ from nemotron_serving.launcher.triton_files import (
     runtime_directory,
 )
 from nemotron_serving.launcher.triton_log import LOG_NAME, TritonLog, log_directory
-from nemotron_serving.launcher.watchdog import HangWatch
+from nemotron_serving.launcher.watchdog import PROBES, HangWatch
 
 _POLL_S = 0.05
 _CLOSE_S = 5.0
@@ -59,7 +59,6 @@ _END_S = 0.5  # between the end of a connection to Triton and that of its proces
 _TERM_S = 1.0
 _GONE_S = 10.0
 _GONE_POLL_S = 0.01
-_PROBES = 4  # in the time after which something hangs
 
 
 class TritonServer:
@@ -193,7 +192,7 @@ class TritonServer:
             raise
         self.ready_after_s = time.monotonic() - began
         if hang_seconds := self._options.hang_seconds:
-            asking = Probe(self.endpoints, self._probe_id, hang_seconds / _PROBES)
+            asking = probe_triton(self.endpoints, self._probe_id, hang_seconds / PROBES)
             self._hang_watch = HangWatch(self.heartbeats.read, asking, hang_seconds)
 
     def death(self) -> str | None:

@@ -162,7 +162,15 @@ class Supervisor:
             CrashError: the server crashed or hangs, and is not to be started again here.
         """
         ready_file = ReadyFile(self.ready_file)
+        front: Front | None = None
         with StopSignals() as signals:
+
+            def sleep(seconds: float) -> None:
+                """Whoever waits here looks after the front: a start of Triton's may take minutes."""
+                signals.sleep(seconds)
+                if front:
+                    front.look()
+
             try:
                 server = TritonServer(
                     self.options,
@@ -170,14 +178,12 @@ class Supervisor:
                     gpu=self.package.manifest.engine.device != "cpu",
                     max_in_flight=self.package.serving.limits.max_in_flight,
                     about=about(self.package),
-                    sleep=signals.sleep,
+                    sleep=sleep,
                     log_stream=self.log_stream,
                     remove=[self.ready_file] if self.ready_file else [],
                 )
                 with closing(server), self._front(server) or nullcontext() as front:
                     server.start()
-                    if front:
-                        front.wait_until_connected()
                     return self._serve(server, front, ready_file, command)
             except StopRequested as stop:
                 say("Stopped at once.")
@@ -199,14 +205,18 @@ class Supervisor:
         )
 
     def _serve(self, server: TritonServer, front: Front | None, ready_file: ReadyFile, command: list[str]) -> int:
-        self.state.enter(Phase.SERVING)
-        ready_file.write(server, 0, front.about if front else {})
+        serves = front is None or front.wait_until_connected()
+        if serves:
+            self.state.enter(Phase.SERVING)
+            ready_file.write(server, 0, front.about if front else {})
+        else:
+            self.state.enter(Phase.FRONT_APART)
         self._announce(server, front, command)
         urls = {**server.endpoints.environment, **(front.environment if front else {})}
         child = ChildCommand(command, urls) if command else None
         try:
             try:
-                status = self._watch(server, front, ready_file, child)
+                status = self._watch(server, front, ready_file, child, serves=serves)
             except StopRequested as stop:
                 status = self._end(child, stop, server) if child else 0
         except BaseException:
@@ -235,10 +245,16 @@ class Supervisor:
         return child.end(stop.number, self.drain_seconds, server.sleep)
 
     def _watch(
-        self, server: TritonServer, front: Front | None, ready_file: ReadyFile, child: ChildCommand | None
+        self,
+        server: TritonServer,
+        front: Front | None,
+        ready_file: ReadyFile,
+        child: ChildCommand | None,
+        *,
+        serves: bool,
     ) -> int:
-        """Keep the server and the front running until the command has ended; returns its status."""
-        restarts, serves = 0, True
+        """Keep the server running, and tell whether it serves, until the command has ended; returns its status."""
+        restarts = 0
         while True:
             server.sleep(_WATCH_S)
             if child and (status := child.status()) is not None:
@@ -252,10 +268,12 @@ class Supervisor:
                 if not self._restart(server, reason, child):
                     continue
                 restarts += 1
-            if front and not front.look():
+            if front and not front.listens:
                 self.state.enter(Phase.FRONT_DOWN)
                 ready_file.remove()
                 serves = False
+            elif not serves and front and not front.is_connected():
+                self.state.enter(Phase.FRONT_APART)
             elif not serves:
                 serves = True
                 self.state.enter(Phase.SERVING)

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from nemotron_serving.heartbeat import Beat, Pulse
 from nemotron_serving.launcher.endpoints import Probe
 
+PROBES = 4
+"""So many pauses of a probe are the time after which something hangs."""
+
 _LATE_S = 0.5  # a look that comes later counts for no more: this process, or the whole machine, stood still meanwhile
 _SLOWER = 3.0  # than ever seen is not slow but hangs
 

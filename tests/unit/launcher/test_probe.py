@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from nemotron_serving.launcher.endpoints import Endpoints, Probe, sum_of_gauge
+from nemotron_serving.launcher.endpoints import Endpoints, Probe, probe_triton, sum_of_gauge
 from tests.waiting import wait_until
 
 EXPOSITION = """# HELP running Requests
@@ -79,7 +79,7 @@ def front() -> Iterator[Front]:
 
 @pytest.fixture
 def probe(front: Front) -> Iterator[Probe]:
-    probe = Probe(front.endpoints, "secret", 0.01)
+    probe = probe_triton(front.endpoints, "secret", 0.01)
     yield probe
     probe.close()
 
@@ -100,7 +100,7 @@ def test_a_probe_that_gets_no_answer_says_so_and_waits_for_it(front: Front, prob
 
 def test_a_probe_that_waits_can_be_closed(front: Front) -> None:
     front.answering.clear()
-    probe = Probe(front.endpoints, None, 0.01)
+    probe = probe_triton(front.endpoints, None, 0.01)
     wait_until(lambda: len(front.ids) == 1, 10)
     probe.close()
     assert front.ids == [None]
@@ -113,3 +113,14 @@ def test_a_connection_that_was_closed_is_no_answer_and_is_opened_again(front: Fr
     before = probe.pulse().count
     front.hangs_up = False
     wait_until(lambda: probe.pulse().count > before, 10)
+
+
+def test_a_silent_server_is_asked_over_another_connection_where_that_is_wanted(front: Front) -> None:
+    front.answering.clear()
+    probe = Probe("127.0.0.1", front.endpoints.http_port, "/", "{}", pause_s=0.01, answer_s=0.2)
+    wait_until(lambda: front.connections == 2, 10)
+    assert probe.pulse().busy
+    assert probe.pulse().count == 0
+    front.answering.set()
+    wait_until(lambda: probe.pulse().count >= 2, 10)
+    probe.close()
