@@ -141,6 +141,7 @@ def _ask_on_page(picture: Path) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport=_PAGE_SIZE)
         page.goto(os.environ["NEMOTRON_OPENAI_URL"].removesuffix("/v1"))
+        page.locator("#app:not([aria-busy])").wait_for()
         page.get_by_role("textbox", name="Message").fill(_EQUATION)
         page.keyboard.press("Enter")
         page.locator(".figures").wait_for()

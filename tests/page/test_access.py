@@ -84,7 +84,7 @@ def test_the_theme_is_switched_and_kept(chat: Chat) -> None:
     chat.button("Light or dark").click()
     dark = chat.page.evaluate(color)
     assert dark != light
-    chat.page.reload()
+    chat.reload()
     assert chat.page.evaluate(color) == dark
 
 
@@ -355,7 +355,7 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(locked_front: Front, chat_
     expect(dialog).to_be_hidden()
     assert chat.asked("Hello.") == "The first answer."
     sent.clear()
-    chat.page.reload()
+    chat.reload()
     assert chat.asked("Again.") == "The first answer."
     assert set(sent[1:]) == {"Bearer right"}  # the first is for the page itself
     chat.button("View as code").click()

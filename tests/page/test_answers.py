@@ -148,7 +148,7 @@ def test_a_page_that_is_closed_frees_the_place_and_keeps_what_was_said(chat: Cha
     chat.lengthy()
     chat.ask("[endless]")
     expect(chat.content).to_contain_text("And on it goes to 40.")
-    chat.page.reload()
+    chat.reload()
     wait_until(lambda: server.metric("nemotron_requests_running") == 0)
     chat.conversations.first.click()
     expect(chat.content).to_contain_text("And on it goes to 1.")

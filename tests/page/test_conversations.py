@@ -17,8 +17,7 @@ from tests.page.chat import Chat
 def test_history_is_there_after_a_reload(chat: Chat) -> None:
     chat.asked("What is the first thing?")
     chat.asked("[second] And the next?")
-    chat.page.reload()
-    expect(chat.page.locator(".welcome")).to_be_visible()
+    chat.reload()
     chat.conversations.first.click()
     expect(chat.questions).to_have_text(["What is the first thing?", "[second] And the next?"])
     expect(chat.answers.locator(".content")).to_have_text(["The first answer.", "The second answer."])
@@ -60,7 +59,7 @@ def test_a_conversation_is_renamed(chat: Chat) -> None:
     name.press("Enter")
     expect(chat.conversations).to_have_text(["New <b>name</b>"])
     expect(chat.page.get_by_role("heading", level=1)).to_have_text("New <b>name</b>")
-    chat.page.reload()
+    chat.reload()
     expect(chat.conversations).to_have_text(["New <b>name</b>"])
 
 
@@ -75,7 +74,7 @@ def test_a_conversation_is_deleted_once_that_is_confirmed(chat: Chat) -> None:
     chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(chat.conversations).to_have_text(["Keep me"])
     expect(chat.page.locator(".welcome")).to_be_visible()
-    chat.page.reload()
+    chat.reload()
     expect(chat.conversations).to_have_text(["Keep me"])
 
 

@@ -72,8 +72,7 @@ def test_settings_belong_to_a_conversation_and_can_be_the_default(chat: Chat) ->
     dialog = chat.page.get_by_role("dialog")
     dialog.get_by_label("Temperature").fill("0.25")
     dialog.get_by_role("button", name="Save as default for new chats").click()
-    chat.page.reload()
-    expect(chat.page.locator(".welcome")).to_be_visible()
+    chat.reload()
     assert chat.sent("A third.")["temperature"] == 0.25
     chat.done()
     chat.conversations.get_by_text("Hello.", exact=True).click()
@@ -124,7 +123,7 @@ def test_a_tool_is_called_and_its_result_goes_back(chat: Chat) -> None:
     expect(chat.button("Send results")).to_have_count(0)
     # It is all there after a reload.
     chat.done()
-    chat.page.reload()
+    chat.reload()
     chat.conversations.first.click()
     expect(chat.page.get_by_role("article", name="Result of get_weather")).to_be_visible()
 

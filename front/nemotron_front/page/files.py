@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html
+import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -50,10 +53,12 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _INDEX = "index.html"
-_FIRST = ("dom.js", "strings.js")
-"""What the first thing to see needs."""
-_NAMED = ("first.js", "main.js", "theme.js")
-"""What the page names itself."""
+_NAMED = ("main.js", "theme.js")
+"""Scripts that the page names itself."""
+_ENTRY = re.compile(r'^  (\w+): ("(?:[^"\\]|\\.)*"),$', re.MULTILINE)
+"""A text in an object of a script, on a line of its own."""
+_PLACE = re.compile(r"\{(\w+(?:\.\w+)?)\}")
+"""A place in the page to fill in."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +107,30 @@ def _page() -> dict[str, _File]:
     sources = {file.name: file.read_bytes() for file in files(__package__).joinpath("static").iterdir()}
     sources["render.css"] = stylesheet().encode()
     version = hashlib.sha256(b"".join(name.encode() + sources[name] for name in sorted(sources))).hexdigest()[:16]
-    assets = f"/page/{version}"
-    # Without these a browser finds the modules one after another, as each names the next.
-    modules = sorted(name for name in sources if name.endswith(".js") and name not in (*_FIRST, *_NAMED))
-    preloads = "\n".join(f'<link rel="modulepreload" href="{assets}/{name}">' for name in (*_FIRST, *modules))
-    page = sources[_INDEX].decode().replace("{assets}", assets).replace("{preloads}", preloads)
-    sources[_INDEX] = page.encode()
+    sources[_INDEX] = _filled_in(sources, f"/page/{version}").encode()
     return {name: _prepare(name, data) for name, data in sources.items()}
+
+
+def _filled_in(sources: dict[str, bytes], assets: str) -> str:
+    """The page with its words and drawings, so that it is seen before any script has run.
+
+    `{word}` is a text of strings.js, `{label.word}` the attributes that name a button by one, `{icon.name}` a drawing
+    of dom.js.
+    """
+    # Without these a browser finds the modules one after another, as each names the next. What is seen comes first.
+    modules = sorted(name for name in sources if name.endswith(".js") and name not in _NAMED)
+    link = '<link rel="modulepreload" fetchpriority="low" href="{}/{}">'
+    values = {"assets": assets, "preloads": "\n".join(link.format(assets, name) for name in modules)}
+    for name, text in _texts(sources["strings.js"]).items():
+        word = html.escape(text)
+        values |= {name: word, f"label.{name}": f'aria-label="{word}" title="{word}"'}
+    for name, path in _texts(sources["dom.js"]).items():
+        values[f"icon.{name}"] = f'<svg viewBox="0 0 24 24" aria-hidden="true"><path d="{path}"/></svg>'
+    return _PLACE.sub(lambda place: values[place[1]], sources[_INDEX].decode())
+
+
+def _texts(script: bytes) -> dict[str, str]:
+    return {name: json.loads(text) for name, text in _ENTRY.findall(script.decode())}
 
 
 def _prepare(name: str, data: bytes) -> _File:

@@ -57,6 +57,15 @@ def test_what_it_loads_is_there_and_kept(front: InProcess) -> None:
         assert response.headers["content-security-policy"].startswith(POLICY)
 
 
+def test_the_page_has_its_words_and_drawings_before_any_script(front: InProcess) -> None:
+    page = front.get("/").text
+    body = page[page.index("<body>") :]
+    assert "{" not in body
+    buttons = re.findall(r"<button[^>]*>(.*?)</button>", body)
+    assert len(buttons) >= 10
+    assert all(inside.startswith("<svg") or re.match(r"\w", inside) for inside in buttons)
+
+
 def test_the_page_is_small(front: InProcess) -> None:
     plain = [front.get(path, **{"accept-encoding": "identity"}).content for path in ["/", *assets(front)]]
     assert sum(map(len, plain)) <= 200_000
@@ -99,7 +108,7 @@ def test_html_becomes_elements_in_one_place(name: str) -> None:
 def test_strings_are_in_one_file() -> None:
     strings = text("strings.js")
     known = set(re.findall(r"^  (\w+):", strings, re.MULTILINE))
-    in_page = set(re.findall(r'data-(?:text|label|placeholder)="(\w+)"', text("index.html")))
+    in_page = set(re.findall(r"\{(?:label\.)?(\w+)\}", text("index.html"))) - {"assets", "preloads"}
     used = {name: set(re.findall(r"\bS\.(\w+)", text(name))) for name in MODULES}
     assert in_page <= known
     for name, names in used.items():

@@ -2,6 +2,7 @@
 
 import { S } from "./strings.js";
 
+// Those of index.html are put there by files.py: a path on one line each.
 const ICONS = {
   plus: "M12 5v14M5 12h14",
   close: "M6 6l12 12M18 6L6 18",
@@ -74,19 +75,6 @@ export function button({ icon: name, label, text, class: className = text ? "" :
     },
     ...children,
   );
-}
-
-/** Puts strings and drawings into what index.html says with data-text, data-label, data-placeholder and data-icon. */
-export function fillIn(root) {
-  for (const element of root.querySelectorAll("[data-icon]")) element.prepend(icon(element.dataset.icon));
-  for (const element of root.querySelectorAll("[data-text]"))
-    element.append(el("span", { text: S[element.dataset.text] }));
-  for (const element of root.querySelectorAll("[data-label]")) {
-    element.setAttribute("aria-label", S[element.dataset.label]);
-    if (element.tagName === "BUTTON") element.title = S[element.dataset.label];
-  }
-  for (const element of root.querySelectorAll("[data-placeholder]"))
-    element.placeholder = S[element.dataset.placeholder];
 }
 
 /** Says something to screen readers. */

@@ -238,3 +238,4 @@ async function learnModel() {
   }
 }
 learnModel();
+byId("app").removeAttribute("aria-busy");

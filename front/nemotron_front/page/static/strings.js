@@ -1,4 +1,4 @@
-// Every word that the page shows.
+// Every word that the page shows. Those of index.html are put there by files.py: they are texts, each on one line.
 
 const number = new Intl.NumberFormat("en");
 const count = (n, one, many) => `${number.format(n)} ${n === 1 ? one : many}`;
@@ -40,11 +40,9 @@ export const S = {
   thread: "Messages",
   welcome: "What can I help with?",
   welcomeText: "Answers come from the model on this server. Your conversations stay in this browser.",
-  examples: [
-    "Solve x(sin(x) + 2) = 0 and explain each step.",
-    "Write a Python function that merges two sorted lists.",
-    "Compare Celsius, Fahrenheit and Kelvin in a table.",
-  ],
+  exampleEquation: "Solve x(sin(x) + 2) = 0 and explain each step.",
+  exampleCode: "Write a Python function that merges two sorted lists.",
+  exampleTable: "Compare Celsius, Fahrenheit and Kelvin in a table.",
   toEnd: "Go to the end",
   you: "You",
   assistant: "Assistant",

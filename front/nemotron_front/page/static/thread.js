@@ -1,7 +1,7 @@
 // The messages of the open conversation, and where the reader is in them.
 
 import { ended } from "./answer.js";
-import { announce, byId, el } from "./dom.js";
+import { announce, byId } from "./dom.js";
 import { messageView } from "./message.js";
 import { S } from "./strings.js";
 
@@ -27,6 +27,10 @@ export class Thread {
     this.toEnd = byId("to-end");
     this.scroller.addEventListener("scroll", () => this.#moved());
     this.toEnd.addEventListener("click", () => this.end());
+    // index.html has it, so that it is there before this.
+    this.welcome = this.list.firstElementChild;
+    for (const example of this.welcome.querySelectorAll(".example"))
+      example.addEventListener("click", () => this.actions.ask(example.textContent));
     this.list.addEventListener("click", (event) => {
       // What is unfolded is there to be read, unless it grows.
       if (event.target.closest("summary") && !this.#conversation.answer) this.#follow = false;
@@ -59,7 +63,7 @@ export class Thread {
     this.#views = views;
     this.#keepFocus(() =>
       this.list.replaceChildren(
-        ...(path.length ? [...views.values()].map(({ view }) => view.element) : [this.#welcome()]),
+        ...(path.length ? [...views.values()].map(({ view }) => view.element) : [this.welcome]),
       ),
     );
     this.list.classList.toggle("empty", !path.length);
@@ -131,17 +135,5 @@ export class Thread {
     else if (message.phase === "answering") announce(S.sayAnswering);
     else if (message.phase === "stopped") announce(S.sayStopped);
     else if (message.phase === "done") announce(message.calls.length ? S.sayCalls : S.sayDone(message.content));
-  }
-
-  #welcome() {
-    const example = (text) =>
-      el("button", { type: "button", class: "example", text, on: { click: () => this.actions.ask(text) } });
-    return el(
-      "div",
-      { class: "welcome" },
-      el("h2", { text: S.welcome }),
-      el("p", { class: "quiet", text: S.welcomeText }),
-      el("div", { class: "examples" }, ...S.examples.map(example)),
-    );
   }
 }
