@@ -64,6 +64,9 @@ SCRIPTS: list[dict[str, Any]] = [
     {"match": r"\[fail\]", "answer": _counted("This answer breaks after {}."), "fail_after_tokens": 200},
     {"match": r"(?s)\[tool\].*<(TOOL_RESPONSE|tool_response)>", "answer": "It is 31 °C in Bangkok."},
     {"match": r"\[tool\]", "answer": CALL},
+    # Cut off after 16 tokens, in the middle of bold text, it goes on from there.
+    {"match": r"(?s)\[seam\].*is \*\*not", "answer": " one** paragraph.\n\nIt is two."},
+    {"match": r"\[seam\]", "answer": "This text is **not the rest."},
     {"match": r"\[second\]", "answer": "The second answer."},
     {"match": r"\[paragraphs\]", "answer": "\n\n".join(f"Paragraph {i} of the answer." for i in range(60))},
     {"match": "", "thinking": "There is not much to think about.", "answer": "The first answer."},

@@ -155,6 +155,82 @@ def test_a_page_that_is_closed_frees_the_place_and_keeps_what_was_said(chat: Cha
     expect(chat.answer).to_contain_text("The page was closed before this answer was whole.")
 
 
+def test_an_answer_that_was_cut_off_goes_on_in_its_place(chat: Chat) -> None:
+    chat.button("Thinking").click()
+    chat.set(Max_tokens="18")
+    chat.ask("[seam]")
+    chat.done()
+    expect(chat.answer).to_contain_text("Cut off at the limit of output tokens.")
+    expect(chat.content).to_have_text("This text is **not")
+    chat.button("Thinking").click()
+    chat.set(Max_tokens="")
+    with chat.page.expect_request("**/v1/chat/completions") as request:
+        chat.answer.get_by_role("button", name="Continue").click()
+    body = request.value.post_data_json
+    assert body["continue_final_message"] is True
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert body["messages"][-1] == {"role": "assistant", "content": "This text is **not"}
+    expect(chat.content.locator("p")).to_have_text(["This text is not one paragraph.", "It is two."])
+    chat.done()
+    expect(chat.content.locator("strong")).to_have_text("not one")
+    expect(chat.answer.get_by_role("button", name="Continue")).to_have_count(0)
+    expect(chat.answer).not_to_contain_text("Cut off")
+    # The counts are those of the whole: 18 tokens and 29 more, with the end or without.
+    expect(chat.answer.locator(".figures")).to_have_text(re.compile(r" \+ 4[78] tokens"))
+    chat.reload()
+    chat.conversations.first.click()
+    expect(chat.answers).to_have_count(1)
+    expect(chat.content.locator("p")).to_have_text(["This text is not one paragraph.", "It is two."])
+
+
+def _grown(chat: Chat, length: int) -> None:
+    wait_until(lambda: len(chat.content.inner_text()) > length)
+
+
+def test_what_goes_on_is_stopped_and_goes_on_again(chat: Chat, server: Server) -> None:
+    chat.button("Thinking").click()
+    chat.set(Max_tokens="40")
+    chat.ask("[endless]")
+    chat.done()
+    cut = chat.content.inner_text()
+    chat.lengthy()
+    for _ in range(2):
+        chat.answer.get_by_role("button", name="Continue").click()
+        _grown(chat, len(cut) + 100)
+        chat.stop.click()
+        expect(chat.answer).to_contain_text("Stopped.")
+        wait_until(lambda: server.metric("nemotron_requests_running") == 0)
+        chat.done()
+        assert chat.content.inner_text().startswith(cut)
+        cut = chat.content.inner_text()
+
+
+def test_what_cannot_go_on_keeps_its_text(chat: Chat) -> None:
+    chat.button("Thinking").click()
+    chat.set(Max_tokens="40")
+    chat.ask("[endless]")
+    chat.done()
+    cut = chat.content.inner_text()
+    chat.page.route("**/v1/chat/completions", lambda route: route.fulfill(status=500, body="broken"))
+    chat.answer.get_by_role("button", name="Continue").click()
+    expect(chat.answer.get_by_role("alert")).to_be_visible()
+    expect(chat.content).to_have_text(cut)
+    expect(chat.answer.get_by_role("button", name="Continue")).to_be_visible()
+
+
+def test_thinking_that_took_all_tokens_is_tried_with_more(chat: Chat) -> None:
+    chat.set(Max_tokens="40")
+    chat.ask("[endless thinking]")
+    chat.done()
+    expect(chat.answer).to_contain_text("The thinking took all the output tokens")
+    expect(chat.answer.get_by_role("button", name="Continue")).to_have_count(0)
+    with chat.page.expect_request("**/v1/chat/completions") as request:
+        chat.button("Answer again with 80 tokens").click()
+    assert request.value.post_data_json["max_tokens"] == 80
+    expect(chat.answer.get_by_text("2 of 2")).to_be_visible()
+    chat.done()
+
+
 def test_figures_of_an_answer(chat: Chat) -> None:
     chat.ask("[paragraphs]")
     chat.done()
@@ -236,6 +312,12 @@ def test_a_connection_that_breaks_is_an_error(chat: Chat) -> None:
     chat.ask("Hello.")
     expect(chat.answer.get_by_role("alert")).to_contain_text("The connection was lost")
     expect(chat.content).to_have_text("Half an")
+    # Once the line is there again, it goes on from there.
+    chat.page.unroute("**/v1/chat/completions")
+    chat.answer.get_by_role("button", name="Continue").click()
+    expect(chat.content).to_have_text("Half anThe first answer.")
+    chat.done()
+    expect(chat.answer.get_by_role("alert")).to_have_count(0)
 
 
 def test_without_rendering_the_text_is_shown_as_it_is(chat: Chat) -> None:

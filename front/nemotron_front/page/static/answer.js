@@ -1,6 +1,8 @@
 // One running answer: fills an assistant's message from the stream, measures, waits for a server that is full or
 // restarting, stops, and ends the thinking.
 //
+// A message that has content already is gone on with: what comes is added, and its counts are those of the whole.
+//
 // The fields it fills: phase ("waiting", "thinking", "answering", and at the end "done", "stopped" or "failed"),
 // reasoning, content, calls, finish (the reason that the server gave), cut (the true word behind "length"),
 // budgetReached, thinkingEnded (by the user), error {message, code, param}, notice (what it waits for),
@@ -22,13 +24,17 @@ export class Answer {
   #started = 0;
   #first = null;
   #thinkingFrom = null;
+  #before;
 
   /** `changed()` is called after each change of the message. */
   constructor(message, body, changed) {
     this.message = message;
     this.#body = body;
     this.#changed = changed;
-    Object.assign(message, { phase: "waiting", reasoning: "", content: "", calls: [], error: null, notice: null });
+    this.#before = message.usage;
+    const { reasoning = "", content = "" } = message;
+    const fresh = { calls: [], finish: null, cut: null, error: null, notice: null, interrupted: false };
+    Object.assign(message, { phase: "waiting", reasoning, content, ...fresh });
   }
 
   /** Runs to the end; never raises. */
@@ -132,20 +138,21 @@ export class Answer {
   #count(usage, now, output) {
     const { message } = this;
     if (usage) {
+      const before = this.#before;
       message.usage = {
-        prompt: usage.prompt_tokens,
-        output: usage.completion_tokens,
-        reasoning: usage.completion_tokens_details?.reasoning_tokens ?? null,
-        cached: usage.prompt_tokens_details?.cached_tokens ?? null,
+        prompt: before?.prompt ?? usage.prompt_tokens,
+        output: (before?.output ?? 0) + usage.completion_tokens,
+        reasoning: before?.reasoning ?? usage.completion_tokens_details?.reasoning_tokens ?? null,
+        cached: before?.cached ?? usage.prompt_tokens_details?.cached_tokens ?? null,
       };
     }
     if (output && this.#first === null) {
       this.#first = { at: now, tokens: usage?.completion_tokens ?? 1 };
-      message.ttft = (now - this.#started) / 1000;
+      message.ttft ??= (now - this.#started) / 1000;
     }
     const seconds = this.#first === null ? 0 : (now - this.#first.at) / 1000;
     // A rate over less than this is noise.
-    if (output && seconds > 0.2 && message.usage) message.rate = (message.usage.output - this.#first.tokens) / seconds;
+    if (output && seconds > 0.2 && usage) message.rate = (usage.completion_tokens - this.#first.tokens) / seconds;
   }
 
   #endOfThinking(now) {

@@ -71,10 +71,30 @@ export class Conversation {
     return this.#answer(message);
   }
 
-  /** Has the question before an answer answered again, beside the old one. */
-  answerAgain(message) {
+  /** Has the question before an answer answered again, beside the old one; `change` are settings for this once. */
+  answerAgain(message, change = {}) {
     this.stop();
-    return this.#answer(this.messages.get(message.parent));
+    return this.#answer(this.messages.get(message.parent), change);
+  }
+
+  /** Lets the last answer go on from where it ends. */
+  goOn(message) {
+    this.stop();
+    return this.#run(message, this.path);
+  }
+
+  /** Whether it can: it was cut off or left, and there is text to go on from. A form is not kept over the seam. */
+  canGoOn(message) {
+    const { phase, finish, cut, content, calls } = message;
+    const cutOff = phase === "done" && finish === "length" && cut !== "repetition";
+    const left = phase === "stopped" || phase === "failed";
+    const free = this.record.settings.format === "text" && message.id === this.record.leaf;
+    return (cutOff || left) && free && Boolean(content) && !calls?.length && this.roomFor(message) > 0;
+  }
+
+  /** Tokens that an answer may have more, as far as the context goes. */
+  roomFor({ usage }) {
+    return this.#model.context && usage ? this.#model.context - usage.prompt - usage.output : Infinity;
   }
 
   /** Adds the results of the open calls, in their order, and lets the model go on. */
@@ -119,9 +139,14 @@ export class Conversation {
     return message;
   }
 
-  async #answer(question) {
-    const body = bodyFor(pathTo(this.messages, question.id), this.record.settings, this.#model);
-    const message = this.#add({ role: "assistant", content: "", phase: "waiting" }, question.id);
+  #answer(question, change = {}) {
+    const path = pathTo(this.messages, question.id);
+    return this.#run(this.#add({ role: "assistant", content: "", phase: "waiting" }, question.id), path, change);
+  }
+
+  /** Has a message written: as the answer to a path, or, where it ends the path, from there on. */
+  async #run(message, path, change = {}) {
+    const body = bodyFor(path, { ...this.record.settings, ...change }, this.#model);
     const answer = new Answer(message, body, () => {
       if (performance.now() - this.#kept > KEEP_EVERY_MS) this.#keep([message]);
       this.#notify("message", this, message);

@@ -126,7 +126,8 @@ function send(text, files, instead = null) {
 const actions = {
   ask: (text) => send(text, []),
   edit: (message, text) => send(text, message.files ?? [], message),
-  answerAgain: (message) => current.answerAgain(message),
+  answerAgain: (message, change) => current.answerAgain(message, change),
+  goOn: (message) => current.goOn(message),
   show: (message) => current.show(message),
   giveResults: (results) => {
     thread.end();

@@ -43,15 +43,18 @@ export class Markdown {
   #consumed = 0;
   #open = null;
   #busy = false;
+  #again = false;
 
   constructor(container) {
     this.container = container;
     container.classList.add("markdown");
   }
 
-  /** Shows a text, which begins with the one before; `final` when it will not grow. */
+  /** Shows a text, which begins with the one before; `final` when it will not grow, but for an answer that goes on. */
   update(text, final) {
     if (text === this.#text && final === this.#final) return;
+    // The end of what was whole is in blocks, and may be the middle of one now.
+    if (this.#final) this.#again = true;
     this.#text = text;
     this.#final = final;
     if (!this.#busy) this.#run();
@@ -63,10 +66,13 @@ export class Markdown {
     for (let shown = false, failures = 0; !shown;) {
       const began = performance.now();
       const [text, final] = [this.#text, this.#final];
-      const tail = text.slice(this.#consumed);
+      const again = this.#again;
+      const tail = text.slice(again ? 0 : this.#consumed);
       try {
         if (tail.length > LONGEST) throw new RangeError("a block that is too long to render");
-        this.#show(await render(tail, final));
+        const rendered = await render(tail, final);
+        if (again) this.#clear();
+        this.#show(rendered);
         failures = 0;
         shown = text === this.#text && final === this.#final;
         if (!shown) await pause(Math.max(LEAST_MS, performance.now() - began));
@@ -80,6 +86,13 @@ export class Markdown {
     }
     this.#busy = false;
     this.container.ariaBusy = String(!this.#final);
+  }
+
+  #clear() {
+    this.container.replaceChildren();
+    this.#again = false;
+    this.#consumed = 0;
+    this.#open = null;
   }
 
   #show({ blocks, open, consumed }) {

@@ -6,7 +6,7 @@ import { Markdown } from "./markdown.js";
 import { S } from "./strings.js";
 import { callView } from "./toolcalls.js";
 
-/** The view of a message: {element, update()}. `actions`: answerAgain, edit, show, endThinking, giveResults. */
+/** The view of a message: {element, update()}. `actions`: answerAgain, goOn, edit, show, endThinking, giveResults. */
 export function messageView(conversation, message, actions) {
   const view =
     message.role === "user"
@@ -197,7 +197,7 @@ class AssistantView {
   }
 
   #notes() {
-    const { message, actions } = this;
+    const { message, conversation, actions } = this;
     const note = (text) => el("p", { class: "note", text });
     const notes = [];
     if (message.phase === "failed") {
@@ -214,12 +214,28 @@ class AssistantView {
         ),
       );
     } else if (message.phase === "stopped") notes.push(note(message.interrupted ? S.interrupted : S.stopped));
-    else if (message.finish === "length") {
-      const atLimit = message.content ? S.cutByLength : S.cutInThinking;
-      notes.push(note(message.cut && message.cut !== "length" ? S.cutBy(message.cut) : atLimit));
-    } else if (message.finish === "content_filter") notes.push(note(S.cutBy(message.finish)));
+    else if (message.finish === "length") notes.push(...this.#cutOff(note));
+    else if (message.finish === "content_filter") notes.push(note(S.cutBy(message.finish)));
     else if (!message.content && !message.calls?.length) notes.push(note(S.empty));
+    if (conversation.canGoOn(message))
+      notes.push(button({ icon: "right", text: S.goOn, class: "go-on", click: () => actions.goOn(message) }));
     return notes;
+  }
+
+  /** Why an answer ended early; with nothing but thinking there is no text to go on from, only more tokens help. */
+  #cutOff(note) {
+    const { message, conversation, actions } = this;
+    if (message.cut && message.cut !== "length") return [note(S.cutBy(message.cut))];
+    const room = conversation.roomFor(message);
+    if (room <= 0) return [note(S.contextFull)];
+    if (message.content) return [note(S.cutByLength)];
+    const { output = 0 } = message.usage ?? {};
+    const tokens = output + Math.min(output, room);
+    const again = () => actions.answerAgain(message, { max_tokens: tokens });
+    return [
+      note(S.cutInThinking),
+      tokens ? button({ icon: "again", text: S.withMoreTokens(tokens), class: "go-on", click: again }) : null,
+    ].filter(Boolean);
   }
 
   #showBar() {

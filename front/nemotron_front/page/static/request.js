@@ -73,28 +73,35 @@ function automaticLimit({ messages, tools }, context) {
   return limit > AUTOMATIC.least ? limit : null;
 }
 
-/** The body of the request that answers a path. The thinking of earlier answers is not sent back. */
+/**
+ * The body of the request that answers a path, or goes on with the answer that ends it. The thinking of earlier
+ * answers is not sent back.
+ */
 export function bodyFor(path, settings, model) {
   const messages = path
     .filter(({ role, content, calls }) => role !== "assistant" || content || calls?.length)
     .map(forServer);
   if (settings.system.trim()) messages.unshift({ role: "system", content: settings.system });
+  // Nothing is thought before what goes on, nothing is called because it must be, and it has no form.
+  const goesOn = path.at(-1)?.role === "assistant";
+  const thinking = settings.thinking && !goesOn;
   const body = {
     ...(model.id ? { model: model.id } : {}),
     messages,
     stream: true,
     stream_options: { include_usage: true, continuous_usage_stats: true },
-    chat_template_kwargs: { enable_thinking: settings.thinking },
+    chat_template_kwargs: { enable_thinking: thinking },
+    ...(goesOn ? { continue_final_message: true } : {}),
   };
-  if (settings.thinking && settings.budget !== null) body.thinking_token_budget = settings.budget;
+  if (thinking && settings.budget !== null) body.thinking_token_budget = settings.budget;
   for (const name of ["temperature", "top_p", "seed"]) if (settings[name] !== null) body[name] = settings[name];
   if (settings.stop.length) body.stop = settings.stop;
   const tools = toolsOf(settings);
   if (tools.length && settings.toolChoice !== "none") {
     body.tools = tools;
     // Once its results are there, a forced call would be forced again, and there would never be an answer.
-    const given = path.at(-1)?.role === "tool" && settings.toolChoice === "required";
-    body.tool_choice = given ? "auto" : settings.toolChoice;
+    const begun = goesOn || path.at(-1)?.role === "tool";
+    body.tool_choice = begun && settings.toolChoice === "required" ? "auto" : settings.toolChoice;
   }
   const limit = settings.max_tokens ?? automaticLimit(body, model.context ?? 0);
   if (limit !== null) body.max_tokens = limit;

@@ -14,7 +14,7 @@ export class Thread {
   #follow = true;
   #top = 0;
   #frame = null;
-  #said = new Set();
+  #said = new Map();
 
   /**
    * `actions`: see message.js, `ask(text)` for an example of the welcome, and `takeFocus()` for when what had the
@@ -57,6 +57,8 @@ export class Thread {
       const last = message === path.at(-1);
       const known = this.#views.get(message.id);
       const stays = known && known.versions === versions && known.last === last;
+      // An answer that goes on may be over before the next frame.
+      if (stays && last) known.view.update?.();
       const view = stays ? known.view : messageView(conversation, message, this.actions);
       views.set(message.id, { view, versions, last });
     }
@@ -126,10 +128,10 @@ export class Thread {
 
   /** Tells screen readers of each phase and of each wait once, and of the answer when it is whole. */
   #announce(message) {
-    // A countdown is one notice.
-    const what = `${message.id} ${message.notice?.replace(/\d+/, "") ?? message.phase}`;
-    if (this.#said.has(what)) return;
-    this.#said.add(what);
+    // A countdown is one notice, and so is one that comes again after a try.
+    const what = message.notice?.replace(/\d+/, "") ?? message.phase;
+    if (what === "waiting" || this.#said.get(message.id) === what) return;
+    this.#said.set(message.id, what);
     if (message.notice) announce(message.notice);
     else if (message.phase === "thinking") announce(S.sayThinking);
     else if (message.phase === "answering") announce(S.sayAnswering);
