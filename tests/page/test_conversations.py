@@ -105,7 +105,7 @@ def test_another_file_is_not_imported(chat: Chat) -> None:
         b'{"format": "nemotron-chat-export", "version": 1, "conversations": [{"id": 1}]}',
     ):
         chat.page.set_input_files("#import-file", {"name": "a.json", "mimeType": "application/json", "buffer": content})
-        chat.warned("This file holds no exported conversations")
+        chat.warned("This file holds no exported conversations" if b"id" not in content else "Nothing was imported")
         chat.page.evaluate("document.querySelector('#banner').hidden = true")
     expect(chat.conversations).to_have_count(0)
 
@@ -120,6 +120,12 @@ def _export(chat: Chat) -> dict[str, Any]:
 def _import(chat: Chat, value: dict[str, Any]) -> None:
     buffer = json.dumps(value).encode()
     chat.page.set_input_files("#import-file", {"name": "a.json", "mimeType": "application/json", "buffer": buffer})
+
+
+def _refused(chat: Chat, file: dict[str, Any], reason: str) -> None:
+    _import(chat, file)
+    chat.warned(reason)
+    chat.page.evaluate("document.querySelector('#banner').hidden = true")
 
 
 def test_an_export_that_was_spoilt_is_not_imported(chat: Chat, chat_of: Callable[..., Chat]) -> None:
@@ -139,18 +145,140 @@ def test_an_export_that_was_spoilt_is_not_imported(chat: Chat, chat_of: Callable
     files.append({**whole, "conversations": whole["conversations"] * 2})
     other = chat_of(chat.front).open()
     for file in files:
-        _import(other, file)
-        other.warned("This file holds no exported conversations")
-        other.page.evaluate("document.querySelector('#banner').hidden = true")
+        _refused(other, file, "Nothing was imported")
     expect(other.conversations).to_have_count(0)
     # Under another name, the messages are still those of the conversation that is here.
     foreign = copy.deepcopy(whole)
     foreign["conversations"][0]["id"] = "another"
     for message in foreign["conversations"][0]["messages"]:
         message["conversation"] = "another"
-    _import(chat, foreign)
-    chat.warned("This file holds no exported conversations")
+    _refused(chat, foreign, "the identifier of another conversation's message")
     expect(chat.conversations).to_have_count(1)
+
+
+def _message(identifier: str, parent: str | None, role: str = "user", **fields: Any) -> dict[str, Any]:
+    whole = {"id": identifier, "conversation": "c", "parent": parent, "created": 1, "role": role, "content": "Text"}
+    return whole | fields
+
+
+def _file(*messages: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    leaf = messages[-1]["id"] if messages else None
+    whole = {"id": "c", "title": "By hand", "created": 1, "updated": 1, "leaf": leaf, "messages": [*messages]}
+    return {"format": "nemotron-chat-export", "version": 1, "conversations": [whole | fields]}
+
+
+def test_a_file_that_was_written_by_hand_is_imported_whole_or_not_at_all(chat: Chat) -> None:
+    """Nothing of it, with the reason, where anything is wrong; and what is here stays as it is."""
+    chat.asked("Hello.")
+    before = _export(chat)["conversations"]
+    question, answer = _message("1", None), _message("2", "1", "assistant", phase="done")
+    good = _file(question, answer)
+    files = {
+        "do not follow one another": [
+            _file(question, _message("2", "3", "assistant"), _message("3", "2")),  # a ring beside the tree
+            _file(_message("1", "2"), _message("2", "1", "assistant")),
+            _file(_message("1", "1")),
+            _file(question, _message("2", "missing", "assistant")),
+            _file(_message("1", None, "assistant")),
+            _file(question, answer, leaf="missing"),
+        ],
+        "lacks a part": [
+            _file(question | {"content": 5}),
+            _file(question | {"created": "now"}),
+            _file(question | {"role": "system"}),
+            _file(question | {"conversation": "other"}),
+            _file(messages={}),
+        ],
+        "a title, a time": [_file(title=None), _file(updated="now"), _file(leaf=5), {**good, "conversations": [None]}],
+        "twice": [_file(question, question), {**good, "conversations": good["conversations"] * 2}],
+        "version 2": [{**good, "version": 2}],
+        "no exported conversations": [{**good, "conversations": None}, {**good, "format": "other"}],
+    }
+    for reason, wrong in files.items():
+        for file in wrong:
+            _refused(chat, file, reason)
+    # The first of these two is right.
+    _refused(chat, {**good, "conversations": good["conversations"] + _file(title=5)["conversations"]}, "a title")
+    assert _export(chat)["conversations"] == before
+    _import(chat, good)
+    chat.warned("1 conversation imported.")
+
+
+def test_a_large_import_with_a_hostile_title_is_shown_as_text(chat: Chat) -> None:
+    hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+    file = _file(_message("1", None), _message("2", "1", "assistant", phase="done", content=hostile), title=hostile)
+    large = _message("3", None, conversation="d", content="word " * 1_000_000)
+    file["conversations"] += _file(large, id="d", title="Large", updated=0)["conversations"]
+    _import(chat, file)
+    chat.warned("2 conversations imported.")
+    expect(chat.conversations).to_have_text([hostile, "Large"])
+    chat.conversations.first.click()
+    expect(chat.page.get_by_role("heading", level=1)).to_have_text(hostile)
+    expect(chat.content).to_have_text(hostile)
+    expect(chat.page.locator("main img")).to_have_count(0)
+    assert chat.page.title().startswith("<img")
+
+
+def _no_room(chat: Chat) -> None:
+    """Let the browser have none left for this page."""
+    chat.page.evaluate(
+        """() => {
+            const full = () => { throw new DOMException("no room", "QuotaExceededError"); };
+            Storage.prototype.setItem = full;
+            const put = IDBObjectStore.prototype.put;
+            IDBObjectStore.prototype.put = function (value) {
+                put.call(this, value);
+                if (this.name === "messages") full();
+            };
+        }"""
+    )
+
+
+def test_without_room_nothing_is_half_imported(chat: Chat) -> None:
+    chat.asked("Hello.")
+    file = _export(chat)
+    _no_room(chat)
+    file["conversations"][0].update(title="Newer", updated=file["conversations"][0]["updated"] + 1000)
+    file["conversations"] += _file(_message("1", None))["conversations"]
+    _refused(chat, file, "Nothing was imported: no room")
+    expect(chat.conversations).to_have_text(["Hello."])
+    expect(chat.content).to_have_text("The first answer.")
+
+
+def test_without_room_one_can_talk_on_and_is_told(chat: Chat) -> None:
+    _no_room(chat)
+    assert chat.asked("Hello.") == "The first answer."
+    banner = chat.page.locator("#banner")
+    expect(banner).to_have_text("The conversation could not be kept in this browser: no room")
+    chat.button("Light or dark").click()
+    chat.warned("This could not be kept in this browser: no room")
+
+
+def test_two_tabs_show_the_same(chat: Chat, pictures: Path) -> None:
+    chat.asked("Hello.")
+    other = Chat(chat.page.context.new_page(), chat.front, pictures).open()
+    other.conversations.first.click()
+    expect(other.content).to_have_text("The first answer.")
+    chat.asked("[second] And?")
+    expect(other.content).to_have_text("The second answer.")
+    other.asked("Third.")
+    expect(chat.answers).to_have_count(3)
+    other.menu("Hello.", "Rename")
+    other.page.get_by_role("dialog").get_by_role("textbox").fill("Together")
+    other.page.keyboard.press("Enter")
+    expect(chat.page.get_by_role("heading", level=1)).to_have_text("Together")
+    # What is deleted in one does not come back from the other.
+    chat.lengthy()
+    chat.ask("[endless]")
+    expect(chat.content).to_contain_text("And on it goes to 1.")
+    other.menu("Together", "Delete")
+    other.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    for tab in (chat, other):
+        expect(tab.page.locator(".welcome")).to_be_visible()
+        expect(tab.conversations).to_have_count(0)
+        tab.reload()
+        expect(tab.conversations).to_have_count(0)
+    assert other.faults == []
 
 
 def test_a_newer_import_of_the_shown_conversation_is_shown_and_stays(chat: Chat) -> None:

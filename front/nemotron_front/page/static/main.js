@@ -6,7 +6,7 @@ import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { askKey, showCode, showShortcuts } from "./dialogs.js";
 import { announce, byId, copyText, el } from "./dom.js";
-import { bodyToShow, DEFAULTS } from "./request.js";
+import { bodyToShow, DEFAULTS, settingsFit } from "./request.js";
 import { askSettings } from "./settings.js";
 import { Sidebar } from "./sidebar.js";
 import { openStore } from "./store.js";
@@ -24,17 +24,28 @@ let learning = false;
 
 function savedDefaults() {
   try {
-    return { ...DEFAULTS, ...JSON.parse(localStorage.getItem("defaults") ?? "{}") };
+    const saved = JSON.parse(localStorage.getItem("defaults") ?? "{}");
+    if (settingsFit(saved)) return { ...DEFAULTS, ...saved };
   } catch {
-    return { ...DEFAULTS };
+    // What is there is not this page's.
+  }
+  return { ...DEFAULTS };
+}
+
+function remember(name, value) {
+  try {
+    localStorage.setItem(name, value);
+  } catch (error) {
+    warn(S.notKept(error.message));
   }
 }
 
 function warn(text) {
   const banner = byId("banner");
+  // A running answer that cannot be kept says so again and again.
+  if (banner.hidden || banner.textContent !== text) announce(text);
   banner.textContent = text;
   banner.hidden = false;
-  announce(text);
   clearTimeout(warn.timer);
   warn.timer = setTimeout(() => (banner.hidden = true), 8000);
 }
@@ -142,7 +153,11 @@ const composer = new Composer({ send, stop: () => current.stop(), set: setSettin
 const sidebar = new Sidebar(store, {
   open: openOne,
   warn,
-  leave,
+  leave: (id) => {
+    // In case that nothing is imported after all.
+    opened.get(id)?.keepNow();
+    leave(id);
+  },
   imported: async () => {
     if (!current.deleted) return;
     const conversation = await conversationOf(current.record.id);
@@ -167,13 +182,13 @@ async function changeSettings() {
   const changedOnes = await askSettings(current.record.settings);
   if (!changedOnes) return;
   setSettings(changedOnes.settings);
-  if (changedOnes.asDefault) localStorage.setItem("defaults", JSON.stringify(changedOnes.settings));
+  if (changedOnes.asDefault) remember("defaults", JSON.stringify(changedOnes.settings));
 }
 
 function switchTheme() {
   const { dataset } = document.documentElement;
   dataset.theme = dataset.theme === "dark" ? "light" : "dark";
-  localStorage.setItem("theme", dataset.theme);
+  remember("theme", dataset.theme);
 }
 
 const lastAnswer = () => current.path.findLast(({ role }) => role === "assistant");
@@ -218,10 +233,21 @@ byId("settings").addEventListener("click", changeSettings);
 byId("code").addEventListener("click", () =>
   showCode(bodyToShow(current.path, current.record.settings, model, composer.text), api.hasKey()),
 );
+store.onChange(async ({ id, gone, running }) => {
+  if (gone) leave(id);
+  if (!running) sidebar.refresh();
+  const shown = () => current.record.id === id && !current.answer && !document.querySelector(".editing");
+  if (gone && current.record.id === id) return startNew();
+  if (gone || running || !shown()) return;
+  opened.delete(id);
+  const conversation = await conversationOf(id);
+  if (conversation && shown()) show(conversation);
+});
 addEventListener("pagehide", () => [...opened.values()].forEach((conversation) => conversation.keepNow()));
 
 if (!store.keeps) warn(S.noStorage);
 startNew();
+byId("app").removeAttribute("aria-busy");
 
 async function learnModel() {
   if (learning) return;
@@ -239,4 +265,3 @@ async function learnModel() {
   }
 }
 learnModel();
-byId("app").removeAttribute("aria-busy");

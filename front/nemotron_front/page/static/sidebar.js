@@ -2,6 +2,7 @@
 
 import { askTitle, confirmDelete } from "./dialogs.js";
 import { button, byId, download, el } from "./dom.js";
+import { Unfit } from "./store.js";
 import { S } from "./strings.js";
 
 export class Sidebar {
@@ -9,6 +10,7 @@ export class Sidebar {
   #actions;
   #open = null;
   #latest = 0;
+  #stale = false;
 
   /**
    * `actions`: open(id), rename(id, title), delete(id), warn(text), leave(id) before an import replaces a conversation,
@@ -60,6 +62,9 @@ export class Sidebar {
     const text = this.search.value.trim();
     const [all, found] = await Promise.all([this.#store.list(), text ? this.#store.search(text) : null]);
     if (turn !== this.#latest) return;
+    // A menu that is open would be gone.
+    this.#stale = this.list.querySelector(".more[open]") !== null;
+    if (this.#stale) return;
     const shown = found ? all.filter(({ id }) => found.has(id)) : all;
     const focused = document.activeElement?.closest?.("#conversations li")?.dataset.id;
     this.list.replaceChildren(...shown.map((conversation) => this.#row(conversation)));
@@ -83,6 +88,7 @@ export class Sidebar {
             more.open = false;
             more.firstElementChild.focus();
           },
+          toggle: () => more.open || !this.#stale || this.refresh(),
           focusout: (event) => more.contains(event.relatedTarget) || (more.open = false),
         },
       },
@@ -132,8 +138,7 @@ export class Sidebar {
       const [added, known] = await this.#store.import(await file.text(), this.#actions.leave);
       this.#actions.warn(S.imported(added, known));
     } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-      this.#actions.warn(S.notAnExport);
+      this.#actions.warn(error instanceof Unfit ? error.message : S.importFailed(error.message));
     } finally {
       await this.#actions.imported();
       this.refresh();

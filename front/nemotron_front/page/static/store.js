@@ -3,10 +3,13 @@
 // A conversation is {id, title, created, updated, leaf, settings}; its messages are a tree of {id, conversation,
 // parent, role, ...}, see tree.js. Times are milliseconds since 1970.
 
+import { ended } from "./answer.js";
 import { settingsFit } from "./request.js";
+import { S } from "./strings.js";
 
 const NAME = "nemotron-chat";
 const FORMAT = "nemotron-chat-export";
+const VERSION = 1;
 
 const wait = (request) =>
   new Promise((resolve, reject) => {
@@ -41,6 +44,12 @@ export async function openStore() {
 
 /** What both stores share: search, export and import. */
 class BaseStore {
+  /**
+   * Has `tell({id, gone, running})` called when another tab has changed a conversation: deleted it, or written what is
+   * so far of an answer that runs there.
+   */
+  onChange() {}
+
   /** Ids of the conversations in whose title or messages all words of a text occur, in any case. */
   async search(text) {
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
@@ -57,26 +66,24 @@ class BaseStore {
     const conversations = await Promise.all(
       chosen.map(async (conversation) => ({ ...conversation, messages: await this.messages(conversation.id) })),
     );
-    return JSON.stringify({ format: FORMAT, version: 1, conversations }, null, 1);
+    return JSON.stringify({ format: FORMAT, version: VERSION, conversations }, null, 1);
   }
 
   /**
-   * Adds the conversations of an export; one that is here and not older stays. `leave(id)` is called before one is
-   * replaced. Gives [added, known]; raises TypeError.
+   * Adds the conversations of an export, all or none; one that is here and not older stays. `leave(id)` is called
+   * before one is replaced. Gives [added, known]; raises Unfit, and what the browser raises when it cannot keep them.
    */
   async import(text, leave) {
     const conversations = readExport(text);
     const owners = new Map((await this.allMessages()).map(({ id, conversation }) => [id, conversation]));
     const foreign = ({ id, conversation }) => owners.has(id) && owners.get(id) !== conversation;
     // It would take the place of another conversation's message.
-    if (conversations.some(({ messages }) => messages.some(foreign))) throw new TypeError("a message of another one");
+    const taking = conversations.find(({ messages }) => messages.some(foreign));
+    if (taking) throw new Unfit(S.damaged(taking.title, S.faults.foreign));
     const here = new Map((await this.list()).map((conversation) => [conversation.id, conversation]));
     const wanted = conversations.filter(({ id, updated }) => !here.has(id) || here.get(id).updated < updated);
-    for (const { messages, ...conversation } of wanted) {
-      leave(conversation.id);
-      await this.delete(conversation.id);
-      await this.put(conversation, messages);
-    }
+    wanted.forEach(({ id }) => leave(id));
+    await this.replace(wanted);
     return [wanted.length, conversations.length - wanted.length];
   }
 }
@@ -85,10 +92,13 @@ const isText = (value) => typeof value === "string";
 const isList = (value, fits) => Array.isArray(value) && value.every(fits);
 const missingOr = (value, fits) => value === undefined || value === null || fits(value);
 
+/** A file that cannot be imported; the message is for the user. */
+export class Unfit extends Error {}
+
 /** Whether a message of an export can be shown; see tree.js and answer.js. */
 function messageFits(message, conversation) {
   if (![message?.id, message?.content].every(isText) || message.conversation !== conversation) return false;
-  if (!(message.parent === null || isText(message.parent)) || !Number.isFinite(message.created)) return false;
+  if (!Number.isFinite(message.created)) return false;
   if (message.role === "user")
     return missingOr(message.files, (files) => isList(files, (file) => isText(file?.name) && isText(file.text)));
   if (message.role === "tool") return isText(message.call) && isText(message.name);
@@ -104,18 +114,30 @@ function messageFits(message, conversation) {
   );
 }
 
-function conversationFits(conversation) {
-  if (![conversation?.id, conversation?.title].every(isText)) return false;
-  const { id, created, updated, leaf, settings, messages } = conversation;
-  return (
-    [created, updated].every(Number.isFinite) &&
-    missingOr(leaf, isText) &&
-    missingOr(settings, settingsFit) &&
-    isList(messages, (message) => messageFits(message, id))
-  );
+/** Whether each message follows one that is there, and all begin with a user's: a tree without rings. */
+function isTree(messages) {
+  const children = Map.groupBy(messages, ({ parent }) => parent);
+  const reached = (children.get(null) ?? []).filter(({ role }) => role === "user");
+  // It grows while it is read.
+  for (const { id } of reached) for (const child of children.get(id) ?? []) reached.push(child);
+  return reached.length === messages.length;
 }
 
-/** The conversations of an export. Raises TypeError. */
+/** What is wrong with a conversation of an export; null for nothing. */
+function faultOf(conversation) {
+  if (![conversation?.id, conversation?.title].every(isText)) return S.faults.fields;
+  const { id, created, updated, leaf, settings, messages } = conversation;
+  if (![created, updated].every(Number.isFinite) || !missingOr(leaf, isText)) return S.faults.fields;
+  if (!missingOr(settings, settingsFit)) return S.faults.settings;
+  if (!isList(messages, (message) => messageFits(message, id))) return S.faults.messages;
+  if (twice(messages)) return S.faults.twice;
+  const known = missingOr(leaf, (one) => messages.some((message) => message.id === one));
+  return known && isTree(messages) ? null : S.faults.tree;
+}
+
+const twice = (all) => new Set(all.map(({ id }) => id)).size < all.length;
+
+/** The conversations of an export. Raises Unfit. */
 function readExport(text) {
   let value = null;
   try {
@@ -123,19 +145,30 @@ function readExport(text) {
   } catch {
     // Said below, as for any other file.
   }
-  if (value?.format !== FORMAT || !isList(value.conversations, conversationFits)) throw new TypeError("no export");
-  for (const all of [value.conversations, value.conversations.flatMap(({ messages }) => messages)])
-    if (new Set(all.map(({ id }) => id)).size < all.length) throw new TypeError("an identifier is there twice");
-  return value.conversations;
+  if (value?.format !== FORMAT) throw new Unfit(S.notAnExport);
+  if (value.version !== VERSION) throw new Unfit(S.otherVersion(value.version, VERSION));
+  const { conversations } = value;
+  if (!Array.isArray(conversations)) throw new Unfit(S.notAnExport);
+  for (const conversation of conversations) {
+    const fault = faultOf(conversation);
+    if (fault) throw new Unfit(S.damaged(isText(conversation?.title) ? conversation.title : "?", fault));
+  }
+  if ([conversations, conversations.flatMap(({ messages }) => messages)].some(twice)) throw new Unfit(S.twice);
+  return conversations;
 }
 
 class Store extends BaseStore {
   #database;
+  #tabs = new BroadcastChannel(NAME);
   keeps = true;
 
   constructor(database) {
     super();
     this.#database = database;
+  }
+
+  onChange(tell) {
+    this.#tabs.addEventListener("message", ({ data }) => tell(data));
   }
 
   #read(name) {
@@ -157,18 +190,54 @@ class Store extends BaseStore {
 
   /** Writes a conversation and some of its messages. */
   async put(conversation, messages = []) {
-    const transaction = this.#database.transaction(["conversations", "messages"], "readwrite");
-    transaction.objectStore("conversations").put(conversation);
-    for (const message of messages) transaction.objectStore("messages").put(message);
-    await complete(transaction);
+    await this.#write((conversationStore, messageStore) => {
+      conversationStore.put(conversation);
+      for (const message of messages) messageStore.put(message);
+    });
+    const running = messages.some((message) => message.role === "assistant" && !ended(message));
+    this.#tabs.postMessage({ id: conversation.id, gone: false, running });
   }
 
   async delete(id) {
-    const transaction = this.#database.transaction(["conversations", "messages"], "readwrite");
-    transaction.objectStore("conversations").delete(id);
-    const messages = transaction.objectStore("messages");
-    for (const key of await wait(messages.index("conversation").getAllKeys(id))) messages.delete(key);
+    await this.#change([id], []);
+  }
+
+  /** Writes whole conversations, each with its messages, in place of what is here of them: all or none. */
+  async replace(conversations) {
+    await this.#change(
+      conversations.map(({ id }) => id),
+      conversations,
+    );
+  }
+
+  /** All that `change` does to both object stores, or nothing of it. */
+  async #write(change) {
+    const names = ["conversations", "messages"];
+    const transaction = this.#database.transaction(names, "readwrite");
+    try {
+      await change(...names.map((name) => transaction.objectStore(name)));
+    } catch (error) {
+      if (!transaction.error) transaction.abort();
+      throw error;
+    }
     await complete(transaction);
+  }
+
+  /** Deletes conversations and writes others. */
+  async #change(gone, conversations) {
+    await this.#write(async (conversationStore, messageStore) => {
+      for (const id of gone) {
+        conversationStore.delete(id);
+        for (const key of await wait(messageStore.index("conversation").getAllKeys(id))) messageStore.delete(key);
+      }
+      for (const { messages, ...conversation } of conversations) {
+        conversationStore.put(conversation);
+        for (const message of messages) messageStore.put(message);
+      }
+    });
+    const written = conversations.map(({ id }) => id);
+    for (const id of [...written, ...gone.filter((one) => !written.includes(one))])
+      this.#tabs.postMessage({ id, gone: !written.includes(id), running: false });
   }
 }
 
@@ -197,5 +266,12 @@ class MemoryStore extends BaseStore {
   async delete(id) {
     this.#conversations.delete(id);
     for (const message of await this.messages(id)) this.#messages.delete(message.id);
+  }
+
+  async replace(conversations) {
+    for (const { messages, ...record } of conversations) {
+      await this.delete(record.id);
+      await this.put(record, messages);
+    }
   }
 }

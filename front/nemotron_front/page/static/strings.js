@@ -27,6 +27,19 @@ export const S = {
     `${count(n, "conversation", "conversations")} imported` +
     (known ? `, ${number.format(known)} were here already.` : "."),
   notAnExport: "This file holds no exported conversations: a JSON file that this page exported is expected.",
+  otherVersion: (given, known) =>
+    `This file has version ${JSON.stringify(given)}, and this page reads version ${known}: nothing was imported.`,
+  damaged: (title, fault) => `Nothing was imported: in “${title.slice(0, 60)}”, ${fault}.`,
+  twice: "Nothing was imported: a conversation or a message is in the file twice.",
+  faults: {
+    fields: "a title, a time or an identifier is missing or of the wrong kind",
+    settings: "the settings are not such that a request can be made of them",
+    messages: "a message lacks a part that it must have, or has one of the wrong kind",
+    twice: "a message is there twice",
+    tree: "the messages do not follow one another from a first question on",
+    foreign: "a message has the identifier of another conversation's message that is here",
+  },
+  importFailed: (why) => `Nothing was imported: ${why}`,
   shortcuts: "Keyboard shortcuts",
   theme: "Light or dark",
   more: (title) => `More for “${title}”`,
@@ -185,6 +198,7 @@ export const S = {
   serverDown: "The server is not ready. Waiting for it …",
   noStorage: "This browser keeps nothing for this page, so conversations are gone when it is closed.",
   storageFailed: (why) => `The conversation could not be kept in this browser: ${why}`,
+  notKept: (why) => `This could not be kept in this browser: ${why}`,
   close: "Close",
   // Shortcuts, as [keys, what they do]
   shortcutList: [

@@ -11,5 +11,7 @@
     document.documentElement.dataset.theme = choice || (dark.matches ? "dark" : "light");
   };
   dark.addEventListener("change", apply);
+  // Another tab has switched it.
+  addEventListener("storage", apply);
   apply();
 })();
