@@ -251,7 +251,7 @@ class AssistantView {
       );
     const parts = [
       versionBar(conversation, message, actions),
-      copyButton(() => message.content),
+      message.content ? copyButton(() => message.content) : null,
       button({
         icon: "again",
         label: S.regenerate,

@@ -115,15 +115,21 @@ export class Thread {
 
   /** Text that grew since the last scroll is no reason to stay behind: only a reader that goes up is. */
   #moved() {
-    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    if (scrollHeight - scrollTop - clientHeight < NEAR_PX) this.#follow = true;
+    const { scrollTop } = this.scroller;
+    if (this.#atEnd) this.#follow = true;
     else if (scrollTop < this.#top) this.#follow = false;
     this.#top = scrollTop;
-    this.toEnd.hidden = this.#follow;
+    this.toEnd.hidden = this.#atEnd;
+  }
+
+  get #atEnd() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    return scrollHeight - scrollTop - clientHeight < NEAR_PX;
   }
 
   #keepEnd() {
     if (this.#follow) this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.toEnd.hidden = this.#atEnd;
   }
 
   /** Tells screen readers of each phase and of each wait once, and of the answer when it is whole. */
