@@ -86,11 +86,8 @@ def _early_signals() -> Iterator[None]:
 
 def _serve(options: FrontOptions, given: argparse.Namespace) -> int:
     # The libraries take time to load, which --help need not wait for.
-    try:
-        from nemotron_front import run, workers
-    except ImportError as error:
-        library = (error.name or "a library").partition(".")[0]
-        return _complain(f"{library} is missing. Install it in a clone of this project: pip install '.[front]'")
+    from nemotron_front import run, workers
+
     run.log_to_stderr(options)
     try:
         run.check(options)

@@ -63,9 +63,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
-    except ModuleNotFoundError as error:
-        _complain(f"{error}. Install what load tests need, in a clone of this project: pip install '.[loadtest]'.")
-        return _FAILURE
     except LoadTestError as error:
         _complain(str(error))
         return error.exit_status

@@ -12,7 +12,7 @@ import pytest
 from nemotron_loadtest.cli import main
 from nemotron_loadtest.run.record import SAMPLES
 
-COMMAND = [sys.executable, "-m", "nemotron_loadtest.cli"]
+COMMAND = [sys.executable, "-m", "nemotron_loadtest"]
 
 
 def bench(*arguments: object, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
