@@ -23,7 +23,6 @@ CANCEL_FILE = "cancel"
 CLOSE_FILE = "close"
 ENGINE_FILE = "engine"
 _DEPARTED_DIR = "departed"
-IN_FLIGHT_METRIC = "nemotron_requests_in_flight"
 PROBE_PLACES = 1  # beside those of callers, for the launcher's own requests
 
 StopRule = Literal["any", "bound"]

@@ -1,7 +1,7 @@
 """Write what follows from the contract: `make render`, or `python -m nemotron_serving.render` in the checkout.
 
 That is model_repository/*/config.pbtxt, the client's own copy of the contract, for it imports nothing of the server,
-and the tables in docs/requests.md and docs/tensorrt-llm.md. A test compares them.
+and the tables in docs/requests.md, docs/tensorrt-llm.md and docs/metrics.md. A test compares them.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ from nemotron_serving.contract import (
 )
 from nemotron_serving.engine.tensorrt_llm.files import TENSORRT_LLM
 from nemotron_serving.features import FEATURES
+from nemotron_serving.metrics import METRICS, Metric
 
 CLIENT = Path("client/nemotron_client/_contract.py")
 REQUESTS = Path("docs/requests.md")
 TENSORRT_LLM_PAGE = Path("docs/tensorrt-llm.md")
+METRICS_PAGE = Path("docs/metrics.md")
 _HEADER = "# Rendered from nemotron_serving/contract.py by 'make render'. Do not edit.\n"
 _TABLE_BEGINS, _TABLE_ENDS = "<!-- rendered from the contract: {} -->\n", "<!-- end of what is rendered -->\n"
 _LINE = 120  # characters, as ruff has it
@@ -65,7 +67,8 @@ def rendered(root: Path) -> dict[Path, str]:
     tables = {"inputs": _inputs_table(), "outputs": _outputs_table(), "engines": _engines_table()}
     requests = _with_tables((root / REQUESTS).read_text(), tables)
     flows = _with_tables((root / TENSORRT_LLM_PAGE).read_text(), {"flows": _flows_table()})
-    return {**configs, CLIENT: _client(), REQUESTS: requests, TENSORRT_LLM_PAGE: flows}
+    metrics = _with_tables((root / METRICS_PAGE).read_text(), {"metrics": _metrics_table()})
+    return {**configs, CLIENT: _client(), REQUESTS: requests, TENSORRT_LLM_PAGE: flows, METRICS_PAGE: metrics}
 
 
 def _with_tables(page: str, tables: dict[str, str]) -> str:
@@ -367,6 +370,22 @@ def _flows_table() -> str:
         refused = "yes" if there else f"no, refused{pull}"
         rows.append(f"| {one.doc} | {_yes(one.compiled)} | {refused} | {_yes(one.checkpoint)} |")
     return "\n".join(rows) + "\n"
+
+
+def _metrics_table() -> str:
+    rows = [f"| `{one.name}` | {one.kind} | {_series_of(one)} | {one.text} |\n" for one in METRICS]
+    return "| metric | kind | labels, and their values | |\n|---|---|---|---|\n" + "".join(rows)
+
+
+def _series_of(metric: Metric) -> str:
+    """The labels that a metric has; those of the first model that has it, which are the most."""
+    models = " ".join(f"`{model}`" for model in metric.models)
+    own = next(iter(metric.models.values()))
+    labels = []
+    for name, values in own.items():
+        known = " ".join(f"`{one}`" for one in values)
+        labels.append(f"`{name}`: {known}" if known else f"`{name}`")
+    return "; ".join([f"`model`: {models}", *labels])
 
 
 def _yes(there: object) -> str:

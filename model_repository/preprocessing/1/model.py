@@ -4,10 +4,12 @@ import msgspec
 import triton_python_backend_utils as pb_utils
 
 from nemotron_serving.contract import PREPROCESSING_INPUTS, PREPROCESSING_OUTPUTS
+from nemotron_serving.generation.counting import outcome_of
 from nemotron_serving.heartbeat import Heartbeat
+from nemotron_serving.metrics import Recorder
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.preprocess import LongLane, Preprocessor
-from nemotron_serving.stages.triton import answer_later, open_package, request_fields, response_of
+from nemotron_serving.stages.triton import answer_later, open_package, report_metrics, request_fields, response_of
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -18,20 +20,23 @@ class TritonPythonModel:
         self._preprocessor = Preprocessor(package)
         self._seal = Seal("request_settings", options.secret, "preprocessing")
         self._lane = LongLane(package.serving.limits.max_in_flight)
+        self._recorder = Recorder()
+        self._metrics = report_metrics("preprocessing", self._recorder)
         self._heartbeat = Heartbeat(options.runtime_dir, "preprocessing", lambda: {"long prompts": self._lane.pulse()})
 
     def execute(self, requests):
         with self._heartbeat.work:
-            answer_later(requests, self._begin)
+            answer_later(requests, self._begin, self._count)
 
     def finalize(self):
         self._heartbeat.close()
+        self._metrics.close()
         self._lane.close()
 
     def _begin(self, request):
         fields = request_fields(request, PREPROCESSING_INPUTS)
         if self._preprocessor.is_long(fields):
-            self._lane.submit(lambda: answer_later([request], lambda request: self._answer(request, fields)))
+            self._lane.submit(lambda: answer_later([request], lambda _: self._answer(request, fields), self._count))
         else:
             self._answer(request, fields)
 
@@ -44,3 +49,6 @@ class TritonPythonModel:
             if "prompt_text" in request.requested_output_names():
                 values["prompt_text"] = self._preprocessor.prompt_text(ids)
         request.get_response_sender().send(response_of(values, PREPROCESSING_OUTPUTS), flags=_FINAL)
+
+    def _count(self, error):
+        self._recorder.count("nemotron_requests_total", outcome=outcome_of(error), thinking="unknown")

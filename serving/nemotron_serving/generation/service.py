@@ -14,14 +14,14 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from nemotron_serving.cgroups import cores
 from nemotron_serving.clock import MACHINE_CLOCK, Clock
 from nemotron_serving.contract import FinishReason
 from nemotron_serving.engine import Delta, Engine
-from nemotron_serving.errors import EngineError, UnavailableError
+from nemotron_serving.errors import EngineError, ServingError, UnavailableError
 from nemotron_serving.generation.admission import Admission
+from nemotron_serving.generation.counting import RequestCounts, ServiceStats
 from nemotron_serving.generation.delivery import Delivery, OwnOutlet
 from nemotron_serving.generation.engine_check import EngineCheck
 from nemotron_serving.generation.leaving import RequestName
@@ -29,9 +29,10 @@ from nemotron_serving.generation.queueing import Pace, WaitingRequests
 from nemotron_serving.generation.response import Sink
 from nemotron_serving.generation.session import FrameSink, Sessions
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.generation.stream import Outlet, Stream
+from nemotron_serving.generation.stream import Outlet, Stream, Times
 from nemotron_serving.heartbeat import Pulse
 from nemotron_serving.host import RuntimeDir, StopRule
+from nemotron_serving.metrics import Recorder
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import Limits
 
@@ -41,20 +42,6 @@ _TICK_S = 0.05  # deadlines, drain and departed receivers are looked at this oft
 _IDLE_TICK_S = 0.25  # without any request: whether the engine is to be closed
 
 _Event = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class ServiceStats:
-    """Requests admitted and not yet answered in full; those that generate and those that wait; KV cache share.
-
-    And the sessions that are open, with or without requests.
-    """
-
-    in_flight: int
-    running: int
-    waiting: int
-    kv_cache_used: float
-    sessions: int
 
 
 class GenerationService:
@@ -70,6 +57,7 @@ class GenerationService:
         *,
         probe_id: str | None = None,
         stops: StopRule = "any",
+        recorder: Recorder | None = None,
         clock: Clock = MACHINE_CLOCK,
     ) -> None:
         """Start the pump.
@@ -82,11 +70,13 @@ class GenerationService:
             stream_interval_ms: Least time between two responses of a stream; None adapts it to the load.
             probe_id: Id of the launcher's own requests, see `HostOptions.probe_id`; None where there are none.
             stops: Whose stops end a request.
+            recorder: Gets what is counted of requests, but for the launcher's own; None counts for nobody.
             clock: Gives the time.
         """
         self._clock = clock
         self._engine = engine
         self._vocabulary = vocabulary
+        self._counts = RequestCounts(recorder or Recorder(most=0))
         self._check = EngineCheck(engine, clock.monotonic)
         self._batch_size = limits.max_batch_size
         self._runtime_dir = runtime_dir
@@ -127,8 +117,8 @@ class GenerationService:
             UnavailableError: too many in flight, or shutting down.
             InvalidRequestError: a guide that no grammar can be made of.
         """
-        self._check_open()
-        self._admit((self._admission.name(client_id, caller),), prompt_ids, settings, OwnOutlet(sink))
+        names = (self._admission.name(client_id, caller),)
+        self._admit(names, prompt_ids, settings, lambda: OwnOutlet(sink))
 
     def open_session(self, sink: FrameSink) -> None:
         """Begin a session; its frames go to the sink, first of all the one with its key.
@@ -149,9 +139,8 @@ class GenerationService:
             UnavailableError: as for `submit`; or the session is not here.
             InvalidRequestError: as for `submit`; or no id, or one that a request of the session has already.
         """
-        self._check_open()
         names = (self._admission.name(client_id, caller), RequestName(key, client_id))
-        self._admit(names, prompt_ids, settings, self._sessions.named(key))
+        self._admit(names, prompt_ids, settings, lambda: self._sessions.named(key))
 
     def acknowledge(self, key: str, number: int) -> None:
         """A session's client has read its frames up to this one.
@@ -167,9 +156,27 @@ class GenerationService:
         names: tuple[RequestName, ...],
         prompt_ids: Sequence[int],
         settings: GenerationSettings,
-        outlet: Outlet,
+        outlet: Callable[[], Outlet],
     ) -> None:
+        try:
+            self._check_open()
+            stream, stopped = self._entered(names, prompt_ids, settings, outlet())
+        except ServingError as error:
+            if not self._admission.is_probe(names[0].id):
+                self._counts.refused(settings, error)
+            raise
+        if stopped:
+            self._events.put(functools.partial(self._end, stream, "cancelled"))
+        else:
+            begin = self._answer_probe if self._admission.is_probe(stream.client_id) else self._queue
+            self._events.put(lambda: begin(stream))
+
+    def _entered(
+        self, names: tuple[RequestName, ...], prompt_ids: Sequence[int], settings: GenerationSettings, outlet: Outlet
+    ) -> tuple[Stream, bool]:
+        """The stream of a request that has a place now, and whether it was stopped already."""
         slot = self._admission.take_place(names)  # before any work is done, for a request that gets none
+        now = self._clock.monotonic()
         try:
             stream = Stream(
                 stream_id=next(self._ids),
@@ -178,22 +185,18 @@ class GenerationService:
                 settings=settings,
                 guide=settings.guide.grammar() if settings.guide else None,
                 outlet=outlet,
-                deadline=self._clock.monotonic() + settings.timeout_ms / 1000,
+                deadline=now + settings.timeout_ms / 1000,
+                times=Times(now),
                 engine=self._engine,
                 vocabulary=self._vocabulary,
                 new_id=lambda: next(self._ids),
                 deliver=self._deliver,
                 slot=slot,
             )
-            stopped = self._admission.enter(stream)
+            return stream, self._admission.enter(stream)
         except BaseException:
             self._admission.give_back(slot, names)
             raise
-        if stopped:
-            self._events.put(functools.partial(self._end, stream, "cancelled"))
-        else:
-            begin = self._answer_probe if self._admission.is_probe(stream.client_id) else self._queue
-            self._events.put(lambda: begin(stream))
 
     def stop(self, client_id: str, caller: str = "", session_key: str = "") -> bool:
         """Cancel the requests with this id; where stops are bound, those of this caller. Returns whether there was one.
@@ -235,7 +238,8 @@ class GenerationService:
         engine = self._engine.stats()
         in_flight = self._admission.in_flight
         running = min(engine.running, in_flight)
-        return ServiceStats(in_flight, running, in_flight - running, engine.kv_cache_used, len(self._sessions))
+        waiting, leaving = in_flight - running, self._runtime_dir.leaving()
+        return ServiceStats(in_flight, running, waiting, engine.kv_cache_used, len(self._sessions), leaving)
 
     def pulses(self) -> dict[str, Pulse]:
         """How the pump and the engine get on. The engine is busy while it has requests, also if it starts none."""
@@ -355,6 +359,8 @@ class GenerationService:
         if stream.error is not None:
             _log.error("request %r (stream %d) failed: %s", stream.client_id, stream.stream_id, stream.error)
         self._admission.leave(stream)
+        if not self._admission.is_probe(stream.client_id):
+            self._counts.over(stream, self._clock.monotonic())
         if stream.started:
             self._generating -= 1
         else:
@@ -401,4 +407,5 @@ class GenerationService:
 
     def _schedule(self, stream: Stream) -> None:
         if stream.stream_id in self._streams:
+            stream.note_time(self._clock.monotonic())
             self._delivery.schedule(stream)

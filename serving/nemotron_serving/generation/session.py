@@ -155,7 +155,8 @@ class Session:
 
     def remove(self, stream: Stream) -> None:
         """See `Outlet.remove`."""
-        self._fields.pop(stream.client_id, None)
+        if (fields := self._fields.pop(stream.client_id, None)) is not None:
+            stream.num_reasoning_tokens = fields.num_reasoning_tokens
         with self._lock:
             del self._streams[stream.client_id]
 

@@ -59,6 +59,19 @@ class Outlet(Protocol):
 
 
 @dataclass
+class Times:
+    """When a stream came, when the engine had it, and when its first token was here and its last.
+
+    All on the service's clock.
+    """
+
+    came: float
+    started: float | None = None
+    first: float | None = None
+    done: float | None = None
+
+
+@dataclass
 class Stream:
     """The state of one request.
 
@@ -67,10 +80,12 @@ class Stream:
         names: What a stop has to say, one of them; the id, which they share, is for the log as well, and may be empty.
         guide: Grammar of the answer in xgrammar's EBNF; None leaves it free.
         deadline: On the service's clock.
+        times: As far as they are known.
         refused: Whether `error` is the caller's, with the field that is at fault at its beginning.
         slot: The one that this stream has until its end, of those that the service has for streams in flight.
         outlet: Through which its responses go.
         number: Nanoseconds of time.monotonic_ns when it took the slot: more than every earlier stream's there.
+        num_reasoning_tokens: Tokens of thinking, once the stream is over, where its outlet reads them.
     """
 
     stream_id: int
@@ -80,12 +95,14 @@ class Stream:
     guide: str | None
     outlet: Outlet
     deadline: float
+    times: Times
     engine: Engine
     vocabulary: Vocabulary
     new_id: Callable[[], int]
     deliver: Callable[[Stream, int, Delta], None]
     slot: int = 0
     number: int = 0
+    num_reasoning_tokens: int = 0
     finish_reason: FinishReason | None = None
     error: str | None = None
     refused: bool = False
@@ -125,6 +142,16 @@ class Stream:
     def has_output(self) -> bool:
         """Whether the first token has come: the prefill is over."""
         return bool(self._output_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Output tokens so far, those that nobody was sent yet included."""
+        return len(self._output_ids)
+
+    @property
+    def num_cached_tokens(self) -> int:
+        """Tokens of the prompt that the engine took from its prefix cache; 0 if it does not say."""
+        return self._cached_tokens or 0
 
     @property
     def finished(self) -> bool:
@@ -215,6 +242,16 @@ class Stream:
         if not self.finished:
             self.error = error
             self._abort()
+
+    def note_time(self, now: float) -> None:
+        """Something may have happened to it just now."""
+        times = self.times
+        if times.started is None and self.started:
+            times.started = now
+        if times.first is None and self._output_ids:
+            times.first = now
+        if times.done is None and self.finished:
+            times.done = now
 
     def take_responses(self, most_tokens: int | None = None) -> list[Response]:
         """What is new since the last call; in a stream, tokens that came before an error go ahead of it.

@@ -17,10 +17,10 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 import psutil
 
 from nemotron_serving.heartbeat import Pulse
-from nemotron_serving.host import IN_FLIGHT_METRIC
 from nemotron_serving.launcher.errors import SetupError, StartError
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.triton_files import PUBLIC_MODEL
+from nemotron_serving.metrics import IN_FLIGHT
 
 _ANY = "0.0.0.0"  # noqa: S104 - compared with, never bound by default
 _HIGHEST = 65535
@@ -311,7 +311,7 @@ def probe_triton(endpoints: Endpoints, request_id: str | None, pause_s: float) -
 def requests_in_flight(endpoints: Endpoints) -> int | None:
     """How many requests the models work on; None if the server does not say."""
     text = _get(endpoints.host, endpoints.metrics_port, "/metrics")
-    return None if text is None else sum_of_gauge(text, IN_FLIGHT_METRIC)
+    return None if text is None else sum_of_gauge(text, IN_FLIGHT)
 
 
 def sum_of_gauge(exposition: str, name: str) -> int:

@@ -30,6 +30,11 @@ class TextFields:
         self._assembler = Assembler(vocabulary, rules)
         self._prompt = rules.prompt  # until the first response has it
 
+    @property
+    def num_reasoning_tokens(self) -> int:
+        """Tokens of thinking so far."""
+        return self._assembler.num_reasoning_tokens
+
     def of_response(
         self,
         token_ids: Sequence[int],

@@ -72,6 +72,9 @@ class Postprocessor:
         max_streams: Slots.
         report_departure: Gets the number of a stream whose caller has left; returns whether somebody hears it.
         clock: Gives seconds on CLOCK_MONOTONIC.
+
+    Attributes:
+        num_reasoning_tokens: Tokens of thinking in all streams that have ended.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Postprocessor:
         self._report_departure = report_departure
         self._clock = clock
         self._slots: dict[int, _State] = {}
+        self.num_reasoning_tokens = 0
 
     def count_streams(self) -> int:
         """Drop what has expired, and count the streams with state: 0 when nothing is in flight."""
@@ -118,7 +122,10 @@ class Postprocessor:
             raise failure(event.error, refused=event.refused)
         if event.logprobs and len(event.logprobs) != len(token_ids):
             raise InvalidRequestError("stream_event", f"{len(event.logprobs)} logprobs for {len(token_ids)} tokens")
-        return fields.of_response(token_ids, event.logprobs, event.finish_reason, event.states)
+        outputs = fields.of_response(token_ids, event.logprobs, event.finish_reason, event.states)
+        if last:
+            self.num_reasoning_tokens += fields.num_reasoning_tokens
+        return outputs
 
     def _read(self, event_json: bytes) -> StreamEvent:
         try:

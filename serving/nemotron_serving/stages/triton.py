@@ -1,4 +1,4 @@
-"""What the models share: requests to fields and answers, errors and gauges to Triton's own.
+"""What the models share: requests to fields and answers, errors and metrics to Triton's own.
 
 Only Triton's Python processes can import this module: `triton_python_backend_utils` exists nowhere else.
 """
@@ -25,8 +25,9 @@ from nemotron_serving.inputs import (
     read_inputs,
     read_parameters,
 )
+from nemotron_serving.metrics import Metric, Recorder
 from nemotron_serving.package import Package
-from nemotron_serving.stages.gauges import GaugeReporter
+from nemotron_serving.stages.reporting import MetricsReporter
 
 _log = logging.getLogger(__name__)
 
@@ -102,17 +103,21 @@ def _answer_to(request: Any, respond: Callable[[Any], Any]) -> Any:
         return error_response(request, error)
 
 
-def answer_later(requests: Iterable[Any], begin: Callable[[Any], None]) -> None:
+def answer_later(
+    requests: Iterable[Any], begin: Callable[[Any], None], failed: Callable[[Exception], None] = lambda _: None
+) -> None:
     """Begin requests that are answered through their response senders; see `answer`.
 
     Args:
         requests: Triton's requests.
         begin: Raises only for a request that it has not answered.
+        failed: Gets what it has raised; must not raise itself.
     """
     for request in requests:
         try:
             begin(request)
         except Exception as error:
+            failed(error)
             send_error(request, error)
 
 
@@ -239,25 +244,25 @@ def error_response(request: Any, error: Exception) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(told(error, _shown_id(request)), code))
 
 
-def report_gauges(
-    model: str, descriptions: Mapping[str, str], read: Callable[[], Mapping[str, float]]
-) -> GaugeReporter:
-    """Publish gauges on the metrics endpoint.
+def report_metrics(model: str, recorder: Recorder, look: Callable[[], None] = lambda: None) -> MetricsReporter:
+    """Publish a model's metrics on Triton's page; see `MetricsReporter`."""
+    families: dict[str, Any] = {}
+    kinds = {"counter": "COUNTER", "gauge": "GAUGE", "histogram": "HISTOGRAM"}
 
-    Args:
-        model: The value of their label `model`.
-        descriptions: Help text by metric name.
-        read: Gives the current values by metric name; called a few times a second from another thread.
-    """
-    return GaugeReporter({name: _Gauge(name, text, model) for name, text in descriptions.items()}, read)
+    def publish(metric: Metric, labels: dict[str, str]) -> _Series:
+        if metric.name not in families:
+            kind = getattr(pb_utils.MetricFamily, kinds[metric.kind])
+            families[metric.name] = pb_utils.MetricFamily(name=metric.name, description=metric.text, kind=kind)
+        return _Series(families[metric.name], labels, metric.buckets)
+
+    return MetricsReporter(model, recorder, look, publish)
 
 
-class _Gauge:
-    """A metric and its family, which has to outlive it."""
+class _Series:
+    """A series and its family, which has to outlive it."""
 
-    def __init__(self, name: str, description: str, model: str) -> None:
-        self._family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.GAUGE)
-        self._metric = self._family.Metric(labels={"model": model})
-
-    def set(self, value: float) -> None:
-        self._metric.set(value)
+    def __init__(self, family: Any, labels: dict[str, str], buckets: tuple[float, ...]) -> None:
+        self._family = family
+        more = {"buckets": list(buckets)} if buckets else {}
+        self._metric = family.Metric(labels=labels, **more)
+        self.set, self.increment, self.observe = self._metric.set, self._metric.increment, self._metric.observe

@@ -48,13 +48,14 @@ _MODEL = """
 import threading, time
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from nemotron_serving.host import IN_FLIGHT_METRIC, HostOptions, RuntimeDir
+from nemotron_serving.host import HostOptions, RuntimeDir
+from nemotron_serving.metrics import IN_FLIGHT
 
 class TritonPythonModel:
     def initialize(self, args):
         self.runtime_dir = RuntimeDir(HostOptions.from_environment().runtime_dir)
         self.family = pb_utils.MetricFamily(
-            name=IN_FLIGHT_METRIC, description="requests", kind=pb_utils.MetricFamily.GAUGE
+            name=IN_FLIGHT, description="requests", kind=pb_utils.MetricFamily.GAUGE
         )
         self.gauge = self.family.Metric(labels={"model": "ensemble"})
 

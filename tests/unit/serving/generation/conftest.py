@@ -16,6 +16,7 @@ from nemotron_serving.errors import ServingError
 from nemotron_serving.features import FEATURES, Feature
 from nemotron_serving.generation.service import GenerationService
 from nemotron_serving.host import RuntimeDir, StopRule
+from nemotron_serving.metrics import Recorder
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import Limits
 from tests.unit.serving.support import Collector, RecordingEngine, ids_of, make_package, settings
@@ -183,6 +184,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         engine: dict[str, Any] | None = None,
         limits: dict[str, Any] | None = None,
         stops: StopRule = "any",
+        recorder: Recorder | None = None,
         **changes: Any,
     ) -> Service:
         package = make_package(tmp_path / f"package-{len(services)}", *scripts, engine=engine, **changes)
@@ -191,7 +193,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
         vocabulary = Vocabulary.load(package.tokenizer_path)
         admitted, runtime_dir = package.serving.limits, RuntimeDir(tmp_path)
         service = Service(
-            recording, vocabulary, admitted, runtime_dir, interval_ms, probe_id=PROBE, stops=stops, clock=clock
+            recording,
+            vocabulary,
+            admitted,
+            runtime_dir,
+            interval_ms,
+            probe_id=PROBE,
+            stops=stops,
+            recorder=recorder,
+            clock=clock,
         )
         service.engine, service.vocabulary, service.clock = recording, vocabulary, clock
         services.append(service)

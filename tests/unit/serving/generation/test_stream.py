@@ -10,7 +10,7 @@ from nemotron_serving.engine.simulated import SimulatedEngine
 from nemotron_serving.generation.delivery import OwnOutlet
 from nemotron_serving.generation.leaving import RequestName
 from nemotron_serving.generation.settings import GenerationSettings
-from nemotron_serving.generation.stream import Stream
+from nemotron_serving.generation.stream import Stream, Times
 from nemotron_serving.guide import ForcedCalls, GuideSpec, ResponseFormat, StockGuide
 from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.output.reasoning import Start
@@ -230,6 +230,7 @@ def make_stream(
         guide=guide,
         outlet=OwnOutlet(Collector()),
         deadline=float("inf"),
+        times=Times(0.0),
         engine=engine,
         vocabulary=Vocabulary.load(package.tokenizer_path),
         new_id=lambda: 2,
