@@ -26,7 +26,7 @@ def event_of(data: bytes, name: str = "") -> bytes:
 
 
 class Shape(Protocol):
-    """How an API writes the answer to one request. Choices are counted from 0.
+    """How an API writes the answer to one request: streamed, or whole. Choices are counted from 0.
 
     Attributes:
         keep_alive: What is sent while there is nothing to say.
@@ -49,8 +49,8 @@ class Shape(Protocol):
     def failed(self, error: ApiError) -> bytes:
         """What comes in place of the rest."""
 
-    def whole(self, replies: Sequence[Reply]) -> bytes:
-        """The answer that is not streamed, whose events it has seen."""
+    def whole(self, replies: Sequence[Reply], events: Sequence[Sequence[Event]]) -> bytes:
+        """The answer that is not streamed; a reply has no order of text and calls, the events of its choice have."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ async def answer(exchange: Exchange, ask: Ask, shape: Shape) -> None:
             await exchange.finish(shape.done(exchange.replies))
         else:
             await answering.each(answering.collect)
-            await exchange.whole(shape.whole(exchange.replies))
+            await exchange.whole(shape.whole(exchange.replies, answering.events))
     except Exception as error:
         if exchange.caller_left:
             raise CallerLeft from None
@@ -112,9 +112,13 @@ class _Answering:
 
     Nothing is sent before each choice has its first event, or for the keep-alive interval: what the server refuses
     until then has a status of its own.
+
+    Attributes:
+        events: Of each choice that is collected.
     """
 
     def __init__(self, exchange: Exchange, shape: Shape) -> None:
+        self.events: list[list[Event]] = [[] for _ in exchange.streams]
         self._exchange = exchange
         self._shape = shape
         self._interval_s = exchange.front.options.keep_alive_seconds
@@ -161,7 +165,7 @@ class _Answering:
     async def collect(self, choice: int, stream: AsyncChatStream | FirstCall) -> Reply:
         """Wait for the whole of a choice."""
         async for event in stream:
-            self._shape.event(choice, event, stream.usage_so_far)
+            self.events[choice].append(event)
         return await self._final(stream)
 
     async def _final(self, stream: AsyncChatStream | FirstCall) -> Reply:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
-from nemotron_client import ContentDelta, Event, ReasoningDelta, Reply, ToolCallDelta, Usage
+from nemotron_client import ContentDelta, Event, ReasoningDelta, Reply, ToolCall, ToolCallDelta, Usage
 from nemotron_front.answering import Api, event_of
 from nemotron_front.ask import Ask
 from nemotron_front.chat import as_line, finish_of
@@ -180,10 +181,9 @@ class MessagesShape:
     def __init__(self, ask: Ask, request_id: str) -> None:
         self._head = {"id": f"msg_{request_id}", "type": "message", "role": "assistant", "model": ask.model}
         self._signature = request_id
-        self._shows_thinking = ask.thinking == "apart"
-        self._blocks: list[dict[str, Any]] = []
-        self._texts: list[str] = []
-        self._open = ""
+        self._told = (ContentDelta, ToolCallDelta, ReasoningDelta)[: 3 if ask.thinking == "apart" else 2]
+        self._begun = 0  # so many blocks
+        self._open = ""  # the kind of the last one, while it goes on
 
     def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - there is one
         """What comes before the first event."""
@@ -193,15 +193,15 @@ class MessagesShape:
     def event(self, choice: int, event: Event, usage: Usage | None) -> bytes:  # noqa: ARG002
         """What an event becomes."""
         match event:
-            case ReasoningDelta(text):
-                return self._text("thinking", text) if self._shows_thinking else b""
-            case ContentDelta(text):
-                return self._text("text", text)
             case ToolCallDelta(call):
-                data = self._closed()
-                begun = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}
-                data += self._start(begun) + self._delta({"type": "input_json_delta", "partial_json": call.arguments})
-                return data + self._stop({**begun, "input": msgspec.Raw(call.arguments.encode())})
+                begun = self._closed() + self._start("tool_use", _call(call, "{}"))
+                return (
+                    begun + self._delta({"type": "input_json_delta", "partial_json": call.arguments}) + self._closed()
+                )
+            case ReasoningDelta(text) | ContentDelta(text) if isinstance(event, self._told):
+                kind = _KINDS[type(event)]
+                begun = b"" if self._open == kind else self._closed() + self._start(kind, _text(kind, ""))
+                return begun + self._delta({"type": f"{kind}_delta", kind: text})
         return b""
 
     def end(self, choice: int, reply: Reply) -> bytes:  # noqa: ARG002
@@ -217,49 +217,53 @@ class MessagesShape:
         """The event in place of the rest."""
         return event_of(as_line(anthropic_body(error)), "error")
 
-    def whole(self, replies: Sequence[Reply]) -> bytes:
-        """The answer that is not streamed, of the events that were seen."""
+    def whole(self, replies: Sequence[Reply], events: Sequence[Sequence[Event]]) -> bytes:
+        """The answer that is not streamed."""
         (reply,) = replies
-        self._closed()
-        message = self._message(self._blocks, _stop_reason(reply))
+        blocks: list[dict[str, Any]] = []
+        told: list[Any] = [event for event in events[0] if isinstance(event, self._told)]
+        for kind, same in groupby(told, type):
+            if kind is ToolCallDelta:
+                blocks += [_call(event.call, event.call.arguments) for event in same]
+            else:
+                blocks.append(_text(_KINDS[kind], "".join(event.text for event in same), self._signature))
+        message = self._message(blocks, _stop_reason(reply))
         return as_line(message | _more(reply) | {"usage": _usage(reply.usage)})
 
     def _message(self, blocks: list[dict[str, Any]], reason: str | None) -> dict[str, Any]:
         return {**self._head, "content": blocks, "stop_reason": reason, "stop_sequence": None}
 
-    def _text(self, kind: str, text: str) -> bytes:
-        """New text of a block, which begins where none of this kind is open."""
-        started = b""
-        if self._open != kind:
-            started = self._closed()
-            self._open = kind
-            signature = {"signature": ""} if kind == "thinking" else {}
-            started += self._start({"type": kind, kind: "", **signature})
-        self._texts.append(text)
-        return started + self._delta({"type": f"{kind}_delta", kind: text})
+    def _start(self, kind: str, block: dict[str, Any]) -> bytes:
+        """The beginning of a block, which is closed before the next one."""
+        self._open, self._begun = kind, self._begun + 1
+        return self._block_event("start", content_block=block)
+
+    def _delta(self, delta: dict[str, Any]) -> bytes:
+        return self._block_event("delta", delta=delta)
 
     def _closed(self) -> bytes:
         """The end of the block that is open, if there is one."""
         kind, self._open = self._open, ""
         if not kind:
             return b""
-        text, self._texts = "".join(self._texts), []
-        if kind == "text":
-            return self._stop({"type": kind, kind: text})
-        # Clients send thinking back with its signature, which is not looked at.
-        signed = self._delta({"type": "signature_delta", "signature": self._signature})
-        return signed + self._stop({"type": kind, kind: text, "signature": self._signature})
+        signed = self._delta({"type": "signature_delta", "signature": self._signature}) if kind == "thinking" else b""
+        return signed + self._block_event("stop")
 
-    def _start(self, block: dict[str, Any]) -> bytes:
-        return _event("content_block_start", index=len(self._blocks), content_block=block)
+    def _block_event(self, what: str, **more: Any) -> bytes:
+        return _event(f"content_block_{what}", index=self._begun - 1, **more)
 
-    def _delta(self, delta: dict[str, Any]) -> bytes:
-        return _event("content_block_delta", index=len(self._blocks), delta=delta)
 
-    def _stop(self, block: dict[str, Any]) -> bytes:
-        data = _event("content_block_stop", index=len(self._blocks))
-        self._blocks.append(block)
-        return data
+_KINDS: Mapping[type, str] = {ReasoningDelta: "thinking", ContentDelta: "text"}
+
+
+def _text(kind: str, text: str, signature: str = "") -> dict[str, Any]:
+    """A block of text. Clients send thinking back with its signature, which is not looked at."""
+    return {"type": kind, kind: text, **({"signature": signature} if kind == "thinking" else {})}
+
+
+def _call(call: ToolCall, arguments: str) -> dict[str, Any]:
+    """A block of a call, with arguments that are JSON."""
+    return {"type": "tool_use", "id": call.id, "name": call.name, "input": msgspec.Raw(arguments.encode())}
 
 
 def _event(kind: str, **more: Any) -> bytes:

@@ -175,7 +175,7 @@ class ChatShape:
         """What comes in place of the rest."""
         return event_of(error.json()) + DONE
 
-    def whole(self, replies: Sequence[Reply]) -> bytes:
+    def whole(self, replies: Sequence[Reply], events: Sequence[Sequence[Event]]) -> bytes:  # noqa: ARG002 - no order
         """The answer that is not streamed."""
         choices = [
             {"index": choice, "message": self._message(reply), "logprobs": self._logprobs(reply), **finish_of(reply)}

@@ -109,7 +109,7 @@ class CompletionsShape:
         """What comes in place of the rest."""
         return event_of(error.json()) + DONE
 
-    def whole(self, replies: Sequence[Reply]) -> bytes:
+    def whole(self, replies: Sequence[Reply], events: Sequence[Sequence[Event]]) -> bytes:  # noqa: ARG002 - no order
         """The answer that is not streamed."""
         choices = []
         for choice, reply in enumerate(replies):

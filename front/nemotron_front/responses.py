@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
-from nemotron_client import (
-    ContentDelta,
-    Event,
-    LogprobsDelta,
-    ReasoningDelta,
-    Reply,
-    ToolCall,
-    ToolCallDelta,
-    Usage,
-)
+from nemotron_client import Event, Reply, Usage
 from nemotron_front.answering import KEEP_ALIVE, Api, event_of
 from nemotron_front.ask import Ask
 from nemotron_front.chat import as_line, finish_of
 from nemotron_front.conversion import Conversion, objects, text_only, with_chats
 from nemotron_front.errors import ApiError, invalid
 from nemotron_front.fields import NO_USE
+from nemotron_front.items import Call, Item, Output, Text
 from nemotron_front.reading import Field, Fields
 
 _LOGPROBS = "message.output_text.logprobs"
@@ -163,13 +154,10 @@ class ResponsesShape:
     keep_alive = KEEP_ALIVE
 
     def __init__(self, ask: Ask, request_id: str) -> None:
-        self._id = request_id
-        self._shows_thinking = ask.thinking == "apart"
         self._head = {"id": f"resp_{request_id}", "object": "response", "created_at": int(time.time())}
         self._head |= {"model": ask.model, "store": False, **ask.said}
-        self._items: list[dict[str, Any]] = []
-        self._open: _Text | None = None
-        self._logprobs = _Logprobs()
+        self._output = Output(request_id, shows_thinking=ask.thinking == "apart")
+        self._open: Item | None = None
         self._number = 0
 
     def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - the counts come at the end
@@ -181,25 +169,19 @@ class ResponsesShape:
 
     def event(self, choice: int, event: Event, usage: Usage | None) -> bytes:  # noqa: ARG002
         """What an event becomes."""
-        match event:
-            case ReasoningDelta(text):
-                self._logprobs.thought()
-                return self._text("reasoning", text) if self._shows_thinking else b""
-            case ContentDelta(text):
-                return self._text("message", text)
-            case ToolCallDelta(call):
-                self._logprobs.taken("")
-                return self._closed("completed") + self._called(call)
-            case LogprobsDelta(entries):
-                self._logprobs.add(entries)
-        return b""
+        delta = self._output.add(event)
+        if delta is None:
+            return b""
+        item = self._output.items[-1]
+        begun = b"" if item is self._open else self._closed("completed") + self._opened(item)
+        data = begun + self._event(f"response.{item.text_name}.delta", **item.place, **delta)
+        return data + self._closed("completed") if isinstance(item, Call) else data
 
     def end(self, choice: int, reply: Reply) -> bytes:  # noqa: ARG002
         """What comes after the last event."""
         status = _status(reply)
-        if status == "completed" and self._open is None and not self._items:
-            return self._text("message", "") + self._closed(status)
-        return self._closed(status)
+        opened = self._opened(item) if (item := self._output.end(status)) else b""
+        return opened + self._closed(status)
 
     def done(self, replies: Sequence[Reply]) -> bytes:
         """The last event."""
@@ -211,13 +193,16 @@ class ResponsesShape:
         told = {"code": "server_error", "message": str(error)}
         return before + self._event("response.failed", response=self._response("failed") | {"error": told})
 
-    def whole(self, replies: Sequence[Reply]) -> bytes:
-        """The answer that is not streamed, of the events that were seen."""
-        self.end(0, replies[0])
+    def whole(self, replies: Sequence[Reply], events: Sequence[Sequence[Event]]) -> bytes:
+        """The answer that is not streamed."""
+        for event in events[0]:
+            self._output.add(event)
+        self._output.end(_status(replies[0]))
         return as_line(self._ended(replies[0]))
 
     def _response(self, status: str) -> dict[str, Any]:
-        more = {"error": None, "incomplete_details": None, "output": self._items, "usage": None}
+        output = self._output.json("completed" if status == "completed" else "incomplete")
+        more = {"error": None, "incomplete_details": None, "output": output, "usage": None}
         return {**self._head, "status": status, **more}
 
     def _ended(self, reply: Reply) -> dict[str, Any]:
@@ -230,122 +215,31 @@ class ResponsesShape:
             response["completed_at"] = int(time.time())
         return response | finish
 
-    def _text(self, kind: str, text: str) -> bytes:
-        """New text of an item, which begins where none of this kind is open."""
-        opened = b""
-        if self._open is None or self._open.kind != kind:
-            opened = self._closed("completed")
-            self._open = _Text(kind, len(self._items), self._id)
-            opened += self._item_event("added", self._open.item("in_progress", empty=True))
-            opened += self._event("response.content_part.added", **self._open.place, part=self._open.part(empty=True))
-        if not text:
-            return opened
-        logprobs = self._logprobs.taken(text) if kind == "message" else []
-        return opened + self._event(f"response.{_PARTS[kind]}.delta", **self._open.more(text, logprobs))
+    def _opened(self, item: Item) -> bytes:
+        """The beginning of an item."""
+        self._open = item
+        data = self._item_event("added", item, "in_progress", empty=True)
+        if isinstance(item, Text):
+            data += self._event("response.content_part.added", **item.place, part=item.part(empty=True))
+        return data
 
     def _closed(self, status: str) -> bytes:
         """The end of the item that is open, if there is one."""
-        if (text := self._open) is None:
+        item, self._open = self._open, None
+        if item is None:
             return b""
-        self._open = None
-        done = self._event(f"response.{_PARTS[text.kind]}.done", **text.place, **text.whole())
-        done += self._event("response.content_part.done", **text.place, part=text.part())
-        return done + self._item_done(text.item(status))
+        data = self._event(f"response.{item.text_name}.done", **item.place, **item.whole())
+        if isinstance(item, Text):
+            data += self._event("response.content_part.done", **item.place, part=item.part())
+        return data + self._item_event("done", item, status)
 
-    def _called(self, call: ToolCall) -> bytes:
-        item = {"type": "function_call", "id": f"fc_{len(self._items)}_{self._id}", "call_id": call.id}
-        item |= {"name": call.name, "arguments": "", "status": "in_progress"}
-        place = {"item_id": item["id"], "output_index": len(self._items)}
-        data = self._item_event("added", item)
-        data += self._event("response.function_call_arguments.delta", **place, delta=call.arguments)
-        done = {"name": call.name, "arguments": call.arguments}
-        data += self._event("response.function_call_arguments.done", **place, **done)
-        return data + self._item_done({**item, "arguments": call.arguments, "status": "completed"})
-
-    def _item_done(self, item: dict[str, Any]) -> bytes:
-        data = self._item_event("done", item)
-        self._items.append(item)
-        return data
-
-    def _item_event(self, what: str, item: dict[str, Any]) -> bytes:
-        return self._event(f"response.output_item.{what}", output_index=len(self._items), item=item)
+    def _item_event(self, what: str, item: Item, status: str, *, empty: bool = False) -> bytes:
+        place = {"output_index": item.place["output_index"], "item": item.json(status, empty=empty)}
+        return self._event(f"response.output_item.{what}", **place)
 
     def _event(self, kind: str, **more: Any) -> bytes:
         number, self._number = self._number, self._number + 1
         return event_of(as_line({"type": kind, "sequence_number": number, **more}), kind)
-
-
-_PARTS = {"reasoning": "reasoning_text", "message": "output_text"}
-_IDS = {"reasoning": "rs", "message": "msg"}
-
-
-class _Text:
-    """An item of text that is being written.
-
-    Attributes:
-        kind: `reasoning` or `message`.
-        place: Where its only part stands.
-    """
-
-    def __init__(self, kind: str, index: int, request_id: str) -> None:
-        self.kind = kind
-        self.place = {"item_id": f"{_IDS[kind]}_{index}_{request_id}", "output_index": index, "content_index": 0}
-        self._texts: list[str] = []
-        self._logprobs: list[Mapping[str, Any]] = []
-
-    def more(self, text: str, logprobs: list[Mapping[str, Any]]) -> dict[str, Any]:
-        """Take new text, and say what an event says of it."""
-        self._texts.append(text)
-        if self.kind == "reasoning":
-            return {**self.place, "delta": text}
-        self._logprobs += logprobs
-        return {**self.place, "delta": text, "logprobs": logprobs}
-
-    def whole(self, *, empty: bool = False) -> dict[str, Any]:
-        """All of its text; none of it in events that come before the text."""
-        text = {"text": "" if empty else "".join(self._texts)}
-        return text if self.kind == "reasoning" else {**text, "logprobs": [] if empty else self._logprobs}
-
-    def part(self, *, empty: bool = False) -> dict[str, Any]:
-        """Its only part."""
-        annotations: dict[str, Any] = {} if self.kind == "reasoning" else {"annotations": []}
-        return {"type": _PARTS[self.kind], **self.whole(empty=empty), **annotations}
-
-    def item(self, status: str, *, empty: bool = False) -> dict[str, Any]:
-        """The item."""
-        role: dict[str, Any] = {"summary": []} if self.kind == "reasoning" else {"role": "assistant"}
-        content = [] if empty else [self.part()]
-        return {"type": self.kind, "id": self.place["item_id"], **role, "status": status, "content": content}
-
-
-class _Logprobs:
-    """Log probabilities that wait for their text. A response has those of its answer alone."""
-
-    def __init__(self) -> None:
-        self._entries: list[Mapping[str, Any]] = []
-        self._newest: Sequence[Mapping[str, Any]] = ()
-        self._thought = False
-
-    def add(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """More tokens, whose text comes next."""
-        self._entries += entries
-        self._newest = entries
-
-    def thought(self) -> None:
-        """Text of the thinking has come. Only the newest tokens can be of the answer."""
-        self._entries = list(self._newest)
-        self._thought = True
-
-    def taken(self, text: str) -> list[Mapping[str, Any]]:
-        """Those of new text of the answer; behind thinking without the tokens before it, such as the closing tag."""
-        entries, self._entries, self._newest = self._entries, [], ()
-        if not self._thought:
-            return entries
-        self._thought = False
-        tokens = [bytes(entry["bytes"]) for entry in entries]
-        begin = max(b"".join(tokens).rfind(text.encode()), 0)
-        ends = accumulate(len(token) for token in tokens)
-        return [entry for entry, end in zip(entries, ends, strict=True) if end > begin]
 
 
 def _status(reply: Reply) -> str:

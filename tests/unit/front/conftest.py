@@ -15,6 +15,7 @@ from nemotron_client import AsyncClient
 from nemotron_client.testing import AsyncMockTransport
 from nemotron_front.app import make_app
 from nemotron_front.options import FrontOptions
+from tests.unit.front import folded
 
 MODEL = {
     "name": "nano",
@@ -72,23 +73,15 @@ class InProcess:
         return self.http.get(path, headers=headers)
 
     def stream(self, path: str, body: Mapping[str, Any]) -> list[tuple[str, Any]]:
-        """The events of a stream: their names, empty for those without, and their data, of JSON what it says."""
+        """The events of a stream, see `folded`."""
         response = self.post(path, {**body, "stream": True})
         assert response.status_code == 200, response.text
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert response.text.endswith("\n\n")
-        return [_event(block) for block in response.text[:-2].split("\n\n") if not block.startswith(":")]
+        return folded.events_of(response.text)
 
     def openai(self) -> openai.OpenAI:
         """OpenAI's own client for it. Close it."""
         return openai.OpenAI(base_url="http://127.0.0.1/v1", api_key="none", http_client=self.http, max_retries=0)
-
-
-def _event(block: str) -> tuple[str, Any]:
-    lines = dict(line.split(": ", 1) for line in block.split("\n"))
-    assert lines.keys() <= {"event", "data"}
-    data = lines["data"]
-    return lines.get("event", ""), data if data == "[DONE]" else json.loads(data)
 
 
 FrontOf = Callable[..., InProcess]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from nemotron_client import ToolCall, Usage
 from nemotron_client.testing import Fault, ScriptedReply, random_pieces
 from nemotron_front.anthropic import FIELDS, read_messages_request
 from nemotron_front.errors import renamed
+from tests.unit.front import folded
 from tests.unit.front.conftest import FrontOf, InProcess
 
 PATH = "/v1/messages"
@@ -45,49 +45,11 @@ def refused(front: InProcess, **body: Any) -> str:
     return str(told["error"]["message"])
 
 
-def accumulated(events: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The message that a stream's events make, in the way of Anthropic's own client."""
-    assert all(data["type"] == name for name, data in events)
-    names = [name for name, _ in events if name != "ping"]
-    assert (names[0], names[-2:]) == ("message_start", ["message_delta", "message_stop"])
-    message: dict[str, Any] = dict(events[0][1]["message"])
-    assert (message["content"], message["stop_reason"]) == ([], None)
-    opened, partial = False, ""
-    for name, data in events:
-        match name:
-            case "content_block_start":
-                assert not opened
-                assert data["index"] == len(message["content"])
-                opened, partial = True, ""
-                message["content"].append(data["content_block"])
-            case "content_block_delta":
-                assert opened
-                block, delta = message["content"][data["index"]], data["delta"]
-                match delta["type"]:
-                    case "text_delta" | "thinking_delta":
-                        kind = delta["type"].removesuffix("_delta")
-                        assert delta[kind]
-                        block[kind] += delta[kind]
-                    case "signature_delta":
-                        block["signature"] = delta["signature"]
-                    case "input_json_delta":
-                        partial += delta["partial_json"]
-            case "content_block_stop":
-                opened = False
-                if message["content"][data["index"]]["type"] == "tool_use":
-                    message["content"][data["index"]]["input"] = json.loads(partial)
-            case "message_delta":
-                message |= data["delta"]
-                message["usage"] |= data["usage"]
-    assert not opened
-    return message
-
-
 def both(front: InProcess, **body: Any) -> dict[str, Any]:
     """The answer to a request, which is the same whole and streamed."""
     body = {"max_tokens": 100, "messages": HI, **body}
     whole: dict[str, Any] = front.post(PATH, body).json()
-    streamed = accumulated(front.stream(PATH, body))
+    streamed = folded.message(front.stream(PATH, body))
     for message in (whole, streamed):
         for block in message["content"]:
             assert "signature" not in block or block.pop("signature")

@@ -14,6 +14,7 @@ from nemotron_client import ContentDelta, Usage
 from nemotron_client.testing import Fault, RecordedRequest, ScriptedReply, random_pieces
 from nemotron_front.ask import Ask
 from nemotron_front.completions import CompletionsShape
+from tests.unit.front import folded
 from tests.unit.front.conftest import FrontOf, InProcess
 
 PATH = "/v1/completions"
@@ -30,32 +31,12 @@ def refused(front: InProcess, **body: Any) -> dict[str, Any]:
     return error
 
 
-def joined(events: list[tuple[str, Any]]) -> list[dict[str, Any]]:
-    """The choices that a stream's chunks make."""
-    assert events[-1] == ("", "[DONE]")
-    choices: dict[int, dict[str, Any]] = {}
-    for _, data in events[:-1]:
-        Completion.model_validate_json(json.dumps({**data, "choices": []}), strict=True)
-        for chunk in data["choices"]:
-            choice = choices.setdefault(chunk["index"], {"index": chunk["index"], "text": "", "logprobs": None})
-            assert choice.get("finish_reason") is None
-            for name in ("text", "reasoning", "reasoning_content"):
-                if name in chunk:
-                    choice[name] = choice.get(name, "") + chunk[name]
-            for name, values in (chunk["logprobs"] or {}).items():
-                choice["logprobs"] = choice["logprobs"] or {}
-                choice["logprobs"][name] = choice["logprobs"].get(name, []) + values
-            rest = {"index", "text", "reasoning", "reasoning_content", "logprobs"}
-            choice |= {name: value for name, value in chunk.items() if name not in rest}
-    return [choices[index] for index in sorted(choices)]
-
-
 def both(front: InProcess, **body: Any) -> dict[str, Any]:
     """The answer to a request, which is the same whole and streamed."""
     whole: dict[str, Any] = front.post(PATH, body).json()
     Completion.model_validate_json(json.dumps(whole), strict=True)
     events = front.stream(PATH, {**body, "stream_options": {"include_usage": True}})
-    assert joined(events) == whole["choices"]
+    assert folded.completion(events) == whole["choices"]
     assert events[-2][1]["usage"] == whole["usage"]
     assert events[-2][1]["choices"] == []
     assert all(data["usage"] is None for _, data in events[:-2])

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import BaseModel, TypeAdapter
+from openai.types.responses import Response
+from pydantic import BaseModel
 
 from nemotron_client import ContentDelta, Event, LogprobsDelta, ReasoningDelta, ToolCall
 from nemotron_client.testing import Fault, ScriptedReply, random_pieces
 from nemotron_front.ask import Ask
 from nemotron_front.responses import FIELDS, ResponsesShape, read_responses
+from tests.unit.front import folded
 from tests.unit.front.conftest import FrontOf, InProcess
 
 PATH = "/v1/responses"
@@ -28,7 +28,6 @@ WEATHER = {
     "strict": True,
 }
 CALL = ToolCall("call_1", "get_weather", '{"city":"Paris"}')
-EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
 def asked(front: InProcess, **body: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -52,51 +51,11 @@ def items(value: Any) -> Any:
     return json.loads(text.replace(value["id"].removeprefix("resp_"), "ID"))
 
 
-def checked(events: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The response at the end of a stream whose events are right by themselves and in their order."""
-    opened: dict[int, dict[str, Any]] = {}
-    texts: dict[int, str] = {}
-    finished: list[dict[str, Any]] = []
-    for number, (name, data) in enumerate(events):
-        EVENTS.validate_json(json.dumps(data), strict=True)
-        assert data["type"] == name
-        assert data["sequence_number"] == number
-        index = data.get("output_index")
-        match name:
-            case "response.output_item.added":
-                assert index == len(opened) == len(finished)  # one is open at a time
-                opened[index] = data["item"]
-            case "response.output_item.done":
-                assert data["item"]["id"] == opened[index]["id"]
-                finished.append(data["item"])
-            case "response.content_part.added":
-                assert data["part"]["text"] == texts.setdefault(index, "") == ""
-            case _ if name.endswith(".delta"):
-                assert data["delta"]
-                texts[index] = texts.get(index, "") + data["delta"]
-            case "response.function_call_arguments.done":
-                assert data["arguments"] == texts[index]
-            case "response.content_part.done":
-                assert data["part"]["text"] == texts[index]
-            case _ if name.endswith("_text.done"):
-                assert data["text"] == texts[index]
-        if "item_id" in data:
-            assert data["item_id"] == opened[index]["id"]
-    names = [name for name, _ in events]
-    assert names[:2] == ["response.created", "response.in_progress"]
-    assert names[-1] in ("response.completed", "response.incomplete", "response.failed")
-    response: dict[str, Any] = events[-1][1]["response"]
-    assert response["output"] == finished
-    assert response["status"] == names[-1].removeprefix("response.")
-    assert len({event["response"]["id"] for _, event in events if "response" in event}) == 1
-    return response
-
-
 def both(front: InProcess, **body: Any) -> dict[str, Any]:
     """The answer to a request, which is the same whole and streamed."""
     whole = front.post(PATH, body).json()
     Response.model_validate_json(json.dumps(whole), strict=True)
-    streamed = checked(front.stream(PATH, body))
+    streamed = folded.response(front.stream(PATH, body))
     assert items(streamed) == items(whole)
     differing = {"id", "created_at", "completed_at", "output"}
     assert {k: v for k, v in streamed.items() if k not in differing} == {
@@ -164,7 +123,7 @@ def test_the_budget_was_reached(front_of: FrontOf) -> None:
 def test_an_error_in_the_middle(front_of: FrontOf) -> None:
     reply = ScriptedReply("It is", reasoning_content="Hm.", fault=Fault.internal(), times=None)
     front = front_of(reply)
-    response = checked(front.stream(PATH, {"input": "Hi"}))
+    response = folded.response(front.stream(PATH, {"input": "Hi"}))
     assert (response["status"], response["error"]["code"]) == ("failed", "server_error")
     assert front.transport.requests[-1].request_id in response["error"]["message"]
     assert [item["status"] for item in response["output"]] == ["completed", "incomplete"]
