@@ -27,8 +27,6 @@ _logger = logging.getLogger(__name__)
 _RETRY_SOON = {"retry-after": "1", "retry-after-ms": "1000", "x-should-retry": "true"}
 # A server that starts again takes longer than one that is full.
 _RETRY_LATER = {"retry-after": "3", "retry-after-ms": "3000", "x-should-retry": "true"}
-# Clients try again by themselves after any 408, 409, 429 and 5xx, unless they are told not to.
-_NO_RETRY = {"x-should-retry": "false"}
 _TOO_LONG = "maximum context length is"  # words that clients look for as well
 
 _SHUTTING_DOWN = re.compile(r"shutting down|draining", re.IGNORECASE)
@@ -42,7 +40,7 @@ class ApiError(Exception):
         type: OpenAI's kind of error, such as `invalid_request_error`.
         code: What exactly, such as `invalid_value`.
         param: The field at fault, as the caller wrote it; None where there is none.
-        headers: Further headers of the response.
+        headers: Further headers of the response; they say not to try again unless they are given otherwise.
     """
 
     def __init__(
@@ -60,7 +58,8 @@ class ApiError(Exception):
         self.type = type
         self.code = code
         self.param = param
-        self.headers = headers
+        # Clients try again by themselves after any 408, 409, 429 and 5xx, unless they are told not to.
+        self.headers = {"x-should-retry": "false", **headers}
 
     def renamed(self, names: Mapping[str, str]) -> ApiError:
         """The same, with the caller's name for the field at fault, in the message too. See the function `renamed`."""
@@ -101,13 +100,13 @@ def invalid(param: str | None, message: str, code: str = "invalid_value") -> Api
         message: What was given, what was expected, and what to do.
         code: OpenAI's code.
     """
-    return ApiError(400, "invalid_request_error", code, message, param=param, headers=_NO_RETRY)
+    return ApiError(400, "invalid_request_error", code, message, param=param)
 
 
 def no_http() -> ApiError:
     """What has come cannot be read as a request."""
     message = "What has come is no HTTP/1.1 request, or one that is written wrongly. For https put a proxy before this."
-    headers = {**_NO_RETRY, "connection": "close"}
+    headers = {"connection": "close"}
     return ApiError(400, "invalid_request_error", "invalid_http", message, headers=headers)
 
 
@@ -115,26 +114,26 @@ def request_timeout(limit_s: float) -> ApiError:
     """The body took too long to come."""
     message = f"The body did not arrive within {limit_s:g} s. Send it faster, or start the front with --body-seconds."
     # The rest of the body may still come: it must not be read as the next request.
-    headers = {**_NO_RETRY, "connection": "close"}
+    headers = {"connection": "close"}
     return ApiError(408, "invalid_request_error", "request_timeout", message, headers=headers)
 
 
 def too_large(limit: int) -> ApiError:
     """The body is too large."""
     message = f"The body has more than {limit} bytes, which is the most that is taken (--max-body-mib)."
-    return ApiError(413, "invalid_request_error", "request_too_large", message, headers=_NO_RETRY)
+    return ApiError(413, "invalid_request_error", "request_too_large", message)
 
 
 def unknown_url(method: str, path: str) -> ApiError:
     """There is nothing at this path."""
     message = f"There is no {method} {path}. GET /openapi.json lists what there is."
-    return ApiError(404, "not_found_error", "unknown_url", message, headers=_NO_RETRY)
+    return ApiError(404, "not_found_error", "unknown_url", message)
 
 
 def wrong_method(method: str, path: str, allowed: str) -> ApiError:
     """There is something at this path, for other methods."""
     message = f"{path} does not take {method}, expected {allowed}."
-    headers = {**_NO_RETRY, "allow": allowed}
+    headers = {"allow": allowed}
     return ApiError(405, "invalid_request_error", "method_not_allowed", message, headers=headers)
 
 
@@ -142,13 +141,13 @@ def missing_key(given: bool) -> ApiError:
     """No key that is known came with the request."""
     what = "The API key is wrong" if given else "There is no API key"
     message = f"{what}: send one of this server's in the header 'Authorization: Bearer KEY' or 'x-api-key: KEY'."
-    headers = {**_NO_RETRY, "www-authenticate": "Bearer"}
+    headers = {"www-authenticate": "Bearer"}
     return ApiError(401, "authentication_error", "invalid_api_key", message, headers=headers)
 
 
 def forbidden(message: str) -> ApiError:
     """Whoever asks may not, whatever the key."""
-    return ApiError(403, "permission_error", "forbidden", message, headers=_NO_RETRY)
+    return ApiError(403, "permission_error", "forbidden", message)
 
 
 def overloaded(limit: int) -> ApiError:
@@ -172,7 +171,7 @@ def not_ready() -> ApiError:
 def late() -> ApiError:
     """The time was over before there was anything to send."""
     message = "The answer did not begin in the time that the request had."
-    return ApiError(504, "server_error", "deadline_exceeded", message, headers=_NO_RETRY)
+    return ApiError(504, "server_error", "deadline_exceeded", message)
 
 
 def unexpected(error: Exception, request_id: str) -> ApiError:
@@ -182,7 +181,7 @@ def unexpected(error: Exception, request_id: str) -> ApiError:
     else:
         _logger.error("request %s: %s at %s", request_id, type(error).__name__, _way(error))
     message = f"The server failed. Its log has more under the request id {request_id}."
-    return ApiError(500, "server_error", "server_error", message, headers=_NO_RETRY)
+    return ApiError(500, "server_error", "server_error", message)
 
 
 def from_client(error: NemotronError) -> ApiError:
@@ -201,7 +200,7 @@ def from_client(error: NemotronError) -> ApiError:
     told = unexpected(error, error.request_id)
     if isinstance(error, (AuthenticationError, TlsError)):
         message = "The model's server does not let this front in; its log has more."
-        told = ApiError(502, "server_error", "upstream_authentication", message, headers=_NO_RETRY)
+        told = ApiError(502, "server_error", "upstream_authentication", message)
     elif isinstance(error, RequestTimeoutError) and error.phase != "connect":
         told = late()
     elif isinstance(error, (ModelNotReadyError, ServerUnavailableError, RequestTimeoutError)):
