@@ -135,7 +135,8 @@ class App:
         if route is None:
             if allowed:
                 raise wrong_method(scope["method"], scope["path"], ", ".join(sorted(allowed)))
-            raise unknown_url(scope["method"], scope["path"])
+            known = [one.path for one in self._routes if len(one.path) > 1 and "{" not in one.path]
+            raise unknown_url(scope["method"], scope["path"], known)
         exchange.endpoint = route.path
         if trace := carried_on(exchange):
             exchange.client = self.front.client.with_options(headers=trace)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import re
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope
 
-from nemotron_front.errors import invalid, request_timeout, too_large
+from nemotron_front.errors import compressed, invalid, request_timeout, too_large
 
 _MAX_DEPTH = 100  # the server takes 64 levels of a schema, which lie within a request
 _LEAST_INTEGER, _MOST_INTEGER = -(2**63), 2**64 - 1
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _MOST_MARKS = 200_000  # a prompt of 131,072 token ids has fewer; reading so many values takes some 30 ms
 _MARKS = (b",", b"[", b"{")
+_COMPRESSIONS = (b"gzip", b"x-gzip", b"deflate", b"compress", b"br", b"zstd")
 
 
 class CallerLeft(Exception):
@@ -34,7 +36,7 @@ async def read_json(scope: Scope, receive: Receive, max_bytes: int, timeout_s: f
         timeout_s: How long the body may take to arrive.
 
     Raises:
-        ApiError: it is too large, too slow, or no JSON object.
+        ApiError: it is compressed, too large, too slow, or no JSON object.
         CallerLeft: it never came to its end.
     """
     body = await _read(scope, receive, max_bytes, timeout_s)
@@ -50,6 +52,7 @@ def decoded(body: bytes) -> Any:
     Raises:
         ApiError: it is no JSON, has too many values, is nested too deeply, or has an integer of more than 64 bits.
     """
+    body = body.removeprefix(codecs.BOM_UTF8)  # which PowerShell and .NET write
     if not body.strip():
         raise invalid(None, "The body is empty, expected a JSON object.", "invalid_json")
     marks = _marks(body)
@@ -69,7 +72,10 @@ def decoded(body: bytes) -> Any:
 
 
 async def _read(scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> bytes:
-    if _announced(scope) > max_bytes:
+    if (encoding := _header(scope, b"content-encoding").lower()) in _COMPRESSIONS:
+        raise compressed(encoding.decode())
+    length = _header(scope, b"content-length")
+    if length.isdigit() and int(length) > max_bytes:
         raise too_large(max_bytes)
     parts: list[bytes] = []
     size = 0
@@ -89,11 +95,8 @@ async def _read(scope: Scope, receive: Receive, max_bytes: int, timeout_s: float
         raise request_timeout(timeout_s) from None
 
 
-def _announced(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return next((value for name, value in scope["headers"] if name == wanted), b"")
 
 
 def _marks(text: bytes) -> int:

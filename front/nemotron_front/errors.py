@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,19 @@ def too_large(limit: int) -> ApiError:
     return ApiError(413, "invalid_request_error", "request_too_large", message)
 
 
-def unknown_url(method: str, path: str) -> ApiError:
-    """There is nothing at this path."""
-    message = f"There is no {method} {path}. GET /openapi.json lists what there is."
+def compressed(encoding: str) -> ApiError:
+    """The body is compressed."""
+    message = f"content-encoding: {encoding} was given, but bodies are not unpacked: send it as it is."
+    headers = {"accept-encoding": "identity"}
+    return ApiError(415, "invalid_request_error", "unsupported_content_encoding", message, headers=headers)
+
+
+def unknown_url(method: str, path: str, known: Iterable[str] = ()) -> ApiError:
+    """There is nothing at this path; perhaps one of the known ones is meant, with more or less of `/v1` or a slash."""
+    asked = path.rstrip("/")
+    meant = [one for one in known if asked and (one.endswith(asked) or asked.endswith(one))]
+    hint = f"Did you mean {min(meant, key=len)}?" if meant else "GET /openapi.json lists what there is."
+    message = f"There is no {method} {path}. {hint}"
     return ApiError(404, "not_found_error", "unknown_url", message)
 
 

@@ -137,7 +137,7 @@ _BUDGETS = (
     *(_as("max_thinking_tokens", name, "`max_thinking_tokens`; -1 is none, 0 is no thinking.",
           range=_BUDGET_RANGE, becomes=of_budget)
       for name in ("nvext.max_thinking_tokens", "thinking_token_budget", "reasoning_budget", "thinking_budget",
-                   "chat_template_kwargs.reasoning_budget")),
+                   "chat_template_kwargs.reasoning_budget", "chat_template_kwargs.thinking_budget")),
 )  # fmt: skip
 
 _EFFORTS = (
@@ -195,17 +195,25 @@ _COMMON_REST = (
     _refused("allowed_token_ids", "use logit_bias"),
     _refused("prompt_logprobs", "log probabilities are those of the answer; leave it out"),
     _refused("truncate_prompt_tokens", "a prompt is never cut; shorten it"),
-    _refused("include_stop_str_in_output", "what ends the answer is not part of it; leave it out", False),
+    *(_refused(name, "what ends the answer is not part of it; leave it out", False)
+      for name in ("include_stop_str_in_output", "no_stop_trim")),
+    _refused("stop_regex", "use stop"),
     _refused("skip_special_tokens", "special tokens are never in the text; leave it out", True),
     _refused("spaces_between_special_tokens", "special tokens are never in the text; leave it out", True),
-    _refused("return_token_ids", "answers are text; leave it out", False),
-    _refused("return_tokens_as_token_ids", "answers are text; leave it out", False),
+    *(_refused(name, "answers are text; leave it out", False)
+      for name in ("return_token_ids", "return_tokens_as_token_ids", "return_hidden_states")),
+    _refused("detokenize", "answers are text; leave it out", True),
+    _refused("nvext.use_raw_prompt", "use /v1/completions; leave it out", False),
+    _refused("nvext.greed_sampling", "send temperature 0; leave it out", False),
     _refused("lora_path", "there are no adapters; leave it out"),
     *_ignored(NO_USE, "user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key",
               "prompt_cache_options", "prompt_cache_retention", "cache_salt", "session_id", "request_id", "rid"),
     *_ignored("Prompts are always cached where the engine can.", "cache_prompt"),
     *_ignored("Streams have counts with `stream_options`.", "timings_per_token", "return_progress"),
-    *_ignored("A hint for the scheduler of another server.", "nvext.agent_hints"),
+    *_ignored("A hint for the scheduler of another server.", "nvext.agent_hints", "nvext.annotations",
+              "kv_transfer_params", "data_parallel_rank"),
+    _refused("vllm_xargs", "they are for plug-ins of vLLM; leave it out", {}),
+    _refused("early_stopping", "there is no beam search; leave it out", False),
 )  # fmt: skip
 
 _CHAT = (

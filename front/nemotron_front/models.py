@@ -52,7 +52,7 @@ class Models:
             ApiError: there is no such model.
             NemotronError: no server says what there is.
         """
-        if asked is None:
+        if asked in (None, ""):  # the latter is for clients that have to name one
             return self._names[0] if self._names else (await self._ask())[0]
         if asked not in self._names and asked not in await self._ask():
             raise self._unknown(asked)

@@ -51,7 +51,7 @@ def read_tools(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tool(where: str, given: Any) -> dict[str, Any]:
     """A tool without what the model is not told: nulls, `strict`, and marks of other servers."""
-    if not isinstance(given, dict) or given.get("type", "function") != "function":
+    if not isinstance(given, dict) or (given.get("type") or "function") != "function":
         kind = shown(given.get("type") if isinstance(given, dict) else given)
         message = (
             f"{where}.type: {kind} was given, expected function: the model calls functions of yours, and no others"
@@ -67,7 +67,7 @@ def _tool(where: str, given: Any) -> dict[str, Any]:
 
 def _chosen(choice: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Any]:
     """The tools that are left, and the choice among them."""
-    kind = choice.get("type")
+    kind = choice.get("type") or ("function" if "function" in choice else None)
     known = dict.fromkeys(tool["function"]["name"] for tool in tools)
     if kind == "function":
         name = _name("tool_choice", choice, known)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import json
+import zlib
 from typing import Any
 
 import pytest
@@ -71,6 +74,24 @@ def test_of_a_key_that_comes_twice_the_last_one_counts() -> None:
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/x-www-form-urlencoded", ""])
 def test_any_content_type_is_taken(content_type: str) -> None:
     assert asked(HI, content_type=content_type).status == 200
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "utf-8"])
+def test_a_body_as_it_is_is_taken(encoding: str) -> None:
+    assert asked(HI, content_encoding=encoding).status == 200
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "zstd"])
+def test_a_compressed_body_is_refused_by_its_encoding(encoding: str) -> None:
+    caller = asked(zlib.compress(b"{}"), content_encoding=encoding)
+    assert (caller.status, caller.error["code"]) == (415, "unsupported_content_encoding")
+    assert encoding.lower() in caller.error["message"]
+    assert caller.headers["accept-encoding"] == "identity"
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    assert asked(codecs.BOM_UTF8 + json.dumps(HI).encode()).status == 200
+    assert asked(codecs.BOM_UTF8).error["message"].startswith("The body is empty")
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:

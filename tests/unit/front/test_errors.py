@@ -98,6 +98,30 @@ def test_what_is_not_there_is_json_too(method: str, path: str, status: int, code
     assert ("allow" in caller.headers) is (status == 405)
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/models", "/v1/models"),
+        ("/api/v1/messages", "/v1/messages"),
+        ("/completions", "/v1/completions"),
+        ("/v1/chat/completions/", "/v1/chat/completions"),
+        ("//v1/models", "/v1/models"),
+    ],
+)
+def test_what_may_be_meant_is_named(path: str, meant: str) -> None:
+    app, _ = app_of()
+    caller = asyncio.run(ask(app, path, HI))
+    assert caller.status == 404
+    assert f"Did you mean {meant}?" in caller.error["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/nothing", "//"])
+def test_what_nobody_can_mean_is_not_guessed(path: str) -> None:
+    app, _ = app_of()
+    assert "/openapi.json" in asyncio.run(ask(app, path, HI)).error["message"]
+
+
 def test_a_fault_of_our_own_is_told_without_what_it_was_about(caplog: pytest.LogCaptureFixture) -> None:
     def fails(_: object) -> str:
         raise RuntimeError(PROMPT)

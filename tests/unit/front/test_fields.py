@@ -141,7 +141,9 @@ HARMLESS = [
     {"verbosity": "low"},
     {"prediction": {"type": "content", "content": "x"}},
     {"cache_salt": "x", "session_id": "s", "request_id": "r", "cache_prompt": True, "timings_per_token": True},
-    {"nvext": {"agent_hints": {"a": 1}}},
+    {"nvext": {"agent_hints": {"a": 1}, "annotations": ["x"], "use_raw_prompt": False, "greed_sampling": False}},
+    {"kv_transfer_params": {"a": 1}, "vllm_xargs": {}, "data_parallel_rank": 0, "early_stopping": False},
+    {"no_stop_trim": False, "return_hidden_states": False, "detokenize": True},
     # Values that ask nothing of what is refused.
     {"modalities": ["text"]},
     {"best_of": 1, "use_beam_search": False, "length_penalty": 1.0},
@@ -203,6 +205,10 @@ REFUSED = [
     ({"logprobs": True, "include_reasoning": False}, "include_reasoning", "unsupported_parameter", "thinking included"),
     ({"logprobs": True, "reasoning": {"exclude": True}}, "reasoning.exclude", "unsupported_parameter", "thinking"),
     ({"prompt_logprobs": 1}, "prompt_logprobs", "unsupported_parameter", "answer"),
+    ({"stop_regex": "x"}, "stop_regex", "unsupported_parameter", "use stop"),
+    ({"no_stop_trim": True}, "no_stop_trim", "unsupported_parameter", "leave it out"),
+    ({"nvext": {"greed_sampling": True}}, "nvext.greed_sampling", "unsupported_parameter", "temperature 0"),
+    ({"vllm_xargs": {"a": 1}}, "vllm_xargs", "unsupported_parameter", "plug-ins"),
 ]
 
 

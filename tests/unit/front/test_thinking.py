@@ -43,6 +43,7 @@ SPELLINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"thinking_token_budget": 16}, {"max_thinking_tokens": 16}),
     ({"reasoning_budget": 16}, {"max_thinking_tokens": 16}),
     ({"thinking_budget": 16}, {"max_thinking_tokens": 16}),
+    ({"chat_template_kwargs": {"thinking_budget": 16}}, {"max_thinking_tokens": 16}),
     ({"thinking_token_budget": -1}, {}),
     ({"thinking_token_budget": -1, "enable_thinking": True}, {**ON, "max_thinking_tokens": 2**31 - 1}),
     ({"thinking_token_budget": -1, "reasoning_effort": "low"}, {**ON, "max_thinking_tokens": 2**31 - 1}),

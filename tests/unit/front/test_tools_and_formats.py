@@ -54,6 +54,8 @@ TOOLS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"tools": [tool("add", strict=True, description=None)]}, {"tools": [ADD], "tool_choice": "auto"}),
     ({"tools": [{**ADD, "cache_control": {}}]}, {"tools": [ADD], "tool_choice": "auto"}),
     ({"tools": [{"type": "function", "name": "add"}]}, {"tools": [ADD], "tool_choice": "auto"}),
+    ({"tools": [{**ADD, "type": None}]}, {"tools": [ADD], "tool_choice": "auto"}),
+    ({"tools": [ADD, SUB], "tool_choice": {"function": {"name": "add"}}}, {"tools": [ADD, SUB], "tool_choice": ADD}),
     (
         {"tools": [tool("add", description="Adds.", parameters=SCHEMA)]},
         {"tools": [tool("add", description="Adds.", parameters=SCHEMA)], "tool_choice": "auto"},
@@ -73,6 +75,7 @@ TOOLS_REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": [ADD], "tool_choice": "maybe"}, "tool_choice", "allowed_tools"),
     ({"tools": [ADD], "tool_choice": tool("mul")}, "tool_choice", '"mul" was given, expected one of the tools: add'),
     ({"tools": [ADD], "tool_choice": {"type": "custom"}}, "tool_choice", "allowed_tools"),
+    ({"tools": [ADD], "tool_choice": {"name": "add"}}, "tool_choice", "allowed_tools"),
     ({"tools": [ADD], "tool_choice": allowed("auto", "mul")}, "tool_choice", '"mul" was given'),
     ({"tools": [ADD], "tool_choice": allowed("none", "add")}, "tool_choice", "expected"),
     ({"tools": [ADD], "tool_choice": allowed("auto")}, "tool_choice", "expected"),
