@@ -71,8 +71,7 @@ def read_messages_request(body: dict[str, Any]) -> Ask:
     chat = Conversion(body, FIELDS)
     given = chat.given
     if "system" in given:
-        chat.message("system", _system(given["system"]), "system")
-        chat.named("messages[0].content", "system")
+        chat.message("system", _system(given["system"]), "system", "system")
     begun = None
     for at, message in objects("messages", given.get("messages", ())):
         _read_message(chat, at, message)

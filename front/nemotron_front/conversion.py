@@ -49,9 +49,10 @@ class Conversion:
         """Say that a part of a field, such as `tools[0].function`, was called `given`."""
         self._names[name] = given
 
-    def message(self, role: str, content: Any, given: str, **more: Any) -> None:
-        """Add a message."""
-        self._names[f"messages[{len(self._messages)}]"] = given
+    def message(self, role: str, content: Any, given: str, given_content: str = "", **more: Any) -> None:
+        """Add a message that the caller called `given`, and its content `given_content`, if not `content` as here."""
+        at = f"messages[{len(self._messages)}]"
+        self._names |= {at: given, f"{at}.content": given_content or f"{given}.content"}
         self._messages.append({"role": role, "content": content, **more})
 
     def call(self, call_id: Any, name: Any, arguments: Any, given: str) -> None:

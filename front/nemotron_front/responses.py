@@ -96,8 +96,7 @@ def read_responses(body: dict[str, Any]) -> Ask:
     chat = Conversion(body, FIELDS)
     given = chat.given
     if "instructions" in given:
-        chat.message("system", given["instructions"], "instructions")
-        chat.named("messages[0].content", "instructions")
+        chat.message("system", given["instructions"], "instructions", "instructions")
     _read_input(chat, given.get("input"))
     chat.put("max_completion_tokens", given.get("max_output_tokens"), "max_output_tokens")
     if "tools" in given:
@@ -117,8 +116,9 @@ def read_responses(body: dict[str, Any]) -> Ask:
 def _read_input(chat: Conversion, given: str | list[Any] | None) -> None:
     if given is None:
         raise invalid("input", "input: expected a string, or a list with at least one item")
+    chat.named("messages", "input")
     if isinstance(given, str):
-        chat.message("user", given, "input")
+        chat.message("user", given, "input", "input")
         return
     for at, item in objects("input", given):
         match item.get("type", "message"):
@@ -127,7 +127,7 @@ def _read_input(chat: Conversion, given: str | list[Any] | None) -> None:
             case "function_call":
                 chat.call(item.get("call_id"), item.get("name"), item.get("arguments"), at)
             case "function_call_output":
-                chat.message("tool", item.get("output"), at, tool_call_id=item.get("call_id"))
+                chat.message("tool", item.get("output"), at, f"{at}.output", tool_call_id=item.get("call_id"))
             case "reasoning":
                 pass  # the model is not shown its thinking of earlier turns
             case kind:

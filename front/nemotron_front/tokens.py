@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -115,12 +116,14 @@ async def _control(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
 
 async def _ids(exchange: Exchange, body: dict[str, Any]) -> tuple[int, ...]:
     if "messages" in body:
+        TOKENIZE.read({name: body.pop(name) for name in ("return_token_strs",) if name in body})
         return (await _asked(exchange.client.tokenize, CHAT.read(body))).token_ids
     given = TOKENIZE.read(body)
     if "prompt" not in given:
         raise invalid("prompt", "prompt: nothing was given, expected a string, or messages")
     text = given["prompt"]
-    found = await exchange.client.tokenize(text)
+    with _told_as(text_input="prompt"):
+        found = await exchange.client.tokenize(text)
     begun = not given.get("add_special_tokens", True) and found.text != text and found.text.endswith(text)
     return found.token_ids[begun:]
 
@@ -130,14 +133,22 @@ async def _detokenize(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any
     for token in tokens:
         if not 0 <= token <= _MOST_TOKEN:
             raise invalid("tokens", f"tokens: {shown(token)} was given, expected ids of tokens")
-    return {"prompt": await exchange.client.detokenize(list(map(int, tokens))) if tokens else ""}
+    with _told_as(input_ids="tokens"):
+        return {"prompt": await exchange.client.detokenize(list(map(int, tokens))) if tokens else ""}
 
 
 async def _asked(question: Callable[..., Awaitable[_T]], ask: Ask) -> _T:
     """Ask a question about the prompt of a request."""
     if len(ask.prompts) > 1:
         raise invalid("prompt", "prompt: several were given, expected one")
-    try:
+    with _told_as(**ask.names):
         return await question(ask.prompts[0] if ask.prompts else ask.messages, **ask.options)
+
+
+@contextmanager
+def _told_as(**names: str) -> Iterator[None]:
+    """Errors of the server name what the caller wrote, see `ApiError.renamed`."""
+    try:
+        yield
     except NemotronError as error:
-        raise from_client(error).renamed(ask.names) from error
+        raise from_client(error).renamed(names) from error

@@ -295,6 +295,28 @@ def test_errors_of_the_server_name_what_the_caller_wrote(front_of: FrontOf) -> N
     assert (error["param"], error["message"]) == ("input[0].content", "input[0].content: too long")
 
 
+RESULT: Any = [
+    {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "a", "output": "21"},
+]
+
+
+@pytest.mark.parametrize(
+    ("said", "body", "param"),
+    [
+        ("messages[0].content", {"input": "Hi"}, "input"),
+        ("messages[1].content", {"input": "Hi", "instructions": "Be short."}, "input"),
+        ("messages[0].content", {"input": "Hi", "instructions": "Be short."}, "instructions"),
+        ("messages[1].content", {"input": RESULT}, "input[1].output"),
+        ("messages[0].tool_calls[0].function.name", {"input": RESULT}, "input[0].name"),
+        ("messages", {"input": RESULT}, "input"),
+    ],
+)
+def test_errors_of_the_server_name_the_item(front_of: FrontOf, said: str, body: dict[str, Any], param: str) -> None:
+    error = refused(front_of(Fault.invalid(f"{said}: wrong")), **body)
+    assert (error["param"], error["message"]) == (param, f"{param}: wrong")
+
+
 def test_every_row_that_is_refused_says_what_to_do() -> None:
     for row in FIELDS.rows:
         if row.use == "refused":

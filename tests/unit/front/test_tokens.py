@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nemotron_client import NemotronError
+from nemotron_client import InvalidRequestError, NemotronError
 from tests.unit.front.conftest import FrontOf, InProcess
 
 # The script's token is a word.
@@ -46,6 +46,41 @@ def test_there_and_back(front_of: FrontOf) -> None:
 def test_a_conversation(front_of: FrontOf) -> None:
     body = {"messages": MESSAGES, "add_generation_prompt": True, "model": "nano"}
     assert front_of().post("/tokenize", body).json()["count"] == 3
+
+
+def test_what_asks_nothing_of_a_conversation_is_taken(front_of: FrontOf) -> None:
+    body = {"messages": MESSAGES, "add_special_tokens": False, "return_token_strs": False}
+    assert front_of().post("/tokenize", body).json()["count"] == 3
+    response = front_of().post("/tokenize", {**body, "return_token_strs": True})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "return_token_strs")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "question", "told", "param"),
+    [
+        ("/tokenize", {"prompt": ""}, "tokenize", "text_input", "prompt"),
+        ("/detokenize", {"tokens": [9]}, "detokenize", "input_ids", "tokens"),
+        ("/v1/completions/input_tokens", {"prompt": "a"}, "count_tokens", "text_input", "prompt"),
+        ("/v1/responses/input_tokens", {"input": ""}, "count_tokens", "messages[0].content", "input"),
+    ],
+)
+def test_errors_of_the_server_name_what_the_caller_wrote(
+    front_of: FrontOf,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: dict[str, Any],
+    question: str,
+    told: str,
+    param: str,
+) -> None:
+    front: InProcess = front_of()
+
+    async def refuse(*_: object, **__: object) -> int:
+        raise InvalidRequestError(f"{told}: empty", request_id="", url="")
+
+    monkeypatch.setattr(front.app.front.client, question, refuse)
+    error = front.post(path, body).json()["error"]
+    assert (error["param"], error["message"]) == (param, f"{param}: empty")
 
 
 @pytest.mark.parametrize(
