@@ -173,7 +173,8 @@ def refusal(status: int, content_type: str, body: bytes, *, request_id: str, url
         return ServerUnavailableError(f"{text}; a gateway does not reach its server", **where)
     if status in _FROM_GATEWAYS:
         return from_status(_FROM_GATEWAYS[status], text, **where)
-    return ServerError(f"{text}. Is this the URL of a Triton server?", **where)
+    hint = "Is this the URL of a Triton server? OpenAI's API has a port of its own; nemotron-serve prints both."
+    return ServerError(f"{text}. {hint}", **where)
 
 
 def last_values(call: Call, status: int, content_type: str, body: bytes, *, url: str) -> dict[str, Any]:
@@ -229,12 +230,12 @@ def parameters_of(status: int, body: bytes) -> dict[str, str]:
 
 
 def _error_in(body: bytes) -> str | None:
-    """Triton's error message; None if there is none."""
+    """Triton's error message, a string; None if there is none. With OpenAI's API it is an object."""
     try:
-        found: Mapping[str, Any] = json.loads(body)
-        return str(found["error"])
+        found = json.loads(body)["error"]
     except (ValueError, TypeError, KeyError):
         return None
+    return found if isinstance(found, str) else None
 
 
 # Shorter than what gateways keep an idle connection for: a minute, mostly.

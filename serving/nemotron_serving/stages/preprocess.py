@@ -305,7 +305,7 @@ def _remedy_for_no_thinking(fields: Mapping[str, Any]) -> str:
         return f"end text_input with {OPEN_TAG}"
     if fields.get("thinking", False):
         return "the package's chat template always closes it, so leave max_thinking_tokens out"
-    return "send thinking=true with it"
+    return "switch it on with 'thinking': true"
 
 
 def _start(parts: list[PromptPart], thinking: bool) -> Start:

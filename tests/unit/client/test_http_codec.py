@@ -219,7 +219,9 @@ def test_statuses_of_tritons_front(status: int, error: str, kind: type[NemotronE
         (504, ServerUnavailableError),
     ],
 )
-@pytest.mark.parametrize("body", [b"<html>s3cret</html>", b"", b"[]", b'{"message": "s3cret"}'])
+@pytest.mark.parametrize(
+    "body", [b"<html>s3cret</html>", b"", b"[]", b'{"message": "s3cret"}', b'{"error": {"message": "s3cret"}}']
+)
 def test_pages_of_gateways_are_named_by_status_and_type(status: int, kind: type[NemotronError], body: bytes) -> None:
     found = codec.refusal(status, "text/html; charset=utf-8", body, request_id="r", url=URL)
     assert type(found) is kind

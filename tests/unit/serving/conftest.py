@@ -1,16 +1,12 @@
-"""Fixtures of the serving tests, and hypothesis without deadlines: the machine may be busy."""
+"""Fixtures of the serving tests."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from tokenizers import Tokenizer
 
 from nemotron_serving.output.detokenizer import Vocabulary
 from tests.unit.serving.support import bpe_tokenizer, byte_tokenizer, vocabulary_of
-
-settings.register_profile("serving", deadline=None, max_examples=80, database=None)
-settings.load_profile("serving")
 
 
 @pytest.fixture(scope="session", params=["bytes", "bpe"])
