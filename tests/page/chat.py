@@ -33,7 +33,9 @@ class Chat:
     def open(self) -> Chat:
         """Load the page, and wait until it can be used."""
         self.page.goto(f"{self.front.url}/")
-        return self.ready()
+        self.ready()
+        expect(self.page.locator(".welcome")).to_be_visible()
+        return self
 
     def reload(self) -> Chat:
         """The same once more."""
@@ -43,7 +45,6 @@ class Chat:
     def ready(self) -> Chat:
         """Wait until what is seen can be used: it is there before its scripts."""
         expect(self.page.locator("#app")).not_to_have_attribute("aria-busy", "true")
-        expect(self.page.locator(".welcome")).to_be_visible()
         return self
 
     def learnt(self) -> Chat:

@@ -18,7 +18,6 @@ def test_history_is_there_after_a_reload(chat: Chat) -> None:
     chat.asked("What is the first thing?")
     chat.asked("[second] And the next?")
     chat.reload()
-    chat.conversations.first.click()
     expect(chat.questions).to_have_text(["What is the first thing?", "[second] And the next?"])
     expect(chat.answers.locator(".content")).to_have_text(["The first answer.", "The second answer."])
     expect(chat.thinking.locator("summary")).to_contain_text("Thought for")
@@ -27,6 +26,20 @@ def test_history_is_there_after_a_reload(chat: Chat) -> None:
     assert [message["role"] for message in body["messages"]] == ["user", "assistant"] * 2 + ["user"]
     assert body["messages"][3] == {"role": "assistant", "content": "The second answer."}
     chat.done()
+
+
+def test_the_browsers_arrows_go_from_one_conversation_to_the_other(chat: Chat) -> None:
+    chat.asked("Hello.")
+    chat.button("New chat").click()
+    chat.asked("[second] And?")
+    chat.page.go_back()
+    expect(chat.questions).to_have_text(["Hello."])
+    chat.page.go_forward()
+    expect(chat.questions).to_have_text(["[second] And?"])
+    chat.page.goto(f"{chat.front.url}/#nothing")
+    chat.ready()
+    expect(chat.page.locator(".welcome")).to_be_visible()
+    assert "#" not in chat.page.url
 
 
 def test_thinking_is_not_sent_back(chat: Chat) -> None:
@@ -189,7 +202,13 @@ def test_a_file_that_was_written_by_hand_is_imported_whole_or_not_at_all(chat: C
             _file(question | {"conversation": "other"}),
             _file(messages={}),
         ],
-        "a title, a time": [_file(title=None), _file(updated="now"), _file(leaf=5), {**good, "conversations": [None]}],
+        "a title, a time": [
+            _file(title=None),
+            _file(updated="now"),
+            _file(leaf=5),
+            _file(id="<b>"),
+            {**good, "conversations": [None]},
+        ],
         "twice": [_file(question, question), {**good, "conversations": good["conversations"] * 2}],
         "version 2": [{**good, "version": 2}],
         "no exported conversations": [{**good, "conversations": None}, {**good, "format": "other"}],

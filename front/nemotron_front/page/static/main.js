@@ -54,11 +54,18 @@ function warn(text) {
 
 function show(conversation) {
   current = conversation;
+  setAddress("pushState");
   composer.show(conversation);
   thread.show(conversation);
   showHeader();
   sidebar.refresh(conversation.record.id);
   sidebar.chosen();
+}
+
+/** The address names the conversation, so that it is there after a reload, and the browser's arrows find it. */
+function setAddress(how) {
+  const address = current.messages.size ? `#${current.record.id}` : "";
+  if (address !== location.hash) history[how](null, "", address || location.pathname);
 }
 
 function showHeader() {
@@ -112,9 +119,19 @@ async function conversationOf(id) {
 }
 
 async function openOne(id) {
-  if (current?.record.id === id) return sidebar.chosen();
+  if (current.record.id === id) return sidebar.chosen();
   const conversation = await conversationOf(id);
   if (conversation) show(conversation);
+}
+
+async function openAddressed() {
+  const id = location.hash.slice(1);
+  if (id && id === current?.record.id) return;
+  const conversation = id ? await conversationOf(id) : null;
+  if (conversation) return show(conversation);
+  // There is none of that name: going back would lead here again.
+  history.replaceState(null, "", location.pathname);
+  startNew();
 }
 
 /** Lets go of a conversation that is deleted or replaced in the store: nothing of it is written any more. */
@@ -132,6 +149,7 @@ function send(text, files, instead = null) {
   opened.set(current.record.id, current);
   thread.end();
   current.send(text, files, instead);
+  setAddress("replaceState");
 }
 
 const actions = {
@@ -236,17 +254,19 @@ byId("code").addEventListener("click", () =>
 store.onChange(async ({ id, gone, running }) => {
   if (gone) leave(id);
   if (!running) sidebar.refresh();
-  const shown = () => current.record.id === id && !current.answer && !document.querySelector(".editing");
   if (gone && current.record.id === id) return startNew();
-  if (gone || running || !shown()) return;
+  // What runs there is shown once it is over; what runs or is written here is left alone.
+  const free = () => current.record.id === id && !current.answer && !thread.writing;
+  if (gone || running || !free()) return;
   opened.delete(id);
   const conversation = await conversationOf(id);
-  if (conversation && shown()) show(conversation);
+  if (conversation && free()) show(conversation);
 });
 addEventListener("pagehide", () => [...opened.values()].forEach((conversation) => conversation.keepNow()));
 
 if (!store.keeps) warn(S.noStorage);
-startNew();
+addEventListener("popstate", openAddressed);
+await openAddressed();
 byId("app").removeAttribute("aria-busy");
 
 async function learnModel() {

@@ -199,27 +199,30 @@ class AssistantView {
   #notes() {
     const { message, conversation, actions } = this;
     const note = (text) => el("p", { class: "note", text });
+    const goOn = conversation.canGoOn(message)
+      ? button({ icon: "right", text: S.goOn, class: "go-on", click: () => actions.goOn(message) })
+      : null;
+    if (message.phase === "failed") return [this.#failure(goOn)];
     const notes = [];
-    if (message.phase === "failed") {
-      const { error } = message;
-      notes.push(
-        el(
-          "div",
-          { class: "error", role: "alert" },
-          el("p", { text: error.message }),
-          error.code || error.param
-            ? el("p", { class: "quiet", text: [error.code, error.param].filter(Boolean).join(" · ") })
-            : null,
-          button({ icon: "again", text: S.retry, click: () => actions.answerAgain(message) }),
-        ),
-      );
-    } else if (message.phase === "stopped") notes.push(note(message.interrupted ? S.interrupted : S.stopped));
+    if (message.phase === "stopped") notes.push(note(message.interrupted ? S.interrupted : S.stopped));
     else if (message.finish === "length") notes.push(...this.#cutOff(note));
     else if (message.finish === "content_filter") notes.push(note(S.cutBy(message.finish)));
     else if (!message.content && !message.calls?.length) notes.push(note(S.empty));
-    if (conversation.canGoOn(message))
-      notes.push(button({ icon: "right", text: S.goOn, class: "go-on", click: () => actions.goOn(message) }));
-    return notes;
+    return goOn ? [...notes, goOn] : notes;
+  }
+
+  #failure(goOn) {
+    const { message, actions } = this;
+    const { error } = message;
+    const codes = [error.code, error.param].filter(Boolean).join(" · ");
+    const again = button({ icon: "again", text: S.retry, click: () => actions.answerAgain(message) });
+    return el(
+      "div",
+      { class: "error", role: "alert" },
+      el("p", { text: error.message }),
+      codes ? el("p", { class: "quiet", text: codes }) : null,
+      el("div", { class: "bar" }, again, goOn),
+    );
   }
 
   /** Why an answer ended early; with nothing but thinking there is no text to go on from, only more tokens help. */

@@ -126,6 +126,8 @@ function isTree(messages) {
 /** What is wrong with a conversation of an export; null for nothing. */
 function faultOf(conversation) {
   if (![conversation?.id, conversation?.title].every(isText)) return S.faults.fields;
+  // It becomes a part of the address.
+  if (!/^[\w-]{1,64}$/.test(conversation.id)) return S.faults.fields;
   const { id, created, updated, leaf, settings, messages } = conversation;
   if (![created, updated].every(Number.isFinite) || !missingOr(leaf, isText)) return S.faults.fields;
   if (!missingOr(settings, settingsFit)) return S.faults.settings;

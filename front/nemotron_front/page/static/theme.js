@@ -1,4 +1,5 @@
-// Sets light or dark before the first paint; the switch is in main.js. Not a module, for those run after it.
+// What has to be right with the first paint, light or dark above all; the switch is in main.js. Not a module, for those
+// run after it.
 (function () {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const apply = () => {
@@ -14,4 +15,6 @@
   // Another tab has switched it.
   addEventListener("storage", apply);
   apply();
+  // A conversation is opened: no welcome before it.
+  document.documentElement.classList.toggle("addressed", location.hash !== "");
 })();

@@ -79,6 +79,11 @@ export class Thread {
     this.#frame ??= requestAnimationFrame(() => this.#draw());
   }
 
+  /** Whether the user writes in the thread: a message that is edited, results of calls. */
+  get writing() {
+    return [...this.list.querySelectorAll("textarea")].some(({ value }) => value);
+  }
+
   /** Goes to the end and stays there. */
   end() {
     this.#follow = true;
