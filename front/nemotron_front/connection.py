@@ -18,14 +18,15 @@ class Connection(HttpToolsProtocol):
     """Ends when its other side takes too long to send a request's head, or to take what was sent.
 
     Attributes:
-        head_seconds: How long the head of a request may take, the first one from the connection's begin.
+        head_seconds: How long the head of a request may take, the first one from the connection's begin; and what comes
+            of its body once it is answered.
         write_seconds: How long more than the transport buffers (64 KiB) may wait to be taken.
     """
 
     head_seconds: float
     write_seconds: float
 
-    _head_due: asyncio.TimerHandle | None = None
+    _due: asyncio.TimerHandle | None = None
     _write_due: asyncio.TimerHandle | None = None
     _head_open = False
     _raw_bytes = 0  # since the head began, whole headers or not
@@ -76,7 +77,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head of a request is there."""
         self._head_open = False
-        self._stop(self._head_due)
+        self._stop(self._due)
         if self.parser.should_upgrade():
             return  # it comes again
         super().on_headers_complete()
@@ -87,8 +88,15 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body of a request is there."""
+        self._stop(self._due)
         if not self.parser.should_upgrade():
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A request is answered. Nobody reads what is still coming of its body, so that has its time here."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._wait()
 
     def pause_writing(self) -> None:
         """What was sent is not taken."""
@@ -106,7 +114,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended."""
-        self._stop(self._head_due)
+        self._stop(self._due)
         self._stop(self._write_due)
         for one in self._unanswered:  # uvicorn tells the last one alone
             if not one.response_complete:
@@ -133,10 +141,13 @@ class Connection(HttpToolsProtocol):
         return b""
 
     def _wait_for_head(self) -> None:
-        self._stop(self._head_due)
         self._head_open = True
         self._raw_bytes = self._header_bytes = 0
-        self._head_due = self.loop.call_later(self.head_seconds, self.transport.abort)
+        self._wait()
+
+    def _wait(self) -> None:
+        self._stop(self._due)
+        self._due = self.loop.call_later(self.head_seconds, self.transport.abort)
 
     @staticmethod
     def _stop(timer: asyncio.TimerHandle | None) -> None:

@@ -57,10 +57,10 @@ async def takes_all(_: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
-def connected(app: App) -> tuple[Connection, Transport]:
+def connected(app: App, options: FrontOptions | None = None) -> tuple[Connection, Transport]:
     config = Config(app, lifespan="off", log_config=None)
     config.load()
-    connection, transport = connection_type(FrontOptions())(config, ServerState(), {}), Transport()
+    connection, transport = connection_type(options or FrontOptions())(config, ServerState(), {}), Transport()
     connection.connection_made(transport)
     return connection, transport
 
@@ -218,3 +218,27 @@ def test_who_leaves_with_several_requests_is_noticed_by_the_first() -> None:
 
     assert asyncio.run(run()), "a connection that is not read does not tell its end"
     assert left == [True]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_body_of_a_request_that_is_answered_has_its_time(ends: bool) -> None:
+    async def refuses(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def run() -> bool:
+        connection, transport = connected(refuses, FrontOptions(body_seconds=0.05))
+        connection.data_received(BEGIN + b"content-length: 500\r\n\r\n")
+        for _ in range(9):
+            await asyncio.sleep(0)
+        if ends:
+            connection.data_received(b"x" * 500)
+        until = asyncio.get_running_loop().time() + (0.15 if ends else 10)
+        while not transport.aborted and asyncio.get_running_loop().time() < until:
+            connection.data_received(b"" if ends else b"x")
+            await asyncio.sleep(0.03)
+        aborted = transport.aborted
+        connection.connection_lost(OSError())
+        return aborted
+
+    assert asyncio.run(run()) is not ends
