@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -81,6 +82,8 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # it comes again
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            _without_chunks(self.cycle)
         self._unanswered = tuple(one for one in (*self._unanswered, self.cycle) if not one.response_complete)
         if len(self._unanswered) <= _MOST_PIPELINED:
             # uvicorn reads on when the first one is answered, and would not see before that its caller has left.
@@ -153,6 +156,20 @@ class Connection(HttpToolsProtocol):
     def _stop(timer: asyncio.TimerHandle | None) -> None:
         if timer is not None:
             timer.cancel()
+
+
+def _without_chunks(cycle: RequestResponseCycle) -> None:
+    """Have an answer of unknown length end with the connection: HTTP/1.0 has no chunks, which uvicorn would send."""
+    send = cycle.send
+
+    async def sends(message: Any) -> None:
+        cycle.expected_content_length = len(
+            message.get("body", b"")
+        )  # whatever it is, it is neither too long nor short
+        await send(message)
+
+    cycle.chunked_encoding = False
+    cycle.send = sends  # type: ignore[method-assign]
 
 
 def connection_type(options: FrontOptions) -> type[Connection]:

@@ -191,6 +191,20 @@ def test_no_error_stands_within_an_answer() -> None:
     assert back.endswith(b"so far\r\n")
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"7")]], ids=["unknown", "length"])
+def test_an_answer_for_http_1_0_has_no_chunks(method: str, headers: list[tuple[bytes, bytes]]) -> None:
+    async def in_parts(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for part, more in ((b"one ", True), (b"two", True), (b"", False)):
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+
+    head, _, body = answered(f"{method} / HTTP/1.0\r\n\r\n".encode(), app=in_parts).partition(b"\r\n\r\n")
+    assert body == (b"one two" if method == "GET" else b"")
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+
+
 def test_trailers_are_no_headers() -> None:
     back = answered(BEGIN + b"transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nauthorization: Bearer key\r\n\r\n")
     assert b"names: host transfer-encoding\r\n" in back
