@@ -10,6 +10,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 from nemotron_build.errors import UnsupportedError
+from nemotron_serving.cgroups import memory_limit
 
 _LIBRARIES = {
     "tensorrt_llm": "tensorrt-llm",
@@ -52,8 +53,9 @@ def detect() -> Machine:
 
 
 def machine_memory() -> int:
-    """RAM of this machine in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """RAM of this machine in bytes, or what the control groups of this container or unit allow of it."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(machine, memory_limit() or machine)
 
 
 def library_version(name: str) -> str | None:

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 _PROCESS = Path("/proc/self")
 # By version: the limit, what is used, and the statistic of that which the kernel gives up first.
 _MEMORY_FILES = {
@@ -80,8 +78,14 @@ def tasks_left(process: Path = _PROCESS) -> Limit | None:
 
 def cores(process: Path = _PROCESS) -> int:
     """How many cores a process may keep busy, at least 1: those it may run on, or what a group's quota allows."""
-    quotas = (quota for version, group in _groups(process, "cpu") for quota in _quota(version, group))
-    return max(1, math.ceil(min(len(os.sched_getaffinity(0)), *quotas, math.inf)))
+    own = len(os.sched_getaffinity(0))
+    return min(own, paid_cores(process) or own)
+
+
+def paid_cores(process: Path = _PROCESS) -> int | None:
+    """How many cores the quotas of a process's groups are worth, rounded up; None where there is none."""
+    quotas = [quota for version, group in _groups(process, "cpu") for quota in _quota(version, group)]
+    return max(1, math.ceil(min(quotas))) if quotas else None
 
 
 def events(process: Path = _PROCESS) -> Events:
@@ -95,6 +99,8 @@ def events(process: Path = _PROCESS) -> Events:
 
 def available_memory(process: Path = _PROCESS) -> int:
     """Bytes that can be taken without swapping: what the machine has available, or what a control group leaves."""
+    import psutil  # a build, which asks for limits alone, need not have it
+
     available = int(psutil.virtual_memory().available)
     limit = memory_left(process)
     return available if limit is None else min(available, limit.left)

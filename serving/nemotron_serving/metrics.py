@@ -95,6 +95,18 @@ METRICS = (
 )
 
 
+def metrics_table() -> str:
+    """The table, in Markdown, as docs/metrics.md has it."""
+    rows = [f"| `{one.name}` | {one.kind} | {_labels_of(one)} | {one.text} |\n" for one in METRICS]
+    return "| metric | kind | labels, and their values | |\n|---|---|---|---|\n" + "".join(rows)
+
+
+def _labels_of(metric: Metric) -> str:
+    """The labels that a metric has; those of the first model that has it, which are the most."""
+    labels = {"model": tuple(metric.models), **next(iter(metric.models.values()))}
+    return "; ".join(f"`{name}` {', '.join(values)}".rstrip() for name, values in labels.items())
+
+
 class Series(NamedTuple):
     """One line of the page: a metric with its labels, in their order, but for `model`."""
 

@@ -36,7 +36,7 @@ from nemotron_serving.contract import (
 )
 from nemotron_serving.engine.tensorrt_llm.files import TENSORRT_LLM
 from nemotron_serving.features import FEATURES
-from nemotron_serving.metrics import METRICS, Metric
+from nemotron_serving.metrics import metrics_table
 
 CLIENT = Path("client/nemotron_client/_contract.py")
 REQUESTS = Path("docs/requests.md")
@@ -67,7 +67,7 @@ def rendered(root: Path) -> dict[Path, str]:
     tables = {"inputs": _inputs_table(), "outputs": _outputs_table(), "engines": _engines_table()}
     requests = _with_tables((root / REQUESTS).read_text(), tables)
     flows = _with_tables((root / TENSORRT_LLM_PAGE).read_text(), {"flows": _flows_table()})
-    metrics = _with_tables((root / METRICS_PAGE).read_text(), {"metrics": _metrics_table()})
+    metrics = _with_tables((root / METRICS_PAGE).read_text(), {"metrics": metrics_table()})
     return {**configs, CLIENT: _client(), REQUESTS: requests, TENSORRT_LLM_PAGE: flows, METRICS_PAGE: metrics}
 
 
@@ -370,22 +370,6 @@ def _flows_table() -> str:
         refused = "yes" if there else f"no, refused{pull}"
         rows.append(f"| {one.doc} | {_yes(one.compiled)} | {refused} | {_yes(one.checkpoint)} |")
     return "\n".join(rows) + "\n"
-
-
-def _metrics_table() -> str:
-    rows = [f"| `{one.name}` | {one.kind} | {_series_of(one)} | {one.text} |\n" for one in METRICS]
-    return "| metric | kind | labels, and their values | |\n|---|---|---|---|\n" + "".join(rows)
-
-
-def _series_of(metric: Metric) -> str:
-    """The labels that a metric has; those of the first model that has it, which are the most."""
-    models = " ".join(f"`{model}`" for model in metric.models)
-    own = next(iter(metric.models.values()))
-    labels = []
-    for name, values in own.items():
-        known = " ".join(f"`{one}`" for one in values)
-        labels.append(f"`{name}`: {known}" if known else f"`{name}`")
-    return "; ".join([f"`model`: {models}", *labels])
 
 
 def _yes(there: object) -> str:

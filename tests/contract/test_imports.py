@@ -23,6 +23,7 @@ BUILD_MAY_TAKE = (
     "nemotron_serving.engine.simulated",
     "nemotron_serving.engine.tensorrt_llm.files",
     # What both commands say and look for in the same way:
+    "nemotron_serving.cgroups.memory_limit",
     "nemotron_serving.command_line",
     "nemotron_serving.errors",
     "nemotron_serving.launcher.triton_files.default_repository",

@@ -11,7 +11,6 @@ count takes a hundredth of the time that it takes to tokenize.
 
 from __future__ import annotations
 
-import os
 import re
 import string
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from nemotron_serving.cgroups import cores
 from nemotron_serving.chat.controls import Control, ControlTokens, PromptPart, Tag
 from nemotron_serving.errors import PackageError
 from nemotron_serving.output.detokenizer import byte_of_character
@@ -30,7 +30,7 @@ from nemotron_serving.output.detokenizer import byte_of_character
 # Long texts are cut so that all cores encode. A letter before a space or newline ends a word in the pre-tokenizers
 # of every byte-level BPE model we know (GPT-2, Llama 3, Qwen, SmolLM2), and no merge reaches across words.
 _CHUNK_CHARACTERS = 16_384
-_BATCH_CHARACTERS = _CHUNK_CHARACTERS * (os.cpu_count() or 1)
+_BATCH_CHARACTERS = _CHUNK_CHARACTERS * cores()
 _WORD_END = re.compile(r"[^\W\d_](?=[ \n])")
 _LETTERS = string.ascii_letters.encode()
 _DIGITS = string.digits.encode()

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from nemotron_serving import cgroups
+from nemotron_serving.engine.openvino.cpu import default_threads, physical_cores
 from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.processes import SHARED_MEMORY
 from nemotron_serving.launcher.triton_command import PYTHON_MODELS, tritonserver_threads
@@ -80,12 +81,13 @@ class Need:
 
         Args:
             package: Its limits count, and whether its engine computes on the CPU: other engines' threads are not known.
-            engine_threads: What was asked for; None leaves it to the engine, which takes one for each physical core.
+            engine_threads: What was asked for; None leaves it to the engine, which takes one for each physical core
+                that a quota pays for.
         """
         limits = package.serving.limits if package else None
         places = limits.max_in_flight if limits else 1
         on_cpu = package is not None and package.manifest.engine.kind == "openvino"
-        engine = (engine_threads or _physical_cores()) if on_cpu else 0
+        engine = (engine_threads or default_threads(cgroups.paid_cores()) or physical_cores()) if on_cpu else 0
         start = tritonserver_threads(places) + _MODEL_THREADS + engine
         tokens = places * (limits.max_seq_len if limits else 1)
         return cls(
@@ -254,11 +256,6 @@ def _causes(log: str, before: cgroups.Events) -> Iterator[str]:
         yield f"Its processes may have no more than {space / _GIB:.2f} GiB of addresses (ulimit -v). Lift that limit."
     if _NO_MEMORY.search(log):
         yield f"It got no more memory; {cgroups.available_memory() / _GIB:.2f} GiB are available now."
-
-
-def _physical_cores() -> int:
-    cores = len(os.sched_getaffinity(0))
-    return min(psutil.cpu_count(logical=False) or cores, cores)
 
 
 def _task_limits() -> Iterator[Tasks]:

@@ -160,7 +160,8 @@ class ServeOptions:
         ),
     )
     engine_threads: int | None = field(
-        default=None, metadata=_flag("N", whole(1, _MOST_THREADS), "CPU threads (default: by the machine)")
+        default=None,
+        metadata=_flag("N", whole(1, _MOST_THREADS), "CPU threads (default: one for each core that it may use)"),
     )
     kv_cache_gib: int | None = field(
         default=None,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nemotron_build.machine import InstalledGpu, detect, library_version, visible
+from nemotron_build.machine import InstalledGpu, detect, library_version, machine_memory, visible
 from tests.fakes.nvml import NvmlError, nvml
 
 UUIDS = ["GPU-aa", "GPU-bb"]
@@ -47,3 +47,13 @@ def test_hidden_gpus_do_not_count(variable: str, places: list[int], monkeypatch:
 def test_versions_are_those_of_the_distributions() -> None:
     assert library_version("openvino") == detect().versions["openvino"]
     assert library_version("tensorrt_llm") is None
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(2**20, 2**20), (2**60, None), (None, None)])
+def test_memory_is_what_the_container_may_have(
+    limit: int | None, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nemotron_build.machine.memory_limit", lambda: None)
+    all_of_it = machine_memory()
+    monkeypatch.setattr("nemotron_build.machine.memory_limit", lambda: limit)
+    assert machine_memory() == (expected or all_of_it)

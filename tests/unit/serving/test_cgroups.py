@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from nemotron_serving.cgroups import Events, available_memory, cores, events, memory_left, memory_limit, tasks_left
+from nemotron_serving.cgroups import (
+    Events,
+    available_memory,
+    cores,
+    events,
+    memory_left,
+    memory_limit,
+    paid_cores,
+    tasks_left,
+)
 
 MIB = 1 << 20
 
@@ -119,3 +128,41 @@ def test_a_quota_bounds_the_cores(tmp_path: Path, files: dict[str, object], expe
     one = "30 23 0:26 / {root}/cgroup rw - cgroup cgroup rw,cpu,cpuacct"
     proc = process(tmp_path, "0::/\n3:cpu,cpuacct:/\n", [V2 if "cpu_max" in files else one])
     assert cores(proc) == (expected or len(os.sched_getaffinity(0)))
+    assert paid_cores(proc) == expected
+
+
+def test_a_pod_with_a_limit_of_its_own_and_a_container_with_another(tmp_path: Path) -> None:
+    """As Kubernetes nests them, seen from the node: 3 cores and 2 GiB for the pod, 2.5 cores and 1 GiB in it."""
+    pod = tmp_path / "cgroup" / "kubepods.slice" / "kubepods-burstable.slice" / "kubepods-burstable-pod1.slice"
+    box = pod / "cri-containerd-2.scope"
+    group(pod.parent.parent, memory_max=60_000 * MIB, cpu_max="max 100000", pids_max="max")
+    group(pod.parent, memory_max="max", cpu_max="max 100000")
+    group(pod, memory_max=2048 * MIB, memory_current=700 * MIB, cpu_max="300000 100000")
+    group(box, memory_max=1024 * MIB, memory_current=600 * MIB, cpu_max="250000 100000", pids_max=100, pids_current=9)
+    proc = process(tmp_path, f"0::/{box.relative_to(tmp_path / 'cgroup')}\n", [V2])
+    assert memory_limit(proc) == 1024 * MIB
+    left = memory_left(proc)
+    assert left is not None and left.left == 424 * MIB
+    assert paid_cores(proc) == 3
+
+
+def test_a_container_of_docker_on_version_1(tmp_path: Path) -> None:
+    """Its own groups alone are mounted, by the names that the host has for them."""
+    name = "/docker/4f2c"
+    for controller, files in {
+        "memory": {"memory_limit_in_bytes": 1024 * MIB, "memory_usage_in_bytes": 30 * MIB},
+        "cpu,cpuacct": {"cpu_cfs_quota_us": 100_000, "cpu_cfs_period_us": 100_000},
+        "pids": {"pids_max": 512, "pids_current": 4},
+    }.items():
+        group(tmp_path / controller, **files)
+    mounts = [
+        f"35 31 0:32 {name} {{root}}/memory ro - cgroup cgroup rw,memory",
+        f"36 31 0:33 {name} {{root}}/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct",
+        f"39 31 0:36 {name} {{root}}/pids ro - cgroup cgroup rw,pids",
+    ]
+    proc = process(tmp_path, f"8:pids:{name}\n4:memory:{name}\n3:cpu,cpuacct:{name}\n", mounts)
+    assert memory_limit(proc) == 1024 * MIB
+    assert available_memory(proc) <= 994 * MIB
+    assert (cores(proc), paid_cores(proc)) == (1, 1)
+    tasks = tasks_left(proc)
+    assert tasks is not None and tasks.left == 508

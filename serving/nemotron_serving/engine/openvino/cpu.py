@@ -20,6 +20,26 @@ def default_kv_cache_gib(free_bytes: int) -> int:
     return max(1, min(int(free_bytes * _DEFAULT_KV_CACHE_SHARE / 2**30), _DEFAULT_KV_CACHE_MAX_GIB))
 
 
+def default_threads(paid: int | None) -> int | None:
+    """Threads of a step where nobody says how many; None leaves it to OpenVINO.
+
+    OpenVINO takes one for each physical core that it may run on, and knows nothing of quotas. More threads than a quota
+    is worth spend it within a part of each period, and stand still for the rest.
+
+    Args:
+        paid: Cores that a quota is worth; None where there is none.
+    """
+    return paid if paid is not None and paid < physical_cores() else None
+
+
+def physical_cores() -> int:
+    """Cores that this process may run on; two threads of one core count once, where that can be told."""
+    import psutil
+
+    own = len(os.sched_getaffinity(0))
+    return min(psutil.cpu_count(logical=False) or own, own)
+
+
 def isa_properties(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Properties for `compile_model` and GenAI's pipelines that go with ONEDNN_MAX_CPU_ISA; none where it is not set.
 

@@ -37,7 +37,7 @@ class Start(msgspec.Struct, frozen=True):
     Attributes:
         package: Directory of the package.
         kv_cache_gib: Size of the KV cache; None takes `default_kv_cache_gib`.
-        threads: Threads of a step; None leaves their number to OpenVINO.
+        threads: Threads of a step; None takes `default_threads`.
     """
 
     package: str

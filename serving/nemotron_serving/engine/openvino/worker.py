@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from nemotron_serving.cgroups import available_memory
+from nemotron_serving.cgroups import available_memory, paid_cores
 from nemotron_serving.engine.base import Delta, EngineRequest, Sampling
-from nemotron_serving.engine.openvino.cpu import default_kv_cache_gib
+from nemotron_serving.engine.openvino.cpu import default_kv_cache_gib, default_threads
 from nemotron_serving.engine.openvino.engine import ORDERS, Ready, Refused, Start, StepResult, Submit
 from nemotron_serving.engine.openvino.grammars import Form, GrammarError, Grammars, form_of, share_the_interpreter
 from nemotron_serving.engine.openvino.library import (
@@ -56,7 +56,7 @@ def main() -> None:
         try:
             package = Package.load(Path(start.package))
             kv_cache_gib = start.kv_cache_gib or default_kv_cache_gib(available_memory())
-            pipeline = open_pipeline(package, kv_cache_gib, start.threads)
+            pipeline = open_pipeline(package, kv_cache_gib, start.threads or default_threads(paid_cores()))
             kv_cache_tokens, step_s = warm_up(pipeline, package, kv_cache_gib)
         except PackageError as error:
             connection.send_bytes(msgspec.msgpack.encode(Refused(str(error))))

@@ -1,10 +1,10 @@
-"""What OpenVINO is told where oneDNN is limited to an older set of instructions."""
+"""What OpenVINO is told where oneDNN is limited to an older set of instructions, or the process to few cores."""
 
 from __future__ import annotations
 
 import pytest
 
-from nemotron_serving.engine.openvino.cpu import isa_properties
+from nemotron_serving.engine.openvino.cpu import default_threads, isa_properties, physical_cores
 
 _PLAIN = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
@@ -21,3 +21,10 @@ def test_with_vnni_inputs_are_rounded() -> None:
 @pytest.mark.parametrize("environment", [{}, {"ONEDNN_MAX_CPU_ISA": "ALL"}, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}])
 def test_otherwise_openvino_chooses(environment: dict[str, str]) -> None:
     assert isa_properties(environment) == {}
+
+
+def test_a_quota_of_fewer_cores_bounds_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("psutil.cpu_count", lambda **_: 4)
+    assert physical_cores() == 4
+    assert [default_threads(paid) for paid in (1, 3, 4, 6, None)] == [1, 3, None, None, None]
