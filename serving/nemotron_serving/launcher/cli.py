@@ -16,7 +16,7 @@ from nemotron_serving.launcher.engine_library import check_engine_library
 from nemotron_serving.launcher.errors import LauncherError, SetupError
 from nemotron_serving.launcher.health import HealthServer, ServerState
 from nemotron_serving.launcher.limits import Need, require
-from nemotron_serving.launcher.options import ServeOptions, TlsFiles, add_options
+from nemotron_serving.launcher.options import ADMIN_KEY_VARIABLE, ServeOptions, TlsFiles, add_options, admin_key_of
 from nemotron_serving.launcher.supervise import Restart, Supervisor
 from nemotron_serving.launcher.terminal import check_command, complain, open_missing_streams, say
 from nemotron_serving.package import Package
@@ -93,7 +93,9 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(arguments: list[str]) -> int:
     own, command = _split(arguments)
     given = _serve_parser().parse_args(own)
-    options = ServeOptions.of_arguments(given, bind=resolve_bind(given.bind), tls=TlsFiles.of_arguments(given))
+    options = ServeOptions.of_arguments(
+        given, bind=resolve_bind(given.bind), tls=TlsFiles.of_arguments(given), admin_key=admin_key_of(given)
+    )
     if options.openai_options and options.openai_port is None:
         raise SetupError("--openai-options is for the front of --openai-port PORT, which was not given.")
     if command:
@@ -152,7 +154,14 @@ def _serve_parser() -> argparse.ArgumentParser:
     security.add_argument(
         "--tls-ca", metavar="FILE", type=path, help="authority that clients' certificates must come from (mutual TLS)"
     )
-    add_options(security, ["admin_key", "stops"])
+    add_options(security, ["admin_key"])
+    security.add_argument(
+        "--admin-key-file",
+        metavar="FILE",
+        type=path,
+        help=f"file with that key, as secrets are mounted; without either, {ADMIN_KEY_VARIABLE} may have it",
+    )
+    add_options(security, ["stops"])
     add_options(parser.add_argument_group("engine"), ["engine_threads", "kv_cache_gib", "stream_interval_ms"])
 
     running = parser.add_argument_group("running")

@@ -6,10 +6,11 @@ An option that the models read as well stands once more in `HostOptions`, by the
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +25,9 @@ _MOST_HANG_SECONDS = 86_400.0  # a day; no thread can wait for any number of sec
 _MOST_THREADS = 4096
 _MOST_GIB = 1 << 20
 _MOST_PORT = 65535
+_ADMIN_KEY = re.compile(r"[\w-]{8,}", re.ASCII)  # Triton's option has its own syntax around it, and no way to quote
+_ADMIN_KEY_IS = "8 or more letters, digits, - or _"
+ADMIN_KEY_VARIABLE = "NEMOTRON_ADMIN_KEY"
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,31 @@ def _hang_seconds(text: str) -> float:
     return seconds
 
 
+def admin_key_of(given: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The key of --admin-key, else that in the file of --admin-key-file, else of NEMOTRON_ADMIN_KEY; None without one.
+
+    Raises:
+        SetupError: the file cannot be read, or there is no such key. What is there instead is not said.
+    """
+    if given.admin_key is not None:
+        return str(given.admin_key)
+    where, text = ADMIN_KEY_VARIABLE, environment.get(ADMIN_KEY_VARIABLE, "")
+    if given.admin_key_file is not None:
+        where = f"--admin-key-file {given.admin_key_file}"
+        try:
+            text = given.admin_key_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SetupError(f"{where} cannot be read: {getattr(error, 'strerror', 'it is no text')}.") from error
+    elif not text:
+        return None
+    if not _ADMIN_KEY.fullmatch(text):
+        raise SetupError(f"{where}: expected a key of {_ADMIN_KEY_IS}, and nothing else.")
+    return text
+
+
 def _admin_key(text: str) -> str:
-    # Triton's option has its own syntax around the key, and no way to quote.
-    if not re.fullmatch(r"[\w-]{8,}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} given, expected 8 or more letters, digits, - or _")
+    if not _ADMIN_KEY.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected {_ADMIN_KEY_IS}")
     return text
 
 

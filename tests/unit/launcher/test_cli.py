@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from nemotron_serving.launcher.cli import main
+from nemotron_serving.launcher.errors import SetupError
+from nemotron_serving.launcher.options import ADMIN_KEY_VARIABLE, admin_key_of
 from nemotron_serving.package import Package, write_package
 from tests.unit.serving.support import make_package, manifest
 
@@ -138,3 +141,32 @@ def test_what_nobody_foresaw_is_one_line_too(
     error = capsys.readouterr().err
     assert error.startswith(said)
     assert error.count("\n") == 1
+
+
+def asked(key: str | None = None, file: Path | None = None) -> argparse.Namespace:
+    return argparse.Namespace(admin_key=key, admin_key_file=file)
+
+
+def test_an_admin_key_may_be_in_a_file_or_a_variable(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("from-a-file\n")
+    variable = {ADMIN_KEY_VARIABLE: "from-a-variable"}
+    assert admin_key_of(asked("from-the-option", file), variable) == "from-the-option"
+    assert admin_key_of(asked(file=file), variable) == "from-a-file"
+    assert admin_key_of(asked(), variable) == "from-a-variable"
+    assert admin_key_of(asked(), {}) is admin_key_of(asked(), {ADMIN_KEY_VARIABLE: ""}) is None
+
+
+@pytest.mark.parametrize("content", [b"short", b"two words", b"", b"\xff\xfe-no-text"])
+def test_what_is_no_admin_key_is_not_shown(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    with pytest.raises(SetupError) as refused:
+        admin_key_of(asked(file=file), {})
+    assert str(file) in str(refused.value)
+    assert "short" not in str(refused.value) and "two" not in str(refused.value)
+
+
+def test_an_admin_key_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="No such file"):
+        admin_key_of(asked(file=tmp_path / "nothing"), {})
