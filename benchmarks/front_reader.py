@@ -61,6 +61,7 @@ class Streams:
     Attributes:
         process: Whose CPU time counts.
         waits_for: How many have not begun.
+        at_once: Whether all had begun before one ended.
         begin_s: When the first one was asked for.
         first_s: When each got its first text.
         counted: Pieces of text that came when all had begun.
@@ -68,6 +69,7 @@ class Streams:
 
     process: psutil.Process
     waits_for: int
+    at_once: bool = True
     begin_s: float = field(default_factory=time.perf_counter)
     first_s: list[float] = field(default_factory=list)
     counted: int = 0
@@ -85,6 +87,10 @@ class Streams:
         if self.waits_for == 0:
             self.counted += pieces
 
+    def ended(self) -> None:
+        """A stream has come to its end."""
+        self.at_once = self.at_once and self.waits_for == 0
+
     def result(self, answers: Sequence[Answer], *, texts: bool) -> dict[str, Any]:
         """All figures: of CPU time from when all streams had begun, else of the whole job."""
         end_s, cpu_s = time.perf_counter(), self._cpu_s()
@@ -95,7 +101,7 @@ class Streams:
             "cpu_us": 1e6 * (cpu_s - self.cpu_s) / max(1, self.counted),
             "pieces": self.counted,
             "whole": sum(text is not None for _, text in read),
-            "at_once": self.waits_for == 0,
+            "at_once": self.at_once,
             "rss_mib": self.process.memory_info().rss / 2**20,
             "texts": [text for _, text in read] if texts else [],
         }
@@ -153,11 +159,17 @@ async def _serve(
     way: Callable[[str], contextlib.AbstractAsyncContextManager[_Read]], url: str, process: psutil.Process
 ) -> None:
     async with way(url) as read:
+
+        async def read_one(job: Job, number: int, streams: Streams) -> Answer:
+            answer = await read(job, number, streams)
+            streams.ended()
+            return answer
+
         while line := await asyncio.to_thread(sys.stdin.readline):
             job = Job(**json.loads(line))
             gc.collect()
             streams = Streams(process, len(job.prompts))
-            answers = await asyncio.gather(*(read(job, number, streams) for number in range(len(job.prompts))))
+            answers = await asyncio.gather(*(read_one(job, number, streams) for number in range(len(job.prompts))))
             sys.stdout.write(json.dumps(streams.result(answers, texts=job.seeds)) + "\n")
             sys.stdout.flush()
 
