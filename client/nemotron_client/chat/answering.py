@@ -1,7 +1,8 @@
-"""One question and its answer: drawn while it comes, with Ctrl-C to cancel it, or written for a script."""
+"""One question and its answer: drawn while it comes, with keys to cancel it or have it now, or written for a script."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import queue
@@ -10,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TextIO
 
@@ -84,7 +84,7 @@ class Asking:
     def events(self) -> Iterator[Event | None]:
         """What comes, and None whenever some time has passed."""
         reader = threading.Thread(target=_pass_on, args=(self._stream, self._items), name="nemotron-chat", daemon=True)
-        with self._stream, self._heeding_interrupts():
+        with self._stream, self._heeding_keys():
             reader.start()
             while True:
                 try:
@@ -109,6 +109,15 @@ class Asking:
         cancel = threading.Thread(target=self._client.cancel, args=(self._stream.request_id,), daemon=True)
         cancel.start()
 
+    def answer_now(self) -> None:
+        """End its thinking on the server. Without effect where it does not think, or not any more."""
+
+        def ask() -> None:
+            with contextlib.suppress(NemotronError):  # it thinks on, as everybody can see
+                self._stream.end_thinking()
+
+        threading.Thread(target=ask, daemon=True).start()
+
     def _keep(self, event: Event | None) -> None:
         if isinstance(event, ContentDelta):
             self._content.append(event.text)
@@ -125,17 +134,26 @@ class Asking:
         elif not self.interrupted:
             self.error = end
 
-    @contextmanager
-    def _heeding_interrupts(self) -> Iterator[None]:
-        def heed(_signal: int, _frame: FrameType | None) -> None:
+    @contextlib.contextmanager
+    def _heeding_keys(self) -> Iterator[None]:
+        """The terminal turns its keys into signals: see `interactive`."""
+
+        def interrupt(_signal: int, _frame: FrameType | None) -> None:
             self.interrupt()
             self._items.put(None)  # wakes the reader of the queue
 
-        before = signal.signal(signal.SIGINT, heed)
+        def answer_now(_signal: int, _frame: FrameType | None) -> None:
+            self.answer_now()
+
+        before = {
+            number: signal.signal(number, heed)
+            for number, heed in ((signal.SIGINT, interrupt), (signal.SIGQUIT, answer_now))
+        }
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _pass_on(stream: ChatStream, items: queue.SimpleQueue[_Item]) -> None:

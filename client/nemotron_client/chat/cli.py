@@ -37,6 +37,9 @@ examples:
   nemotron-chat --once "Solve x*x = 2" --thinking --json | jq -r .reasoning_content
       everything about the answer, as one JSON object
 
+while an answer comes:
+  Ctrl-C cancels it, on the server too. Ctrl-N ends its thinking, and the answer follows at once.
+
 what scripts get:
   The answer is on stdout, exactly as the model wrote it, but for control characters, which are shown as escapes.
   Thinking goes to stderr where that is a terminal, else nowhere. Notes and errors are on stderr.

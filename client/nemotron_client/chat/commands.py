@@ -271,4 +271,7 @@ COMMANDS = (
     Command("/quit", "", "leave (also Ctrl-D)", _quit),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}
-_KEYS = "Enter sends. Alt-Enter, or a \\ at the end of a line, begins a new line. Ctrl-C cancels an answer."
+_KEYS = (
+    "Enter sends. Alt-Enter, or a \\ at the end of a line, begins a new line. Ctrl-C cancels an answer, "
+    "Ctrl-N ends its thinking."
+)

@@ -48,12 +48,13 @@ class Interactive:
         self._screen.say(safe_line(_server_line(found)))
         settings = self._session.settings.describe(found.model)
         self._screen.say(f"{settings[0].upper()}{settings[1:]}. /help lists the commands.")
-        # One Ctrl-C too many, after an answer has ended, must not end the chat.
-        before = signal.signal(signal.SIGINT, lambda *_: None)
+        # One Ctrl-C or Ctrl-N too many, after an answer has ended, must not end the chat.
+        before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGQUIT)}
         try:
             self._chat_on()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _chat_on(self) -> None:
         while True:
@@ -95,7 +96,7 @@ class Interactive:
         """Whether the answer came."""
         asking = Asking(self._client, self._session)
         view = self._screen.answer()
-        with _without_echo():
+        with _answering_keys():
             try:
                 for event in asking.events():
                     if isinstance(event, ReasoningDelta):
@@ -149,8 +150,8 @@ def _server_line(found: ServerInfo) -> str:
 
 
 @contextlib.contextmanager
-def _without_echo() -> Iterator[None]:
-    """What is typed while an answer comes is not shown in its midst; the next prompt has it."""
+def _answering_keys() -> Iterator[None]:
+    """What is typed while an answer comes is not shown in its midst; the next prompt has it. Ctrl-N sends SIGQUIT."""
     try:
         before = termios.tcgetattr(sys.stdin)
     except (termios.error, ValueError, OSError):
@@ -158,6 +159,8 @@ def _without_echo() -> Iterator[None]:
         return
     quiet = before[:]
     quiet[3] = before[3] & ~termios.ECHO
+    quiet[6] = [*before[6]]
+    quiet[6][termios.VQUIT] = _ANSWER_NOW
     termios.tcsetattr(sys.stdin, termios.TCSADRAIN, quiet)
     try:
         yield
@@ -167,6 +170,7 @@ def _without_echo() -> Iterator[None]:
 
 
 _MENU_LINES = 6
+_ANSWER_NOW = b"\x0e"  # Ctrl-N
 
 
 class Prompt:

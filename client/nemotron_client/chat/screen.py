@@ -208,7 +208,7 @@ class _Thinking:
         """The lines to print for good, and the tail."""
         self.seconds = self._screen.clock() - self._begin
         done, tail = self._flow.lines(width, height - 1)
-        head = self._note(f"thinking … {self._counts()}", width)
+        head = self._note(f"thinking … {self._counts()} (Ctrl-N: answer now)", width)
         if not self._screen.fold:
             return done, [*tail, *head]
         self._recent = [*self._recent, *done][-height:]

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from nemotron_client.testing import FakeServer, ScriptedReply
 from tests.integration.conftest import Server
 from tests.waiting import wait_until
 
@@ -79,17 +80,17 @@ class Terminal:
 
 @pytest.fixture
 def chat(simulated_server: Server, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
-    """Starts chats with the simulated server."""
+    """Starts chats with the simulated server, or another one."""
     opened: list[Terminal] = []
 
-    def start(*arguments: str, columns: int = 80, **environment: str) -> Terminal:
+    def start(*arguments: str, url: str = "", columns: int = 80, **environment: str) -> Terminal:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         # The first terminal that the leader of a session opens is the one whose Ctrl-C it gets.
         opening = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(slave)]
         state = {"XDG_STATE_HOME": str(tmp_path), "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm-256color"}
         process = subprocess.Popen(
-            [*opening, *CHAT, simulated_server.grpc_url, *arguments],
+            [*opening, *CHAT, url or simulated_server.grpc_url, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -99,7 +100,9 @@ def chat(simulated_server: Server, tmp_path: Path) -> Iterator[Callable[..., Ter
         os.close(slave)
         opened.append(Terminal(process, master))
         shown = opened[-1].wait_for("commands.")
-        assert "no weights" in " ".join(STYLE.sub("", shown).split())  # which model it is, wherever lines are broken
+        assert url or "no weights" in " ".join(
+            STYLE.sub("", shown).split()
+        )  # which model it is, wherever lines are broken
         opened[-1].wait_for(">")  # from here on keys are the prompt's
         return opened[-1]
 
@@ -142,6 +145,20 @@ def test_ctrl_c_cancels_on_the_server_and_the_chat_goes_on(
     terminal.wait_for(">")
     terminal.type("\x04")
     assert terminal.status() == 0
+
+
+def test_ctrl_n_ends_the_thinking_and_the_answer_follows(chat: Callable[..., Terminal]) -> None:
+    reply = ScriptedReply("So be it.", reasoning_content="Hm. " * 10_000, token_s=0.02)
+    with FakeServer(reply) as server:
+        terminal = chat(url=server.grpc_url)
+        terminal.type("Hi\r")
+        terminal.wait_for("answer now)")
+        terminal.type("\x0e\x0e")  # of which the second has no effect
+        terminal.wait_for("So be it.")
+        assert len(server.thinking_ends) >= 1
+        terminal.wait_for(">")
+        terminal.type("\x04")
+        assert terminal.status() == 0
 
 
 def test_ctrl_c_at_the_prompt_says_how_to_leave(chat: Callable[..., Terminal]) -> None:

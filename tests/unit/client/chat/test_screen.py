@@ -111,7 +111,7 @@ def test_thinking_is_shown_while_it_lasts_and_folded_when_it_ends() -> None:
         view.reasoning(f"Thought number {number}.\n", 5 * number)
     tick(view)
     assert terminal.rows[0].startswith("▸ thinking … ")
-    assert terminal.rows[0].endswith(" s, 95 tokens")
+    assert terminal.rows[0].endswith(" s, 95 tokens (Ctrl-N: answer now)")
     assert terminal.rows[-1] == "Thought number 19."
     assert len(terminal.rows) <= 6
     view.content("So it is.")
