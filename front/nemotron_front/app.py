@@ -139,7 +139,7 @@ class App:
             raise unknown_url(scope["method"], scope["path"], known)
         exchange.endpoint = route.path
         if trace := carried_on(exchange):
-            exchange.client = self.front.client.with_options(headers=trace)
+            exchange.client = self.front.client.with_options(headers=self.front.options.headers | trace)
         scope[EXCHANGE] = exchange
         with span(exchange):
             await route.app(scope, exchange.receive, exchange.send)
@@ -188,4 +188,11 @@ def make_client(options: FrontOptions) -> AsyncClient:
     limits = Timeouts(first_token=None, between_tokens=None, total=options.answer_seconds + 30)
     ca, cert, key = (str(one) if one else None for one in (options.tls_ca, options.tls_cert, options.tls_key))
     tls = Tls(ca, cert, key) if ca or cert or key else None
-    return AsyncClient(options.urls or None, max_retries=0, timeouts=limits, tls=tls, sessions=options.sessions)
+    return AsyncClient(
+        options.urls or None,
+        max_retries=0,
+        timeouts=limits,
+        headers=options.headers,
+        tls=tls,
+        sessions=options.sessions,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -93,9 +94,12 @@ class FrontOptions:
 
     Attributes:
         urls: Triton servers, as the client takes them; empty takes what NEMOTRON_URL names, else the client's default.
+        caller: A secret that the servers see with each request, so that each process of this front may stop what
+            another one has asked for, also with `nemotron-serve --stops bound`.
     """
 
     urls: tuple[str, ...] = ()
+    caller: str = field(default_factory=lambda: uuid.uuid4().hex, repr=False, compare=False)
 
     bind: str = field(
         default="127.0.0.1",
@@ -239,6 +243,11 @@ class FrontOptions:
     )
 
     @property
+    def headers(self) -> dict[str, str]:
+        """What servers get with each request."""
+        return {"nemotron-caller": self.caller}
+
+    @property
     def max_body_bytes(self) -> int:
         """The largest body that is read."""
         return self.max_body_mib << 20
@@ -253,6 +262,8 @@ class FrontOptions:
         """The options that a parser with all of them has read."""
         known: dict[str, Any] = {}
         for one in fields(cls):
+            if one.name == "caller":
+                continue
             value = getattr(given, one.name)
             known[one.name] = tuple(value) if isinstance(value, list) else value  # what may be given several times
         return cls(**known)

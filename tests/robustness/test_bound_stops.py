@@ -9,6 +9,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import tritonclient.grpc.aio as aioclient
 
 from nemotron_client import Client, UserMessage
 from tests.integration.conftest import Server, serving
+from tests.integration.front.raw import CHAT, RawCaller, question
 from tests.integration.triton_calls import tensors, values_of
 from tests.robustness.conftest import PACKAGE
 from tests.waiting import wait_until
@@ -166,3 +168,18 @@ def test_a_caller_of_unary_that_leaves_is_noticed_without_a_name(bound: Server) 
 
     asyncio.run(leave())
     wait_until(lambda: bound.metric("nemotron_requests_in_flight") == 0, seconds=3)
+
+
+def test_every_worker_of_a_front_may_end_what_another_has_asked_for(
+    tmp_path: Path, simulated_package: Callable[..., Path]
+) -> None:
+    options = ["--stops", "bound", "--openai-port", "0", "--openai-options=--workers 2"]
+    thinking = question("[sim:think]", stream=True, chat_template_kwargs={"thinking": True})
+    with serving(simulated_package("--token-ms", "200"), tmp_path, *options) as server, ExitStack() as stack:
+        url = server.info["openai_url"].removesuffix("/v1")
+        for _ in range(8):
+            asked = stack.enter_context(RawCaller(url, thinking))
+            asked.read_until(b"\n\n")
+            id_ = json.loads(asked.data[0])["id"]
+            with RawCaller(url, {"id": id_, "action": "reasoning_end"}, f"{CHAT}/control") as caller:
+                assert json.loads(caller.read_all().partition(b"\r\n\r\n")[2])["success"]
