@@ -223,6 +223,13 @@ def workers_of(front: Front) -> set[int]:
     return set(json.loads((front.log.parent / "front.json").read_text())["worker_pids"])
 
 
+def total(page: bytes) -> float:
+    """How many requests a metrics page has counted."""
+    return sum(
+        float(line.split()[-1]) for line in page.splitlines() if line.startswith(b"nemotron_front_requests_total")
+    )
+
+
 def test_workers_share_the_port_and_the_metrics_and_are_started_again(patient_server: Server, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("old")
@@ -246,9 +253,18 @@ def test_workers_share_the_port_and_the_metrics_and_are_started_again(patient_se
         front.process.send_signal(signal.SIGHUP)
         wait_until(lambda: [ask(key)[0] for key in ["old", "new"] * 10] == [401, 200] * 10)
 
-        os.kill(min(first), signal.SIGKILL)
-        wait_until(lambda: len(workers_of(front)) == 2 and min(first) not in workers_of(front), 60)
+        with contextlib.ExitStack() as streams:  # in both of them, mostly
+            for _ in range(6):
+                bearer = {"Authorization": "Bearer new"}
+                streams.enter_context(RawCaller(front.url, {**LONG, "stream": True}, headers=bearer)).read_until(
+                    b"data:"
+                )
+            before = ask("new", path="/metrics")[1]
+            os.kill(min(first), signal.SIGKILL)
+            wait_until(lambda: len(workers_of(front)) == 2 and min(first) not in workers_of(front), 60)
         assert ask("new")[0] == 200
+        wait_until(lambda: b"nemotron_front_in_flight 1.0" in ask("new", path="/metrics")[1])
+        assert total(ask("new", path="/metrics")[1]) > total(before)
 
         with RawCaller(front.url, {**SHORT, "stream": True}, headers={"Authorization": "Bearer new"}) as caller:
             caller.read_until(b"data:")

@@ -159,6 +159,24 @@ def test_a_worker_that_hangs_is_replaced_and_the_others_go_on(serve: Serve) -> N
     assert restart_reasons(server) == []
 
 
+def test_a_front_that_cannot_be_started_is_tried_again_and_says_why(serve: Serve, tmp_path: Path) -> None:
+    keys, hidden = tmp_path / "keys", tmp_path / "hidden"
+    keys.write_text("a-key")
+    server = serve(f"--openai-options=--api-key-file {keys}")
+    health = server.info["health_url"]
+    keys.rename(hidden)
+    front_of(server).kill()
+    wait_until(lambda: len(restart_reasons(server)) == 3, 60)
+    assert not ready(health)
+    assert server.generate(text_input="Hi", max_tokens=1)
+    hidden.rename(keys)
+    wait_until(lambda: ready(health), 60)
+    first, *others = (line.partition(": ")[0] for line in restart_reasons(server))
+    assert first == "Restarting the front now"
+    assert others[:2] == ["Restarting the front in 1 s", "Restarting the front in 2 s"]
+    assert f"  nemotron-front: {keys}: there is no such file." in log_lines(server)
+
+
 def test_a_front_that_dies_under_its_workers_takes_them_along(serve: Serve) -> None:
     """They would keep the port for as long as they write, or for ever when they are stopped."""
     server = serve("--openai-options=--workers 2")
