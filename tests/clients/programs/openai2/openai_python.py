@@ -1,0 +1,1 @@
+../openai3/openai_python.py
