@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,7 +98,7 @@ async def answer(exchange: Exchange, ask: Ask, shape: Shape) -> None:
     except Exception as error:
         if exchange.caller_left:
             raise CallerLeft from None
-        exchange.error = exchange.error or _told(error, ask, exchange)
+        exchange.error = exchange.error or _told(error, ask.names_of(answering.failed or 0), exchange)
         if not exchange.started:
             raise exchange.error from error
         await exchange.finish(shape.failed(exchange.error))
@@ -115,10 +115,12 @@ class _Answering:
 
     Attributes:
         events: Of each choice that is collected.
+        failed: The choice that failed first.
     """
 
     def __init__(self, exchange: Exchange, shape: Shape) -> None:
         self.events: list[list[Event]] = [[] for _ in exchange.streams]
+        self.failed: int | None = None
         self._exchange = exchange
         self._shape = shape
         self._interval_s = exchange.front.options.keep_alive_seconds
@@ -141,9 +143,17 @@ class _Answering:
         if len(streams) == 1:
             self._exchange.replies = [await work(0, streams[0])]
             return
+
+        async def one(choice: int, stream: AsyncChatStream | FirstCall) -> Reply:
+            try:
+                return await work(choice, stream)
+            except Exception:
+                self.failed = choice if self.failed is None else self.failed
+                raise
+
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work(choice, stream)) for choice, stream in enumerate(streams)]
+                tasks = [group.create_task(one(choice, stream)) for choice, stream in enumerate(streams)]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         self._exchange.replies = [task.result() for task in tasks]
@@ -198,11 +208,11 @@ class _Answering:
         self._timer = self._loop.call_at(due, self._tick)
 
 
-def _told(error: Exception, ask: Ask, exchange: Exchange) -> ApiError:
+def _told(error: Exception, names: Mapping[str, str], exchange: Exchange) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, NemotronError):
-        return from_client(error).renamed(ask.names)
+        return from_client(error, exchange.id).renamed(names)
     return unexpected(error, exchange.id)
 
 

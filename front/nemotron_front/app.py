@@ -101,7 +101,7 @@ class App:
             try:
                 await self._endpoint(exchange)
             except NemotronError as error:
-                raise from_client(error) from error
+                raise from_client(error, exchange.id) from error
         except CallerLeft:
             exchange.caller_left = True
         except ApiError as error:

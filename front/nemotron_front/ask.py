@@ -50,6 +50,12 @@ class Ask:
         """Answers wanted in all. Those of the same prompt follow each other."""
         return self.n * (len(self.prompts) or 1)
 
+    def names_of(self, choice: int) -> Mapping[str, str]:
+        """`names` for one of the answers: of several prompts, which one it is to."""
+        if len(self.prompts) < 2:
+            return self.names
+        return {**self.names, "text_input": f"prompt[{choice // self.n}]"}
+
     def options_of(self, choice: int) -> Options:
         """What goes to the server for one of the answers: with a seed, each of the same prompt has its own."""
         seed, number = self.options.get("seed"), choice % self.n

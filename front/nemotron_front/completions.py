@@ -54,7 +54,7 @@ def _prompts(given: Any) -> tuple[str, ...]:
         if not isinstance(prompt, str):
             where = f"prompt[{number}]"
             hint = "; token ids are not taken, send their text" if isinstance(prompt, (int, list)) else ""
-            raise invalid("prompt", f"{where}: {shown(prompt)} was given, expected a string{hint}")
+            raise invalid(where, f"{where}: {shown(prompt)} was given, expected a string{hint}")
     return tuple(given)
 
 

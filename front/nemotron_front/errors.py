@@ -194,10 +194,14 @@ def unexpected(error: Exception, request_id: str) -> ApiError:
     return ApiError(500, "server_error", "server_error", message)
 
 
-def from_client(error: NemotronError) -> ApiError:
+def from_client(error: NemotronError, request_id: str) -> ApiError:
     """What the caller is told of an error of the server, or of the way to it.
 
     Where the servers are is nobody's business but the log's.
+
+    Args:
+        error: The client's.
+        request_id: Our name of the request, for an error that has none, such as of a server that never answered.
     """
     if isinstance(error, InvalidRequestError):
         return invalid(
@@ -207,7 +211,7 @@ def from_client(error: NemotronError) -> ApiError:
         return ApiError(429, "rate_limit_error", "server_overloaded", str(error), headers=_RETRY_SOON)
     if isinstance(error, ServerUnavailableError) and _SHUTTING_DOWN.search(str(error)):
         return shutting_down()
-    told = unexpected(error, error.request_id)
+    told = unexpected(error, error.request_id or request_id)
     if isinstance(error, (AuthenticationError, TlsError)):
         message = "The model's server does not let this front in; its log has more."
         told = ApiError(502, "server_error", "upstream_authentication", message)

@@ -93,7 +93,7 @@ def _count_path(api: Api) -> str:
 
 def _counting(api: Api) -> _Answer:
     async def count(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
-        tokens = await _asked(exchange.client.count_tokens, api.read(body))
+        tokens = await _asked(exchange, exchange.client.count_tokens, api.read(body))
         return {"object": "response.input_tokens", "input_tokens": tokens}
 
     return count
@@ -117,12 +117,12 @@ async def _control(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
 async def _ids(exchange: Exchange, body: dict[str, Any]) -> tuple[int, ...]:
     if "messages" in body:
         TOKENIZE.read({name: body.pop(name) for name in ("return_token_strs",) if name in body})
-        return (await _asked(exchange.client.tokenize, CHAT.read(body))).token_ids
+        return (await _asked(exchange, exchange.client.tokenize, CHAT.read(body))).token_ids
     given = TOKENIZE.read(body)
     if "prompt" not in given:
         raise invalid("prompt", "prompt: nothing was given, expected a string, or messages")
     text = given["prompt"]
-    with _told_as(text_input="prompt"):
+    with _told_as(exchange, text_input="prompt"):
         found = await exchange.client.tokenize(text)
     begun = not given.get("add_special_tokens", True) and found.text != text and found.text.endswith(text)
     return found.token_ids[begun:]
@@ -133,22 +133,22 @@ async def _detokenize(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any
     for token in tokens:
         if not 0 <= token <= _MOST_TOKEN:
             raise invalid("tokens", f"tokens: {shown(token)} was given, expected ids of tokens")
-    with _told_as(input_ids="tokens"):
+    with _told_as(exchange, input_ids="tokens"):
         return {"prompt": await exchange.client.detokenize(list(map(int, tokens))) if tokens else ""}
 
 
-async def _asked(question: Callable[..., Awaitable[_T]], ask: Ask) -> _T:
+async def _asked(exchange: Exchange, question: Callable[..., Awaitable[_T]], ask: Ask) -> _T:
     """Ask a question about the prompt of a request."""
     if len(ask.prompts) > 1:
         raise invalid("prompt", "prompt: several were given, expected one")
-    with _told_as(**ask.names):
+    with _told_as(exchange, **ask.names):
         return await question(ask.prompts[0] if ask.prompts else ask.messages, **ask.options)
 
 
 @contextmanager
-def _told_as(**names: str) -> Iterator[None]:
+def _told_as(exchange: Exchange, **names: str) -> Iterator[None]:
     """Errors of the server name what the caller wrote, see `ApiError.renamed`."""
     try:
         yield
     except NemotronError as error:
-        raise from_client(error).renamed(names) from error
+        raise from_client(error, exchange.id).renamed(names) from error

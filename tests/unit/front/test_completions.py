@@ -150,9 +150,9 @@ def test_what_clients_send_is_taken(front_of: FrontOf, more: dict[str, Any]) -> 
         ({}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"prompt": 3}, "prompt"),
-        ({"prompt": [1, 2, 3]}, "prompt"),
-        ({"prompt": [[1, 2, 3]]}, "prompt"),
-        ({"prompt": ["x", None]}, "prompt"),
+        ({"prompt": [1, 2, 3]}, "prompt[0]"),
+        ({"prompt": [[1, 2, 3]]}, "prompt[0]"),
+        ({"prompt": ["x", None]}, "prompt[1]"),
         ({"prompt": ["x"] * 9, "n": 2}, "prompt"),
         ({"prompt": "x", "echo": True}, "echo"),
         ({"prompt": "x", "suffix": "y"}, "suffix"),
@@ -174,6 +174,15 @@ def test_errors_of_the_server_name_what_the_caller_wrote(front_of: FrontOf) -> N
     front = front_of(faults)
     assert refused(front, prompt="x", logprobs=2)["param"] == "logprobs"
     assert refused(front, prompt="x")["param"] == "prompt"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_of_several_prompts_the_one_at_fault_is_named(front_of: FrontOf, stream: bool) -> None:
+    def only_words(request: RecordedRequest) -> ScriptedReply | Fault:
+        return shouted(request) if request.prompt else Fault.invalid("text_input: empty")
+
+    error = refused(front_of(only_words), prompt=["a", "", "b"], n=2, stream=stream)
+    assert (error["param"], error["message"]) == ("prompt[1]", "prompt[1]: empty")
 
 
 def test_the_counts_so_far_take_each_prompt_once() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nemotron_client import ServerUnavailableError
 from nemotron_client.testing import Fault, ScriptedReply
 from tests.unit.front.caller import Caller, ask, get
 from tests.unit.front.scripts import CHAT, HI, STREAM, app_of
@@ -57,6 +58,21 @@ def test_an_error_within_a_stream_is_an_event_and_then_the_end(fault: Fault, cod
     assert done == "[DONE]"
     assert json.loads(error)["error"]["code"] == code
     assert json.loads(error)["error"]["message"]
+
+
+def test_the_log_names_a_request_that_no_server_knows(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> Caller:
+        app, transport = app_of([Fault.close()], served_model_name=())
+
+        async def fails(*_: object) -> dict[str, Any]:
+            raise ServerUnavailableError("no connection", request_id="", url="grpc://mock.invalid")
+
+        transport.metadata = fails  # type: ignore[method-assign, assignment]
+        return await get(app, "/v1/models")
+
+    caller = asyncio.run(run())
+    assert caller.status == 503
+    assert f"request {caller.headers['x-request-id']}: " in caplog.text
 
 
 def test_an_error_names_the_field() -> None:
