@@ -72,7 +72,7 @@ def test_the_page_is_small(front: InProcess) -> None:
 
 
 def test_files_are_packed_for_those_who_can_unpack_them(front: InProcess) -> None:
-    path = next(path for path in assets(front) if path.endswith("style.css"))
+    path = next(path for path in assets(front) if path.endswith("page.css"))
     packed = front.get(path, **{"accept-encoding": "gzip"})
     plain = front.get(path, **{"accept-encoding": "identity"})
     assert packed.headers["content-encoding"] == "gzip"
@@ -89,6 +89,12 @@ def test_an_unknown_file_is_not_found(front: InProcess) -> None:
 
 def test_a_file_of_an_older_version_is_the_current_one(front: InProcess) -> None:
     assert front.get("/page/0/main.js").status_code == 200
+
+
+def test_the_style_of_what_is_rendered_is_there_for_other_pages(front: InProcess) -> None:
+    style = front.get("/page/0/render.css").content
+    assert b"math" in style
+    assert style in front.get("/page/0/page.css").content
 
 
 @pytest.mark.parametrize("name", MODULES)
