@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,8 @@ from typing import NoReturn
 from nemotron_front.options import FrontOptions, add_options, path
 
 _USAGE_STATUS = 2
+_UNKNOWN = re.compile(r"unrecognized arguments: .*?(--[^\s=]+)")
+_ELSEWHERE = {"--host": "--bind", "--api-key": "--api-key-file"}  # as other servers call them
 _EPILOG = """\
 examples:
   nemotron-front
@@ -45,11 +49,17 @@ exit status:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage is a --help away."""
+    """Says what is wrong in one line, and which option was meant; the usage is a --help away."""
 
     def error(self, message: str) -> NoReturn:
         """Write the line and exit with status 2."""
-        self.exit(_USAGE_STATUS, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
+        end = "."
+        if found := _UNKNOWN.match(message):
+            option = found[1]
+            near = difflib.get_close_matches(option, self._option_string_actions, n=1)
+            meant = _ELSEWHERE.get(option) or next(iter(near), "")
+            message, end = f"there is no option {option}", f"; did you mean {meant}?" if meant else "."
+        self.exit(_USAGE_STATUS, f"{self.prog}: {message}{end} See '{self.prog} --help'.\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -133,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve OpenAI's and Anthropic's APIs and a chat page, in front of Triton servers.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # else `--api-key SECRET`, which other servers have, names a file
     )
     parser.add_argument(
         "urls",

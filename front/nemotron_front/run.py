@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -166,9 +167,16 @@ def check(options: FrontOptions) -> None:
     Raises:
         StartError: a URL that is none, or a file that is not there or has something else in it.
     """
-    for file in (options.tls_ca, options.tls_cert, options.tls_key, options.api_key_file):
+    for name in ("tls_ca", "tls_cert", "tls_key", "api_key_file"):
+        file = getattr(options, name)
         if file is not None and not file.is_file():
-            raise StartError(f"{file}: there is no such file.")
+            raise StartError(f"--{name.replace('_', '-')} {file}: there is no such file.")
+    for url in options.urls:
+        if "://" not in url and Path(url).is_dir():
+            raise StartError(
+                f"{url} is a directory, expected a server's URL, such as grpc://127.0.0.1:8001. "
+                f"To serve a package with this API: nemotron-serve {url} --openai-port {options.port}."
+            )
     try:
         make_client(options)
         Access(options)
@@ -187,9 +195,13 @@ def listen(options: FrontOptions) -> socket.socket:
         family = socket.getaddrinfo(*where, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listener = socket.create_server(where, family=family, backlog=_BACKLOG)
     except OSError as error:
+        remedy = "Give --bind an address or a name of this machine."
+        if error.errno == errno.EADDRINUSE:
+            remedy = "Stop the program that has the port, or give another one; 0 picks a free one."
+        elif error.errno == errno.EACCES:
+            remedy = "Only root may listen on ports below 1024: give another one."
         raise StartError(
-            f"--bind {options.bind} --port {options.port} cannot be used: {error.strerror}. "
-            "Stop the program that has the port, or give another one; 0 picks a free one."
+            f"--bind {options.bind} --port {options.port} cannot be used: {error.strerror}. {remedy}"
         ) from error
     # Connections inherit it. Else the system takes some MiB for a caller that does not read.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)

@@ -13,6 +13,12 @@ from nemotron_serving.errors import did_you_mean
 USAGE_STATUS = 2
 """The exit status of a wrong command line."""
 
+_ELSEWHERE = {
+    "--host": "--bind",
+    **dict.fromkeys(("--api-key", "--api-key-file", "--served-model-name", "--workers"), "--openai-options"),
+}
+"""What other servers, and the front, call options that are meant here, or belong into them."""
+
 _CHOICE = re.compile(r"invalid choice: '(?P<given>.*?)' \(choose from (?P<known>.*)\)")
 
 
@@ -39,7 +45,11 @@ class Parser(argparse.ArgumentParser):
         option = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
         if option is None:
             return f"{rest[0]!r} is one argument too many"
-        return f"there is no option {option}{did_you_mean(option, self._option_string_actions)}"
+        known = self._option_string_actions
+        meant = _ELSEWHERE.get(option)
+        return f"there is no option {option}" + (
+            f"; did you mean {meant}?" if meant in known else did_you_mean(option, known)
+        )
 
 
 def path(text: str) -> Path:

@@ -54,7 +54,9 @@ def test_help_has_every_option_and_its_default(capsys: pytest.CaptureFixture[str
         (["--cors-origin", "chat.example"], "expected an origin such as https://chat.example"),
         (["--cors-origin", "https://chat.example/"], "expected an origin"),
         (["--served-model-name", ""], "expected a name"),
-        (["--no-such"], "--no-such"),
+        (["--no-such"], "there is no option --no-such. See"),
+        (["--woker", "2"], "there is no option --woker; did you mean --workers?"),
+        (["--host", "::1"], "there is no option --host; did you mean --bind?"),
         (["--bind", ""], "expected a name"),
     ],
 )
@@ -74,10 +76,11 @@ def test_a_wrong_command_line_is_told_in_one_line(
     ("arguments", "said"),
     [
         (["127.0.0.1:8001"], "grpc://"),
-        (["--api-key-file", "no-such-file"], "no-such-file: there is no such file"),
+        ([str(Path(__file__).parent)], "is a directory, expected a server's URL"),
+        (["--api-key-file", "no-such-file"], "--api-key-file no-such-file: there is no such file"),
         (["grpcs://h:1", "--tls-cert", "no-such-file"], "no-such-file: there is no such file"),
-        (["--bind", "no.such.host.invalid"], "cannot be used"),
-        (["--bind", "192.0.2.1"], "cannot be used"),
+        (["--bind", "no.such.host.invalid"], "an address or a name of this machine"),
+        (["--bind", "192.0.2.1"], "an address or a name of this machine"),
     ],
 )
 def test_what_cannot_be_started_is_told_in_one_line(
@@ -88,6 +91,15 @@ def test_what_cannot_be_started_is_told_in_one_line(
     assert told.startswith("nemotron-front: ")
     assert said in told
     assert told.count("\n") == 1
+
+
+def test_a_key_on_the_command_line_is_no_file_and_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--api-key", "my-secret-key"])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert "there is no option --api-key; did you mean --api-key-file?" in told
+    assert "secret" not in told
 
 
 def test_a_file_without_keys_is_told_and_never_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

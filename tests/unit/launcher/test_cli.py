@@ -53,6 +53,8 @@ def test_a_mistake_is_one_line_and_status_2(
         (["p", "--engine-threads", "99999999999999999999"], "expected a whole number from 1 to 4096"),
         (["p", "q"], "'q' is one argument too many"),
         (["p", "--kv-cach-gib", "4"], "there is no option --kv-cach-gib; did you mean --kv-cache-gib?"),
+        (["p", "--host", "::1"], "there is no option --host; did you mean --bind?"),
+        (["p", "--api-key", "x"], "there is no option --api-key; did you mean --openai-options?"),
         (["check", "--kv-cach-gib=4"], "there is no option --kv-cach-gib; did you mean --kv-cache-gib?"),
         (["p", "--openai-port", "70000"], "argument --openai-port: '70000' given, expected a whole number from 0 to"),
         (["p", "--openai-options", "--name 'x"], "given, expected options as in a shell: No closing quotation"),
