@@ -29,6 +29,8 @@ _RETRY_SOON = {"retry-after": "1", "retry-after-ms": "1000", "x-should-retry": "
 _RETRY_LATER = {"retry-after": "3", "retry-after-ms": "3000", "x-should-retry": "true"}
 _TOO_LONG = "maximum context length is"  # words that clients look for as well
 
+_PATH_CHARACTERS = 120
+
 _SHUTTING_DOWN = re.compile(r"shutting down|draining", re.IGNORECASE)
 
 
@@ -136,15 +138,21 @@ def unknown_url(method: str, path: str, known: Iterable[str] = ()) -> ApiError:
     asked = path.rstrip("/")
     meant = [one for one in known if asked and (one.endswith(asked) or asked.endswith(one))]
     hint = f"Did you mean {min(meant, key=len)}?" if meant else "GET /openapi.json lists what there is."
-    message = f"There is no {method} {path}. {hint}"
+    message = f"There is no {method} {_short(path)}. {hint}"
     return ApiError(404, "not_found_error", "unknown_url", message)
 
 
 def wrong_method(method: str, path: str, allowed: str) -> ApiError:
     """There is something at this path, for other methods."""
-    message = f"{path} does not take {method}, expected {allowed}."
+    message = f"{_short(path)} does not take {method}, expected {allowed}."
     headers = {"allow": allowed}
     return ApiError(405, "invalid_request_error", "method_not_allowed", message, headers=headers)
+
+
+def _short(path: str) -> str:
+    """A caller's path, of which only the beginning is said back, and no control characters."""
+    said = path if path.isprintable() else repr(path)[1:-1]
+    return said if len(said) <= _PATH_CHARACTERS else f"{said[:_PATH_CHARACTERS]}…"
 
 
 def missing_key(given: bool) -> ApiError:

@@ -138,6 +138,14 @@ def test_what_nobody_can_mean_is_not_guessed(path: str) -> None:
     assert "/openapi.json" in asyncio.run(ask(app, path, HI)).error["message"]
 
 
+@pytest.mark.parametrize("path", ["/v1/" + "x" * 60_000, "/v1/models/" + "x" * 60_000, "/a\x1b[31m\n"])
+def test_a_path_is_said_back_short_and_harmless(path: str) -> None:
+    app, _ = app_of()
+    message = asyncio.run(ask(app, path, HI)).error["message"]
+    assert len(message) < 300
+    assert message.isprintable()
+
+
 def test_a_fault_of_our_own_is_told_without_what_it_was_about(caplog: pytest.LogCaptureFixture) -> None:
     def fails(_: object) -> str:
         raise RuntimeError(PROMPT)
