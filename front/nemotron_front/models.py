@@ -129,8 +129,8 @@ class Models:
 
     def _entry(self, name: str) -> dict[str, Any]:
         # `root` is what LoRA adapters have as their base: NVIDIA's connectors look there for a name that they know.
-        entry = {"id": name, "object": "model", "created": self._created, "owned_by": "nvidia", "root": self._names[0]}
-        entry |= {"parent": None, "permission": []}
+        entry = {"id": name, "object": "model", "created": self._created, "owned_by": "nemotron-triton"}
+        entry |= {"root": self._names[0], "parent": None, "permission": []}
         if self._info is not None:
             entry["max_model_len"] = self._info.max_seq_len
         return entry

@@ -76,6 +76,7 @@ class Preprocessor:
         check_ranges(fields)
         form = resolve_answer_form(fields, self._format.tool_tags)
         guided = form.guide is not None
+        said_off = False
         if value_of(fields, "raw_prompt"):
             parts = self._raw_parts(fields)
             thinking = ends_with(parts, OPEN_TAG)
@@ -84,6 +85,7 @@ class Preprocessor:
             messages = self._messages(fields)
             begun = _begun_answer(fields, messages, guided)
             asked = _asked_thinking(fields, messages) if begun is None else False
+            said_off = asked is False and begun is None
             parts, thinking = self._chat_parts(messages, form.tools, asked, guided)
             start = _start(parts, thinking)
             if begun is not None:
@@ -99,7 +101,7 @@ class Preprocessor:
             stream=value_of(fields, "stream"),
             timeout_ms=fields.get("timeout_ms", config.limits.default_timeout_ms),
             stop_token_ids=self._stop_token_ids(fields, stop_words),
-            budget=self._budget(fields, max_tokens, thinking, guided),
+            budget=None if said_off else self._budget(fields, max_tokens, thinking, guided),
             close_ids=() if start in ("answer", "closed") else self._close_ids,
             guide=form.guide,
             repetition_guard=fields.get("repetition_guard", thinking),

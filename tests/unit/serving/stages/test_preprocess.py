@@ -124,7 +124,6 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"raw_prompt": True, "text_input": "a" * 8193}, "text_input: 8193 bytes"),
     ({**RAW, "max_thinking_tokens": 5}, "max_thinking_tokens: thinking is off; end text_input with <think>"),
     ({**HI, "max_thinking_tokens": 5}, "max_thinking_tokens: thinking is off"),
-    ({**HI, "thinking": False, "max_thinking_tokens": 5}, "max_thinking_tokens: thinking is off"),
     ({**HI, "max_tokens": 2048}, r"max_tokens: 2048 was given with a prompt of 44 tokens.* send at most 2004"),
 ]
 OUT_OF_RANGE: dict[str, list[float]] = {
@@ -415,6 +414,15 @@ def test_what_a_template_opens_or_closes_is_read_off_the_prompt(
     assert settings.output == OutputRules(start)  # type: ignore[arg-type]
     assert settings.repetition_guard is (start == "thinking")
     assert special == any(index in ids for index in [tokenizer.token_to_id("<think>")] if index is not None)
+
+
+SAID_OFF = '[{"role": "system", "content": "detailed thinking off"}, {"role": "user", "content": "Hi"}]'
+
+
+@pytest.mark.parametrize("off", [{**HI, "thinking": False}, {"messages": SAID_OFF}], ids=["option", "line"])
+def test_a_budget_limits_nothing_where_the_request_switches_thinking_off(off: dict[str, Any], tmp_path: Path) -> None:
+    preprocessor = Preprocessor(make_package(tmp_path))
+    assert preprocessor.prepare({**off, "max_thinking_tokens": 5})[1] == preprocessor.prepare(off)[1]
 
 
 def test_a_budget_is_refused_where_the_template_closes_the_thinking(tmp_path: Path) -> None:
