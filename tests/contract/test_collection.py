@@ -1,4 +1,7 @@
-"""That no test file is left out: what the commands for tests collect is what lies below tests/."""
+"""That no test file is left out: what the commands for tests collect is what lies below tests/.
+
+And that what shares a fixture is dealt out as one piece.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from xdist import is_xdist_worker
 
 ROOT = Path(__file__).parents[2]
 TESTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py"))
@@ -67,3 +71,11 @@ def test_tests_stand_in_test_files() -> None:
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
     ] == []
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_a_shared_fixture_is_made_by_one_worker(request: pytest.FixtureRequest) -> None:
+    """A scheduler sees names alone, so that they hold the group; without it each worker starts each shared server."""
+    if not is_xdist_worker(request):
+        pytest.skip("runs in several workers: make test")
+    assert request.node.nodeid.endswith("@undisturbed")
