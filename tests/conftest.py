@@ -10,8 +10,10 @@ the fixtures that a test uses, and not by hand in each file:
 - A test that measures time asks for `undisturbed`: no two of these run at the same time. They hold on a busy machine
   all the same: with a limit ten times what is usual, or better with a clock of their own.
 
-Long pieces begin first, so that the workers end together. Which server a test should use: see
-`tests/integration/conftest.py`. No test may depend on the order, for nobody knows what ran before it in its worker.
+Long pieces begin first, so that the workers end together, and files of tests/integration, whose tests wait for other
+processes, alternate with files that compute, so that the cores have work while a worker waits. Which server a test
+should use: see `tests/integration/conftest.py`. No test may depend on the order, for nobody knows what ran before it in
+its worker.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from _pytest.nodeid import NodeId
@@ -27,6 +30,8 @@ from xdist.scheduler import LoadGroupScheduling
 
 # In the order in which their pieces begin.
 SHARED = ("demo_server", "roomy_server", "simulated_server", "undisturbed")
+# So many files that compute follow each that waits; enough of them are left for the end.
+FILES_BETWEEN = 2
 
 
 def pytest_configure() -> None:
@@ -69,7 +74,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         if named := vars(item).get("_nodeid"):
             path, _, name = named.partition("::")
             item._id = NodeId(path=path, names=(name,))
-    items.sort(key=_rank)
+    files: dict[bool, dict[Path, int]] = {True: {}, False: {}}
+    items.sort(key=lambda item: _rank(item, files[_waits(item)]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -97,6 +103,13 @@ def _shared(item: pytest.Item) -> str | None:
     return next((name for name in SHARED if name in used), None)
 
 
-def _rank(item: pytest.Item) -> tuple[int, bool]:
-    shared = _shared(item)
-    return SHARED.index(shared) if shared else len(SHARED), "integration" not in item.path.parts
+def _waits(item: pytest.Item) -> bool:
+    return "integration" in item.path.parts
+
+
+def _rank(item: pytest.Item, files: dict[Path, int]) -> tuple[int, int]:
+    """Where an item's piece comes, given the places of the files of its kind that came before."""
+    if shared := _shared(item):
+        return SHARED.index(shared), 0
+    place = files.setdefault(item.path, len(files))
+    return len(SHARED), place * FILES_BETWEEN if _waits(item) else place
