@@ -163,9 +163,8 @@ def _without_chunks(cycle: RequestResponseCycle) -> None:
     send = cycle.send
 
     async def sends(message: Any) -> None:
-        cycle.expected_content_length = len(
-            message.get("body", b"")
-        )  # whatever it is, it is neither too long nor short
+        # uvicorn holds what is sent against a length: this one is neither too long nor too short.
+        cycle.expected_content_length = len(message.get("body", b""))
         await send(message)
 
     cycle.chunked_encoding = False
