@@ -28,7 +28,7 @@ from nemotron_front.errors import (
     wrong_method,
 )
 from nemotron_front.exchange import EXCHANGE, Exchange, Front
-from nemotron_front.health import health_routes
+from nemotron_front.health import Readiness, health_routes
 from nemotron_front.metrics import Metrics, log_request
 from nemotron_front.models import Models
 from nemotron_front.openapi import openapi_route
@@ -45,14 +45,16 @@ APIS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)
 class Generating:
     """POST to one of `APIS`."""
 
-    def __init__(self, api: Api, models: Models) -> None:
+    def __init__(self, api: Api, models: Models, readiness: Readiness) -> None:
         self._api = api
         self._models = models
+        self._readiness = readiness
 
     async def __call__(self, scope: Scope, _: Receive, __: Send) -> None:
         """Answer a request."""
         exchange: Exchange = scope[EXCHANGE]
         body = await exchange.json()
+        await self._readiness.wait()
         body["model"] = await self._models.resolve(body.get("model"))
         ask = replace(self._api.read(body), reasoning_names=exchange.front.options.reasoning_names)
         await answer(exchange, ask, self._api.shape(ask, exchange.id))
@@ -71,9 +73,10 @@ class App:
         self.access = Access(front.options)
         self._metrics = Metrics()
         models = Models(front.client, front.options.served_model_name)
+        self._readiness = Readiness(front)
         # Anybody may have these. All else is for who has a key, where keys are set.
-        self._open = [*health_routes(front), *files.routes()]
-        generating = [Route(api.path, Generating(api, models), methods=["POST"]) for api in APIS]
+        self._open = [*health_routes(self._readiness), *files.routes()]
+        generating = [Route(api.path, Generating(api, models, self._readiness), methods=["POST"]) for api in APIS]
         self._rendering = Rendering()
         more = [*models.routes(), *tokens.routes(models, APIS), *self._rendering.routes(), *self._metrics.routes()]
         self._routes = [*self._open, *generating, *more]
@@ -92,6 +95,8 @@ class App:
             await self._answer(exchange)
         finally:
             self.front.exchanges.discard(exchange)
+            if exchange.error is not None and exchange.error.code == "not_ready":
+                self._readiness.lost()
             seconds = time.perf_counter() - exchange.began_at
             self._metrics.over(exchange, seconds)
             log_request(exchange, seconds)

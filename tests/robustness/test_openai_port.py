@@ -174,7 +174,7 @@ def test_a_front_that_cannot_be_started_is_tried_again_and_says_why(serve: Serve
     first, *others = (line.partition(": ")[0] for line in restart_reasons(server))
     assert first == "Restarting the front now"
     assert others[:2] == ["Restarting the front in 1 s", "Restarting the front in 2 s"]
-    assert f"  nemotron-front: {keys}: there is no such file." in log_lines(server)
+    assert f"  nemotron-front: --api-key-file {keys}: there is no such file." in log_lines(server)
 
 
 def test_a_front_that_dies_under_its_workers_takes_them_along(serve: Serve) -> None:

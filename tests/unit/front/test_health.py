@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from nemotron_client.testing import Fault
 from tests.unit.front.caller import Caller, ask, get
 from tests.unit.front.scripts import CHAT, HI, STREAM, app_of
 
@@ -76,3 +77,41 @@ def test_while_it_leaves_a_front_is_not_ready_and_answers_all_the_same() -> None
     assert (chat.status, stream.status) == (200, 200)
     assert "connection" not in before.headers
     assert {one.headers["connection"] for one in (ready, chat, stream)} == {"close"}
+
+
+def test_a_request_waits_a_moment_for_a_server_that_was_not_found() -> None:
+    async def run() -> tuple[Caller, list[Caller], int]:
+        app, transport = app_of([Fault.not_ready(), "Hello.", "Hello."])
+        transport.ready = False
+        refused = await ask(app, CHAT, HI)
+        waiting = [asyncio.ensure_future(ask(app, CHAT, body)) for body in (HI, STREAM)]
+        await asyncio.sleep(0.05)
+        sent = len(transport.requests)
+        transport.ready = True
+        return refused, list(await asyncio.gather(*waiting)), sent
+
+    refused, answered, sent = asyncio.run(run())
+    assert (refused.status, refused.error["code"]) == (503, "not_ready")
+    assert [one.status for one in answered] == [200, 200]
+    assert sent == 1
+
+
+def test_after_a_failure_a_request_looks_for_a_server_before_it_asks() -> None:
+    async def run() -> tuple[list[Caller], list[bool]]:
+        app, transport = app_of(["Hello.", Fault.not_ready(), "Hello."])
+        looked: list[bool] = []
+        really = transport.is_ready
+
+        async def is_ready(*arguments: Any) -> bool:
+            looked.append(len(transport.requests) == len(callers))
+            return await really(*arguments)
+
+        transport.is_ready = is_ready  # type: ignore[method-assign, assignment]
+        callers: list[Caller] = []
+        for _ in range(3):
+            callers.append(await ask(app, CHAT, HI))
+        return callers, looked
+
+    callers, looked = asyncio.run(run())
+    assert [one.status for one in callers] == [200, 503, 200]
+    assert looked == [True, True]
