@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import os
 import re
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -79,8 +80,8 @@ class Access:
         self.keys = Keys(options.api_key_file)
         self._origins = options.cors_origin
         self._hosts: set[str] | None = None
-        if is_loopback(options.bind):
-            self._hosts = {"localhost", *(name.lower() for name in options.allowed_host)}
+        if is_loopback(_address_of(options.bind)):
+            self._hosts = {name.lower() for name in ("localhost", options.bind, *options.allowed_host)}
 
     def check_origin(self, headers: Mapping[bytes, bytes], *, is_open: bool) -> Headers:
         """Return what the response's headers say to a browser.
@@ -145,9 +146,19 @@ def is_loopback(name: str) -> bool:
     if name.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
+        address = ipaddress.ip_address(name.strip("[]"))
     except ValueError:
         return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _address_of(bind: str) -> str:
+    """The address that is listened at, which may have a name; one that has none is found out later."""
+    try:
+        address = socket.getaddrinfo(bind, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4][0]
+    except OSError:
+        return bind
+    return str(address)
 
 
 def _name_of(host: str) -> str:

@@ -137,6 +137,14 @@ def test_on_loopback_a_foreign_name_is_refused(host: str) -> None:
     assert caller.error["type"] == "permission_error"
 
 
+@pytest.mark.parametrize(("address", "status"), [("127.0.1.1", 403), ("::ffff:127.0.0.1", 403), ("192.0.2.1", 200)])
+def test_a_name_listens_where_its_address_is(address: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", (address, 0))])
+    app, _ = app_of("Hello.", bind="Box")
+    assert asyncio.run(get(app, "/v1/models", host="box:9000")).status == 200
+    assert asyncio.run(get(app, "/v1/models", host="evil.example")).status == status
+
+
 def test_probes_may_come_by_any_name() -> None:
     app, _ = app_of("Hello.")
     assert asyncio.run(get(app, "/v1/health/ready", host="cluster-of-a-balancer")).status == 200
