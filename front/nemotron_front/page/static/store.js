@@ -162,6 +162,8 @@ function readExport(text) {
 class Store extends BaseStore {
   #database;
   #tabs = new BroadcastChannel(NAME);
+  // Ids of conversations that have been in the store.
+  #known = new Set();
   keeps = true;
 
   constructor(database) {
@@ -179,7 +181,9 @@ class Store extends BaseStore {
 
   /** All conversations, the latest first, without their messages. */
   async list() {
-    return (await wait(this.#read("conversations").getAll())).sort((a, b) => b.updated - a.updated);
+    const all = await wait(this.#read("conversations").getAll());
+    all.forEach(({ id }) => this.#known.add(id));
+    return all.sort((a, b) => b.updated - a.updated);
   }
 
   async messages(id) {
@@ -190,12 +194,16 @@ class Store extends BaseStore {
     return wait(this.#read("messages").getAll());
   }
 
-  /** Writes a conversation and some of its messages. */
+  /** Writes a conversation and some of its messages; not one that another tab has deleted. */
   async put(conversation, messages = []) {
-    await this.#write((conversationStore, messageStore) => {
+    const known = this.#known.has(conversation.id);
+    await this.#write(async (conversationStore, messageStore) => {
+      // This tab may not have been told of it yet.
+      if (known && (await wait(conversationStore.getKey(conversation.id))) === undefined) return;
       conversationStore.put(conversation);
       for (const message of messages) messageStore.put(message);
     });
+    this.#known.add(conversation.id);
     const running = messages.some((message) => message.role === "assistant" && !ended(message));
     this.#tabs.postMessage({ id: conversation.id, gone: false, running });
   }
