@@ -202,9 +202,9 @@ async def _openai(url: str) -> AsyncIterator[_Read]:
     loop = asyncio.get_running_loop()
 
     async def read(job: Job, number: int, streams: Streams) -> Answer:
-        while idle and time.perf_counter() - idle[0].used_s > _KEPT_S:
+        while idle and (idle[0].is_closed or time.perf_counter() - idle[0].used_s > _KEPT_S):
             idle.pop(0).close()
-        if idle:
+        if idle and not idle[-1].is_closed:
             connection = idle.pop()
         else:
             _, connection = await loop.create_connection(_Connection, parts.hostname or "", parts.port or 80)
@@ -262,6 +262,11 @@ class _Connection(asyncio.Protocol):
         self._tail = (self._tail + data)[-len(_END) :]
         if self._tail == _END and not self._answered.done():
             self._answered.set_result(None)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has ended it, as some do behind each answer."""
+        return self._transport.is_closing()
 
     def close(self) -> None:
         """End it."""
