@@ -27,7 +27,8 @@ export function open(title, fill, { wide = false } = {}) {
     });
     dialog.addEventListener("close", () => {
       dialog.remove();
-      before?.focus?.();
+      // The event comes late: the user may have gone on to something else by then.
+      if (document.activeElement === document.body) before?.focus?.();
       // Esc closes it, too.
       resolve(null);
     });
