@@ -66,6 +66,7 @@ class App:
     Attributes:
         front: What all requests share.
         access: Who may ask.
+        readiness: Whether one of the servers takes requests, for all that want to know.
     """
 
     def __init__(self, front: Front) -> None:
@@ -73,10 +74,10 @@ class App:
         self.access = Access(front.options)
         self._metrics = Metrics()
         models = Models(front.client, front.options.served_model_name)
-        self._readiness = Readiness(front)
+        self.readiness = Readiness(front)
         # Anybody may have these. All else is for who has a key, where keys are set.
-        self._open = [*health_routes(self._readiness), *files.routes()]
-        generating = [Route(api.path, Generating(api, models, self._readiness), methods=["POST"]) for api in APIS]
+        self._open = [*health_routes(self.readiness), *files.routes()]
+        generating = [Route(api.path, Generating(api, models, self.readiness), methods=["POST"]) for api in APIS]
         self._rendering = Rendering()
         more = [*models.routes(), *tokens.routes(models, APIS), *self._rendering.routes(), *self._metrics.routes()]
         self._routes = [*self._open, *generating, *more]
@@ -96,7 +97,7 @@ class App:
         finally:
             self.front.exchanges.discard(exchange)
             if exchange.error is not None and exchange.error.code == "not_ready":
-                self._readiness.lost()
+                self.readiness.lost()
             seconds = time.perf_counter() - exchange.began_at
             self._metrics.over(exchange, seconds)
             log_request(exchange, seconds)

@@ -19,7 +19,7 @@ import uvicorn
 from nemotron_front.access import Access, KeyFileError
 from nemotron_front.app import App, make_app, make_client
 from nemotron_front.connection import connection_type
-from nemotron_front.errors import shutting_down
+from nemotron_front.errors import ApiError, shutting_down
 from nemotron_front.metrics import ACCESS
 from nemotron_front.options import FrontOptions
 
@@ -133,8 +133,11 @@ class Server(uvicorn.Server):
         self.stop()
 
     async def _look(self) -> None:
-        if not await self._app.front.client.is_ready() and not self._app.front.leaving:
-            _logger.warning("no server is ready yet: until one is, requests get 503")
+        try:
+            await self._app.readiness.check()
+        except ApiError:
+            if not self._app.front.leaving:
+                _logger.warning("no server is ready yet: until one is, requests get 503")
 
     @staticmethod
     async def _beat(parent: socket.socket) -> None:
