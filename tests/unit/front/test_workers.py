@@ -27,7 +27,8 @@ def test_keys_that_change_while_a_worker_starts_are_read_when_it_listens(
 ) -> None:
     def work(_: object, __: object, ___: object, ____: object, parent: socket.socket) -> int:
         os.kill(os.getppid(), signal.SIGHUP)
-        time.sleep(0.1)  # it would end here
+        while signal.SIGHUP not in signal.sigpending():  # it would end here
+            time.sleep(0.01)
         signal.signal(signal.SIGHUP, lambda *_: (tmp_path / f"{os.getpid()}").touch())
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         parent.send(b".")
