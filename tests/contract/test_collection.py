@@ -15,7 +15,14 @@ from xdist import is_xdist_worker
 
 ROOT = Path(__file__).parents[2]
 TESTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py"))
-OF_COMMANDS_OF_THEIR_OWN = ("tests/balancer", "tests/clients", "tests/page", "tests/quantize", "tests/robustness")
+OF_COMMANDS_OF_THEIR_OWN = (
+    "tests/balancer",
+    "tests/clients",
+    "tests/deploy",
+    "tests/page",
+    "tests/quantize",
+    "tests/robustness",
+)
 
 # Names each module that pytest would read, and reads none of them.
 LISTING = """
