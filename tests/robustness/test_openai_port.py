@@ -19,6 +19,7 @@ import pytest
 
 from nemotron_client import Client
 from tests.integration.conftest import Server, serving
+from tests.integration.front.raw import RawCaller
 from tests.robustness.observing import IN_FLIGHT, is_alive, log_lines, processes, wait_until_restarted
 from tests.waiting import allowed, wait_until
 
@@ -141,6 +142,40 @@ def test_a_front_that_hangs_is_started_again_and_nothing_else_is(serve: Serve, n
     (reason,) = restart_reasons(server)
     assert reason.startswith("Restarting the front now: ")
     assert "has made no progress for" in reason
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(signal.SIGKILL, "it was killed by SIGKILL."), (signal.SIGSTOP, "has made no progress for")]
+)
+def test_an_orchestrator_can_start_again_all_of_a_server_whose_front_is_gone(
+    serve: Serve, number: signal.Signals, reason: str
+) -> None:
+    """Others have time to finish, as in any drain, and nobody is sent here meanwhile."""
+    server = serve("--restart", "never", "--hang-seconds", f"{HANG_S:g}")
+    health, everything = server.info["health_url"], processes(server)
+    with Client(server.grpc_url) as client, client.stream_chat(**LONG) as stream:
+        next(stream)
+        front_of(server).send_signal(number)
+        wait_until(lambda: not ready(health), allowed(2 * HANG_S))
+        assert stream.get_final().usage.output_tokens == LONG["max_tokens"]
+    assert server.process.wait(30) == 3
+    assert not server.ready_file.exists()
+    last = log_lines(server)[-1]
+    assert last.startswith("nemotron-serve: Ended, for --restart never was given: the front of --openai-port: ")
+    assert reason in last
+    assert not any(map(is_alive, everything.values()))
+
+
+def test_a_triton_that_is_not_started_again_ends_the_streams_of_the_front_with_an_error(serve: Serve) -> None:
+    server = serve("--restart", "never")
+    with RawCaller(server.info["openai_url"].removesuffix("/v1"), {**ENDLESS, "stream": True}) as caller:
+        caller.read_until(b"data:")
+        processes(server)["tensorrt_llm"].kill()
+        caller.read_all()
+        *_, error, done = caller.data
+    assert json.loads(error)["error"]["message"]
+    assert done == "[DONE]"
+    assert server.process.wait(30) == 3
 
 
 def test_a_worker_that_hangs_is_replaced_and_the_others_go_on(serve: Serve) -> None:

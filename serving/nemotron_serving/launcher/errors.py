@@ -44,9 +44,20 @@ class RestartError(LauncherError):
 
 
 class CrashError(LauncherError):
-    """The server crashed or hangs, and `--restart never` leaves it to others to start it again. The message says why.
+    """The server crashed or hangs, and `--restart never` leaves it to others to start it again.
 
     A status of its own tells it from a start that failed, which a restart seldom mends.
+
+    Args:
+        reason: What died or hangs, as a clause.
     """
 
     exit_status = 3
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Ended, for --restart never was given: {sentence(reason)}")
+
+
+def sentence(clause: str) -> str:
+    """A clause, or several sentences that lack the last point, as the end of a message."""
+    return clause if clause.endswith((".", "?")) else f"{clause}."

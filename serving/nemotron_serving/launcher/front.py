@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from nemotron_serving.heartbeat import Pulse
 from nemotron_serving.launcher.endpoints import Endpoints, Probe
-from nemotron_serving.launcher.errors import SetupError
+from nemotron_serving.launcher.errors import CrashError, SetupError
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
 from nemotron_serving.launcher.processes import Guard, how_it_ended, stopped
@@ -49,6 +49,7 @@ class Front:
         runtime_dir: Where its ready file goes, and its log unless `options` names a directory.
         drain_seconds: Time that running requests get when the server stops; the front waits for what that brings.
         drain_delay_seconds: Time before that for which new requests are taken.
+        restarts: Whether it is started again where it dies or hangs; else `look` raises then.
         sleep: Waits some seconds. An exception from it ends any wait in here.
         log_stream: Gets its log as it is written.
 
@@ -65,9 +66,11 @@ class Front:
         *,
         drain_seconds: float,
         drain_delay_seconds: float,
+        restarts: bool = True,
         sleep: Callable[[float], None] = time.sleep,
         log_stream: TextIO | None = None,
     ) -> None:
+        self._restarts = restarts
         self._sleep = sleep
         self._log_stream = log_stream
         self._ready_file = runtime_dir / "front.json"
@@ -103,11 +106,18 @@ class Front:
         return {"NEMOTRON_OPENAI_URL": self.url}
 
     def look(self) -> None:
-        """See how it is, and start it again where it died or hangs. To be called a few times a second."""
+        """See how it is, and start it again where it died or hangs. To be called a few times a second.
+
+        Raises:
+            CrashError: it died or hangs, and is not to be started again. Nothing of it is left running.
+        """
         if not self._ends:
             if reason := self._death() or self._hang():
                 said = "" if self.listens else self._said()
                 self._kill()
+                if not self._restarts:
+                    self._ends = True
+                    raise CrashError(f"the front of --openai-port: {reason}")
                 delay = self._policy.crashed()
                 self._start_at = time.monotonic() + delay
                 say(f"Restarting the front {f'in {delay:g} s' if delay else 'now'}: {reason}.{said}")

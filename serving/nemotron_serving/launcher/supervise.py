@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TextIO
 
 from nemotron_serving.launcher.endpoints import Endpoints
-from nemotron_serving.launcher.errors import CrashError, RestartError, SetupError, StartError
+from nemotron_serving.launcher.errors import CrashError, RestartError, SetupError, StartError, sentence
 from nemotron_serving.launcher.front import Front
 from nemotron_serving.launcher.health import Phase, ReadyFile, ServerState
 from nemotron_serving.launcher.options import ServeOptions
@@ -21,7 +21,7 @@ from nemotron_serving.launcher.triton_files import about
 from nemotron_serving.package import Package
 
 Restart = Literal["always", "never"]
-"""Whether Triton is started again after a crash or a hang, or the launcher ends, for others to start all of it."""
+"""Whether what crashes or hangs is started again, or the launcher ends, for others to start all of it."""
 
 _POLL_S = 0.1  # while draining
 _CANCEL_S = 5.0  # for requests that were cancelled to end
@@ -61,7 +61,7 @@ def take_leave(server: Drainable, seconds: float, clock: Callable[[], float] = t
         seconds: Time for balancers to notice; 0 gives them none.
         clock: Gives seconds.
     """
-    if not seconds:
+    if not seconds or server.death() is not None:
         return
     server.take_leave()
     say(f"Not ready any more. New requests are refused in {seconds:g} s.")
@@ -200,6 +200,7 @@ class Supervisor:
             server.runtime_dir,
             drain_seconds=self.drain_seconds,
             drain_delay_seconds=self.drain_delay_seconds,
+            restarts=self.restart == "always",
             sleep=server.sleep,
             log_stream=self.log_stream,
         )
@@ -219,26 +220,38 @@ class Supervisor:
                 status = self._watch(server, front, ready_file, child, serves=serves)
             except StopRequested as stop:
                 status = self._end(child, stop, server) if child else 0
+        except CrashError:
+            if child:
+                child.kill()
+            self._stop(server, front, ready_file, self.drain_delay_seconds)
+            self.state.enter(Phase.GIVING_UP)
+            raise
         except BaseException:
             if child:
                 child.kill()
             raise
         began = time.monotonic()
-        # Before the first request is refused: whoever is told here sends none.
-        self.state.enter(Phase.DRAINING)
-        ready_file.remove()
-        if front:
-            front.drain()
-        take_leave(server, 0 if child else self.drain_delay_seconds)  # who called the command knows that it has ended
-        drained = drain(server, self.drain_seconds)
-        if front:
-            front.end()
-        server.stop()
+        # Who called the command knows that it has ended.
+        drained = self._stop(server, front, ready_file, 0 if child else self.drain_delay_seconds)
         if not child:
             say(
                 f"{'Stopped' if drained else 'Stopped with requests cancelled'} after {time.monotonic() - began:.1f} s."
             )
         return status
+
+    def _stop(self, server: TritonServer, front: Front | None, ready_file: ReadyFile, delay_seconds: float) -> bool:
+        """End in order what still serves; returns whether all requests ended by themselves."""
+        # Before the first request is refused: whoever is told here sends none.
+        self.state.enter(Phase.DRAINING)
+        ready_file.remove()
+        if front:
+            front.drain()
+        take_leave(server, delay_seconds)
+        drained = drain(server, self.drain_seconds)
+        if front:
+            front.end()
+        server.stop()
+        return drained
 
     def _end(self, child: ChildCommand, stop: StopRequested, server: TritonServer) -> int:
         say(f"Waiting for COMMAND to end, up to {self.drain_seconds:g} s")
@@ -286,11 +299,10 @@ class Supervisor:
         """Kill what is left of the server and start it again; returns False if the command ended first."""
         server.kill()  # at once: its callers wait for a process that is no more
         if self.restart == "never":
-            self.state.enter(Phase.GIVING_UP)
-            raise CrashError(f"Ended, for --restart never was given: {_sentence(reason)}")
+            raise CrashError(reason)
         delay: float | None = self.policy.crashed()
         while delay is not None:
-            say(f"Restarting {f'in {delay:g} s' if delay else 'now'}: {_sentence(reason)}")
+            say(f"Restarting {f'in {delay:g} s' if delay else 'now'}: {sentence(reason)}")
             if self._command_ended(server, child, delay):
                 return False
             try:
@@ -306,7 +318,7 @@ class Supervisor:
         self.state.enter(Phase.GIVING_UP)
         raise RestartError(
             f"The server could not be started again, {self.policy.most_failed_starts} times in a row. The last time:\n"
-            f"{_sentence(reason)}"
+            f"{sentence(reason)}"
         )
 
     def _command_ended(self, server: TritonServer, child: ChildCommand | None, seconds: float) -> bool:
@@ -347,7 +359,3 @@ class Supervisor:
             else:
                 url, asked = f"{urls.http_url}/v2/models/ensemble/generate", f'"text_input": {question}'
             say(f"Try:\n  curl -s {url} -d '{{{asked}, \"max_tokens\": 64}}'\nStop with ctrl-C.")
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?")) else f"{text}."
