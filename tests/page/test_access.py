@@ -103,6 +103,8 @@ def test_all_by_keyboard(chat: Chat) -> None:
     """From the first Tab to an answer that is stopped, copied, and given again."""
     press = chat.page.keyboard.press
     expect(chat.input).to_be_focused()
+    chat.lengthy()
+    press("/")
     chat.page.keyboard.type("First line")
     press("Shift+Enter")
     chat.page.keyboard.type("second line")
@@ -116,9 +118,9 @@ def test_all_by_keyboard(chat: Chat) -> None:
     chat.done()
     press("Alt+KeyT")
     expect(chat.button("Thinking")).to_have_attribute("aria-pressed", "false")
-    chat.page.keyboard.type("[paragraphs]")
+    chat.page.keyboard.type("[endless]")
     press("Enter")
-    expect(chat.content).to_contain_text("Paragraph 1")
+    expect(chat.content).to_contain_text("And on it goes to 1.")
     press("Escape")
     expect(chat.answer).to_contain_text("Stopped.")
     press("Alt+KeyN")

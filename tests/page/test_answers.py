@@ -42,7 +42,16 @@ def test_a_reader_at_the_end_stays_there_and_one_above_is_left_alone(chat: Chat)
     thread.hover()
     chat.page.mouse.wheel(0, -300)
     wait_until(lambda: thread.evaluate(distance) > 100)
-    top = thread.evaluate("thread => thread.scrollTop")
+    # The browser may still be on its way up.
+    top = thread.evaluate(
+        """async (thread) => {
+            for (let top = null; top !== thread.scrollTop;) {
+                top = thread.scrollTop;
+                await new Promise((resolve) => setTimeout(resolve, 300));
+            }
+            return thread.scrollTop;
+        }"""
+    )
     chat.done()
     assert thread.evaluate("thread => thread.scrollTop") == top
     chat.button("Go to the end").click()

@@ -119,7 +119,7 @@ def test_another_file_is_not_imported(chat: Chat) -> None:
     ):
         chat.page.set_input_files("#import-file", {"name": "a.json", "mimeType": "application/json", "buffer": content})
         chat.warned("This file holds no exported conversations" if b"id" not in content else "Nothing was imported")
-        chat.page.evaluate("document.querySelector('#banner').hidden = true")
+        chat.quiet()
     expect(chat.conversations).to_have_count(0)
 
 
@@ -138,20 +138,26 @@ def _import(chat: Chat, value: dict[str, Any]) -> None:
 def _refused(chat: Chat, file: dict[str, Any], reason: str) -> None:
     _import(chat, file)
     chat.warned(reason)
-    chat.page.evaluate("document.querySelector('#banner').hidden = true")
+    chat.quiet()
 
 
-def test_an_export_that_was_spoilt_is_not_imported(chat: Chat, chat_of: Callable[..., Chat]) -> None:
+def test_an_export_that_was_spoilt_is_not_imported(front: Front, chat_of: Callable[..., Chat]) -> None:
     """Each of these would break the page as it is opened, or take the place of something else."""
-    chat.asked("Hello.")
+    chat = chat_of(front)
+    # A question and its answer are of one millisecond, and an export has its messages in no order.
+    chat.page.add_init_script("Date.now = () => 1e12")
+    chat.open().asked("Hello.")
     whole = _export(chat)
     answer = {"calls": "x", "phase": "failed", "usage": 5, "rate": "fast", "reasoning": 5, "created": "now"}
-    spoilt = [(1, name, value) for name, value in answer.items()] + [(0, "files", 5), (0, "parent", 5)]
+    spoilt = [("assistant", name, value) for name, value in answer.items()] + [
+        ("user", "files", 5),
+        ("user", "parent", 5),
+    ]
     files = []
-    for index, name, value in spoilt:
+    for role, name, value in spoilt:
         files.append(copy.deepcopy(whole))
-        files[-1]["conversations"][0]["messages"].sort(key=lambda message: message["created"])
-        files[-1]["conversations"][0]["messages"][index][name] = value
+        message = next(one for one in files[-1]["conversations"][0]["messages"] if one["role"] == role)
+        message[name] = value
     for settings in ({"tools": 5}, {"tools": "no JSON"}, {"stop": "x"}, {"format": "other"}, 5):
         files.append(copy.deepcopy(whole))
         files[-1]["conversations"][0]["settings"] = settings
@@ -342,6 +348,58 @@ def test_an_edited_message_is_a_branch_and_the_old_one_stays(chat: Chat) -> None
     chat.questions.first.get_by_role("button", name="Previous version").click()
     expect(chat.questions.locator(".plain")).to_have_text(["First", "And then?"])
     expect(chat.content).to_have_text("The first answer.")
+
+
+def test_versions_keep_their_order_where_the_clock_stands_still(front: Front, chat_of: Callable[..., Chat]) -> None:
+    chat = chat_of(front)
+    chat.page.add_init_script("Date.now = () => 1e12")
+    chat.open().asked("Hello.")
+    chat.asked("And then?")
+    for number in (2, 3):
+        chat.answer.get_by_role("button", name="Answer again").click()
+        expect(chat.answer.get_by_text(f"{number} of {number}")).to_be_visible()
+        chat.done()
+    chat.questions.last.hover()
+    chat.questions.last.get_by_role("button", name="Edit").click()
+    area = chat.page.get_by_role("textbox", name="Edit the message")
+    area.fill("[second] instead")
+    area.press("Enter")
+    expect(chat.content).to_have_text("The second answer.")
+    chat.done()
+    chat.reload()
+    expect(chat.questions.locator(".plain")).to_have_text(["Hello.", "[second] instead"])
+    chat.questions.last.hover()
+    chat.questions.last.get_by_role("button", name="Previous version").click()
+    expect(chat.answer.get_by_text("3 of 3")).to_be_visible()
+
+
+def test_the_conversation_that_was_chosen_last_is_shown(chat: Chat) -> None:
+    """One that takes long to be read does not take its place."""
+    for identifier in ("long", "short"):
+        _import(chat, _file(_message(identifier, None, conversation=identifier), id=identifier, title=identifier))
+        chat.warned("1 conversation imported.")
+        chat.quiet()
+    chat.page.evaluate(
+        """() => {
+            const all = IDBIndex.prototype.getAll;
+            IDBIndex.prototype.getAll = function (id) {
+                // The answer to the last of many requests comes after theirs.
+                if (id === "long") for (let i = 0; i < 3000; i++) this.count();
+                return all.call(this, id);
+            };
+        }"""
+    )
+    for last in ("short", "New chat"):
+        chat.page.evaluate(
+            """(names) => names.forEach((name) =>
+                [...document.querySelectorAll("#conversations .open, #new-chat")]
+                    .find((button) => button.textContent === name).click())""",
+            ["long", last],
+        )
+        heading = chat.page.get_by_role("heading", level=1)
+        expect(heading).to_have_text(last)
+        chat.page.wait_for_timeout(1000)
+        expect(heading).to_have_text(last)
 
 
 def test_an_answer_runs_on_while_another_conversation_is_shown(chat: Chat) -> None:

@@ -72,12 +72,44 @@ def test_settings_belong_to_a_conversation_and_can_be_the_default(chat: Chat) ->
     dialog = chat.page.get_by_role("dialog")
     dialog.get_by_label("Temperature").fill("0.25")
     dialog.get_by_role("button", name="Save as default for new chats").click()
+    expect(dialog).to_be_hidden()
     chat.reload()
+    # It is the setting of the conversation that was open, too.
+    expect(chat.questions).to_have_text(["Hello again."])
     assert chat.sent("A third.")["temperature"] == 0.25
     chat.done()
+    chat.button("New chat").click()
+    assert chat.sent("A fourth.")["temperature"] == 0.25
+    chat.done()
     chat.conversations.get_by_text("Hello.", exact=True).click()
+    expect(chat.questions).to_have_text(["Hello."])
     assert chat.sent("Go on.")["temperature"] == 0.5
     chat.done()
+
+
+SLOW_STORE = """() => {
+    const get = IDBObjectStore.prototype.getKey;
+    IDBObjectStore.prototype.getKey = function (key) {
+        // A chain of other requests: this transaction's next answer comes late.
+        for (let i = 0; i < 3000; i++) this.count();
+        return get.call(this, key);
+    };
+}"""
+
+
+def test_what_is_shown_as_saved_is_there_after_a_reload_at_once(chat: Chat) -> None:
+    """However slow the browser's store is."""
+    chat.asked("Hello.")
+    chat.page.evaluate(SLOW_STORE)
+    chat.set(Temperature="0.5")
+    expect(chat.page.get_by_role("dialog")).to_be_hidden()
+    chat.reload()
+    chat.page.evaluate(SLOW_STORE)
+    assert chat.sent("[second] And?")["temperature"] == 0.5
+    chat.done()
+    chat.reload()
+    expect(chat.content).to_have_text("The second answer.")
+    expect(chat.answer).not_to_contain_text("The page was closed")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +220,7 @@ def test_what_is_no_text_is_not_attached(chat: Chat) -> None:
         files: Any = {"name": "data.bin", "mimeType": "application/octet-stream", "buffer": content}
         chat.page.set_input_files("#attach-file", files)
         chat.warned("is no text in UTF-8")
+        chat.quiet()
     expect(chat.page.get_by_role("list", name="Attached files")).to_be_hidden()
 
 

@@ -18,19 +18,26 @@ const PATIENCE_MS = 5 * 60_000;
 export const ended = (message) => ["done", "stopped", "failed"].includes(message.phase);
 
 export class Answer {
+  /** Whether nothing more comes: it is being kept, and then told. */
+  over = false;
   #abort = new AbortController();
   #changed;
   #body;
   #started = 0;
   #first = null;
   #thinkingFrom = null;
+  #keep;
   #before;
 
-  /** `changed()` is called after each change of the message. */
-  constructor(message, body, changed) {
+  /**
+   * `changed()` is called after each change of the message. `keep(whole)` is waited for before the last one: who sees
+   * that an answer is over can close the page.
+   */
+  constructor(message, body, changed, keep) {
     this.message = message;
     this.#body = body;
     this.#changed = changed;
+    this.#keep = keep;
     this.#before = message.usage;
     const { reasoning = "", content = "" } = message;
     const fresh = { calls: [], finish: null, cut: null, error: null, notice: null, interrupted: false };
@@ -160,10 +167,12 @@ export class Answer {
     this.message.thinkingTime = (now - this.#thinkingFrom) / 1000;
   }
 
-  #end(phase) {
+  async #end(phase) {
+    this.over = true;
     this.#endOfThinking(performance.now());
-    this.message.phase = phase;
-    this.message.notice = null;
+    const end = { phase, notice: null };
+    await this.#keep({ ...this.message, ...end });
+    Object.assign(this.message, end);
     this.#changed();
   }
 }

@@ -1,12 +1,15 @@
 // An open conversation: its record, its messages, its running answer, and what can be done with it.
 
 import { Answer, ended } from "./answer.js";
+import { pause } from "./api.js";
 import { bodyFor } from "./request.js";
 import { newId } from "./store.js";
 import { latestLeaf, openCalls, pathTo, titleOf, versions } from "./tree.js";
 
 // While an answer runs, what there is of it is kept this often, for a page that is closed.
 const KEEP_EVERY_MS = 500;
+// What an answer that is over waits for the browser to keep it: a disk that hangs is no reason to show it as running.
+const KEEPING_MS = 2000;
 
 export class Conversation {
   #store;
@@ -116,15 +119,17 @@ export class Conversation {
     this.#notify("record", this);
   }
 
-  set(settings) {
+  /** Resolves once they are kept; those of a conversation without messages are with its first one. */
+  async set(settings) {
     this.record.settings = settings;
-    if (this.messages.size) this.#keep();
+    const kept = this.messages.size ? this.#keep() : null;
     this.#notify("record", this);
+    await kept;
   }
 
   /** Writes what a running answer has so far. */
   keepNow() {
-    if (this.answer) this.#keep([this.answer.message]);
+    if (this.answer && !this.answer.over) this.#keep([this.answer.message]);
   }
 
   #add(fields, parent) {
@@ -147,25 +152,31 @@ export class Conversation {
   /** Has a message written: as the answer to a path, or, where it ends the path, from there on. */
   async #run(message, path, change = {}) {
     const body = bodyFor(path, { ...this.record.settings, ...change }, this.#model);
-    const answer = new Answer(message, body, () => {
+    const changed = () => {
       if (performance.now() - this.#kept > KEEP_EVERY_MS) this.#keep([message]);
       this.#notify("message", this, message);
+    };
+    const answer = new Answer(message, body, changed, (whole) => {
+      this.record.updated = Date.now();
+      return Promise.race([this.#keep([whole]), pause(KEEPING_MS)]);
     });
     this.answer = answer;
     this.#notify("path", this);
     await answer.run();
     if (this.answer === answer) this.answer = null;
-    // Deleted meanwhile: keeping it would bring it back.
     if (this.deleted) return;
-    this.record.updated = Date.now();
-    this.#keep([message]);
     this.#notify("message", this, message);
     this.#notify("record", this);
   }
 
-  #keep(messages = []) {
+  /** Writes the record and some messages; never raises. */
+  async #keep(messages = []) {
     if (this.deleted) return;
     this.#kept = performance.now();
-    this.#store.put(this.record, messages).catch((error) => this.#notify("unkept", this, error));
+    try {
+      await this.#store.put(this.record, messages);
+    } catch (error) {
+      this.#notify("unkept", this, error);
+    }
   }
 }

@@ -21,6 +21,8 @@ const opened = new Map();
 const model = { id: null, context: null };
 let current = null;
 let learning = false;
+// How often something was opened: reading a large conversation takes longer than choosing another one.
+let turn = 0;
 
 function savedDefaults() {
   try {
@@ -53,6 +55,7 @@ function warn(text) {
 // What the open conversation shows
 
 function show(conversation) {
+  turn++;
   current = conversation;
   setAddress("pushState");
   composer.show(conversation);
@@ -119,15 +122,18 @@ async function conversationOf(id) {
 }
 
 async function openOne(id) {
+  const mine = ++turn;
   if (current.record.id === id) return sidebar.chosen();
   const conversation = await conversationOf(id);
-  if (conversation) show(conversation);
+  if (conversation && mine === turn) show(conversation);
 }
 
 async function openAddressed() {
+  const mine = ++turn;
   const id = location.hash.slice(1);
   if (id && id === current?.record.id) return;
   const conversation = id ? await conversationOf(id) : null;
+  if (mine !== turn) return;
   if (conversation) return show(conversation);
   // There is none of that name: going back would lead here again.
   history.replaceState(null, "", location.pathname);
@@ -192,15 +198,16 @@ const sidebar = new Sidebar(store, {
 });
 
 function setSettings(settings) {
-  current.set(settings);
+  const kept = current.set(settings);
   composer.show(current);
+  return kept;
 }
 
-async function changeSettings() {
-  const changedOnes = await askSettings(current.record.settings);
-  if (!changedOnes) return;
-  setSettings(changedOnes.settings);
-  if (changedOnes.asDefault) remember("defaults", JSON.stringify(changedOnes.settings));
+function changeSettings() {
+  askSettings(current.record.settings, (settings, asDefault) => {
+    if (asDefault) remember("defaults", JSON.stringify(settings));
+    return setSettings(settings);
+  });
 }
 
 function switchTheme() {

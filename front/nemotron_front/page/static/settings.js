@@ -74,8 +74,8 @@ const fromLines = (text) =>
     .filter(Boolean)
     .map((line) => line.replace(/\\(\\|n)/g, (_, what) => (what === "n" ? "\n" : "\\")));
 
-/** Lets the user change settings. Resolves to {settings, asDefault}, or null where nothing was saved. */
-export function askSettings(settings) {
+/** Lets the user change settings: `keep(settings, asDefault)` is called with what is saved, and shown as done once it is. */
+export function askSettings(settings, keep) {
   const field = (label, control, hint) => {
     control.id = `set-${label.replace(/\W+/g, "-").toLowerCase()}`;
     if (hint) control.setAttribute("aria-describedby", `${control.id}-hint`);
@@ -130,7 +130,7 @@ export function askSettings(settings) {
         click: () => (tools.value = JSON.stringify(TOOL_EXAMPLE, null, 2)),
       });
       const wrong = el("p", { class: "error", role: "alert", hidden: true });
-      const save = (asDefault) => {
+      const save = async (asDefault) => {
         try {
           const changed = {
             ...settings,
@@ -143,7 +143,8 @@ export function askSettings(settings) {
             ...Object.fromEntries(numbers.map(([input, name, ...range]) => [name, numberOf(input, ...range)])),
           };
           check(changed);
-          close({ settings: changed, asDefault });
+          await keep(changed, asDefault);
+          close();
         } catch (error) {
           if (!(error instanceof Wrong)) throw error;
           wrong.textContent = error.message;

@@ -66,11 +66,13 @@ export class Sidebar {
     this.#stale = this.list.querySelector(".more[open]") !== null;
     if (this.#stale) return;
     const shown = found ? all.filter(({ id }) => found.has(id)) : all;
-    const focused = document.activeElement?.closest?.("#conversations li")?.dataset.id;
+    const focused = document.activeElement?.closest?.("#conversations li > *");
+    const place = focused?.matches(".more") ? ".more summary" : ".open";
+    const row = focused?.parentElement.dataset.id;
     this.list.replaceChildren(...shown.map((conversation) => this.#row(conversation)));
     if (!shown.length)
       this.list.append(el("li", { class: "quiet none", text: found ? S.nothingFound(text) : S.noConversations }));
-    if (focused) this.list.querySelector(`[data-id="${CSS.escape(focused)}"] .open`)?.focus();
+    if (row) this.list.querySelector(`[data-id="${CSS.escape(row)}"] ${place}`)?.focus();
   }
 
   #row({ id, title }) {

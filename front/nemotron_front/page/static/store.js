@@ -230,6 +230,8 @@ class Store extends BaseStore {
       if (!transaction.error) transaction.abort();
       throw error;
     }
+    // Nothing more follows: it is written even where the page is closed before the answers to these are here.
+    if (!transaction.error) transaction.commit();
     await complete(transaction);
   }
 

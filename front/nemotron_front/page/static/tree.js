@@ -17,19 +17,21 @@ export function pathTo(messages, leaf) {
   return path;
 }
 
+// Two tabs can make a version each in one millisecond: the order is the same in both.
+const byAge = (a, b) => a.created - b.created || (a.id < b.id ? -1 : 1);
+
+const childrenOf = (messages, id) => [...messages.values()].filter(({ parent }) => parent === id).sort(byAge);
+
 /** The messages with the same parent, the oldest first: the versions of one place in the conversation. */
-export function versions(messages, message) {
-  return [...messages.values()].filter(({ parent }) => parent === message.parent).sort((a, b) => a.created - b.created);
-}
+export const versions = (messages, { parent }) => childrenOf(messages, parent);
 
 /** The leaf that the latest branch under a message ends in. */
 export function latestLeaf(messages, message) {
-  const children = [...messages.values()].filter(({ parent }) => parent === message.id);
-  if (!children.length) return message.id;
-  return latestLeaf(
-    messages,
-    children.reduce((a, b) => (b.created >= a.created ? b : a)),
-  );
+  for (let last = message; ; ) {
+    const next = childrenOf(messages, last.id).at(-1);
+    if (!next) return last.id;
+    last = next;
+  }
 }
 
 /** The calls of the path's last assistant message that have no result yet. */
