@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from deploy.monitoring.make_dashboards import ALL, DASHBOARDS, Dashboard, text_of
+from deploy.monitoring.grafana import Dashboard
+from deploy.monitoring.make_dashboards import ALL, DASHBOARDS, text_of
 from tests.deploy.tools import DEPLOY, tool
 
 MONITORING = DEPLOY / "monitoring"
