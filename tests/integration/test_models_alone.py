@@ -65,6 +65,43 @@ def test_token_level_callers_get_no_stream_event(simulated_server: Server) -> No
     assert all("stream_event" not in response for response in run_with(simulated_server.grpc_address, use))
 
 
+CALLS: dict[str, dict[str, Any]] = {
+    "preprocessing": {"text_input": "Hi", "max_tokens": 2},
+    "tensorrt_llm": {"input_ids": [20, 21], "request_output_len": 2},
+    "ensemble": {"text_input": "Hi", "max_tokens": 2},
+    "unary": {"text_input": "Hi", "max_tokens": 2},
+}
+
+
+@pytest.mark.parametrize("model", CALLS)
+def test_each_output_can_be_asked_for_alone(roomy_server: Server, model: str) -> None:
+    """Triton drops the others without Python's lock: freed there, they would take the model's process with them."""
+    before = roomy_server.info["model_pids"]
+
+    async def use(client: aioclient.InferenceServerClient) -> set[str]:
+        metadata = await client.get_model_metadata(model)
+        names = [output.name for output in metadata.outputs]
+
+        async def requests() -> Any:
+            for name in names:
+                outputs = [grpcclient.InferRequestedOutput(name)]
+                yield {"model_name": model, "inputs": tensors(**CALLS[model]), "outputs": outputs, "request_id": name}
+
+        async for result, error in client.stream_infer(requests()):
+            assert error is None, error
+            response = result.get_response()
+            assert {output.name for output in response.outputs} <= {response.id}
+            answered.add(response.id)
+        return set(names)
+
+    answered: set[str] = set()
+    asked = run_with(roomy_server.grpc_address, use)
+    assert answered
+    assert answered <= asked
+    assert roomy_server.info["model_pids"] == before
+    assert roomy_server.info["restarts"] == 0
+
+
 def test_nobody_else_can_touch_a_stream(simulated_server: Server) -> None:
     """Postprocessing is callable, but takes only what the generating model has written, once and in its turn."""
     address = simulated_server.grpc_address

@@ -9,7 +9,7 @@ from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.metrics import Recorder
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.preprocess import LongLane, Preprocessor
-from nemotron_serving.stages.triton import answer_later, open_package, report_metrics, request_fields, response_of
+from nemotron_serving.stages.triton import answer_later, open_package, report_metrics, request_fields, send_response
 
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -48,7 +48,7 @@ class TritonPythonModel:
             values = {"input_ids": ids, "request_settings": self._seal.close(msgspec.json.encode(settings))}
             if "prompt_text" in request.requested_output_names():
                 values["prompt_text"] = self._preprocessor.prompt_text(ids)
-        request.get_response_sender().send(response_of(values, PREPROCESSING_OUTPUTS), flags=_FINAL)
+        send_response(request.get_response_sender(), values, PREPROCESSING_OUTPUTS, _FINAL)
 
     def _count(self, error):
         self._recorder.count("nemotron_requests_total", outcome=outcome_of(error), thinking="unknown")

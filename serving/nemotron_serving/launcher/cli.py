@@ -188,8 +188,8 @@ def _serve_parser() -> argparse.ArgumentParser:
         "--restart",
         choices=get_args(Restart),
         default=Supervisor.restart,
-        help="what becomes of a crash or a hang: always, Triton or the front is started again here; never, this program "
-        "ends with status 3, for an orchestrator to start all of it again (default: %(default)s)",
+        help="what becomes of a crash or a hang: always, Triton or the front is started again here; never, this "
+        "program ends with status 3, for an orchestrator to start all of it again (default: %(default)s)",
     )
     add_options(running, ["log_dir"])
     running.add_argument("--verbose", action="store_true", help="show Triton's log")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import subprocess
 import time
@@ -137,8 +136,7 @@ class TritonServer:
             self.endpoints,
             repository=repository,
             backends=backends,
-            # Unless the operator chose a key, nobody knows it.
-            admin_key=options.admin_key or secrets.token_urlsafe(32),
+            admin_key=options.admin_key,
             shm_prefix=self._shm_prefix,
             tls=options.tls,
             gpu=gpu,

@@ -18,6 +18,10 @@ from nemotron_serving.launcher.triton_files import PYTHON_BACKEND, WAITING_BACKE
 from nemotron_serving.stages.unary import MOST_CALLS
 
 ADMIN_HEADER = "nemotron-admin-key"
+NO_HEADER = "closed: no header opens it"
+"""What stands for the admin key's header where there is no key. No request has it: with its colon it is no name in HTTP
+nor in gRPC. A secret value alone would not do: Triton takes it as an argument, which all users of a machine can see.
+"""
 # Health, metadata, configuration and inference stay open. The rest changes the server or tells about other people's
 # requests.
 RESTRICTED = ("shared-memory", "model-repository", "statistics", "trace", "logging")
@@ -26,6 +30,7 @@ KEEP_ALIVE_MS = 10_000
 KEEP_ALIVE_TIMEOUT_MS = 10_000
 """And is closed when it has not answered in this time: an answer may have to wait behind a large message."""
 PYTHON_MODELS = 4
+_VERTEX = "AIP_MODE"  # has Triton listen at one more port, on all addresses and past every restriction
 _MOST_TOKENIZER_THREADS = 16  # that encode one long prompt
 _OWN_THREADS = 39  # of tritonserver, measured with 2.51: what its servers, models and gRPC start
 _SENDING_THREADS = 8  # of each Python model: they pass on what one or two of its own threads send
@@ -37,7 +42,7 @@ def tritonserver_arguments(
     *,
     repository: Path,
     backends: Path,
-    admin_key: str,
+    admin_key: str | None,
     shm_prefix: str,
     tls: TlsFiles | None,
     gpu: bool,
@@ -51,14 +56,15 @@ def tritonserver_arguments(
         endpoints: Where it listens.
         repository: The prepared model repository.
         backends: The prepared backend directory.
-        admin_key: What a request must carry to reach a restricted endpoint.
+        admin_key: What a request must carry to reach a restricted endpoint; None lets none.
         shm_prefix: How the names of the shared-memory regions in /dev/shm start.
         tls: Files for gRPC, if it is to use TLS.
         gpu: Whether the engine runs on a GPU, and the GPU's metrics are wanted.
         stops: With `bound`, the header that tells whose a request is goes to the models.
         max_in_flight: Requests that may wait for their answers in the model `unary` at once.
     """
-    restricted = f"{','.join(RESTRICTED)}:{ADMIN_HEADER}={admin_key}"
+    needed = f"{ADMIN_HEADER}={admin_key}" if admin_key else f"{NO_HEADER}={secrets.token_urlsafe(32)}"
+    restricted = f"{','.join(RESTRICTED)}:{needed}"
     return [
         str(triton.binary),
         f"--model-repository={repository}",
@@ -109,7 +115,7 @@ def tritonserver_environment(
     return {
         **_thread_counts(),
         # A variable left from another server would be taken for a setting of this one.
-        **{name: value for name, value in inherited.items() if not name.startswith("NEMOTRON_")},
+        **{name: value for name, value in inherited.items() if name != _VERTEX and not name.startswith("NEMOTRON_")},
         **host.to_environment(),
         "LD_LIBRARY_PATH": _joined(*map(str, triton.library_dirs), inherited.get("LD_LIBRARY_PATH", "")),
         # The stub embeds Python, which looks for its prefix, and so for a virtual environment, beside python3 in PATH.

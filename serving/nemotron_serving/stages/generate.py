@@ -22,7 +22,7 @@ from nemotron_serving.output.detokenizer import Vocabulary
 from nemotron_serving.package import ServingConfig
 from nemotron_serving.seal import Seal
 from nemotron_serving.stages.postprocess import StreamEvent
-from nemotron_serving.stages.triton import request_fields, request_id, response_of, send_error
+from nemotron_serving.stages.triton import request_fields, request_id, send_error, send_response
 
 _CONTROLS = ("open_session", "stop", "end_thinking", "acknowledged")
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
@@ -105,7 +105,7 @@ class ResponseSink:
         values = _for_postprocessing(response, self._seal) if response.for_text else _for_token_callers(response)
         values |= response.counts
         try:
-            self._sender.send(response_of(values, TOKEN_OUTPUTS), flags=flags)
+            send_response(self._sender, values, TOKEN_OUTPUTS, flags)
         except Exception:
             # Nothing more will be sent, and a caller must not wait for it.
             send_error(self._request, EngineError("a response could not be delivered"))
@@ -120,7 +120,7 @@ class ResponseSink:
         if values is None:
             self._sender.send(flags=_FINAL)
         else:
-            self._sender.send(response_of(values, TOKEN_OUTPUTS), flags=_FINAL)
+            send_response(self._sender, values, TOKEN_OUTPUTS, _FINAL)
 
 
 class SubscriptionSink:
@@ -132,7 +132,7 @@ class SubscriptionSink:
 
     def send(self, frame: bytes) -> None:
         """See `FrameSink.send`."""
-        self._sender.send(response_of({"frame": frame.decode()}, TOKEN_OUTPUTS))
+        send_response(self._sender, {"frame": frame.decode()}, TOKEN_OUTPUTS)
 
     def end(self, error: ServingError | None) -> None:
         """See `FrameSink.end`."""

@@ -195,9 +195,26 @@ def response_of(values: Mapping[str, Any], contract: tuple[Tensor, ...]) -> Any:
         values: By the name of the output: one value, or the values along its last dimension.
         contract: The outputs of the model; the other dimensions are 1.
     """
-    return pb_utils.InferenceResponse(
-        [_output(output, values[output.name]) for output in contract if output.name in values]
-    )
+    return pb_utils.InferenceResponse(_outputs(values, contract))
+
+
+def send_response(sender: Any, values: Mapping[str, Any], contract: tuple[Tensor, ...], flags: int = 0) -> None:
+    """Send a response with these outputs; see `response_of`.
+
+    Args:
+        sender: Of Triton's request.
+        values: See `response_of`.
+        contract: See `response_of`.
+        flags: Triton's; that which says whether it is the last one.
+    """
+    # Triton drops those that the caller did not ask for while it does not hold Python's lock. Were they not held here,
+    # it would free them there, and with Python 3.12 that ends the process.
+    tensors = _outputs(values, contract)
+    sender.send(pb_utils.InferenceResponse(tensors), flags=flags)
+
+
+def _outputs(values: Mapping[str, Any], contract: tuple[Tensor, ...]) -> list[Any]:
+    return [_output(output, values[output.name]) for output in contract if output.name in values]
 
 
 class _KeptTensors(threading.local):

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from http.client import HTTPConnection
@@ -24,6 +25,7 @@ from tests.integration.conftest import Server
 from tests.waiting import allowed, wait_until
 
 from .conftest import left_behind
+from .raw_grpc import is_answered
 
 ADMIN_PATHS = {
     "shared-memory": "/v2/systemsharedmemory/status",
@@ -111,6 +113,26 @@ def test_endpoints_for_administrators_want_the_key(options: ServeOptions) -> Non
             client.get_model_repository_index()
         assert client.get_model_repository_index(headers={f"triton-grpc-protocol-{ADMIN_HEADER}": "opensesame"})
         client.close()
+
+
+def test_without_a_key_nothing_opens_them_also_for_who_reads_the_arguments(options: ServeOptions) -> None:
+    """Every user of a machine sees them. The header is one that neither protocol can carry."""
+    service = "/inference.GRPCInferenceService"
+    with TritonServer(options) as server:
+        where = (server.endpoints.host, server.endpoints.grpc_port)
+        (restricted,) = [one for one in psutil.Process(server.pid).cmdline() if "--http-restricted-api" in one]
+        name, _, value = restricted.partition(f"{RESTRICTED[-1]}:")[2].partition("=")
+        for path in ADMIN_PATHS.values():
+            lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", f"{name}: {value}", "", ""]
+            with socket.create_connection((server.endpoints.host, server.endpoints.http_port), 10) as connection:
+                connection.sendall("\r\n".join(lines).encode())
+                assert connection.recv(100).startswith(b"HTTP/1.1 403 ")
+        assert is_answered(where, f"{service}/ServerLive", "a", "b")
+        for method in ("LogSettings", "TraceSetting", "SystemSharedMemoryStatus", "ModelStatistics", "RepositoryIndex"):
+            assert not is_answered(where, f"{service}/{method}", f"triton-grpc-protocol-{name}", value)
+    with TritonServer(dataclasses.replace(options, admin_key="opensesame")) as server:
+        where = (server.endpoints.host, server.endpoints.grpc_port)
+        assert is_answered(where, f"{service}/LogSettings", f"triton-grpc-protocol-{ADMIN_HEADER}", "opensesame")
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")

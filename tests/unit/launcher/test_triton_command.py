@@ -19,14 +19,19 @@ ENDPOINTS = Endpoints("127.0.0.1", 1, 2, 3, 4, tls=False)
 
 
 def arguments(
-    tls: TlsFiles | None = None, *, gpu: bool = False, max_in_flight: int = 80, stops: StopRule = "any"
+    tls: TlsFiles | None = None,
+    *,
+    gpu: bool = False,
+    max_in_flight: int = 80,
+    stops: StopRule = "any",
+    admin_key: str | None = "secret",
 ) -> list[str]:
     return tritonserver_arguments(
         TRITON,
         ENDPOINTS,
         repository=Path("/models"),
         backends=Path("/backends"),
-        admin_key="secret",
+        admin_key=admin_key,
         shm_prefix="prefix-",
         tls=tls,
         gpu=gpu,
@@ -47,6 +52,15 @@ def test_administration_is_restricted_on_both_protocols() -> None:
     closed = "shared-memory,model-repository,statistics,trace,logging:nemotron-admin-key=secret"
     assert {f"--http-restricted-api={closed}", f"--grpc-restricted-protocol={closed}"} < set(arguments())
     assert "--model-control-mode=none" in arguments()
+
+
+def test_without_a_key_no_header_can_be_the_right_one() -> None:
+    """Whoever is on the machine can read the arguments."""
+    restricted = [one for one in arguments(admin_key=None) if "-restricted-" in one]
+    assert len(restricted) == 2
+    for one in restricted:
+        header = one.split("logging:")[1].partition("=")[0]
+        assert ":" in header
 
 
 def test_large_messages_are_not_kept_for_later_requests() -> None:
@@ -130,6 +144,10 @@ def test_variables_of_another_server_do_not_reach_the_models(tmp_path: Path) -> 
     assert "NEMOTRON_URL" not in variables
     assert variables["NEMOTRON_PACKAGE"] == str(tmp_path)
     assert variables["HOME"] == "/home"
+
+
+def test_a_platforms_variables_open_no_port_of_tritons(tmp_path: Path) -> None:
+    assert "AIP_MODE" not in environment(tmp_path, AIP_MODE="PREDICTION")
 
 
 def test_the_models_live_in_this_python(tmp_path: Path) -> None:
