@@ -64,6 +64,7 @@ class SimulatedOptions:
     kv_cache_tokens: int
     script: Path | None
     tokenizer_from: Path | None
+    name: str = NAME
 
 
 def build_simulated(target: Path, options: SimulatedOptions, *, force: bool, steps: Steps) -> None:
@@ -107,7 +108,7 @@ def build_simulated(target: Path, options: SimulatedOptions, *, force: bool, ste
             scripts=scripts,
         )
         write_json(work.package / ENGINE_DIR / SIMULATED_CONFIG, config)
-        made = write_package(work.package, _manifest(), serving)
+        made = write_package(work.package, _manifest(options.name), serving)
         present = None if force else good_package(target)
         if present:
             if present.manifest != made.manifest:
@@ -173,6 +174,6 @@ def _serving(options: SimulatedOptions, donor: Package | None) -> ServingConfig:
     )
 
 
-def _manifest() -> Manifest:
+def _manifest(name: str) -> Manifest:
     engine = EngineSpec(kind="simulated", version=__version__, device="cpu", machine="any", precision="no weights")
-    return new_manifest(NAME, engine, {"what": "no model: scripts and timing in engine/simulated.json"})
+    return new_manifest(name, engine, {"what": "no model: scripts and timing in engine/simulated.json"})

@@ -27,6 +27,7 @@ class AnswerReader:
 
     Attributes:
         started: Whether a response has come. From then on the call is never repeated.
+        package: The package that answers; empty before the first response, and where the server does not say.
         reply: The whole answer, once its last response has come.
         usage: The token counts of what has come; None before the first response.
         arrivals: For each response with new tokens: when it came, on the clock of `events_of`, and the output tokens so
@@ -41,6 +42,7 @@ class AnswerReader:
             begin_s: When the call was made, on the clock of `events_of`.
         """
         self.started = False
+        self.package = ""
         self.reply: Reply | None = None
         self.arrivals: list[tuple[float, int]] = []
         self._values: Mapping[str, Any] | None = None
@@ -68,6 +70,7 @@ class AnswerReader:
         events: list[Event] = []
         self.started = True
         self._values = values
+        self.package = values.get("package") or self.package
         if logprobs := values.get("logprobs"):
             entries = tuple(json.loads(logprobs))
             self._logprobs += entries
@@ -105,6 +108,7 @@ class AnswerReader:
             request_id=self._request_id,
             logprobs=tuple(self._logprobs),
             tool_call_error=self._tool_call_error,
+            package=self.package,
         )
 
     def _timings(self, tokens: int, now: float) -> Timings:

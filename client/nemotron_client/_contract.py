@@ -180,6 +180,7 @@ OUTPUTS: dict[str, Tensor] = {
     "finish_reason": Tensor("BYTES"),
     "num_reasoning_tokens": Tensor("INT32"),
     "thinking_budget_reached": Tensor("BOOL"),
+    "package": Tensor("BYTES"),
     "logprobs": Tensor("BYTES"),
     "num_input_tokens": Tensor("INT32"),
     "num_output_tokens": Tensor("INT32"),
@@ -211,6 +212,7 @@ READ_OUTPUTS: dict[str, str] = {
     "finish_reason": "always",
     "num_reasoning_tokens": "always",
     "thinking_budget_reached": "always",
+    "package": "always",
     "logprobs": "return_log_probs",
     "num_input_tokens": "always",
     "num_output_tokens": "always",
@@ -293,3 +295,5 @@ ALWAYS_READ = tuple(name for name, asked_with in READ_OUTPUTS.items() if asked_w
 """The outputs that every request asks for."""
 OCCASIONAL_OUTPUTS = READ_OUTPUTS.keys() - NOTHING_NEW.keys()
 """Those that this client asks for and a response may be without."""
+FIRST_OUTPUTS = {"package"}
+"""Those of them that the first response has, and no other."""

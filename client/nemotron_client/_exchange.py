@@ -83,6 +83,11 @@ class ExchangeState:
         return self._reader.thinking_budget_reached
 
     @property
+    def package(self) -> str:
+        """The package that answers; empty before the first response, and where the server does not say."""
+        return self._reader.package
+
+    @property
     def arrivals(self) -> tuple[tuple[float, int], ...]:
         """When each response with new tokens came, in seconds of `time.perf_counter`, and the output tokens so far."""
         return tuple(self._reader.arrivals)

@@ -86,6 +86,11 @@ class ChatStream:
         return self._exchange.state.thinking_budget_reached
 
     @property
+    def package(self) -> str:
+        """The package that answers; empty before the first response, and where the server does not say."""
+        return self._exchange.state.package
+
+    @property
     def arrivals(self) -> tuple[tuple[float, int], ...]:
         """When each response with new tokens came, in seconds of `time.perf_counter`, and the output tokens so far."""
         return self._exchange.state.arrivals

@@ -137,6 +137,8 @@ class Reply:
         parsed: The content as the object that `response_format` describes: of the type that was given, else what JSON
             is to Python; None where it describes no JSON, or was given as a dict and the answer was cut off.
         tool_call_error: The first tool call that could not be read, whose text is in the content; else None.
+        package: The package that has answered, by its name: replicas may have different ones. Empty where the server
+            does not say.
     """
 
     content: str
@@ -150,6 +152,7 @@ class Reply:
     logprobs: tuple[Mapping[str, Any], ...] = ()
     parsed: Any = None
     tool_call_error: ToolCallError | None = None
+    package: str = ""
 
     def as_message(self) -> dict[str, Any]:
         """The answer as a message in OpenAI's shape, for the conversation to go on. The thinking is left out."""

@@ -34,8 +34,8 @@ class Shape(Protocol):
 
     keep_alive: bytes
 
-    def begin(self, choice: int, usage: Usage | None) -> bytes:
-        """What comes before the first event of a choice; `usage` has the counts so far."""
+    def begin(self, choice: int, usage: Usage | None, package: str) -> bytes:
+        """What comes before the first event of a choice; `usage` has the counts so far, `package` what answers."""
 
     def event(self, choice: int, event: Event, usage: Usage | None) -> bytes:
         """What an event becomes, perhaps nothing; `usage` has the counts so far."""
@@ -163,12 +163,12 @@ class _Answering:
         exchange, shape = self._exchange, self._shape
         begun = False
         async for event in stream:
-            begin = b"" if begun else await self._begin(choice, stream.usage_so_far)
+            begin = b"" if begun else await self._begin(choice, stream.usage_so_far, stream.package)
             begun = True
             if data := begin + shape.event(choice, event, stream.usage_so_far):
                 await exchange.write(data)
         reply = await self._final(stream)
-        begin = b"" if begun else await self._begin(choice, reply.usage)
+        begin = b"" if begun else await self._begin(choice, reply.usage, reply.package)
         await exchange.write(begin + shape.end(choice, reply))
         return reply
 
@@ -184,13 +184,13 @@ class _Answering:
             raise late()
         return reply
 
-    async def _begin(self, choice: int, usage: Usage | None) -> bytes:
+    async def _begin(self, choice: int, usage: Usage | None, package: str) -> bytes:
         """What a choice begins with, as soon as each of them has something to say."""
         self._silent -= 1
         if not self._silent:
             self._open.set()
         await self._open.wait()
-        return self._shape.begin(choice, usage)
+        return self._shape.begin(choice, usage, package)
 
     async def _watch(self) -> None:
         await self._exchange.left()

@@ -184,7 +184,7 @@ class MessagesShape:
         self._begun = 0  # so many blocks
         self._open = ""  # the kind of the last one, while it goes on
 
-    def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - there is one
+    def begin(self, choice: int, usage: Usage | None, package: str) -> bytes:  # noqa: ARG002 - there is one
         """What comes before the first event."""
         counts = _usage(usage or Usage(0, 0, 0))
         return _event("message_start", message=self._message([], None) | {"usage": counts}) + self.keep_alive

@@ -132,13 +132,13 @@ class ChatShape:
         self._ask = ask
         self._choices = [_Choice() for _ in range(ask.choices)]
         self._head = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": ask.model}
-        head = as_line({**self._head, "object": "chat.completion.chunk"})[:-1]
-        self._before = [b'%b,"choices":[{"index":%d,"delta":' % (head, choice) for choice in range(ask.choices)]
+        self._before = [self._before_delta(choice, "") for choice in range(ask.choices)]
         self._no_usage = b',"usage":null}' if ask.include_usage else b"}"
         self._reasoning = [b'"%b":' % name.encode() for name in ask.reasoning_names]
 
-    def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - only chunks with text have them
+    def begin(self, choice: int, usage: Usage | None, package: str) -> bytes:  # noqa: ARG002 - chunks with text have them
         """What comes before the first event of a choice."""
+        self._before[choice] = self._before_delta(choice, package)
         return self._chunk(choice, b'{"role":"assistant","content":""}')
 
     def event(self, choice: int, event: Event, usage: Usage | None) -> bytes:
@@ -167,9 +167,8 @@ class ChatShape:
         if not self._ask.include_usage:
             return DONE
         usage = usage_json([reply.usage for reply in replies], self._ask.n)
-        return (
-            event_of(as_line({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage})) + DONE
-        )
+        head = {**self._head, "object": "chat.completion.chunk", **fingerprint_of(replies)}
+        return event_of(as_line({**head, "choices": [], "usage": usage})) + DONE
 
     def failed(self, error: ApiError) -> bytes:
         """What comes in place of the rest."""
@@ -182,7 +181,12 @@ class ChatShape:
             for choice, reply in enumerate(replies)
         ]
         usage = usage_json([reply.usage for reply in replies], self._ask.n)
-        return as_line({**self._head, "object": "chat.completion", "choices": choices, "usage": usage})
+        head = {**self._head, "object": "chat.completion", **fingerprint_of(replies)}
+        return as_line({**head, "choices": choices, "usage": usage})
+
+    def _before_delta(self, choice: int, package: str) -> bytes:
+        head = as_line({**self._head, "object": "chat.completion.chunk", **fingerprint(package)})[:-1]
+        return b'%b,"choices":[{"index":%d,"delta":' % (head, choice)
 
     def _chunk(self, choice: int, delta: bytes, finish: bytes = b'"finish_reason":null') -> bytes:
         state, usage = self._choices[choice], self._no_usage
@@ -273,6 +277,17 @@ def finish_of(reply: Reply) -> dict[str, Any]:
     if reply.thinking_budget_reached:
         finish["thinking_budget_reached"] = True
     return finish
+
+
+def fingerprint(*packages: str) -> dict[str, str]:
+    """What has answered, in OpenAI's place for it: a package, or several where the choices are of several replicas."""
+    names = ", ".join(dict.fromkeys(filter(None, packages)))
+    return {"system_fingerprint": names} if names else {}
+
+
+def fingerprint_of(replies: Sequence[Reply]) -> dict[str, str]:
+    """The same of whole replies."""
+    return fingerprint(*(reply.package for reply in replies))
 
 
 def usage_json(counts: Sequence[Usage | None], n: int = 1) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from nemotron_client import ContentDelta, Event, LogprobsDelta, ReasoningDelta, 
 from nemotron_front import fields
 from nemotron_front.answering import DONE, KEEP_ALIVE, Api, event_of
 from nemotron_front.ask import Ask
-from nemotron_front.chat import CLOSE, as_line, finish_of, read_ask, usage_json
+from nemotron_front.chat import CLOSE, as_line, fingerprint, fingerprint_of, finish_of, read_ask, usage_json
 from nemotron_front.errors import ApiError, invalid
 from nemotron_front.fields import MOST_CHOICES
 from nemotron_front.formats import read_format
@@ -67,12 +67,14 @@ class CompletionsShape:
         self._ask = ask
         self._head = {"id": f"cmpl-{request_id}", "object": "text_completion", "created": int(time.time())}
         self._head |= {"model": ask.model}
+        self._fingerprints: list[dict[str, str]] = [{}] * ask.choices
         self._logprobs = [_Logprobs() for _ in range(ask.choices)]
         self._usages: list[Usage | None] = [None] * ask.choices
         self._thinking: set[int] = set()  # choices whose thinking is open within their text
 
-    def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - it begins with its text
+    def begin(self, choice: int, usage: Usage | None, package: str) -> bytes:  # noqa: ARG002 - it begins with its text
         """What comes before the first event of a choice."""
+        self._fingerprints[choice] = fingerprint(package)
         return b""
 
     def event(self, choice: int, event: Event, usage: Usage | None) -> bytes:
@@ -103,7 +105,8 @@ class CompletionsShape:
         if not self._ask.include_usage:
             return DONE
         usage = usage_json([reply.usage for reply in replies], self._ask.n)
-        return event_of(as_line({**self._head, "choices": [], "usage": usage})) + DONE
+        head = {**self._head, **fingerprint_of(replies)}
+        return event_of(as_line({**head, "choices": [], "usage": usage})) + DONE
 
     def failed(self, error: ApiError) -> bytes:
         """What comes in place of the rest."""
@@ -118,7 +121,7 @@ class CompletionsShape:
             said = self._said(reply.reasoning_content, reply.content)
             choices.append({"index": choice, **said, "logprobs": logprobs.taken(), **finish_of(reply)})
         usage = usage_json([reply.usage for reply in replies], self._ask.n)
-        return as_line({**self._head, "choices": choices, "usage": usage})
+        return as_line({**self._head, **fingerprint_of(replies), "choices": choices, "usage": usage})
 
     def _said(self, thinking: str, text: str) -> dict[str, str]:
         """The text, with thinking that the prompt has opened in the place that the caller wants it in."""
@@ -134,7 +137,7 @@ class CompletionsShape:
         usage: dict[str, Any] = {"usage": None} if self._ask.include_usage else {}
         if self._ask.continuous_usage and any(self._usages):
             usage = {"usage": usage_json(self._usages, self._ask.n)}
-        return event_of(as_line({**self._head, "choices": [one], **usage}))
+        return event_of(as_line({**self._head, **self._fingerprints[choice], "choices": [one], **usage}))
 
 
 COMPLETIONS = Api("/v1/completions", read_completions, CompletionsShape, fields.COMPLETIONS)

@@ -160,7 +160,7 @@ class ResponsesShape:
         self._open: Item | None = None
         self._number = 0
 
-    def begin(self, choice: int, usage: Usage | None) -> bytes:  # noqa: ARG002 - the counts come at the end
+    def begin(self, choice: int, usage: Usage | None, package: str) -> bytes:  # noqa: ARG002 - no place for them
         """What comes before the first event."""
         response = self._response("in_progress")
         return self._event("response.created", response=response) + self._event(
@@ -189,7 +189,7 @@ class ResponsesShape:
 
     def failed(self, error: ApiError) -> bytes:
         """The event in place of the rest."""
-        before = self._closed("incomplete") if self._number else self.begin(0, None)  # clients wait for its events
+        before = self._closed("incomplete") if self._number else self.begin(0, None, "")  # clients wait for its events
         told = {"code": "server_error", "message": str(error)}
         return before + self._event("response.failed", response=self._response("failed") | {"error": told})
 

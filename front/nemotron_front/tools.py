@@ -114,6 +114,11 @@ class FirstCall:
         """See `AsyncChatStream`."""
         return self._stream.usage_so_far
 
+    @property
+    def package(self) -> str:
+        """See `AsyncChatStream`."""
+        return self._stream.package
+
     def __aiter__(self) -> FirstCall:
         return self
 
@@ -155,6 +160,7 @@ class FirstCall:
             timings=self._timings(),
             request_id=self._stream.request_id,
             logprobs=tuple(self._logprobs),
+            package=self._stream.package,
         )
 
     def _timings(self) -> Timings:

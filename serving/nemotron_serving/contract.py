@@ -91,15 +91,15 @@ class Output(Tensor):
     """What a caller gets.
 
     Attributes:
-        sent: In every response, in those that have something to say with it (each output has its price in every
-            response), or in none.
+        sent: In every response, in the first one, in those that have something to say with it (each output has its
+            price in every response), or in none.
         kind: A `delta` is new, to be put behind what has come; a `total` counts what has come so far; of a `state` the
             last one holds; what is there `once` is all there is.
         read: Our client asks for it with every request (`always`), or with the option named; empty: never.
         doc: A line for docs/requests.md, in Markdown.
     """
 
-    sent: Literal["always", "occasional", "never"] = "always"
+    sent: Literal["always", "first", "occasional", "never"] = "always"
     kind: Literal["delta", "total", "state", "once"] = "state"
     read: str = ""
     doc: str = ""
@@ -323,6 +323,9 @@ TEXT_OUTPUTS = (
            doc="Output tokens that gave text to `reasoning_content`."),
     Output("thinking_budget_reached", "BOOL", read="always",
            doc="The budget, or a request to answer now, has closed the thinking, and not the model."),
+    Output("package", "STRING", sent="first", kind="once", read="always",
+           doc="Only in the first response: the name of the package that answers, which tells replicas with different "
+           "packages apart."),
     Output("logprobs", "STRING", kind="delta", read="return_log_probs",
            doc="Log probabilities with texts and alternatives, a JSON list in OpenAI's shape, an entry a token; "
            "else empty."),

@@ -178,6 +178,7 @@ def _client() -> str:
         outputs=_tensors_of(ENSEMBLE_OUTPUTS),
         read_outputs=_dict({one.name: f'"{one.read}"' for one in ENSEMBLE_OUTPUTS if one.read}),
         nothing_new=_dict(sent),
+        first_outputs=", ".join(f'"{one.name}"' for one in ENSEMBLE_OUTPUTS if one.sent == "first"),
         states=_tuple(one.name for one in ENSEMBLE_OUTPUTS if one.kind == "state" and one.read),
         ranges=_dict({one.name: f"{one.range}" for one in OPTIONS if one.python and one.range}),
         finish_reasons=_tuple(get_args(FinishReason)),
@@ -292,6 +293,8 @@ ALWAYS_READ = tuple(name for name, asked_with in READ_OUTPUTS.items() if asked_w
 """The outputs that every request asks for."""
 OCCASIONAL_OUTPUTS = READ_OUTPUTS.keys() - NOTHING_NEW.keys()
 """Those that this client asks for and a response may be without."""
+FIRST_OUTPUTS = {$first_outputs}
+"""Those of them that the first response has, and no other."""
 ''')
 
 

@@ -97,6 +97,7 @@ def _simulated(arguments: argparse.Namespace, console: Console) -> str:
         kv_cache_tokens=arguments.kv_cache_tokens,
         script=arguments.script,
         tokenizer_from=arguments.tokenizer_from,
+        name=arguments.name,
     )
     build_simulated(arguments.package, options, force=arguments.force, steps=Steps(console))
     return str(arguments.package)
@@ -177,4 +178,5 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tokens held at once (1048576)",
     )
+    add("--name", metavar="NAME", default="simulated", help="of the package, for answers to say (simulated)")
     add("--tokenizer-from", type=path, metavar="PACKAGE", help="use the tokenizer and chat format of this package")

@@ -17,7 +17,7 @@ import grpc
 from tritonclient.grpc import service_pb2
 
 from nemotron_client import _defaults
-from nemotron_client._contract import CALLER_HEADER, DTYPES, OCCASIONAL_OUTPUTS, PREPROCESSING_OUTPUTS
+from nemotron_client._contract import CALLER_HEADER, DTYPES, FIRST_OUTPUTS, OCCASIONAL_OUTPUTS, PREPROCESSING_OUTPUTS
 from nemotron_client._errors import NemotronError, from_status
 from nemotron_client._transports.base import Call, Connection, Tls
 from nemotron_client._transports.identity import client_context, user_agent
@@ -135,12 +135,12 @@ class OutputReader:
     """Reads the responses to one call.
 
     All have the same outputs, so what is to be read where is found out once; and most are as in the response before.
-    Only where an output was asked for that is not always there, each response is asked for its names, which takes as
-    long as to read them.
+    How many there are tells the first response, which has some more, from the others. Only where an output was asked
+    for that is in some of these, each response is asked for its names, which takes as long as to read them.
     """
 
     def __init__(self, call: Call) -> None:
-        self._varies = not OCCASIONAL_OUTPUTS.isdisjoint(call.outputs)
+        self._varies = not (OCCASIONAL_OUTPUTS - FIRST_OUTPUTS).isdisjoint(call.outputs)
         self._names: list[str] = []
         self._plan: list[tuple[str, Callable[[bytes], Any]]] = []
         self._raw: list[bytes] = []
@@ -149,7 +149,9 @@ class OutputReader:
     def __call__(self, response: Any) -> dict[str, Any]:
         """The outputs of a ModelInferResponse as Python values: scalars, but for what preprocessing has a list of."""
         raw = list(response.raw_output_contents)
-        if not self._plan or (self._varies and self._names != [output.name for output in response.outputs]):
+        if len(raw) != len(self._plan) or (
+            self._varies and self._names != [output.name for output in response.outputs]
+        ):
             self._plan = [(output.name, _decoder(output.name, output.datatype)) for output in response.outputs]
             self._names = [name for name, _ in self._plan]
             self._raw = [b""] * len(self._plan)

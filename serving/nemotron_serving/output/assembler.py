@@ -39,12 +39,14 @@ class OutputRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         stop_words: Strings that end the answer. They do not apply to thinking.
         tools: How tool calls are read; None reads none.
         prompt: What text_output begins with: the prompt, for a caller that wants it back.
+        package: The name of the package that answers, which the first response says.
     """
 
     start: Start = "detect"
     stop_words: tuple[str, ...] = ()
     tools: ToolRules | None = None
     prompt: str = ""
+    package: str = ""
 
 
 class OutputDelta(NamedTuple):

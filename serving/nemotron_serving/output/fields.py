@@ -29,6 +29,7 @@ class TextFields:
         self._vocabulary = vocabulary
         self._assembler = Assembler(vocabulary, rules)
         self._prompt = rules.prompt  # until the first response has it
+        self._package = rules.package  # the same
 
     @property
     def num_reasoning_tokens(self) -> int:
@@ -64,6 +65,8 @@ class TextFields:
             "finish_reason": "tool_calls" if called else finish_reason,
             **states,
         }
+        if self._package:
+            outputs["package"], self._package = self._package, ""
         if delta.tool_calls:
             outputs["tool_calls"] = msgspec.json.encode(delta.tool_calls).decode()
         if delta.tool_call_error:

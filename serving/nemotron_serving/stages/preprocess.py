@@ -38,6 +38,7 @@ class Preprocessor:
 
     def __init__(self, package: Package) -> None:
         self._config = package.serving
+        self._package = package.manifest.name
         self._format = open_chat_format(package)
         self._tokenizer = PromptTokenizer(package.tokenizer_path)
         self._close_ids = tuple(self._tokenizer.encode(tagged(THINKING_CLOSE)).tolist())
@@ -106,7 +107,7 @@ class Preprocessor:
             guide=form.guide,
             repetition_guard=fields.get("repetition_guard", thinking),
             priority=value_of(fields, "priority"),
-            output=OutputRules(start, stop_words, form.tool_rules, _prompt_to_return(fields, parts)),
+            output=OutputRules(start, stop_words, form.tool_rules, _prompt_to_return(fields, parts), self._package),
         )
         check_guide(settings)
         return ids, settings

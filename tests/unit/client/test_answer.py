@@ -100,6 +100,23 @@ def test_log_probabilities_of_all_responses() -> None:
     assert reader.reply.logprobs == (entry, entry, entry)
 
 
+def test_the_package_that_answers_is_known_from_the_first_response_on() -> None:
+    reader = AnswerReader("r-1", 0.0)
+    assert reader.package == ""
+    reader.events_of(response(package="nano-fp8", content="a"), 1.0)
+    assert reader.package == "nano-fp8"
+    reader.events_of(response(finish_reason="stop"), 2.0)
+    assert reader.reply is not None
+    assert reader.reply.package == "nano-fp8"
+
+
+def test_a_server_that_does_not_say_its_package() -> None:
+    reader = AnswerReader("r-1", 0.0)
+    reader.events_of(response(finish_reason="stop"), 1.0)
+    assert reader.reply is not None
+    assert reader.reply.package == ""
+
+
 def test_what_has_come_so_far_can_be_asked_for() -> None:
     reader = AnswerReader("r", 0.0)
     assert (reader.usage, reader.arrivals) == (None, [])

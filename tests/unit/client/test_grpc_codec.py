@@ -72,6 +72,19 @@ def test_outputs_are_read_as_they_change() -> None:
         assert read(message) == values
 
 
+def test_an_output_that_the_first_response_alone_has() -> None:
+    read = OutputReader(call("content", "package", "tool_calls"))
+    later = {"content": "1", "tool_calls": "2"}
+    for values in ({"content": "1", "package": "2", "tool_calls": "3"}, later, later | {"content": "3"}):
+        assert read(response(**{name: ("BYTES", value) for name, value in values.items()})) == values
+
+
+def test_the_first_response_has_as_many_outputs_as_the_second() -> None:
+    read = OutputReader(call("content", "package", "tool_call_error"))
+    for values in ({"content": "1", "package": "2"}, {"content": "1", "tool_call_error": "2"}):
+        assert read(response(**{name: ("BYTES", value) for name, value in values.items()})) == values
+
+
 def test_an_output_that_not_every_response_has() -> None:
     read = OutputReader(call("content", "tool_call_error", "tool_calls"))
     always = {"content": "1", "tool_calls": "2"}

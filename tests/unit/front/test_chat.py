@@ -63,6 +63,26 @@ def test_the_keys_of_a_whole_answer(front_of: FrontOf) -> None:
     }
 
 
+def test_the_fingerprint_is_the_package_that_answers(front_of: FrontOf) -> None:
+    """In each chunk and in the whole answer, once for all choices of one package."""
+    front = front_of(ScriptedReply("Hello there.", reasoning_content="Hm.", usage=USAGE, package="nano-fp8", times=4))
+    asked = {"stream": True, "n": 2, "stream_options": {"include_usage": True}}
+    assert {chunk["system_fingerprint"] for chunk in chunks(front, **asked)} == {"nano-fp8"}
+    assert answer(front, n=2)["system_fingerprint"] == "nano-fp8"
+
+
+def test_choices_of_replicas_with_different_packages(front_of: FrontOf) -> None:
+    replies = [ScriptedReply("a", package=name, match="Hi", times=1) for name in ("nano-bf16", "nano-fp8")]
+    seen = {
+        (choice["index"], chunk["system_fingerprint"])
+        for chunk in chunks(front_of(replies), stream=True, n=2)
+        for choice in chunk["choices"]
+    }
+    assert {name for _, name in seen} == {"nano-bf16", "nano-fp8"}
+    assert len(seen) == 2
+    assert set(answer(front_of(replies), n=2)["system_fingerprint"].split(", ")) == {"nano-bf16", "nano-fp8"}
+
+
 def test_counts_that_the_server_does_not_know_are_left_out(front_of: FrontOf) -> None:
     usage = answer(front_of(ScriptedReply("a", usage=Usage(1, 1, 0))))["usage"]
     assert "prompt_tokens_details" not in usage

@@ -53,6 +53,13 @@ def test_a_prompt_goes_to_the_model_as_it_stands(front_of: FrontOf) -> None:
     assert "reasoning" not in answer["choices"][0]
 
 
+def test_the_fingerprint_is_the_package_that_answers(front_of: FrontOf) -> None:
+    front = front_of(ScriptedReply(" Paris.", package="nano-fp8", times=None))
+    assert both(front, prompt="The capital is")["system_fingerprint"] == "nano-fp8"
+    *chunks, _ = front.stream(PATH, {"prompt": "The capital is", "stream_options": {"include_usage": True}})
+    assert {data["system_fingerprint"] for _, data in chunks} == {"nano-fp8"}
+
+
 def shouted(request: RecordedRequest) -> ScriptedReply:
     return ScriptedReply((request.prompt or "").upper())
 

@@ -96,7 +96,7 @@ def written(api: Api, body: Any, answers: list[Answer]) -> tuple[str, Any]:
     """The answer to a request, as a stream, whose choices take turns, and whole."""
     replies = [reply for _, reply in answers]
     shape = api.shape(api.read(dict(body)), ID)
-    data = [shape.begin(choice, None) for choice in range(len(answers))]
+    data = [shape.begin(choice, None, "") for choice in range(len(answers))]
     for events in zip_longest(*(events for events, _ in answers)):
         data += [shape.event(choice, event, None) for choice, event in enumerate(events) if event is not None]
     data += [shape.end(choice, reply) for choice, reply in enumerate(replies)]

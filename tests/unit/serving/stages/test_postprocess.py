@@ -95,6 +95,12 @@ def test_a_prompt_that_is_to_be_returned_begins_the_raw_text_and_no_other_field(
     assert delta == text_delta("Why? A</think>B", "A", "B", 1, "stop")
 
 
+def test_the_first_response_alone_says_which_package_answers(streams: Streams) -> None:
+    rules = OutputRules("answer", package="nano-fp8")
+    assert streams.accept(ids_of("A"), begins=rules) == text_delta("A", "", "A", 0) | {"package": "nano-fp8"}
+    assert streams.accept(ids_of("B"), finish_reason="stop") == text_delta("B", "", "B", 0, "stop")
+
+
 def test_streams_do_not_mix(streams: Streams) -> None:
     half, rest = ids_of("ก")[:2], ids_of("ก")[2:]
     for key in ("a", "b"):

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,6 +42,11 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
 @pytest.fixture(scope="module")
 def preprocessor(package: Package) -> Preprocessor:
     return Preprocessor(package)
+
+
+def rules(*given: Any) -> OutputRules:
+    """With the name of the package that all of these preprocessors have."""
+    return msgspec.structs.replace(OutputRules(*given), package="small")
 
 
 def with_config(package: Package, **changes: Any) -> Preprocessor:
@@ -175,7 +181,7 @@ def test_a_request_that_says_nothing_gets_the_packages_defaults(preprocessor: Pr
     assert settings.stream is False
     assert set(settings.stop_token_ids) == {END_OF_TEXT, IM_END}
     assert settings.budget is None
-    assert settings.output == OutputRules("answer", ())
+    assert settings.output == rules("answer", ())
     assert (settings.guide, settings.repetition_guard, settings.priority) == (None, False, 0)
 
 
@@ -189,7 +195,7 @@ def test_what_a_request_says_goes_before_the_defaults(preprocessor: Preprocessor
     assert settings.sampling == Sampling(**given_values)
     assert (settings.max_tokens, settings.timeout_ms, settings.stream) == (9, 5, True)
     assert set(settings.stop_token_ids) == {END_OF_TEXT, IM_END, 77}
-    assert settings.output == OutputRules("answer", ("END", "\n\n"))
+    assert settings.output == rules("answer", ("END", "\n\n"))
 
 
 @pytest.mark.parametrize(
@@ -227,13 +233,13 @@ def test_thinking_decides_prefill_sampling_and_reading(
     if default if given_flag is None else given_flag:
         assert ids.tolist()[-18:] == ids_of("assistant\n<think>\n")
         assert settings.sampling == Sampling(temperature=0.6, top_p=0.95)
-        assert settings.output == OutputRules("thinking")
+        assert settings.output == rules("thinking")
         assert settings.budget is not None and settings.budget.max_tokens == 50
         assert settings.repetition_guard
     else:
         assert ids.tolist()[-26:] == ids_of("assistant\n<think>\n</think>")
         assert settings.sampling == Sampling(temperature=0.0, top_p=1.0)
-        assert settings.output == OutputRules("closed")
+        assert settings.output == rules("closed")
         assert settings.budget is None
         assert not settings.repetition_guard
 
@@ -262,7 +268,7 @@ def test_token_ids_have_their_text(package: Package) -> None:
 def test_a_model_that_opens_its_own_block_is_read_from_the_start(package: Package) -> None:
     preprocessor = with_config(package, prefill_on="")
     _, settings = preprocessor.prepare(HI_ON)
-    assert settings.output == OutputRules("expected")
+    assert settings.output == rules("expected")
     assert settings.budget is None
     assert settings.sampling.temperature == 0.6
     _, settings = preprocessor.prepare({**HI_ON, "max_thinking_tokens": 9})
@@ -292,7 +298,7 @@ def test_a_system_text_switches_thinking_unless_the_flag_was_given(
 def test_a_raw_prompt_is_taken_as_it_is(preprocessor: Preprocessor) -> None:
     ids, settings = preprocessor.prepare({"raw_prompt": True, "text_input": "<|im_start|>user\nHi<|im_end|>"})
     assert ids.tolist() == [IM_START, *ids_of("user\nHi"), IM_END]
-    assert settings.output == OutputRules("detect")
+    assert settings.output == rules("detect")
     ids, settings = preprocessor.prepare({"raw_prompt": False, "text_input": "<|im_end|>"})
     assert ids.tolist().count(IM_END) == 2
 
@@ -300,13 +306,13 @@ def test_a_raw_prompt_is_taken_as_it_is(preprocessor: Preprocessor) -> None:
 def test_a_raw_prompt_that_opens_a_block_is_thinking(preprocessor: Preprocessor) -> None:
     fields = {"raw_prompt": True, "text_input": "<|im_start|>assistant\n<think>\n", "max_thinking_tokens": 40}
     _, settings = preprocessor.prepare(fields)
-    assert settings.output == OutputRules("thinking")
+    assert settings.output == rules("thinking")
     assert settings.budget is not None and settings.budget.max_tokens == 40
 
 
 def test_an_opener_typed_by_the_user_opens_nothing(preprocessor: Preprocessor) -> None:
     _, settings = preprocessor.prepare({"text_input": "<think>\n"})
-    assert settings.output == OutputRules("answer")
+    assert settings.output == rules("answer")
 
 
 def test_max_tokens_may_fill_the_sequence_exactly(preprocessor: Preprocessor) -> None:
@@ -411,7 +417,7 @@ def test_what_a_template_opens_or_closes_is_read_off_the_prompt(
     ids, settings = Preprocessor(package).prepare(fields)
     assert tokenizer.decode(ids.tolist(), skip_special_tokens=False).endswith(end)
     assert tokenizer.decode(ids.tolist(), skip_special_tokens=False).count("<think>") == 1
-    assert settings.output == OutputRules(start)  # type: ignore[arg-type]
+    assert settings.output == rules(start)
     assert settings.repetition_guard is (start == "thinking")
     assert special == any(index in ids for index in [tokenizer.token_to_id("<think>")] if index is not None)
 
@@ -444,7 +450,7 @@ def test_a_prefill_that_closes_the_block_closes_it_once(tmp_path: Path, template
     ids, settings = preprocessor.prepare(HI if asked is None else {**HI, "thinking": asked})
     text = text_of(ids.tolist())
     assert (text.count("<think>"), text.count("</think>"), text.rstrip()[-8:]) == (1, 1, "</think>")
-    assert settings.output == OutputRules("closed")
+    assert settings.output == rules("closed")
 
 
 @pytest.mark.parametrize("template", [TURNS, ALWAYS_THINKS, NEVER_THINKS, ""], ids=["plain", "opens", "closes", "none"])
@@ -457,7 +463,7 @@ def test_an_answer_that_has_begun_is_continued(tmp_path: Path, template: str) ->
     ids, settings = preprocessor.prepare(BEGUN)
     text = ids_of("One, two,<") + ids_of("|im_end|> ")  # the caller's is text
     assert ids.tolist() == [*before.tolist(), *text]
-    assert (settings.output, settings.budget, settings.close_ids) == (OutputRules("answer"), None, ())
+    assert (settings.output, settings.budget, settings.close_ids) == (rules("answer"), None, ())
     assert not settings.repetition_guard
     assert preprocessor.prepare(BEGUN | {"thinking": False})[0].tolist() == ids.tolist()
 
@@ -467,7 +473,7 @@ def test_thinking_that_is_on_by_default_is_off_for_an_answer_that_has_begun(pack
     thought = {"messages": messages("Count.", "<think>\nHm.\n</think>\n\nOne,"), "continue_final_message": True}
     ids, settings = preprocessor.prepare(thought)
     assert text_of(ids.tolist()).endswith("assistant\nOne,")
-    assert settings.output == OutputRules("answer")
+    assert settings.output == rules("answer")
 
 
 def test_a_budget_closes_the_thinking_with_the_token_that_the_model_knows(tmp_path: Path) -> None:
@@ -483,7 +489,7 @@ def test_a_budget_closes_the_thinking_with_the_token_that_the_model_knows(tmp_pa
 def test_a_complete_prompt_may_open_the_thinking_with_a_special_token(tmp_path: Path, opened: str) -> None:
     preprocessor = Preprocessor(make_package(tmp_path / "package", tokenizer=special_tags_tokenizer()))
     fields = {"raw_prompt": True, "text_input": f"<|im_start|>assistant\n{opened}", "max_thinking_tokens": 40}
-    assert preprocessor.prepare(fields)[1].output == OutputRules("thinking")
+    assert preprocessor.prepare(fields)[1].output == rules("thinking")
 
 
 def test_a_stop_word_that_is_a_special_token_is_looked_for_among_the_tokens(tmp_path: Path) -> None:
@@ -513,13 +519,13 @@ def test_tools_are_shown_and_their_calls_are_read(preprocessor: Preprocessor) ->
     ids, settings = preprocessor.prepare({**HI, "tools": TOOLS})
     assert '"name": "get_weather"' in text_of(ids.tolist())
     assert settings.guide is None
-    assert settings.output == OutputRules("answer", (), ToolRules(NAMES, *TAGS, ends_thinking=True))
+    assert settings.output == rules("answer", (), ToolRules(NAMES, *TAGS, ends_thinking=True))
 
 
 def test_with_tool_choice_none_no_tool_is_shown_and_no_call_is_read(preprocessor: Preprocessor) -> None:
     ids, settings = preprocessor.prepare({**HI, "tools": TOOLS, "tool_choice": "none"})
     assert ids.tolist() == preprocessor.prepare(HI)[0].tolist()
-    assert settings.output == OutputRules("answer")
+    assert settings.output == rules("answer")
     # Then an answer may have a form.
     fields = {**HI, "tools": TOOLS, "tool_choice": "none", "response_format": JSON_OBJECT}
     assert preprocessor.prepare(fields)[1].guide == ResponseFormat(JSON_OBJECT)
@@ -534,7 +540,7 @@ def test_a_required_call_is_guided(preprocessor: Preprocessor, choice: str, may:
     assert tuple(name for name, _ in settings.guide.tools) == may
     assert settings.guide.single is single
     # The grammar begins after the thinking, so a tag inside thinking must not end it.
-    assert settings.output == OutputRules("answer", (), ToolRules(NAMES, *TAGS, ends_thinking=False))
+    assert settings.output == rules("answer", (), ToolRules(NAMES, *TAGS, ends_thinking=False))
     grammar = settings.guide.grammar() or ""
     assert all(name in grammar for name in may)
 
@@ -544,7 +550,7 @@ def test_a_guided_answer_needs_a_think_block_and_a_budget_that_closes_it(package
     fields = {**HI_ON, "response_format": JSON_OBJECT, "max_tokens": 100}
     ids, settings = preprocessor.prepare(fields)
     assert text_of(ids.tolist()).endswith("assistant\n<think>\n")
-    assert settings.output == OutputRules("thinking")
+    assert settings.output == rules("thinking")
     assert settings.guide == ResponseFormat(JSON_OBJECT)
     assert settings.budget is not None
     assert settings.budget.max_tokens + settings.budget.grace_tokens + len(CLOSE_IDS) + 16 <= 100
@@ -590,5 +596,5 @@ def test_a_template_that_opens_or_closes_the_think_block_itself_is_recognised(tm
     preprocessor = Preprocessor(write_package(package.path, package.manifest, serving))
     for form in ({}, {"response_format": JSON_OBJECT}):
         ids, settings = preprocessor.prepare({**HI, "thinking": thinking, **form})
-        assert settings.output == OutputRules("thinking" if thinking else "closed")
+        assert settings.output == rules("thinking" if thinking else "closed")
         assert text_of(ids.tolist()).count("<think>") == 1
