@@ -23,6 +23,7 @@ from tests.integration.triton_calls import tensor, tensors
 STOCK: dict[str, Any] = json.loads((Path(__file__).parents[1] / "contract" / "stock_ensemble.json").read_text())
 QUESTION = "What is the capital of France?"
 PROMPT_IDS = [50, 51, 52]
+FIRST = {output.name for output in ENSEMBLE_OUTPUTS if output.sent == "first"}
 
 
 def ask(server: Server, model: str, inputs: list[Any], outputs: tuple[str, ...] = (), **more: Any) -> list[Any]:
@@ -170,7 +171,7 @@ def test_every_stock_output_is_there_when_it_is_the_stocks_and_in_its_shape(
 
 
 def test_a_response_holds_only_what_was_asked_for(simulated_server: Server) -> None:
-    names = {output.name for output in ENSEMBLE_OUTPUTS} - OCCASIONAL_OUTPUTS
+    names = {output.name for output in ENSEMBLE_OUTPUTS} - OCCASIONAL_OUTPUTS | FIRST
     [plain] = ask(simulated_server, "ensemble", ensemble_inputs())
     assert {output.name for output in plain.get_response().outputs} == names
     [more] = ask(simulated_server, "ensemble", ensemble_inputs(return_log_probs=True))
@@ -196,10 +197,17 @@ def test_an_output_that_a_request_names_is_in_every_response_and_no_other_is(sim
 
 def test_an_output_without_anything_to_say_may_be_named(simulated_server: Server) -> None:
     """NVIDIA's clients name some of these; what they read beside them comes all the same."""
-    silent = tuple(sorted(OCCASIONAL_OUTPUTS))
+    silent = tuple(sorted(OCCASIONAL_OUTPUTS - FIRST))
     responses = ask(simulated_server, "ensemble", ensemble_inputs(stream=True), ("text_output", *silent))
     assert names_in(responses) == [{"text_output"}] * len(names_in(responses)) != []
     assert names_in(ask(simulated_server, "ensemble", ensemble_inputs(stream=True), silent)) == []
+
+
+def test_the_first_response_of_a_stream_alone_says_the_package(simulated_server: Server) -> None:
+    responses = ask(simulated_server, "ensemble", ensemble_inputs(stream=True), ("finish_reason", "package"))
+    first, *later = names_in(responses)
+    assert first == {"finish_reason", "package"}
+    assert later == [{"finish_reason"}] * len(later) != []
 
 
 def test_http_has_the_same_outputs_in_every_response(simulated_server: Server) -> None:
@@ -208,12 +216,13 @@ def test_http_has_the_same_outputs_in_every_response(simulated_server: Server) -
     request = {"text_input": QUESTION, "max_tokens": 12}
     about = {"model_name", "model_version", "sequence_id", "sequence_start", "sequence_end"}
     for wanted, more in ((names, {}), (names | {"cum_log_probs", "output_log_probs"}, {"return_log_probs": True})):
-        assert simulated_server.generate(**request, **more).keys() == wanted | about
+        assert simulated_server.generate(**request, **more).keys() == wanted | FIRST | about
         body = {**request, **more, "stream": True}
         status, text = simulated_server.post("/v2/models/ensemble/generate_stream", body)
         assert status == 200
         events = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line]
-        assert [event.keys() for event in events] == [wanted | about] * len(events) != []
+        assert events[0].keys() == wanted | FIRST | about
+        assert [event.keys() for event in events[1:]] == [wanted | about] * (len(events) - 1) != []
     data = {"name": "text_input", "datatype": "BYTES", "shape": [1, 1], "data": [QUESTION]}
     outputs = [{"name": name} for name in ("finish_reason", "batch_index")]
     status, text = simulated_server.post("/v2/models/unary/infer", {"inputs": [data], "outputs": outputs})

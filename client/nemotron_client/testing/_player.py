@@ -77,7 +77,6 @@ class Performance:
         self._thinking_ended = False
         self._done = 0
         self._told_logprobs = 0
-        self._package = reply.package  # until the first response has it
 
     def steps(self) -> Iterator[Step]:
         """All that comes. A request that asks for no stream gets it in one response."""
@@ -162,7 +161,7 @@ class Performance:
         """A response that has nothing but the running totals."""
         usage = self._reply.usage
         thought = min(self._done, len(self._reasoning))
-        counts: Values = {
+        counts = {
             "num_input_tokens": self.num_input_tokens,
             "num_output_tokens": self._done,
             "num_reasoning_tokens": thought,
@@ -174,8 +173,6 @@ class Performance:
             counts["num_output_tokens"] = _share(usage.output_tokens, self._done, self._size)
             counts["num_reasoning_tokens"] = _share(usage.reasoning_tokens, thought, len(self._reasoning))
             counts["num_cached_tokens"] = _UNKNOWN if usage.cached_tokens is None else usage.cached_tokens
-        if self._package:
-            counts["package"], self._package = self._package, ""
         return NOTHING_NEW | counts
 
     def _last(self, finish_reason: str) -> Values:
@@ -208,6 +205,7 @@ class _Playing:
         self._request = request
         self._performance = Performance(reply, request)
         self._steps = self._performance.steps()
+        self._package = {"package": reply.package} if reply.package else {}  # until the first response has it
         self._woken = wake
         self._left = False
         self._over = False
@@ -251,7 +249,8 @@ class _Playing:
         if values["finish_reason"]:
             self._request.outcome = self._request.outcome or "answered"
             self._end()
-        return values
+        package, self._package = self._package, {}
+        return values | package
 
     def _cut_short(self) -> Values:
         if self._left:

@@ -143,7 +143,7 @@ class ScriptedReply:
         finish_reason: `stop`, or `tool_calls` where there are some, if not given.
         usage: The token counts; else each piece and each tool call is a token, and each word of the prompt.
         thinking_budget_reached: What the reply says of it, see `Reply`.
-        package: What the reply says of it, see `Reply`.
+        package: What has answered, see `Reply`; empty is a server that does not say.
         logprobs: What the reply has, see `Reply`; each piece brings its share, if the request asks for them.
         split: How texts are cut into pieces: `words`, `whole`, `pieces(size)`, `random_pieces(seed)`, or a function
             of your own.
@@ -165,7 +165,7 @@ class ScriptedReply:
     finish_reason: str = ""
     usage: Usage | None = None
     thinking_budget_reached: bool = False
-    package: str = ""
+    package: str = "simulated"
     logprobs: Sequence[Mapping[str, Any]] = ()
     split: Split = words
     ttft_s: float = 0.0

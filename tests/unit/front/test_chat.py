@@ -44,7 +44,7 @@ def joined(chunks: list[Any], key: str) -> str:
 
 def test_the_keys_of_a_whole_answer(front_of: FrontOf) -> None:
     whole = answer(front_of(ScriptedReply("Hello.", usage=USAGE)))
-    assert whole.keys() == {"id", "object", "created", "model", "choices", "usage"}
+    assert whole.keys() == {"id", "object", "created", "model", "system_fingerprint", "choices", "usage"}
     assert whole["id"].startswith("chatcmpl-")
     assert whole["choices"] == [
         {
