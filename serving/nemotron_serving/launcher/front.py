@@ -37,7 +37,8 @@ _POLL_S = 0.05
 _CONNECT_S = 5.0  # half a second, mostly
 _PROBE_S = 1.0
 _LIVE_PATH, _READY_PATH = "/v1/health/live", "/v1/health/ready"
-_END_S = 5.0  # for the last bytes of answers that have ended
+END_S = 5.0
+"""Time for the last bytes of answers that have ended, when a front is to end."""
 
 
 class Front:
@@ -79,7 +80,7 @@ class Front:
         self._command = [
             *(sys.executable, "-m", "nemotron_front", triton, "--bind", endpoints.bind),
             # Requests that Triton cancels at the end of this time still get their answer.
-            *("--drain-seconds", f"{drain_seconds + _END_S:g}", "--drain-delay-seconds", f"{drain_delay_seconds:g}"),
+            *("--drain-seconds", f"{drain_seconds + END_S:g}", "--drain-delay-seconds", f"{drain_delay_seconds:g}"),
             *("--hang-seconds", f"{options.hang_seconds:g}"),  # of one worker of several, which it looks for itself
             *options.openai_options,
             *("--port", str(endpoints.openai_port), "--ready-file", str(self._ready_file)),
@@ -170,7 +171,7 @@ class Front:
 
     def end(self) -> None:
         """Wait for its end after a drain, but not for long, and kill what is left."""
-        until = time.monotonic() + _END_S
+        until = time.monotonic() + END_S
         while self._process is not None and self._process.poll() is None and time.monotonic() < until:
             self._wait()
         self._kill()

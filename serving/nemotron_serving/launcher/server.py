@@ -56,8 +56,11 @@ _POLL_S = 0.05
 _CLOSE_S = 5.0
 _END_S = 0.5  # between the end of a connection to Triton and that of its process
 _TERM_S = 1.0
-_GONE_S = 10.0
+_GONE_S = 10.0  # a moment, mostly
 _GONE_POLL_S = 0.01
+
+STOP_S = _CLOSE_S + _TERM_S + 2.0
+"""What `TritonServer.stop` takes at the most, with some time for the system to end what was killed."""
 
 
 class TritonServer:

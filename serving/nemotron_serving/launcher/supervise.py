@@ -11,11 +11,11 @@ from typing import Literal, Protocol, TextIO
 
 from nemotron_serving.launcher.endpoints import Endpoints
 from nemotron_serving.launcher.errors import CrashError, RestartError, SetupError, StartError, sentence
-from nemotron_serving.launcher.front import Front
+from nemotron_serving.launcher.front import END_S, Front
 from nemotron_serving.launcher.health import Phase, ReadyFile, ServerState
 from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
-from nemotron_serving.launcher.server import TritonServer
+from nemotron_serving.launcher.server import STOP_S, TritonServer
 from nemotron_serving.launcher.terminal import ChildCommand, StopRequested, StopSignals, complain, say
 from nemotron_serving.launcher.triton_files import about
 from nemotron_serving.package import Package
@@ -29,6 +29,17 @@ _CANCEL_S = 5.0  # for requests that were cancelled to end
 _IDLE_S = 0.6
 _WATCH_S = 0.25  # between two looks at a server that serves
 _SAFER_TRITON = (2, 68)  # 26.04: mended what a caller does by mistake to 2.51; see docs/security.md for the rest
+
+
+def longest_stop_s(drain_delay_seconds: float, drain_seconds: float, *, front: bool) -> float:
+    """What a stop takes at the most, in seconds, from the first signal on: a service manager's grace period.
+
+    Args:
+        drain_delay_seconds: As of --drain-delay-seconds.
+        drain_seconds: As of --drain-seconds.
+        front: Whether there is a front of --openai-port.
+    """
+    return drain_delay_seconds + drain_seconds + _CANCEL_S + (END_S if front else 0) + STOP_S
 
 
 class Drainable(Protocol):
