@@ -23,7 +23,7 @@ def compose(
     files: Sequence[Path], *arguments: str, variables: Mapping[str, str], timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """`docker compose ARGUMENTS` on these files, whatever it ends with; variables of the user's own are left out."""
-    command = [tool("docker-compose"), *(part for file in files for part in ("--file", str(file))), *arguments]
+    command = [str(tool("docker-compose")), *(part for file in files for part in ("--file", str(file))), *arguments]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OF_USERS)}
     return subprocess.run(
         command, env={**kept, **variables}, capture_output=True, text=True, timeout=timeout, check=False
