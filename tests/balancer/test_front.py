@@ -1,59 +1,43 @@
-"""Two fronts with a real Envoy before them, as docs/openai/deployment.md has it."""
+"""Two fronts of nemotron-serve behind the edge."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 import signal
-import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
+from pathlib import Path
 
 import pytest
 
-from tests.balancer.envoy import running
+from tests.balancer.envoy import Balancer
 from tests.balancer.reading import ENDLESS
-from tests.integration.conftest import ROOT, Front, Server, fronting
+from tests.integration.conftest import Front, Server, serving
 from tests.integration.front.raw import CHAT, RawCaller, question
 from tests.robustness.observing import IN_FLIGHT, nothing_left
 from tests.waiting import allowed, wait_until
 
-PAGE = ROOT / "docs" / "openai" / "deployment.md"
 CALLERS = 20
 LEFT_S = 0.5 + 0.25  # what the metrics say is up to a quarter of a second old
 
 
 @pytest.fixture(scope="module")
-def fronts(replicas: list[Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Front]]:
-    """One beside each replica."""
-    with (
-        fronting(replicas[0], tmp_path_factory.mktemp("front-0")) as first,
-        fronting(replicas[1], tmp_path_factory.mktemp("front-1")) as second,
-    ):
-        yield [first, second]
+def replicas(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Two with fronts; takes the place of those of conftest.py."""
+    options = ("--openai-port", "0", "--drain-delay-seconds", "3")
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(serving(package, tmp_path_factory.mktemp(f"with-front-{number}"), *options))
+            for number in range(2)
+        ]
 
 
 @pytest.fixture(scope="module")
-def url(fronts: list[Front], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(balancer: Balancer) -> str:
     """Where Envoy listens for them."""
-    (text,) = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    ports = [urlsplit(front.url).port for front in fronts]
-    for old, new in ((9901, 0), (9080, 0), (9000, ports[0]), (9001, ports[1])):
-        assert text.count(f"port_value: {old}") == 1
-        text = text.replace(f"port_value: {old}", f"port_value: {new}")
-    with running(text, tmp_path_factory.mktemp("envoy-front")) as (address, _):
-        wait_until(lambda: listens(address), 20)  # once it knows how its fronts are
-        yield f"http://{address}"
-
-
-def listens(address: str) -> bool:
-    host, _, port = address.partition(":")
-    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
-        return True
-    return False
+    return balancer.http_url
 
 
 def in_flight(replicas: list[Server]) -> list[float]:
@@ -101,18 +85,35 @@ def test_a_stream_comes_through_as_it_is_written(url: str) -> None:
         assert first < (time.monotonic() - began) / 2
 
 
-def test_a_front_that_drains_gets_no_more_and_loses_none(fronts: list[Front], url: str) -> None:
+def test_the_paths_of_the_front_are_open_but_for_metrics(url: str, replicas: list[Server]) -> None:
+    """What the front adds has to be opened in deploy/envoy, or closed here."""
+    front = Front(replicas[0].process, replicas[0].info["openai_url"].removesuffix("/v1"), replicas[0].log)
+    with RawCaller(front.url, path="/openapi.json", method="GET") as caller:
+        paths = json.loads(caller.read_all().partition(b"\r\n\r\n")[2])["paths"]
+    closed = set()
+    for path, methods in paths.items():
+        for method in methods:
+            with RawCaller(url, path=path.replace("{", "").replace("}", ""), method=method.upper()) as caller:
+                caller.read_all()
+                if caller.status == 403:
+                    closed.add(path)
+    assert closed == {"/metrics", "/v1/metrics"} & paths.keys()
+    assert len(paths) > 10
+
+
+def test_a_front_that_drains_gets_no_more_and_loses_none(replicas: list[Server], url: str) -> None:
     """The last test, for it ends one of them."""
     callers = [RawCaller(url, question("[sim:random]", max_tokens=600, stream=True)) for _ in range(10)]  # 12 s
     for caller in callers:
         caller.read_until(b"data:")
-    fronts[0].process.send_signal(signal.SIGTERM)
-    through_envoy = Front(fronts[1].process, url, fronts[1].log)
+    replicas[0].process.send_signal(signal.SIGTERM)
+    through_envoy = Front(replicas[1].process, url, replicas[1].log)
     short = question("Hi", max_tokens=1)
-    # Envoy asks once a second whether a front is ready.
-    wait_until(lambda: {through_envoy.post(CHAT, short)[0] for _ in range(10)} == {200})
+    for _ in range(30):
+        assert through_envoy.post(CHAT, short)[0] == 200
+        time.sleep(0.1)
     for caller in callers:
         assert b'"error"' not in caller.read_all()
         assert json.loads(caller.data[-2])["choices"][0]["finish_reason"] == "length"
         caller.close()
-    assert fronts[0].process.wait(10) == 0
+    assert replicas[0].process.wait(30) == 0

@@ -16,7 +16,7 @@ import tritonclient.grpc.aio as aioclient
 
 from nemotron_client import AsyncClient
 from tests.balancer.conftest import BATCH
-from tests.balancer.envoy import Balancer, balancing
+from tests.balancer.envoy import Balancer, Config, balancing, manager
 from tests.balancer.reading import ENDLESS, sessions
 from tests.integration.client.conftest import RANDOM
 from tests.integration.conftest import ROOT, Server
@@ -26,9 +26,6 @@ from tests.waiting import allowed, wait_until
 
 STOPS = 50
 FREED_S = 0.2  # where nothing else runs
-KEEPALIVE = (
-    "codec_type: HTTP2\n                http2_protocol_options: {connection_keepalive: {interval: 30s, timeout: 10s}}"
-)
 RUNNING = "nemotron_requests_running"
 
 
@@ -158,7 +155,13 @@ def test_a_killed_client_frees_its_places(
 
 def test_a_client_that_hangs_frees_its_places(replicas: list[Server], tmp_path: Path) -> None:
     """To its replica Envoy answers for it; what finds it out is Envoy's own question. The server alone waits 30 s."""
-    with balancing(replicas, tmp_path, {KEEPALIVE: KEEPALIVE.replace("30s", "1s").replace("10s", "1s")}) as balancer:
+
+    def ask_often(config: Config) -> None:
+        options = manager(config, "grpc")["http2_protocol_options"]
+        assert options["connection_keepalive"] == {"interval": "30s", "timeout": "10s"}
+        options["connection_keepalive"] = {"interval": "1s", "timeout": "1s"}
+
+    with balancing(replicas, tmp_path, ask_often) as balancer:
         command = [sys.executable, "-m", "tests.robustness.sessions", balancer.address, f"{BATCH}", f"{ENDLESS}"]
         process = subprocess.Popen(command, cwd=ROOT)
         try:

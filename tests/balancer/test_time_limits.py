@@ -9,20 +9,23 @@ import pytest
 
 from nemotron_client import Client, ServerUnavailableError
 from tests.balancer.callers import calling
-from tests.balancer.envoy import balancing
+from tests.balancer.envoy import Config, balancing, manager
 from tests.balancer.test_replicas import CLIENTS
 from tests.integration.client.conftest import RANDOM, STALL, Driven
 from tests.integration.conftest import Server
 
-IDLE = "stream_idle_timeout: 0s"
-BELOW_THE_PAUSE = {IDLE: "stream_idle_timeout: 1s"}  # of two seconds, in the middle of STALL's answer
+
+def below_the_pause(config: Config) -> None:
+    """Of two seconds, in the middle of STALL's answer."""
+    assert manager(config, "grpc")["stream_idle_timeout"] == "0s"
+    manager(config, "grpc")["stream_idle_timeout"] = "1s"
 
 
 @CLIENTS
 def test_a_session_that_was_quiet_for_too_long_is_replaced(
     replicas: list[Server], tmp_path: Path, client_type: type[Client | Driven]
 ) -> None:
-    with balancing(replicas, tmp_path, BELOW_THE_PAUSE) as balancer, client_type(balancer.url) as client:
+    with balancing(replicas, tmp_path, below_the_pause) as balancer, client_type(balancer.url) as client:
         for _ in range(3):
             assert client.chat(RANDOM, max_tokens=5).finish_reason == "length"
             time.sleep(1.5)
@@ -33,7 +36,7 @@ def test_an_answer_that_pauses_for_too_long_is_lost(
     replicas: list[Server], tmp_path: Path, client_type: type[Client | Driven]
 ) -> None:
     """Therefore the limit is off in the configuration that is shown."""
-    with balancing(replicas, tmp_path, BELOW_THE_PAUSE) as balancer, client_type(balancer.url) as client:
+    with balancing(replicas, tmp_path, below_the_pause) as balancer, client_type(balancer.url) as client:
         with pytest.raises(ServerUnavailableError):
             client.chat(STALL)
         assert client.chat(RANDOM, max_tokens=5).finish_reason == "length"
@@ -54,7 +57,9 @@ def test_other_limits_are_not_noticed(
     limit: str,
     max_age_s: float,
 ) -> None:
-    limited = {IDLE: f"{IDLE}\n                common_http_protocol_options: {{{limit}: 2s}}"}
+    def limited(config: Config) -> None:
+        manager(config, "grpc")["common_http_protocol_options"][limit] = "2s"
+
     with (
         balancing(replicas, tmp_path, limited) as balancer,
         client_type(balancer.url, sessions=2, session_max_age_s=max_age_s) as client,
