@@ -29,7 +29,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 
 # In the order in which their pieces begin.
-SHARED = ("demo_server", "roomy_server", "simulated_server", "undisturbed")
+SHARED = ("podman", "demo_server", "roomy_server", "simulated_server", "undisturbed")
 # So many files that compute follow each that waits; enough of them are left for the end.
 FILES_BETWEEN = 2
 

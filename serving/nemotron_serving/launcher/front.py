@@ -7,8 +7,10 @@ Its death is no reason to restart Triton, nor the other way round: it finds Trit
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,7 +80,7 @@ class Front:
         # Callers choose its certificate for their own names for the server: the front takes the way without one.
         triton = endpoints.http_url if endpoints.tls else endpoints.grpc_url
         self._command = [
-            *(sys.executable, "-m", "nemotron_front", triton, "--bind", endpoints.bind),
+            *(*front_program(), triton, "--bind", endpoints.bind),
             # Requests that Triton cancels at the end of this time still get their answer.
             *("--drain-seconds", f"{drain_seconds + END_S:g}", "--drain-delay-seconds", f"{drain_delay_seconds:g}"),
             *("--hang-seconds", f"{options.hang_seconds:g}"),  # of one worker of several, which it looks for itself
@@ -259,6 +261,15 @@ class Front:
         if self._log_stream is not None:
             write(self._log_stream, self._log.new_text())
         self._log.shorten()
+
+
+def front_program() -> list[str]:
+    """What starts a front: the module of this Python, or where that has none, the program on PATH.
+
+    The image for GPUs has it in a place of its own, for TensorRT-LLM's libraries are of other versions.
+    """
+    program = None if importlib.util.find_spec("nemotron_front") else shutil.which("nemotron-front")
+    return [program] if program else [sys.executable, "-m", "nemotron_front"]
 
 
 class _FrontWatch:
