@@ -54,7 +54,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help render setup setup-quantize demo-package demo serve test test-fast test-quantize test-robustness \
 	setup-image test-image setup-envoy test-envoy setup-page test-page setup-clients setup-clients-all test-clients \
-	test-clients-all setup-deploy test-deploy test-isa images lint bench bench-robustness soak loadtest docs lock clean
+	test-clients-all setup-deploy test-deploy image sbom test-isa images lint bench bench-robustness soak loadtest docs lock clean
 
 help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, over OpenAI's API, with a tool, stop"
@@ -70,6 +70,7 @@ help:
 	@echo "make test-clients    a dozen clients of OpenAI's and Anthropic's APIs, unchanged; needs setup-clients"
 	@echo "make test-clients-all  load generators and evaluations too; needs setup-clients-all"
 	@echo "make test-deploy     images, compose, chart, edge and monitoring, with real parts; needs setup-deploy, and root"
+	@echo "make image           the image of deploy/image, by docker; make sbom lists what is in it, in results/sbom"
 	@echo "make test-isa        the suites with the real engine as on older CPUs (half an hour)"
 	@echo "make lint            ruff and mypy only"
 	@echo "make soak            attack a server for an hour, or for SECONDS=..., with a report"
@@ -266,6 +267,22 @@ test-deploy:
 	@test "$$(id -u)" = 0 || { echo "Networks of containers need root: run 'sudo make test-deploy'." >&2; exit 1; }
 	@$(BIN)/pytest -n 2 tests/deploy
 
+# The image for packages of the CPU, and the list of what is in it. CONTAINERS=podman IMAGE_OPTIONS=--format=docker: by podman, with a health check.
+CONTAINERS ?= docker
+IMAGE_OPTIONS ?=
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE_NAME = nemotron-triton:$(VERSION)-cpu
+image:
+	$(CONTAINERS) build $(IMAGE_OPTIONS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) -f deploy/image/Dockerfile -t $(IMAGE_NAME) .
+
+sbom:
+	@test -x $(DEPLOY_VENV)/bin/syft || { echo "syft is missing: run 'make setup-deploy' first." >&2; exit 1; }
+	@mkdir -p $(RESULTS)/sbom
+	@archive=$$(mktemp); trap 'rm -f $$archive' EXIT; $(CONTAINERS) save $(IMAGE_NAME) > $$archive && \
+		SYFT_CHECK_FOR_APP_UPDATE=false $(DEPLOY_VENV)/bin/syft scan docker-archive:$$archive --source-name $(IMAGE_NAME) --quiet \
+			-o spdx-json=$(RESULTS)/sbom/image.spdx.json -o cyclonedx-json=$(RESULTS)/sbom/image.cdx.json
+	@ls $(RESULTS)/sbom/image.*
+
 # The suites with the real engine as they would run on older CPUs. AVX2, AVX512_CORE and AVX512_CORE_VNNI limit what
 # OpenVINO may use, ALL does not; a limit above what this CPU has changes nothing.
 ISAS ?= AVX2 AVX512_CORE AVX512_CORE_VNNI ALL
@@ -313,6 +330,11 @@ lock:
 		-o $(QUANTIZE_LOCK)
 	$(COMPILE) pyproject.toml --extra build --group image $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 		-o $(IMAGE_LOCK)
+	$(COMPILE) pyproject.toml --extra chat --extra server --extra build --extra loadtest --extra front --constraint $(LOCK) \
+		-o deploy/image/requirements.lock
+	$(COMPILE) pyproject.toml --extra front --constraint $(LOCK) -o deploy/image/front.lock
+	$(COMPILE) deploy/image/gpu.in --no-deps --constraint $(LOCK) -o deploy/image/gpu.lock
+	$(COMPILE) deploy/image/build.in -o deploy/image/build.lock
 	$(COMPILE) --group balancer -o $(ENVOY_LOCK)
 	$(COMPILE) --group deploy -o $(DEPLOY_LOCK)
 	$(COMPILE) --group page --constraint $(LOCK) -o $(PAGE_LOCK)

@@ -31,6 +31,7 @@ CACHE = ROOT / ".cache" / "deploy"
 DOCKERFILE = ROOT / "deploy" / "image" / "Dockerfile"
 IMAGE = "localhost/nemotron-triton:test"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+MOST_LAYERS = 150  # of all builds that are kept, some 20 of each; with more of them all are made anew
 START_S = 120
 BUILD_S = 900
 # A base that can be made without a registry. The Dockerfile's own default cannot be fetched here.
@@ -111,17 +112,24 @@ class Podman:
 
 @dataclass(frozen=True)
 class Container:
-    """A container that was started."""
+    """A container that was started.
+
+    Attributes:
+        podman: What runs it.
+        name: Its name.
+        infra: The container of its pod that has the network; its own without a pod.
+    """
 
     podman: Podman
     name: str
+    infra: str = ""
     _known: dict[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
         """Its address in the network, reached from this machine."""
         if "address" not in self._known:
-            networks = self.podman.inspect("container", self.name)["NetworkSettings"]["Networks"]
+            networks = self.podman.inspect("container", self.infra or self.name)["NetworkSettings"]["Networks"]
             self._known["address"] = str(networks[self.podman.name]["IPAddress"])
         return self._known["address"]
 
@@ -167,6 +175,8 @@ def session() -> Iterator[Podman]:
         name = f"nt{secrets.token_hex(3)}"
         podman = Podman(directory, name, _settings(directory, name))
         with _locked():
+            if len(_buildah(podman, "images", "--all", "--quiet").stdout.split()) > MOST_LAYERS:
+                _buildah(podman, "rmi", "--all", "--force")
             _make_base(podman)
             _make_image(podman)
         subnet = _subnet()

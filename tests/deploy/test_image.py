@@ -59,7 +59,7 @@ def server(request: pytest.FixtureRequest, servers: dict[str, Container]) -> Con
 
 def ask(container: Container, question: str, *, tokens: int = 4) -> str:
     """An answer over OpenAI's API."""
-    body = {"model": "any", "messages": [{"role": "user", "content": question}], "max_tokens": tokens}
+    body = {"messages": [{"role": "user", "content": question}], "max_tokens": tokens}
     request = urllib.request.Request(
         f"http://{container.address}:9000/v1/chat/completions",
         json.dumps(body).encode(),
@@ -91,7 +91,7 @@ def test_only_tmp_and_shared_memory_can_be_written_to(server: Container) -> None
         "/ /etc /home /opt/nemotron /opt/nemotron/bin /opt/nemotron/packages /package /run /usr /var/tmp /tmp /dev/shm"
     )
     written = server.execute("sh", "-c", f"for d in {places}; do touch $d/x 2>/dev/null && echo $d; done; true")
-    assert written == "/tmp\n/dev/shm\n"
+    assert written == "/tmp\n/dev/shm\n"  # noqa: S108
 
 
 def test_it_fits_into_its_limits(server: Container) -> None:
@@ -166,12 +166,15 @@ def test_a_start_without_a_package_says_so(podman: Podman) -> None:
 
 
 def test_a_start_without_memory_says_so(podman: Podman) -> None:
-    options = [*HARDENED, "--memory=96m", "--memory-swap=96m"]
+    options = [*HARDENED, "--memory=64m", "--memory-swap=64m"]
     with podman.container(SIMULATED, *REACHED, options=options) as container:
         podman.run("wait", container.name, timeout=START_S)
-        assert container.exit_status in {1, 2}
-        assert "memory" in container.log
         assert "Traceback" not in container.log
+        if podman.inspect("container", container.name)["State"]["OOMKilled"]:  # the first process, which says no more
+            assert container.exit_status == 137
+        else:
+            assert container.exit_status == 1
+            assert "for want of memory" in container.log
 
 
 def test_nothing_of_the_build_stays(podman: Podman) -> None:
@@ -208,8 +211,9 @@ def test_linters_find_nothing() -> None:
     assert summary["passed"] > 50
 
 
-def test_the_sbom_names_what_the_lock_names(podman: Podman, tmp_path: Path) -> None:
-    place = podman.run("image", "mount", IMAGE).stdout.strip()
+def test_the_sbom_names_what_the_lock_names(podman: Podman, servers: dict[str, Container], tmp_path: Path) -> None:
+    server = servers["simulated"].name
+    place = podman.run("mount", server).stdout.strip()
     try:
         spdx, cyclonedx = tmp_path / "spdx.json", tmp_path / "cyclonedx.json"
         outputs = [f"--output=spdx-json={spdx}", f"--output=cyclonedx-json={cyclonedx}"]
@@ -218,7 +222,7 @@ def test_the_sbom_names_what_the_lock_names(podman: Podman, tmp_path: Path) -> N
             SYFT_CHECK_FOR_APP_UPDATE="false",
         )
     finally:
-        podman.run("image", "unmount", "--force", IMAGE)
+        podman.run("unmount", server)
     ours = {one["name"]: one["versionInfo"] for one in json.loads(spdx.read_text())["packages"] if "versionInfo" in one}
     theirs = {one["name"]: one.get("version") for one in json.loads(cyclonedx.read_text())["components"]}
     lock = re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "deploy/image/requirements.lock").read_text(), re.MULTILINE)
