@@ -131,12 +131,9 @@ class App:
             return
         if not is_open:
             self.access.check_key(headers)
-            if self.front.stopping:
-                raise shutting_down()
-            if len(self.front.exchanges) >= self.front.options.max_requests:
-                raise overloaded(self.front.options.max_requests)
             # Not before: who has no key must not take the room of those who have one.
-            self.front.exchanges.add(exchange)
+            if scope["path"] not in self._metrics.paths:  # who watches wants to see a full front, and its end
+                self._admit(exchange)
         route, allowed = self._matching(self._routes, scope)
         if route is None:
             if allowed:
@@ -149,6 +146,13 @@ class App:
         scope[EXCHANGE] = exchange
         with span(exchange):
             await route.app(scope, exchange.receive, exchange.send)
+
+    def _admit(self, exchange: Exchange) -> None:
+        if self.front.stopping:
+            raise shutting_down()
+        if len(self.front.exchanges) >= self.front.options.max_requests:
+            raise overloaded(self.front.options.max_requests)
+        self.front.exchanges.add(exchange)
 
     @staticmethod
     def _matching(routes: Sequence[Route], scope: Scope) -> tuple[Route | None, set[str]]:

@@ -31,7 +31,13 @@ _WAIT_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3, 6, 12, 25, 50, 100, 20
 
 
 class Metrics:
-    """The front's own metrics, of all its processes."""
+    """The front's own metrics, of all its processes.
+
+    Attributes:
+        paths: Where its page is.
+    """
+
+    paths = ("/metrics", "/v1/metrics")
 
     def __init__(self) -> None:
         self._registry = known = CollectorRegistry()
@@ -81,7 +87,7 @@ class Metrics:
         async def page(_: Request) -> Response:
             return Response(self.page(), headers={"content-type": CONTENT_TYPE_LATEST})
 
-        return [Route("/metrics", page), Route("/v1/metrics", page)]
+        return [Route(path, page) for path in self.paths]
 
     def _count(self, usage: Usage) -> None:
         self._tokens.labels("prompt").inc(usage.prompt_tokens)

@@ -118,6 +118,9 @@ class Chat:
             else:
                 field.fill(value)
         dialog.get_by_role("button", name="Save", exact=True).click()
+        # It closes once all is kept, or says what is wrong.
+        saved = self.page.locator("html:not(:has(dialog))")
+        expect(saved.or_(dialog.locator("[role=alert]:not([hidden])"))).to_be_attached()
 
     def lengthy(self) -> None:
         """Let answers of this conversation be longer than 4,096 tokens."""

@@ -47,7 +47,7 @@ def front(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield front
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # while it is there, asyncio.run() fails in this thread: not in other packages' tests
 def browser() -> Iterator[Browser]:
     """Debian's chromium. Root may not have its sandbox, and the pages here are our own."""
     from playwright.sync_api import expect, sync_playwright

@@ -244,6 +244,38 @@ def test_a_large_import_with_a_hostile_title_is_shown_as_text(chat: Chat) -> Non
     assert chat.page.title().startswith("<img")
 
 
+def test_of_a_very_long_message_the_start_is_shown_and_all_of_it_on_demand(chat: Chat) -> None:
+    """Millions of characters take a browser seconds to lay out."""
+    question, code = "word " * 1_000_000, "x" * 300_000
+    paragraphs = "\n\n".join(f"Paragraph **{number}** {'text ' * 600}" for number in range(100))
+    messages = [
+        _message("1", None, content=question),
+        _message("2", "1", "assistant", phase="done", content=paragraphs),
+    ]
+    _import(chat, _file(*messages, _message("3", "2", content="And?"), title="Long"))
+    chat.warned("1 conversation imported.")
+    chat.conversations.first.click()
+    shown = chat.questions.first.locator(".plain")
+    expect(shown).to_contain_text("word word")
+    assert len(shown.inner_text()) < 100_000
+    expect(shown.get_by_role("button")).to_have_text("Show all 5,000,000 characters")
+    # The server renders it in pieces.
+    expect(chat.content.locator("p strong")).to_have_text([str(number) for number in range(100)])
+    # What is one block, and too long for it, is shown as it is.
+    messages = [
+        _message(identifier, parent, role, conversation="d", phase="done", content=content)
+        for identifier, parent, role, content in (("4", None, "user", "Code?"), ("5", "4", "assistant", code))
+    ]
+    chat.quiet()
+    _import(chat, _file(*messages, id="d", title="Code", updated=2))
+    chat.warned("1 conversation imported.")
+    chat.conversations.first.click()
+    expect(chat.content).to_contain_text("xxx")
+    chat.content.get_by_role("button", name="Show all 300,000 characters").click()
+    expect(chat.content.get_by_role("button")).to_have_count(0)
+    assert chat.content.evaluate("element => element.textContent") == code
+
+
 def _no_room(chat: Chat) -> None:
     """Let the browser have none left for this page."""
     chat.page.evaluate(
@@ -303,6 +335,36 @@ def test_two_tabs_show_the_same(chat: Chat, pictures: Path) -> None:
         expect(tab.conversations).to_have_count(0)
         tab.reload()
         expect(tab.conversations).to_have_count(0)
+    assert other.faults == []
+
+
+def test_an_answer_that_runs_in_another_tab_is_not_offered_to_be_continued(chat: Chat, pictures: Path) -> None:
+    chat.lengthy()
+    chat.ask("[endless]")
+    expect(chat.content).to_contain_text("And on it goes to 40.")
+    other = Chat(chat.page.context.new_page(), chat.front, pictures).open()
+    other.conversations.first.click()
+    expect(other.answer).to_contain_text("This answer is being written in another tab.")
+    expect(other.content).to_contain_text("And on it goes to 1.")
+    go_on = other.answer.get_by_role("button", name="Continue")
+    expect(go_on).to_have_count(0)
+    other.reload()
+    expect(other.answer).to_contain_text("This answer is being written in another tab.")
+    expect(go_on).to_have_count(0)
+    chat.stop.click()
+    expect(other.answer).to_contain_text("Stopped.")
+    expect(go_on).to_be_visible()
+    chat.done()
+    other.done()
+    assert other.content.inner_text() == chat.content.inner_text()
+    # A tab that is gone says nothing.
+    with chat.page.expect_request("**/v1/chat/completions"):
+        chat.answer.get_by_role("button", name="Continue").click()
+    other.reload()
+    expect(other.answer).to_contain_text("This answer is being written in another tab.")
+    chat.page.close()
+    expect(other.answer).to_contain_text("The page was closed before this answer was whole.")
+    expect(go_on).to_be_visible()
     assert other.faults == []
 
 

@@ -91,7 +91,7 @@ SLOW_STORE = """() => {
     const get = IDBObjectStore.prototype.getKey;
     IDBObjectStore.prototype.getKey = function (key) {
         // A chain of other requests: this transaction's next answer comes late.
-        for (let i = 0; i < 3000; i++) this.count();
+        for (let i = 0; i < 500; i++) this.count();
         return get.call(this, key);
     };
 }"""

@@ -52,6 +52,25 @@ def test_requests_are_counted_by_where_how_and_with_what_outcome() -> None:
     assert found["in_flight", ()] == 1  # the one that asks
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/v1/metrics"])
+def test_a_front_that_is_full_or_stops_still_shows_them(path: str) -> None:
+    async def run() -> list[Caller]:
+        app, _ = app_of(ScriptedReply("Hello.", endless=True, token_s=0.001), max_requests=1)
+        running = Caller(app, CHAT, STREAM).start()
+        await running.read_until(lambda caller: caller.body)
+        answers = [await get(app, path), await get(app, "/v1/models")]
+        app.front.leaving = app.front.stopping = True
+        answers += [await get(app, path), await get(app, "/v1/models")]
+        running.leave()
+        await running.end()
+        return answers
+
+    full, refused, stopping, refused_too = asyncio.run(run())
+    assert [full.status, refused.status, stopping.status, refused_too.status] == [200, 429, 200, 503]
+    for page in (full, stopping):
+        assert b"nemotron_front_in_flight 2.0" in page.body  # the answer, and this
+
+
 def test_an_answer_that_breaks_off_by_a_fault_of_ours_is_none_that_went_well(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> bytes:
         raise RuntimeError

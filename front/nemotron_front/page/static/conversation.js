@@ -9,7 +9,7 @@ import { latestLeaf, openCalls, pathTo, titleOf, versions } from "./tree.js";
 // While an answer runs, what there is of it is kept this often, for a page that is closed.
 const KEEP_EVERY_MS = 500;
 // What an answer that is over waits for the browser to keep it: a disk that hangs is no reason to show it as running.
-const KEEPING_MS = 2000;
+const KEEPING_MS = 10_000;
 
 export class Conversation {
   #store;
@@ -18,6 +18,8 @@ export class Conversation {
   #kept = 0;
   /** The running Answer, or null. */
   answer = null;
+  /** Whether what was not whole when it was read is being written in another tab. */
+  elsewhere = false;
 
   /**
    * `model` is what is asked: {id, context}, null where that is not known (yet).
@@ -53,6 +55,11 @@ export class Conversation {
 
   get openCalls() {
     return openCalls(this.path);
+  }
+
+  /** Whether an answer was not whole when it was read. */
+  get interrupted() {
+    return [...this.messages.values()].some((message) => message.interrupted);
   }
 
   versionsOf(message) {
@@ -91,6 +98,7 @@ export class Conversation {
     const { phase, finish, cut, content, calls } = message;
     const cutOff = phase === "done" && finish === "length" && cut !== "repetition";
     const left = phase === "stopped" || phase === "failed";
+    if (message.interrupted && this.elsewhere) return false;
     const free = this.record.settings.format === "text" && message.id === this.record.leaf;
     return (cutOff || left) && free && Boolean(content) && !calls?.length && this.roomFor(message) > 0;
   }
@@ -161,6 +169,8 @@ export class Conversation {
       return Promise.race([this.#keep([whole]), pause(KEEPING_MS)]);
     });
     this.answer = answer;
+    // Other tabs are to know that it runs, also where it goes on.
+    this.#keep([message]);
     this.#notify("path", this);
     await answer.run();
     if (this.answer === answer) this.answer = null;

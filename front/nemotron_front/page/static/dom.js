@@ -77,6 +77,28 @@ export function button({ icon: name, label, text, class: className = text ? "" :
   );
 }
 
+// Characters that are laid out at once: a browser takes seconds for millions.
+const AT_ONCE = 50_000;
+
+/** A text as it is: of a very long one the start, and a button that shows all of it. */
+export function plainText(text, className) {
+  const element = el("div", { class: className });
+  if (text.length <= 2 * AT_ONCE) {
+    element.textContent = text;
+    return element;
+  }
+  const showAll = () => {
+    element.textContent = text;
+    // The button had the focus.
+    element.tabIndex = -1;
+    element.focus({ preventScroll: true });
+  };
+  // Not half of a character.
+  element.textContent = `${text.slice(0, AT_ONCE).replace(/[\ud800-\udbff]$/, "")} …\n`;
+  element.append(button({ text: S.showAll(text.length), class: "small", click: showAll }));
+  return element;
+}
+
 /** Says something to screen readers. */
 export function announce(text) {
   byId("announce").textContent = text;

@@ -21,6 +21,8 @@ const opened = new Map();
 const model = { id: null, context: null };
 let current = null;
 let learning = false;
+// How often a tab is asked whether it still writes an answer.
+const WATCH_MS = 3000;
 // How often something was opened: reading a large conversation takes longer than choosing another one.
 let turn = 0;
 
@@ -110,15 +112,37 @@ async function conversationOf(id) {
   if (opened.get(id)?.answer || opened.get(id) === current) return opened.get(id);
   const record = (await store.list()).find((one) => one.id === id);
   if (!record) return null;
-  const conversation = new Conversation(
-    store,
-    model,
-    changed,
-    { ...record, settings: { ...DEFAULTS, ...record.settings } },
-    await store.messages(id),
-  );
+  const read = async () => {
+    const settings = { ...DEFAULTS, ...record.settings };
+    return new Conversation(store, model, changed, { ...record, settings }, await store.messages(id));
+  };
+  let conversation = await read();
+  if (conversation.interrupted) {
+    const elsewhere = await store.runsElsewhere(id);
+    // It may have become whole meanwhile.
+    conversation = await read();
+    conversation.elsewhere = elsewhere && conversation.interrupted;
+  }
   opened.set(id, conversation);
+  if (conversation.elsewhere) watch(conversation);
   return conversation;
+}
+
+/** Waits for the end of an answer in another tab that is gone without a word. */
+async function watch(conversation) {
+  const { id } = conversation.record;
+  do await api.pause(WATCH_MS);
+  while (opened.get(id) === conversation && (await store.runsElsewhere(id)));
+  if (opened.get(id) === conversation) await readAgain(id);
+}
+
+/** Shows what another tab has written, unless something runs or is written here. */
+async function readAgain(id) {
+  const free = () => current.record.id === id && !current.answer && !thread.writing;
+  if (!free()) return;
+  opened.delete(id);
+  const conversation = await conversationOf(id);
+  if (conversation && free()) show(conversation);
 }
 
 async function openOne(id) {
@@ -261,14 +285,13 @@ byId("code").addEventListener("click", () =>
 store.onChange(async ({ id, gone, running }) => {
   if (gone) leave(id);
   if (!running) sidebar.refresh();
+  // Nothing is shown yet.
+  if (!current) return;
   if (gone && current.record.id === id) return startNew();
-  // What runs there is shown once it is over; what runs or is written here is left alone.
-  const free = () => current.record.id === id && !current.answer && !thread.writing;
-  if (gone || running || !free()) return;
-  opened.delete(id);
-  const conversation = await conversationOf(id);
-  if (conversation && free()) show(conversation);
+  // Of what runs there only the begin and the end are shown.
+  if (!gone && !(running && current.elsewhere)) await readAgain(id);
 });
+store.onAsked((id) => Boolean(opened.get(id)?.answer));
 addEventListener("pagehide", () => [...opened.values()].forEach((conversation) => conversation.keepNow()));
 
 if (!store.keeps) warn(S.noStorage);

@@ -2,15 +2,17 @@
 // once and stay, what is still open is replaced, and only the text of what is open is sent again. One request at a time.
 
 import { render } from "./api.js";
-import { copyButton, el } from "./dom.js";
+import { copyButton, el, plainText } from "./dom.js";
 import { S } from "./strings.js";
 
 // The least time between two requests of a growing text; a slow server gets as long a rest as it took.
 const LEAST_MS = 50;
 // Waits between tries where rendering fails.
 const RETRY_MS = [500, 2000, 5000];
-// As much text as the server takes at once, with room to spare.
+// As much text as the server takes at once, with room to spare; more is rendered piece by piece.
 const LONGEST = 250_000;
+// Longer than any model writes: as blocks of HTML it would take the browser minutes.
+const MOST = 2_000_000;
 
 // The one place where HTML becomes elements: what the server's sanitizer let through.
 const policy = globalThis.trustedTypes?.createPolicy("rendered", { createHTML: (html) => html });
@@ -68,17 +70,19 @@ export class Markdown {
       const [text, final] = [this.#text, this.#final];
       const again = this.#again;
       const tail = text.slice(again ? 0 : this.#consumed);
+      const whole = tail.length <= LONGEST;
       try {
-        if (tail.length > LONGEST) throw new RangeError("a block that is too long to render");
-        const rendered = await render(tail, final);
+        if (text.length > MOST) throw new RangeError("a text that is too long to render");
+        const rendered = await render(tail.slice(0, LONGEST), final && whole);
         if (again) this.#clear();
         this.#show(rendered);
+        if (!whole && !rendered.consumed) throw new RangeError("a block that is too long to render");
         failures = 0;
-        shown = text === this.#text && final === this.#final;
+        shown = whole && text === this.#text && final === this.#final;
         if (!shown) await pause(Math.max(LEAST_MS, performance.now() - began));
       } catch (error) {
         // The text itself is better than nothing.
-        this.#setOpen(null, el("div", { class: "block plain", text: tail }));
+        this.#setOpen(null, plainText(text.slice(this.#again ? 0 : this.#consumed), "block plain"));
         this.container.ariaBusy = String(!final);
         if (failures === RETRY_MS.length || (final && !error.passing)) break;
         await pause(RETRY_MS[failures++]);

@@ -1,7 +1,7 @@
 // One message as it is shown. A view is made once for a message and updated as the message grows.
 
 import { ended } from "./answer.js";
-import { button, copyButton, el, icon } from "./dom.js";
+import { button, copyButton, el, icon, plainText } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { S } from "./strings.js";
 import { callView } from "./toolcalls.js";
@@ -46,7 +46,7 @@ function userView(conversation, message, actions) {
     "div",
     { class: "bubble" },
     ...files,
-    message.content ? el("div", { class: "plain", text: message.content }) : null,
+    message.content ? plainText(message.content, "plain") : null,
   );
   const bar = el("div", { class: "actions" });
   const element = el("article", { class: "message user", "aria-label": S.you }, body, bar);
@@ -204,7 +204,8 @@ class AssistantView {
       : null;
     if (message.phase === "failed") return [this.#failure(goOn)];
     const notes = [];
-    if (message.phase === "stopped") notes.push(note(message.interrupted ? S.interrupted : S.stopped));
+    if (message.interrupted) notes.push(note(conversation.elsewhere ? S.elsewhere : S.interrupted));
+    else if (message.phase === "stopped") notes.push(note(S.stopped));
     else if (message.finish === "length") notes.push(...this.#cutOff(note));
     else if (message.finish === "content_filter") notes.push(note(S.cutBy(message.finish)));
     else if (!message.content && !message.calls?.length) notes.push(note(S.empty));

@@ -169,10 +169,14 @@ export function asPython(body, origin, keyed) {
 client = OpenAI(base_url="${origin}/v1", api_key=${keyed ? 'os.environ["API_KEY"]' : '"none"'})
 stream = client.chat.completions.create(
 ${given})
+part = ""
 for chunk in stream:
     for choice in chunk.choices:
-        thinking = getattr(choice.delta, "reasoning_content", None)
-        print(thinking or choice.delta.content or "", end="", flush=True)
+        thinking = getattr(choice.delta, "reasoning_content", "")
+        for name, text in ("Thinking", thinking), ("Answer", choice.delta.content):
+            if text:
+                print(text if part == name else f"\\n{name}: {text}", end="", flush=True)
+                part = name
 print()
 `;
 }

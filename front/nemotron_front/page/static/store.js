@@ -10,6 +10,8 @@ import { S } from "./strings.js";
 const NAME = "nemotron-chat";
 const FORMAT = "nemotron-chat-export";
 const VERSION = 1;
+// What another tab has to say that an answer runs there.
+const REPLY_MS = 300;
 
 const wait = (request) =>
   new Promise((resolve, reject) => {
@@ -49,6 +51,14 @@ class BaseStore {
    * so far of an answer that runs there.
    */
   onChange() {}
+
+  /** Has `runs(id)` say to other tabs whether an answer of a conversation runs in this one. */
+  onAsked() {}
+
+  /** Whether an answer of a conversation runs in another tab, which says so at once. */
+  async runsElsewhere() {
+    return false;
+  }
 
   /** Ids of the conversations in whose title or messages all words of a text occur, in any case. */
   async search(text) {
@@ -172,7 +182,26 @@ class Store extends BaseStore {
   }
 
   onChange(tell) {
-    this.#tabs.addEventListener("message", ({ data }) => tell(data));
+    this.#tabs.addEventListener("message", ({ data }) => data.id && tell(data));
+  }
+
+  onAsked(runs) {
+    this.#tabs.addEventListener("message", ({ data }) => {
+      if (data.asked && runs(data.asked)) this.#tabs.postMessage({ runs: data.asked });
+    });
+  }
+
+  runsElsewhere(id) {
+    return new Promise((resolve) => {
+      const end = (runs) => {
+        resolve(runs);
+        this.#tabs.removeEventListener("message", hear);
+      };
+      const hear = ({ data }) => data.runs === id && end(true);
+      this.#tabs.addEventListener("message", hear);
+      this.#tabs.postMessage({ asked: id });
+      setTimeout(() => end(false), REPLY_MS);
+    });
   }
 
   #read(name) {

@@ -77,6 +77,7 @@ export const S = {
   budgetReached: "limit reached",
   // Answers
   waiting: "Waiting for the first token …",
+  showAll: (n) => `Show all ${number.format(n)} characters`,
   tokensPerSecond: (n) => `${n.toFixed(1)} tokens/s`,
   ttft: (s) => `first token ${s < 1 ? `${Math.round(s * 1000)} ms` : `${s.toFixed(1)} s`}`,
   usage: (prompt, output) => `${number.format(prompt)} + ${number.format(output)} tokens`,
@@ -88,6 +89,7 @@ export const S = {
   rateHint: "Output tokens a second after the first one",
   stopped: "Stopped.",
   interrupted: "The page was closed before this answer was whole.",
+  elsewhere: "This answer is being written in another tab. It is shown here once it is whole.",
   cutByLength: "Cut off at the limit of output tokens.",
   cutInThinking:
     "The thinking took all the output tokens, so there is no answer to continue. Limit the thinking, or give more tokens.",
