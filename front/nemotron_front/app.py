@@ -72,7 +72,7 @@ class App:
     def __init__(self, front: Front) -> None:
         self.front = front
         self.access = Access(front.options)
-        self._metrics = Metrics()
+        self._metrics = Metrics(front.options.max_requests)
         models = Models(front.client, front.options.served_model_name)
         self.readiness = Readiness(front)
         # Anybody may have these. All else is for who has a key, where keys are set.
@@ -101,6 +101,11 @@ class App:
             seconds = time.perf_counter() - exchange.began_at
             self._metrics.over(exchange, seconds)
             log_request(exchange, seconds)
+
+    def leave(self, *, at_once: bool) -> None:
+        """Tell probes from now on that this is not ready, and, where it is at once, refuse new requests as well."""
+        self.front.leaving, self.front.stopping = True, at_once
+        self._metrics.drains()
 
     async def _answer(self, exchange: Exchange) -> None:
         try:

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from nemotron_client import Reply, Usage
 from nemotron_front.exchange import Exchange
 from nemotron_front.health import PROBED
+from nemotron_front.models import VERSION
 
 ACCESS = logging.getLogger("nemotron_front.access")
 
@@ -33,13 +34,16 @@ _WAIT_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3, 6, 12, 25, 50, 100, 20
 class Metrics:
     """The front's own metrics, of all its processes.
 
+    Args:
+        max_requests: Requests that this process has in hand at the most.
+
     Attributes:
         paths: Where its page is.
     """
 
     paths = ("/metrics", "/v1/metrics")
 
-    def __init__(self) -> None:
+    def __init__(self, max_requests: int) -> None:
         self._registry = known = CollectorRegistry()
         request, mode = ("endpoint", "mode", "outcome"), ("endpoint", "mode")
         self._requests = Counter(f"{_PREFIX}_requests", "Requests that are over.", request, registry=known)
@@ -47,6 +51,24 @@ class Metrics:
         self._in_flight = Gauge(
             f"{_PREFIX}_in_flight", "Requests in hand.", registry=known, multiprocess_mode="livesum"
         )
+        most = Gauge(
+            f"{_PREFIX}_max_requests",
+            "Requests that are taken at one time.",
+            registry=known,
+            multiprocess_mode="livesum",
+        )
+        most.set(max_requests)
+        self._draining = Gauge(
+            f"{_PREFIX}_draining",
+            "1 from the first moment of a drain on, before it 0.",
+            registry=known,
+            multiprocess_mode="livemax",
+        )
+        self._draining.set(0)
+        build = Gauge(
+            f"{_PREFIX}_build_info", "1, with the version.", ["version"], registry=known, multiprocess_mode="livemax"
+        )
+        build.labels(VERSION).set(1)
         self._left = Counter(
             f"{_PREFIX}_callers_left", "Requests whose caller left before the end.", ["endpoint"], registry=known
         )
@@ -72,6 +94,10 @@ class Metrics:
             self._count(usage)
         for reply in exchange.replies:
             self._time(reply)
+
+    def drains(self) -> None:
+        """This process has begun to drain."""
+        self._draining.set(1)
 
     def page(self) -> bytes:
         """All of it, as Prometheus reads it."""

@@ -114,8 +114,7 @@ class Server(uvicorn.Server):
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Drain; when it does so already, stop at once."""
         if self._draining is None:
-            front = self._app.front  # which refuses what comes from now on, unless there is a delay
-            front.leaving, front.stopping = True, not self._drain_delay_seconds
+            self._app.leave(at_once=not self._drain_delay_seconds)
             self._draining = asyncio.get_running_loop().create_task(self._drain())
         else:
             self.exit_status = 128 + number

@@ -190,3 +190,45 @@ def test_no_log_has_any_text_or_key(caplog: pytest.LogCaptureFixture, monkeypatc
         asyncio.run(run())
     assert len(caplog.records) > 40
     assert not [word for word in (PROMPT, ANSWER, KEY) if word in caplog.text]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["refuses", "still takes requests"])
+def test_a_drain_is_seen_while_it_lasts(at_once: bool) -> None:
+    async def run() -> tuple[Samples, Samples]:
+        app, _ = app_of()
+        before = await samples(app)
+        app.leave(at_once=at_once)
+        return before, await samples(app)
+
+    before, after = asyncio.run(run())
+    assert (before["draining", ()], after["draining", ()]) == (0, 1)
+
+
+def test_a_front_that_is_full_is_seen_as_such() -> None:
+    async def run() -> Samples:
+        app, _ = app_of(ScriptedReply("on and", endless=True, token_s=0.001), max_requests=1)
+        caller = Caller(app, CHAT, STREAM).start()
+        await caller.read_until(lambda one: len(one.data) > 2)
+        assert (await ask(app, CHAT, HI)).status == 429
+        found = await samples(app)
+        caller.leave()
+        await caller.end()
+        return found
+
+    found = asyncio.run(run())
+    assert found["max_requests", ()] == 1
+    assert found["in_flight", ()] == 2  # and the one that asks
+
+
+def test_nothing_but_metrics_is_answered_by_a_front_that_drains_and_they_need_a_key_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NEMOTRON_API_KEY", KEY)
+
+    async def run() -> list[int]:
+        app, _ = app_of()
+        app.leave(at_once=True)
+        asked = [("/metrics", KEY), ("/v1/metrics", KEY), ("/v1/models", KEY), ("/metrics", f"{KEY}-but-wrong")]
+        return [(await get(app, path, x_api_key=key)).status for path, key in asked]
+
+    assert asyncio.run(run()) == [200, 200, 503, 401]
