@@ -80,11 +80,17 @@ def raw_engine(package: Path) -> Iterator[RawEngine]:
 
 
 class Server:
-    """A running nemotron-serve."""
+    """A running nemotron-serve.
+
+    Attributes:
+        urls: Where it listens, by the names that its ready file has.
+        address: Of gRPC.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], info: dict[str, Any], ready_seconds: float) -> None:
         self._process = process
-        self.address = str(info["grpc_url"]).removeprefix("grpc://")
+        self.urls = {name: str(url) for name, url in info.items() if name.endswith("_url")}
+        self.address = self.urls["grpc_url"].removeprefix("grpc://")
         self.ready_seconds = ready_seconds
 
     @property
@@ -135,6 +141,20 @@ def front(served: Server, *options: str) -> Iterator[tuple[str, int]]:
                 yield json.loads(ready.read_text())["front_url"], process.pid
             finally:
                 process.kill()  # what still runs is nobody's any more
+
+
+@contextlib.contextmanager
+def edge(served: Server) -> Iterator[tuple[str, str]]:
+    """The Envoy of deploy/envoy before a server with a front, with its keys: where gRPC goes, and OpenAI's API."""
+    from tests.balancer.envoy import KEYS, PROGRAM, balancing
+
+    if not PROGRAM.exists():
+        raise SystemExit("Envoy is missing: run 'make setup-envoy' first.")
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        balancing([served.urls], Path(directory), keys=KEYS.read_text()) as balancer,
+    ):
+        yield balancer.url, f"{balancer.http_url}/v1"
 
 
 def simulated_package(path: Path, *options: str) -> Path:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from benchmarks.contenders import OUTPUT_TOKENS, Server, front, question, server, simulated_package
+from benchmarks.contenders import OUTPUT_TOKENS, Server, edge, front, question, server, simulated_package
 from benchmarks.front_reader import Job, Reader, reader
 from benchmarks.parts import Aims, add_options, measure
 from benchmarks.peers import demo_gguf, llama_cpp
@@ -38,11 +38,14 @@ _AIMS: Aims = {
     "peers_ratio_to_llama_cpp": {"16": ("≥", 1.0)},
     "streams_512_ok": {"": ("≥", 512)},
     "streams_512_rss_growth_percent": {"": ("≤", 5)},
+    "edge_ratio": {"grpc 32": ("≥", 0.97), "front 32": ("≥", 0.97)},
+    "edge_ttft_overhead_ms_p50": {"grpc 32": ("≤", 3), "front 32": ("≤", 3)},
     "page_first_paint_ms": {"": ("≤", 300)},
     "page_bytes": {"": ("≤", 200_000)},
 }
 _SIMULATED_TOKENS = 400
 _MANY, _WAVES = 512, 8
+_AT_THE_EDGE = 32
 _PEER_STREAMS = (1, 16)
 _console = Console(stderr=True)
 _Runs = list[dict[str, Any]]
@@ -133,6 +136,31 @@ def measure_peers(package: Path, rounds: int) -> dict[str, Any]:
     return {"peers": peers, **ratios}
 
 
+def measure_edge(_: Path, rounds: int) -> dict[str, Any]:
+    """What the Envoy of deploy/envoy adds to AsyncClient's sessions and to OpenAI's API, at 32 streams, in pairs."""
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        package = simulated_package(directory / "package", "--ttft-ms", "30", "--token-ms", "5")
+        served = stack.enter_context(server(package, "--openai-port", "0"))
+        through_grpc, through_http = stack.enter_context(edge(served))
+        ways = {
+            "grpc": ("client", {"edge": through_grpc, "direct": served.urls["grpc_url"]}),
+            "front": ("openai", {"edge": through_http, "direct": served.urls["openai_url"]}),
+        }
+        ratios, overheads = {}, {}
+        for name, (way, urls) in ways.items():
+            sides = {side: stack.enter_context(reader(way, url)) for side, url in urls.items()}
+            runs = _in_turn(sides, _AT_THE_EDGE, itertools.repeat("[sim:random]"), _SIMULATED_TOKENS, rounds)
+            pairs = list(zip(runs["edge"], runs["direct"], strict=True))
+            ratios[f"{name} {_AT_THE_EDGE}"] = statistics.median(
+                a["tokens_per_s"] / b["tokens_per_s"] for a, b in pairs
+            )
+            overheads[f"{name} {_AT_THE_EDGE}"] = statistics.median(
+                statistics.median(a["ttft_ms"]) - statistics.median(b["ttft_ms"]) for a, b in pairs
+            )
+    return {"edge_ratio": ratios, "edge_ttft_overhead_ms_p50": overheads}
+
+
 def measure_page(_: Path, rounds: int) -> dict[str, Any]:
     """The chat page in headless chromium, with nothing in its cache: when it shows something, and what it loads."""
     program = shutil.which("chromium")
@@ -194,6 +222,7 @@ _PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "front": measure_front,
     "many": measure_many,
     "peers": measure_peers,
+    "edge": measure_edge,
     "page": measure_page,
     "rendering": measure_rendering,
 }

@@ -28,6 +28,7 @@ from nemotron_client import AsyncClient
 _END = b"\r\n0\r\n\r\n"  # of a chunked body
 _KEPT_S = 1.0  # servers close what is idle for longer, uvicorn after five seconds
 _GREEDY = {"temperature": 0.0}
+_KEY = "Bearer example-key-of-team-a"  # which the edge asks for, and nobody else looks at
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ async def _serve(
 @contextlib.asynccontextmanager
 async def _client(url: str) -> AsyncIterator[_Read]:
     """Of AsyncClient, as its caller gets them."""
-    async with AsyncClient(url) as client:
+    async with AsyncClient(url, headers={"authorization": _KEY}) as client:
         await client.chat(_user("Hi"), max_tokens=1)  # opens the session
 
         async def read(job: Job, number: int, streams: Streams) -> Answer:
@@ -246,7 +247,7 @@ class _Connection(asyncio.Protocol):
         self._answered = asyncio.get_running_loop().create_future()
         self._parts = []
         self._streams, self._begun = streams, False
-        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: {_KEY}\r\n"
         self._transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         await self._answered
         self.used_s = time.perf_counter()

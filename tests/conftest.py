@@ -28,6 +28,10 @@ from _pytest.nodeid import NodeId
 from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 
+from tests.figures import figure, pytest_terminal_summary
+
+__all__ = ["figure", "pytest_terminal_summary"]  # a fixture, and a hook
+
 # In the order in which their pieces begin.
 SHARED = ("podman", "demo_server", "roomy_server", "simulated_server", "undisturbed")
 # So many files that compute follow each that waits; enough of them are left for the end.

@@ -17,7 +17,6 @@ from tests.integration.conftest import Server, serving, simulated_package
 __all__ = ["simulated_package"]  # a fixture
 
 BATCH = 32
-_FIGURES = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -55,17 +54,3 @@ def balancer(replicas: list[Server], tmp_path_factory: pytest.TempPathFactory) -
     """Envoy in front of them."""
     with balancing(replicas, tmp_path_factory.mktemp("envoy")) as envoy:
         yield envoy
-
-
-@pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Says something that was measured, in the summary at the end."""
-    return request.config.stash.setdefault(_FIGURES, []).append
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Called by pytest."""
-    if figures := config.stash.get(_FIGURES, []):
-        terminalreporter.section("measured")
-        for line in figures:
-            terminalreporter.write_line(line)

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import tritonclient.grpc.aio as aioclient
 
-from nemotron_client import AsyncClient
 from tests.balancer.conftest import BATCH
 from tests.balancer.envoy import Balancer, Config, balancing, manager
 from tests.balancer.reading import ENDLESS, sessions
-from tests.integration.client.conftest import RANDOM
 from tests.integration.conftest import ROOT, Server
 from tests.integration.triton_calls import stream
 from tests.robustness.observing import IN_FLIGHT, nothing_left
@@ -52,51 +50,6 @@ def test_each_stop_in_a_session_frees_its_place(
     figure(
         f"{STOPS} of {STOPS} stops in sessions gave their places to others, in {statistics.median(took) * 1000:.0f} ms "
         f"(median) and {max(took) * 1000:.0f} ms (longest)"
-    )
-    assert statistics.median(took) < allowed(FREED_S), took
-    wait_until(lambda: all(nothing_left(replica) for replica in replicas))
-
-
-def test_each_stream_that_is_left_frees_its_place(
-    balancer: Balancer, replicas: list[Server], figure: Callable[[str], None]
-) -> None:
-    """The same with our client, whose streams are left early."""
-    places = BATCH * len(replicas)
-    begun: dict[int, float] = {}
-    left: dict[int, float] = {}
-    leaving: set[int] = set()
-
-    async def until_begun(count: int) -> None:
-        async with asyncio.timeout(30):
-            while len(begun) < count:
-                await asyncio.sleep(0.05)
-
-    async def ask(client: AsyncClient, number: int) -> None:
-        async with client.stream_chat(RANDOM, max_tokens=ENDLESS) as stream:
-            async for _ in stream:
-                begun.setdefault(number, time.monotonic())
-                if number in leaving:
-                    left[number] = time.monotonic()
-                    break
-
-    async def run() -> list[float]:
-        took = []
-        async with AsyncClient(balancer.url, sessions=4) as client, asyncio.TaskGroup() as group:
-            for number in range(places + STOPS):
-                group.create_task(ask(client, number))
-            await until_begun(places)
-            for count in range(STOPS):
-                number = min(begun.keys() - leaving)
-                leaving.add(number)
-                await until_begun(places + count + 1)
-                took.append(max(begun.values()) - left[number])
-            leaving.update(range(places + STOPS))
-        return took
-
-    took = asyncio.run(run())
-    figure(
-        f"{STOPS} of {STOPS} streams of AsyncClient that were left gave their places to others, in "
-        f"{statistics.median(took) * 1000:.0f} ms (median) and {max(took) * 1000:.0f} ms (longest)"
     )
     assert statistics.median(took) < allowed(FREED_S), took
     wait_until(lambda: all(nothing_left(replica) for replica in replicas))
