@@ -323,6 +323,7 @@ render: setup
 docs: setup
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_fields.py
+	$(BIN)/python docs/make_chart_readme.py
 
 lock:
 	$(COMPILE) pyproject.toml --extra chat --extra server --extra build --extra loadtest --extra front --extra dev -o $(LOCK)

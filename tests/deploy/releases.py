@@ -31,11 +31,13 @@ class Release:
         name: Of the release.
         namespace: Where it would be installed.
         objects: What it makes, hooks included.
+        notes: What Helm tells whoever installed it.
     """
 
     name: str
     namespace: str
     objects: Sequence[Object]
+    notes: str
 
     def all(self, kind: str) -> list[Object]:
         """Objects of a kind."""
@@ -94,8 +96,7 @@ def render_all(
     for name, request, answer in zip(cases, requests, ask_helm(requests), strict=True):
         if "error" in answer:
             raise RefusedError(f"{name}: {answer['error']}")
-        objects = [one for found in answer["objects"].values() for one in found]
-        releases[name] = Release(request["name"], namespace, objects)
+        releases[name] = Release(request["name"], namespace, answer["objects"], answer["notes"])
     return releases
 
 
@@ -139,6 +140,33 @@ def run_tool(program: str, *arguments: str | Path, text: str = "", statuses: Ite
 def component(one: Object) -> str:
     """Which part of the release an object or a pod's template belongs to."""
     return str(one["metadata"].get("labels", {}).get("app.kubernetes.io/component", ""))
+
+
+def options(container: Mapping[str, Any]) -> dict[str, str]:
+    """A container's arguments of the form --NAME=VALUE, by name; the value of one without is empty."""
+    return dict(word.partition("=")[::2] for word in container["args"] if word.startswith("-"))
+
+
+def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether matchLabels select labels."""
+    return selector.items() <= labels.items()
+
+
+def targets(release: Release) -> Iterator[tuple[str, dict[str, str]]]:
+    """Labels by which objects select pods, each with the name of its object."""
+    for one in release.objects:
+        spec = one.get("spec", {})
+        selector = spec.get("podSelector", spec.get("selector"))
+        if selector is not None and one["kind"] != "PersistentVolumeClaim":
+            yield f"{one['kind']}/{one['metadata']['name']}", selector.get("matchLabels", selector)
+
+
+def amount(quantity: str | int) -> float:
+    """A quantity of Kubernetes as a number: 500m is 0.5, 1Ki is 1024."""
+    units = {"": 1, "m": 1e-3, "k": 1e3} | {unit: 1000.0**n for n, unit in enumerate("MGT", 2)}
+    units |= {f"{unit}i": 1024.0**n for n, unit in enumerate("KMGT", 1)}
+    number = str(quantity).rstrip("".join(units))
+    return float(number) * units[str(quantity).removeprefix(number)]
 
 
 def pod_templates(objects: Iterable[Object]) -> Iterator[tuple[str, Object]]:

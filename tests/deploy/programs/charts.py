@@ -32,8 +32,10 @@ _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 def _render(request: dict[str, Any]) -> dict[str, Any]:
     chart = helm_python.Chart.load(request["chart"])
     files = chart.render(request["values"], name=request["name"], namespace=request["namespace"], is_install=True)
-    objects = {name: [one for one in yaml.load_all(text, _Strict) if one] for name, text in files.items()}
-    return {"objects": {name.partition("/templates/")[2]: found for name, found in objects.items() if found}}
+    manifests = [text for name, text in files.items() if not name.endswith("NOTES.txt")]
+    objects = [one for text in manifests for one in yaml.load_all(text, _Strict) if one]
+    notes = [text for name, text in files.items() if name.endswith("NOTES.txt")]
+    return {"objects": objects, "notes": "".join(notes)}
 
 
 def _lint(request: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,12 @@
 {{/* Prefix of every name in the release, so that two releases in a namespace have nothing in common. Short enough for suffixes. */}}
 {{- define "nemotron.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
-{{- else if contains (include "nemotron.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride -}}
+{{- else if eq (include "nemotron.name" .) .Release.Name -}}
+{{- .Release.Name -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "nemotron.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- $name := printf "%s-%s" .Release.Name (include "nemotron.name" .) -}}
+{{- ternary $name (printf "%s-%s" (trunc 39 $name | trimSuffix "-") (sha256sum $name | trunc 8)) (le (len $name) 48) -}}
 {{- end -}}
 {{- end -}}
 
@@ -34,13 +35,23 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- .Values.serviceAccount.name | default (ternary (include "nemotron.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
-{{- define "nemotron.image" -}}
-{{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{/* An image of the values: (list VALUES TAG), the tag for where they name none. */}}
+{{- define "nemotron.imageOf" -}}
+{{- $image := index . 0 -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
 {{- else -}}
-{{- $kind := ternary "gpu" "cpu" (gt (int .Values.gpu.count) 0) -}}
-{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default (printf "%s-%s" .Chart.AppVersion $kind)) -}}
+{{- printf "%s:%s" $image.repository ($image.tag | default (index . 1)) -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "nemotron.image" -}}
+{{- $kind := ternary "gpu" "cpu" (gt (int .Values.gpu.count) 0) -}}
+{{- include "nemotron.imageOf" (list .Values.image (printf "%s-%s" .Chart.AppVersion $kind)) -}}
+{{- end -}}
+
+{{- define "nemotron.clientImage" -}}
+{{- include "nemotron.imageOf" (list .Values.clientImage (printf "%s-cpu" .Chart.AppVersion)) -}}
 {{- end -}}
 
 {{/*
@@ -84,11 +95,9 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
-{{/* Where packages are mounted, and the one that is served. */}}
-{{- define "nemotron.packagesDirectory" -}}/packages{{- end -}}
-
+{{/* The package that is served; that of the image for CPUs stands where its Dockerfile says. */}}
 {{- define "nemotron.packagePath" -}}
-{{- include "nemotron.packagesDirectory" . }}/{{ ternary "simulated" .Values.package.path (eq .Values.package.source "simulated") -}}
+{{- ternary "/opt/nemotron/packages/simulated" (printf "/packages/%s" .Values.package.path) (eq .Values.package.source "simulated") -}}
 {{- end -}}
 
 {{/* The claim with packages; empty where there is none. */}}
@@ -100,17 +109,24 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 {{- end -}}
 
+{{/* A volume for them, where the package is not in the image. */}}
 {{- define "nemotron.packagesVolume" -}}
 - name: packages
 {{- if eq .Values.package.source "image" }}
   image:
     reference: {{ .Values.package.image.reference | quote }}
     pullPolicy: {{ .Values.package.image.pullPolicy }}
-{{- else if eq .Values.package.source "simulated" }}
-  emptyDir: {sizeLimit: 256Mi}
 {{- else }}
   persistentVolumeClaim: {claimName: {{ include "nemotron.claimName" . | quote }}}
 {{- end }}
+{{- end -}}
+
+{{/* Requests and limits, with GPUs: (list . RESOURCES). */}}
+{{- define "nemotron.resourcesWithGpus" -}}
+{{- $gpu := (index . 0).Values.gpu -}}
+{{- $gpus := ternary (dict $gpu.resource (int $gpu.count)) dict (gt (int $gpu.count) 0) -}}
+requests: {{- merge (dict) $gpus (index . 1).requests | toYaml | nindent 2 }}
+limits: {{- merge (dict) $gpus (index . 1).limits | toYaml | nindent 2 }}
 {{- end -}}
 
 {{/* Servers that there are at the least. */}}
@@ -131,6 +147,45 @@ seccompProfile: {type: RuntimeDefault}
 {{- $words := list -}}
 {{- range concat $options .Values.front.extraArgs }}{{ $words = append $words (regexMatch "^[A-Za-z0-9_./:=@%+,-]+$" . | ternary . (printf "'%s'" .)) }}{{ end -}}
 {{- join " " $words -}}
+{{- end -}}
+
+{{/* Seconds that Envoy goes on after its Service has forgotten it: it would cut all streams at SIGTERM. */}}
+{{- define "nemotron.edgeLeaveSeconds" -}}
+{{- add .Values.server.drainDelaySeconds .Values.server.drainSeconds -}}
+{{- end -}}
+
+{{/* backendRefs of a route: (list . PORT). */}}
+{{- define "nemotron.backends" -}}
+{{- $root := index . 0 -}}
+{{- $port := index . 1 -}}
+- {name: {{ include "nemotron.fullname" $root }}, port: {{ $port }}, weight: {{ $root.Values.routes.weight }}}
+{{- range $root.Values.routes.others }}
+- {name: {{ .service }}, port: {{ $port }}, weight: {{ .weight }}}
+{{- end }}
+{{- end -}}
+
+{{/* A NetworkPolicy's way to the DNS. */}}
+{{- define "nemotron.dnsEgress" -}}
+- ports:
+    - {protocol: UDP, port: {{ .Values.networkPolicy.dns.port }}}
+    - {protocol: TCP, port: {{ .Values.networkPolicy.dns.port }}}
+  {{- with .Values.networkPolicy.dns.to }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{/* How the number of servers changes, for a HorizontalPodAutoscaler: up fast, down one by one as they drain. */}}
+{{- define "nemotron.scaling" -}}
+scaleUp:
+  stabilizationWindowSeconds: 0
+  selectPolicy: Max
+  policies:
+    - {type: Percent, value: 100, periodSeconds: {{ .Values.autoscaling.scaleUpSeconds }}}
+    - {type: Pods, value: 1, periodSeconds: {{ .Values.autoscaling.scaleUpSeconds }}}
+scaleDown:
+  stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownAfterSeconds }}
+  policies:
+    - {type: Pods, value: 1, periodSeconds: {{ min 1800 (include "nemotron.graceSeconds" .) }}}
 {{- end -}}
 
 {{/* What no schema can say: values that do not go together. */}}
@@ -158,8 +213,47 @@ seccompProfile: {type: RuntimeDefault}
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) -}}
 {{- fail (printf "autoscaling.minReplicas: %v is more than autoscaling.maxReplicas, %v" .Values.autoscaling.minReplicas .Values.autoscaling.maxReplicas) -}}
 {{- end -}}
-{{- if and (eq .Values.autoscaling.kind "hpa") (lt (int .Values.autoscaling.minReplicas) 1) -}}
-{{- fail "autoscaling.minReplicas: 0 needs autoscaling.kind keda" -}}
 {{- end -}}
+{{- range $kind := list "grpc" "http" -}}
+{{- $route := index $.Values.routes $kind -}}
+{{- if and $route.enabled (not $route.parentRefs) -}}
+{{- fail (printf "routes.%s.parentRefs: name a Gateway, as {name: NAME, namespace: NAMESPACE}" $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.routes.grpc.enabled .Values.routes.http.enabled (eq (toJson .Values.routes.grpc.parentRefs) (toJson .Values.routes.http.parentRefs)) -}}
+{{- if or (not .Values.routes.grpc.hostnames) (not .Values.routes.http.hostnames) -}}
+{{- fail "routes.grpc.hostnames: on one listener a GRPCRoute and an HTTPRoute need names of their own; give both routes hostnames" -}}
+{{- end -}}
+{{- range .Values.routes.grpc.hostnames -}}
+{{- if has . $.Values.routes.http.hostnames -}}
+{{- fail (printf "routes.grpc.hostnames: %s is also a name of routes.http, and a listener gives a name to one of them" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.inferencePool.enabled (not .Values.inferencePool.picker) -}}
+{{- fail "inferencePool.picker: name the Service of the endpoint picker" -}}
+{{- end -}}
+{{- if and .Values.inferencePool.enabled (not .Values.front.enabled) -}}
+{{- fail "inferencePool.enabled: the pool is one of fronts; set front.enabled" -}}
+{{- end -}}
+{{- if and .Values.edge.enabled (not .Values.edge.keys.existingSecret) -}}
+{{- fail "edge.keys.existingSecret: name the Secret with keys.yaml; deploy/envoy/keys.example.yaml shows one" -}}
+{{- end -}}
+{{- if .Values.build.enabled -}}
+{{- if not (include "nemotron.claimName" .) -}}
+{{- fail (printf "build.enabled: it writes to a claim, and package.source is %s; take claim or newClaim" $package.source) -}}
+{{- end -}}
+{{- if not .Values.build.checkpointClaim -}}
+{{- fail "build.checkpointClaim: name the PersistentVolumeClaim with the checkpoint" -}}
+{{- end -}}
+{{- if lt (int .Values.gpu.count) 1 -}}
+{{- fail "gpu.count: a build needs a GPU" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.bench.scenarioFile (ne .Values.bench.scenario "own") -}}
+{{- fail (printf "bench.scenario: it is %s, and bench.scenarioFile holds another one; set it to own" .Values.bench.scenario) -}}
+{{- end -}}
+{{- if and (eq .Values.bench.scenario "own") .Values.bench.enabled (not .Values.bench.scenarioFile) -}}
+{{- fail "bench.scenarioFile: own was asked for, and there is none" -}}
 {{- end -}}
 {{- end -}}
