@@ -187,6 +187,7 @@ def test_pods_have_no_rights(release: Release) -> None:
     for name, template, container in containers(release):
         pod = template["spec"]
         assert pod["automountServiceAccountToken"] is False, name
+        assert pod["serviceAccountName"] in {"llm", *(one["metadata"]["name"] for one in release.all("ServiceAccount"))}
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
