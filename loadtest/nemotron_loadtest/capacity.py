@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from nemotron_loadtest.errors import LoadTestError
+from nemotron_loadtest.scaling import TOLERANCE, Scaling, answer_time_s, rate_of_users, scaling_for
 
 CAPACITY_SCHEMA_VERSION = 1
 DEFAULT_HEADROOM = 0.3
@@ -80,9 +81,13 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
         peak_per_s: Requests per second at the busiest time.
         headroom: What to keep free on top of that, as a share: 0.3 serves 1.3 times the peak.
         thinking_share: Share of the requests with thinking on, 0 to 1; None as measured.
+        users: Users at the busiest time, whose rate `peak_per_s` is; None where the rate was given.
+        think_time_s: Mean seconds between an answer and a user's next question.
     """
 
     peak_per_s: float
+    users: int | None = None
+    think_time_s: float | None = None
     headroom: float = DEFAULT_HEADROOM
     thinking_share: float | None = None
 
@@ -147,6 +152,7 @@ class CapacityPlan(msgspec.Struct, frozen=True, kw_only=True):
         limit: What limits a replica, in a sentence.
         warnings: What makes the figures doubtful; sentences.
         gpus: GPUs in all, spare included; None without a plan of a GPU.
+        scaling: What to tell an autoscaler; None in a plan of a version that did not say it.
         schema_version: Version of this structure.
     """
 
@@ -162,6 +168,7 @@ class CapacityPlan(msgspec.Struct, frozen=True, kw_only=True):
     limit: str
     warnings: tuple[str, ...]
     gpus: int | None
+    scaling: Scaling | None = None
     schema_version: int = CAPACITY_SCHEMA_VERSION
 
 
@@ -182,12 +189,14 @@ def plan_capacity(replica: Replica, demand: Demand, plan: BuildPlan | None = Non
             f"A traffic has a peak above 0 requests/s, a headroom from 0 and a thinking share from 0 to 1; given are "
             f"{demand.peak_per_s:g}, {demand.headroom:g} and {share:g}."
         )
-    measured_tokens = replica.output_tokens(replica.thinking_share)
-    tokens = replica.output_tokens(share)
-    rate = replica.rate_per_s * (measured_tokens / tokens if tokens else 1.0)
+    measured_tokens, tokens = replica.output_tokens(replica.thinking_share), replica.output_tokens(share)
+    rate = _rate(replica, share)
     wanted = demand.peak_per_s * (1 + demand.headroom)
     # Less a hair: 1.1 * 10 is a little more than 11 in binary.
     replicas = max(1, math.ceil(wanted / rate * (1 - 1e-9)))
+    scaling = scaling_for(
+        peak_per_s=demand.peak_per_s, rate_per_s=rate, in_flight=replica.in_flight, with_spare=replicas + 1
+    )
     return CapacityPlan(
         demand=demand,
         replica=replica,
@@ -199,13 +208,34 @@ def plan_capacity(replica: Replica, demand: Demand, plan: BuildPlan | None = Non
         load_with_one_away=demand.peak_per_s / (rate * replicas),
         arithmetic=(
             *_mix(replica, share, measured_tokens, tokens, rate),
+            *_users(demand, replica, rate),
             f"to serve: {demand.peak_per_s:g}/s at peak x (1 + {demand.headroom:g} headroom) = {wanted:.4g}/s",
             f"replicas: {wanted:.4g}/s / {rate:.4g}/s = {wanted / rate:.2f}, rounded up {replicas}",
             f"N+1: {replicas} + 1 = {replicas + 1}",
+            f"in flight at peak: {demand.peak_per_s:.4g}/s x {scaling.answer_s:.3g} s for an answer = "
+            f"{demand.peak_per_s * scaling.answer_s:.4g}",
+            f"of each replica: {demand.peak_per_s * scaling.answer_s:.4g} / {replicas + 1} = "
+            f"{scaling.in_flight_per_replica:g}, rounded down",
         ),
         limit=_limit(replica, plan),
-        warnings=tuple(_warnings(replica, share, plan)),
+        warnings=tuple(_warnings(replica, demand, share, plan)),
         gpus=(replicas + 1) * plan.tp_size if plan and plan.estimates else None,
+        scaling=scaling,
+    )
+
+
+def demand_of_users(
+    replica: Replica, users: int, think_time_s: float, headroom: float, thinking_share: float | None
+) -> Demand:
+    """The traffic of so many users, who wait for each answer and think for so many seconds before they ask again.
+
+    Raises:
+        LoadTestError: it has requests that were not measured.
+    """
+    share = replica.thinking_share if thinking_share is None else thinking_share
+    peak = rate_of_users(users, think_time_s, answer_time_s(replica.in_flight, _rate(replica, share)))
+    return Demand(
+        peak_per_s=peak, users=users, think_time_s=think_time_s, headroom=headroom, thinking_share=thinking_share
     )
 
 
@@ -221,6 +251,22 @@ def load_plan(path: Path) -> BuildPlan:
         raise LoadTestError(f"{path}: {error.strerror}, expected the output of 'nemotron-build plan --json'.") from None
     except msgspec.DecodeError as error:
         raise LoadTestError(f"{path}: {error}, expected the output of 'nemotron-build plan --json'.") from None
+
+
+def _rate(replica: Replica, share: float) -> float:
+    """Requests per second that a replica takes of this mix."""
+    tokens = replica.output_tokens(share)
+    return replica.rate_per_s * (replica.output_tokens(replica.thinking_share) / tokens if tokens else 1.0)
+
+
+def _users(demand: Demand, replica: Replica, rate: float) -> list[str]:
+    if demand.users is None or demand.think_time_s is None:
+        return []
+    answer_s = answer_time_s(replica.in_flight, rate)
+    return [
+        f"users: {demand.users:,} / ({answer_s:.3g} s for an answer + {demand.think_time_s:g} s to think) = "
+        f"{demand.peak_per_s:.4g}/s at peak"
+    ]
 
 
 def _mix(replica: Replica, share: float, measured: float, tokens: float, rate: float) -> list[str]:
@@ -255,10 +301,15 @@ def _limit(replica: Replica, plan: BuildPlan | None) -> str:
     return f"At {at_once}, {slo} sets the limit, before the batch of {plan.max_batch_size} is full{bound}."
 
 
-def _warnings(replica: Replica, share: float, plan: BuildPlan | None) -> list[str]:
+def _warnings(replica: Replica, demand: Demand, share: float, plan: BuildPlan | None) -> list[str]:
     warnings = []
     if not replica.stable:
         warnings.append("The sweep's result is not stable: repeat it with longer runs before you buy by it.")
+    if demand.headroom < TOLERANCE:
+        warnings.append(
+            f"A headroom of {demand.headroom:g} is none for Kubernetes, which adds no replica before there is "
+            f"{TOLERANCE:.0%} more in flight than aimed at: take at least {TOLERANCE:g}."
+        )
     if abs(share - replica.thinking_share) > 0.1:
         warnings.append(
             f"Measured with {replica.thinking_share:.0%} thinking, planned for {share:.0%}: the rate is scaled by "

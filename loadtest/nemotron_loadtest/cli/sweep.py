@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
@@ -13,6 +13,7 @@ from nemotron_loadtest.capacity import DEFAULT_HEADROOM
 from nemotron_loadtest.cli.options import above_zero, add_run_options, directory_of, say, scenario_of, whole
 from nemotron_loadtest.cli.run import complain_of, run_visibly
 from nemotron_loadtest.errors import LoadTestError, ScenarioError
+from nemotron_loadtest.scaling import Autoscaler, chart_values
 
 if TYPE_CHECKING:
     from nemotron_loadtest.analysis import Capacity, Slo, Verdict
@@ -46,12 +47,27 @@ def add_capacity(commands: Any) -> None:
         description="How many replicas a traffic needs, from a sweep of one. It is also put into the sweep's report.",
     )
     parser.add_argument("directory", metavar="DIR", type=Path, help="of the sweep")
-    parser.add_argument("--peak", metavar="RATE", type=above_zero, required=True, help="requests/s at the busiest time")
+    peak = parser.add_mutually_exclusive_group(required=True)
+    peak.add_argument("--peak", metavar="RATE", type=above_zero, help="requests/s at the busiest time")
+    peak.add_argument("--users", metavar="N", type=whole(1), help="users at the busiest time, who wait for each answer")
+    parser.add_argument(
+        "--think-seconds",
+        metavar="X",
+        type=above_zero,
+        help="with --users: seconds between an answer and the next question, on average",
+    )
     parser.add_argument(
         "--headroom", metavar="SHARE", type=above_zero, default=DEFAULT_HEADROOM, help="(default: %(default)s)"
     )
     parser.add_argument("--thinking-share", metavar="SHARE", type=_share, help="of the requests (default: as measured)")
     parser.add_argument("--plan", metavar="FILE", type=Path, help="output of 'nemotron-build plan --json'")
+    parser.add_argument("--values", metavar="FILE", type=Path, help="write values for the Helm chart, in YAML")
+    parser.add_argument(
+        "--autoscaler",
+        choices=get_args(Autoscaler),
+        default="hpa",
+        help="in these values; none has as many replicas all the time (default: %(default)s)",
+    )
     parser.set_defaults(action=_capacity)
 
 
@@ -79,14 +95,29 @@ def _sweep(given: argparse.Namespace) -> int:
 def _capacity(given: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from nemotron_loadtest.capacity import Demand, load_plan, plan_capacity
+    from nemotron_loadtest.capacity import Demand, demand_of_users, load_plan, plan_capacity
     from nemotron_loadtest.report import add_capacity, capacity_table, read_sweep
 
-    demand = Demand(peak_per_s=given.peak, headroom=given.headroom, thinking_share=given.thinking_share)
-    plan = plan_capacity(read_sweep(given.directory).replica(), demand, load_plan(given.plan) if given.plan else None)
+    if (given.users is None) != (given.think_seconds is None):
+        raise LoadTestError(
+            "--users and --think-seconds go together: how many ask, and how long each waits to ask again."
+        )
+    replica = read_sweep(given.directory).replica()
+    if given.users is None:
+        demand = Demand(peak_per_s=given.peak, headroom=given.headroom, thinking_share=given.thinking_share)
+    else:
+        demand = demand_of_users(replica, given.users, given.think_seconds, given.headroom, given.thinking_share)
+    plan = plan_capacity(replica, demand, load_plan(given.plan) if given.plan else None)
     page = add_capacity(plan, given.directory)
     Console().print(capacity_table(plan))
     say(str(page))
+    if given.values and plan.scaling:
+        reasons = (f"By 'nemotron-bench capacity', for {demand.peak_per_s:.4g} requests/s at peak:", *plan.arithmetic)
+        try:
+            given.values.write_text(chart_values(plan.scaling, given.autoscaler, reasons=reasons), encoding="utf-8")
+        except OSError as error:
+            raise LoadTestError(f"{given.values}: {error.strerror}. Name a file to write to with --values.") from error
+        say(str(given.values))
     return 0
 
 

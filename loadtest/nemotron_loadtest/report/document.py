@@ -117,7 +117,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         """What a server takes, for `plan_capacity`.
 
         Raises:
-            LoadTestError: no rate met the SLO.
+            LoadTestError: no rate met the SLO, or each that was tried.
         """
         rate = self.capacity.rate_per_s
         at_capacity = [point for point in self.points if point.rate_per_s == rate and point.passed]
@@ -125,6 +125,11 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
             raise LoadTestError(
                 f"No rate of the sweep met the SLO {self.slo}, so there is no capacity to plan with. "
                 "Sweep from a lower rate, or take another SLO."
+            )
+        if self.capacity.fails_at_per_s is None:
+            raise LoadTestError(
+                f"Every rate of the sweep met the SLO {self.slo}, up to {rate:g}/s, so what a replica takes is not "
+                "known. Sweep with a higher --high, until a rate fails."
             )
         point = at_capacity[-1]
         above = [one for one in self.points if one.rate_per_s == self.capacity.fails_at_per_s and not one.passed]

@@ -116,7 +116,16 @@ def capacity_rows(plan: CapacityPlan) -> list[tuple[str, str]]:
         ("Load at peak", share(plan.load_at_peak)),
         ("Load at peak with one away", share(plan.load_with_one_away)),
     ]
-    return [*rows, ("GPUs in all", str(plan.gpus))] if plan.gpus else rows
+    if plan.gpus:
+        rows.append(("GPUs in all", str(plan.gpus)))
+    if scaling := plan.scaling:
+        rows += [
+            ("Autoscaler: replicas", f"{scaling.min_replicas} to {scaling.max_replicas}"),
+            ("Autoscaler: requests in flight, each", f"{scaling.in_flight_per_replica:g}"),
+            ("Autoscaler: requests waiting, each", str(scaling.waiting_per_replica)),
+            ("A package's max_batch_size, at least", str(scaling.least_batch)),
+        ]
+    return rows
 
 
 def tiles(report: Report) -> Iterator[Tile]:

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from nemotron_client.testing import FakeServer, RecordedRequest, ScriptedReply
 from tests.integration.loadtest.bench import bench, bench_here, scenario_file
@@ -41,6 +42,14 @@ def test_the_capacity_of_a_queue_is_found_planned_with_and_compared(
     assert planned.returncode == 0, planned.stderr
     assert "Replicas needed" in planned.stdout
     assert json.loads((results / "capacity.json").read_bytes())["demand"]["peak_per_s"] == 100
+    values = tmp_path / "values.yaml"
+    users = ("--users", 1000, "--think-seconds", 10)
+    for_users = bench_here(capsys, "capacity", results, *users, "--values", values, "--autoscaler", "keda")
+    assert for_users.returncode == 0, for_users.stderr
+    assert "users: 1,000 / (" in for_users.stdout
+    assert yaml.safe_load(values.read_text())["autoscaling"]["kind"] == "keda"
+    half = bench_here(capsys, "capacity", results, "--users", 1000)
+    assert (half.returncode, "go together" in half.stderr) == (2, True)
     assert "Replicas for the traffic" in (results / "report.html").read_text()
     slow, fast = sorted(path for path in results.iterdir() if path.is_dir())[:2]
     page = tmp_path / "compare.html"

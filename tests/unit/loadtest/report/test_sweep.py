@@ -33,6 +33,14 @@ def test_without_a_capacity_there_is_no_replica() -> None:
         none.replica()
 
 
+def test_a_sweep_that_found_no_limit_says_how_to_find_one() -> None:
+    found = sweep()
+    endless = msgspec.structs.replace(found, capacity=msgspec.structs.replace(found.capacity, fails_at_per_s=None))
+
+    with pytest.raises(LoadTestError, match=r"up to 17/s, so what a replica takes is not known\. Sweep with a higher"):
+        endless.replica()
+
+
 def test_the_page_shows_capacity_and_runs() -> None:
     report = make_report([], WINDOW, FACTS, slo=INTERACTIVE, sweep=sweep())
     words = checked(report_html(report)).words
