@@ -21,8 +21,8 @@ DEPLOY_LOCK := requirements-deploy.lock
 DEPLOY_VENV := .venv-deploy
 DEPLOY_NODE := tests/deploy/node/package.json tests/deploy/node/package-lock.json
 # Programs of `make test-deploy` and the packages of Debian that hold them; netavark needs iptables.
-DEPLOY_PROGRAMS := aardvark-dns buildah debootstrap iptables netavark podman prometheus runc skopeo
-DEPLOY_DEBIAN := aardvark-dns buildah catatonit debootstrap iptables netavark podman prometheus prometheus-alertmanager runc skopeo
+DEPLOY_PROGRAMS := aardvark-dns buildah debootstrap iptables netavark podman prometheus runc skopeo systemd-analyze
+DEPLOY_DEBIAN := aardvark-dns buildah catatonit debootstrap iptables netavark podman prometheus prometheus-alertmanager runc skopeo systemd
 # Environments of other people's clients: those that CI runs, and those that `make test-clients-all` runs too.
 CLIENTS := openai3 openai2 node
 CLIENTS_BY_HAND := evals load

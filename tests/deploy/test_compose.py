@@ -25,6 +25,8 @@ from tests.deploy.stack import KEY, RUN, Stack, standing
 from tests.integration.conftest import BIN
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(900)
+
 ANSWER_S = 60
 REPLICAS = ("replica-1", "replica-2")
 CALLERS = 8
