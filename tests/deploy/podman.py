@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import resource
@@ -304,7 +305,15 @@ def _make_base(podman: Podman) -> None:
 
 
 def _make_image(podman: Podman) -> None:
-    """The image, from the Dockerfile; from the layers of the last time, where what they are made of is the same."""
+    """The image, from the Dockerfile; from the layers of the last time, where what they are made of is the same.
+
+    Buildah asks itself that for half a minute: where all is the same, it is not asked.
+    """
+    made_of, known = _made_of(), CACHE.with_name("deploy.made-of")
+    there = _buildah(podman, "inspect", "--type=image", IMAGE, check=False).returncode == 0
+    if there and known.exists() and known.read_text() == made_of:
+        return
+    known.unlink(missing_ok=True)
     pip, authority = podman.directory / "pip.conf", podman.directory / "ca.crt"
     settings = _pip_settings()
     lines = [f"{key} = {settings[key]}\n" for key in _PIP_SETTINGS if key in settings]
@@ -324,6 +333,19 @@ def _make_image(podman: Podman) -> None:
     ]
     given = [f"--secret=id=pip,src={pip}", f"--secret=id=ca,src={authority}"]
     _buildah(podman, "build", "--quiet", *options, *given, f"--file={DOCKERFILE}", f"--tag={IMAGE}", ROOT)
+    known.write_text(made_of)
+
+
+def _made_of() -> str:
+    """Hash of the Dockerfile and of all that it may copy."""
+    ignore = ROOT / ".dockerignore"
+    copied = [line.removeprefix("!") for line in ignore.read_text().splitlines() if line.startswith("!")]
+    found = {path for pattern in copied for top in ROOT.glob(pattern) for path in (top, *top.rglob("*"))}
+    files = sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
+    hashed = hashlib.sha256(BASE.encode())
+    for path in (DOCKERFILE, ignore, *files):
+        hashed.update(f"{path.relative_to(ROOT)} {path.stat().st_mode:o}".encode() + path.read_bytes())
+    return hashed.hexdigest()
 
 
 def _pip_settings() -> dict[str, str]:
