@@ -208,7 +208,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     model.add_argument("--max-tokens", metavar="N", type=_tokens, help="of thinking and answer together")
     server = parser.add_argument_group("the server")
-    server.add_argument("--header", metavar="NAME=VALUE", type=_header, action="append", default=[], help="sent along")
+    server.add_argument(
+        "--header",
+        metavar="NAME=VALUE",
+        type=_header,
+        action="append",
+        default=[],
+        help="sent along; NAME=@FILE takes the value from a file, so that it is not seen in the list of processes",
+    )
     server.add_argument("--tls-ca", metavar="FILE", help="authorities to trust, PEM (default: the system's)")
     server.add_argument("--tls-cert", metavar="FILE", help="certificate to show, PEM")
     server.add_argument("--tls-key", metavar="FILE", help="its private key, PEM")
@@ -247,5 +254,11 @@ def _seconds(text: str) -> float:
 def _header(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:  # never the text itself, which may be a secret
-        raise argparse.ArgumentTypeError("expected NAME=VALUE")
+        raise argparse.ArgumentTypeError("expected NAME=VALUE or NAME=@FILE")
+    if value.startswith("@"):
+        try:
+            value = Path(value[1:]).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", "it is no text")
+            raise argparse.ArgumentTypeError(f"{value[1:]} cannot be read: {reason}") from error
     return name, value

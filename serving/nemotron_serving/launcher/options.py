@@ -171,7 +171,8 @@ class ServeOptions:
             "KEY",
             _admin_key,
             "open the restricted endpoints (shared memory, model repository, statistics, trace, "
-            "logging) to requests with the header 'nemotron-admin-key: KEY'; without it they are closed",
+            "logging) to requests with the header 'nemotron-admin-key: KEY'; without it they are closed. Users of this "
+            "machine see it in the list of processes, whichever way it is given: Triton takes it as an argument",
         ),
     )
     stops: StopRule = field(

@@ -352,6 +352,11 @@ class Supervisor:
         )
         if front:
             say(f"  OpenAI   {front.url}, with a chat page at {front.url.removesuffix('v1')}")
+        if self.options.admin_key:
+            say(
+                "Users of this machine can read the admin key in the list of processes, and with it what others ask: "
+                "set one only where nobody else has a login."
+            )
         if not urls.bind.startswith("127."):
             say(
                 f"Other machines reach this server on {urls.bind}. "

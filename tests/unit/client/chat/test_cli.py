@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -42,6 +46,41 @@ def test_refused(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert message in complaint(capsys, *arguments)
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """Wants other credentials, whatever comes."""
+
+    got: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        self.got.append(self.headers["authorization"])
+        self.send_error(401)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_header_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument is seen by all users of the machine."""
+    file = tmp_path / "token"
+    file.write_text("Bearer secret\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server, ThreadPoolExecutor() as pool:
+        pool.submit(server.serve_forever)
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            assert main([url, "--once", "Hi", "--header", f"authorization=@{file}"]) == 4
+        finally:
+            server.shutdown()
+    assert set(_Refusing.got) == {"Bearer secret"}
+
+
+def test_a_header_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(capsys, "--header", f"authorization=@{tmp_path}/nothing")
+    assert f"{tmp_path}/nothing cannot be read: No such file or directory" in said
 
 
 def test_a_header_that_is_none_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
