@@ -178,6 +178,18 @@ def test_a_triton_that_is_not_started_again_ends_the_streams_of_the_front_with_a
     assert server.process.wait(30) == 3
 
 
+def test_the_admin_key_is_tritons_alone_and_said_to_be_seen(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "the-key-of-the-admin"
+    monkeypatch.setenv("NEMOTRON_ADMIN_KEY", key)
+    server = serve()
+    asked = urllib.request.Request(f"{server.http_url}/v2/logging", headers={"nemotron-admin-key": key})
+    with urllib.request.urlopen(asked, timeout=10) as response:
+        assert response.status == 200
+    pids = {"front": server.info["front_pid"], "Triton": server.info["triton_pid"], **server.info["model_pids"]}
+    assert [name for name, pid in pids.items() if key in str(psutil.Process(pid).environ())] == []
+    assert "can read the admin key in the list of processes" in server.log.read_text()
+
+
 def test_a_worker_that_hangs_is_replaced_and_the_others_go_on(serve: Serve) -> None:
     server = serve("--hang-seconds", f"{HANG_S:g}", "--openai-options=--workers 2")
     url, front = server.info["openai_url"], front_of(server)

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from nemotron_serving.heartbeat import Pulse
 from nemotron_serving.launcher.endpoints import Endpoints, Probe
 from nemotron_serving.launcher.errors import CrashError, SetupError
-from nemotron_serving.launcher.options import ServeOptions
+from nemotron_serving.launcher.options import ADMIN_KEY_VARIABLE, ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
 from nemotron_serving.launcher.processes import Guard, how_it_ended, stopped
 from nemotron_serving.launcher.terminal import say, write
@@ -211,8 +211,10 @@ class Front:
     def _start(self) -> None:
         self._log.mark()
         self._start_at = time.monotonic()
+        # Callers reach it: what it needs no secret for, it does not have.
+        environment = {name: value for name, value in os.environ.items() if name != ADMIN_KEY_VARIABLE}
         with self._log.append() as log:
-            self._process = self._guard.popen(self._command, environment=dict(os.environ), output=log.fileno())
+            self._process = self._guard.popen(self._command, environment=environment, output=log.fileno())
 
     def _death(self) -> str | None:
         status = None if self._process is None else self._process.poll()
