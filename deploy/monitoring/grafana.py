@@ -16,7 +16,7 @@ class Query(NamedTuple):
     """What is asked, and how its series are named: a text with `{{label}}`."""
 
     expr: str
-    legend: str = "{{instance}}"
+    legend: str
 
 
 class Panel(NamedTuple):
@@ -25,7 +25,7 @@ class Panel(NamedTuple):
     Attributes:
         title: What it shows.
         unit: Grafana's name of the unit: `short`, `s`, `percentunit`, `reqps`, `bytes`.
-        queries: Its series; a text is a query whose series are named by their instance.
+        queries: Its series; a text is a query whose series are named by their instance, if by anything.
         kind: Grafana's name of the kind of picture.
         text: What one has to know to read it.
         most: The top of the axis, where that is known.
@@ -98,17 +98,19 @@ def _place(left: int, top: int, width: int, height: int) -> Json:
 
 def _panel(panel: Panel) -> Json:
     now = panel.kind in ("stat", "table")
+    legend = {"timeseries": "{{instance}}", "heatmap": "{{le}}"}.get(panel.kind, "__auto")
+    queries = [Query(panel.queries, legend)] if isinstance(panel.queries, str) else panel.queries
     targets = [
         {
             "refId": chr(ord("A") + number),
             "datasource": _DATASOURCE,
             "expr": query.expr,
-            "legendFormat": "{{le}}" if panel.kind == "heatmap" else query.legend,
+            "legendFormat": query.legend,
             "format": {"heatmap": "heatmap", "table": "table"}.get(panel.kind, "time_series"),
             "instant": now,
             "range": not now,
         }
-        for number, query in enumerate([Query(panel.queries)] if isinstance(panel.queries, str) else panel.queries)
+        for number, query in enumerate(queries)
     ]
     limits = {"min": 0} | ({} if panel.most is None else {"max": panel.most})
     return {

@@ -134,13 +134,13 @@ def crowd(replica: Server) -> None:
         client.chat([{"role": "user", "content": "Hi"}], max_tokens=10**9)
 
 
-def queries() -> Iterator[tuple[str, str]]:
-    """All of the dashboards' files, with the dashboard and the panel that each is of."""
+def queries() -> Iterator[tuple[str, str, str]]:
+    """All of the dashboards' files: the dashboard and the panel, the query, and how its series are named."""
     for dashboard in ALL:
         written = json.loads((MONITORING / "dashboards" / f"{dashboard.name}.json").read_text(encoding="utf-8"))
         for panel in written["panels"]:
             for target in panel.get("targets", ()):
-                yield f"{dashboard.name}: {panel['title']}", target["expr"]
+                yield f"{dashboard.name}: {panel['title']}", target["expr"], target["legendFormat"]
 
 
 def filled(query: str) -> str:
@@ -156,7 +156,7 @@ def metrics_of(query: str) -> set[str]:
 
 
 def test_every_query_of_a_dashboard_has_a_value(stack: Stack) -> None:
-    asked = {query: panel for panel, query in queries() if not metrics_of(query) & set(OF_GPUS)}
+    asked = {query: panel for panel, query, _ in queries() if not metrics_of(query) & set(OF_GPUS)}
     assert len(asked) > 50
 
     def empty() -> list[str]:
@@ -169,6 +169,12 @@ def test_every_query_of_a_dashboard_has_a_value(stack: Stack) -> None:
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not empty(), PATIENCE_S)
     assert not empty()
+
+
+def test_a_series_is_named_by_labels_that_it_has(stack: Stack) -> None:
+    for panel, query, legend in queries():
+        for series in stack.prometheus.ask("query", query=filled(query))["result"]:
+            assert set(re.findall(r"{{(\w+)}}", legend)) <= set(series["metric"]), (panel, query, series)
 
 
 def test_every_alert_finds_what_it_looks_at_and_says_where(stack: Stack) -> None:
@@ -195,7 +201,7 @@ def test_all_rules_are_evaluated_without_a_complaint(stack: Stack) -> None:
 
 
 def test_every_metric_that_is_named_is_exported(stack: Stack) -> None:
-    named = {name for _, query in queries() for name in metrics_of(query)}
+    named = {name for _, query, _ in queries() for name in metrics_of(query)}
     named |= {
         name for line in re.findall(r"^ {8}(?:expr: (?!\|)| {2})(.*)", TEXT, re.MULTILINE) for name in metrics_of(line)
     }
