@@ -168,13 +168,18 @@ def test_every_query_of_a_dashboard_has_a_value(stack: Stack) -> None:
 
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not empty(), PATIENCE_S)
-    assert not empty()
+    found = empty()
+    assert not found, "\n".join(found)
 
 
 def test_a_series_is_named_by_labels_that_it_has(stack: Stack) -> None:
-    for panel, query, legend in queries():
-        for series in stack.prometheus.ask("query", query=filled(query))["result"]:
-            assert set(re.findall(r"{{(\w+)}}", legend)) <= set(series["metric"]), (panel, query, series)
+    wrong = [
+        f"{panel}: {legend} of {series['metric']}"
+        for panel, query, legend in queries()
+        for series in stack.prometheus.ask("query", query=filled(query))["result"]
+        if not set(re.findall(r"{{(\w+)}}", legend)) <= set(series["metric"])
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_alert_finds_what_it_looks_at_and_says_where(stack: Stack) -> None:
