@@ -170,10 +170,9 @@ def test_a_start_without_memory_says_so(podman: Podman) -> None:
     with podman.container(SIMULATED, *REACHED, options=options) as container:
         podman.run("wait", container.name, timeout=START_S)
         assert "Traceback" not in container.log
-        if podman.inspect("container", container.name)["State"]["OOMKilled"]:  # the first process, which says no more
-            assert container.exit_status == 137
-        else:
-            assert container.exit_status == 1
+        # The kernel may choose the first process, which then says no more.
+        assert container.exit_status in {1, 137}
+        if container.exit_status == 1:
             assert "for want of memory" in container.log
 
 
