@@ -21,7 +21,11 @@ def test_the_table_has_twenty_rows_and_no_two_for_one_rule() -> None:
 
 @pytest.mark.parametrize(("path", "name"), [pytest.param(path, name, id=rule) for rule, path, name in DOORS])
 def test_the_file_is_there_and_defines_the_name(path: str, name: str) -> None:
-    assert name in defined_names(ast.parse((ROOT / path).read_text()))
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if path.endswith(".py"):
+        assert name in defined_names(ast.parse(text))
+    else:
+        assert re.search(rf"\b{name}\b", text)
 
 
 def defined_names(tree: ast.Module | ast.ClassDef, within: str = "") -> set[str]:
