@@ -35,7 +35,7 @@ def asked(front: Front) -> dict[str, Got]:
 
 def test_a_plain_answer_has_openai_s_keys(asked: dict[str, Got]) -> None:
     answer = asked["plain"].json
-    assert answer.keys() == {"id", "object", "created", "model", "choices", "usage"}
+    assert answer.keys() == {"id", "object", "created", "model", "system_fingerprint", "choices", "usage"}
     assert answer["object"] == "chat.completion"
     assert type(answer["created"]) is int
     message = asked["plain"].message
