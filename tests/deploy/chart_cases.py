@@ -94,6 +94,7 @@ CASES: dict[str, dict[str, Any]] = {
         "image": {"repository": "registry.example/nemotron", "digest": f"sha256:{1:064}"},
         "imagePullSecrets": [{"name": "registry"}],
         "serviceAccount": {"create": False, "name": "llm"},
+        "podSecurity": {"runAsUser": 1234, "runAsGroup": 5, "fsGroup": 77},
         "podLabels": {"team": "llm"},
         "podAnnotations": {"why": "because"},
         "nodeSelector": {"gpu": "h100"},

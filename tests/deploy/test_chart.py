@@ -206,9 +206,10 @@ def test_pods_have_no_rights(release: Release) -> None:
 def test_the_platform_may_choose_the_user() -> None:
     for name, template in pod_templates(releases()["open-shift"].objects):
         assert not {"runAsUser", "runAsGroup", "fsGroup"} & set(template["spec"]["securityContext"]), name
-    for name, template in pod_templates(releases()["edge"].objects):
-        security = template["spec"]["securityContext"]
-        assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (1000, 0, 1000), name
+    for case, expected in (("edge", (1000, 0, 1000)), ("placed", (1234, 5, 77))):
+        for name, template in pod_templates(releases()[case].objects):
+            security = template["spec"]["securityContext"]
+            assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == expected, name
 
 
 def test_resources_are_bounded_and_gpus_are_whole(release: Release) -> None:
@@ -308,6 +309,7 @@ def test_clients_that_balance_find_every_pod(release: Release) -> None:
 def test_a_new_claim_outlives_the_release() -> None:
     claim = releases()["new-claim"].one("PersistentVolumeClaim")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert claim["metadata"]["name"] == "nano-nemotron-packages"  # by which a user fills it
     assert (claim["spec"]["storageClassName"], claim["spec"]["accessModes"]) == ("fast", ["ReadWriteMany"])
 
 
