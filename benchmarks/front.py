@@ -140,7 +140,7 @@ def measure_edge(_: Path, rounds: int) -> dict[str, Any]:
     """What the Envoy of deploy/envoy adds to AsyncClient's sessions and to OpenAI's API, at 32 streams, in pairs."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        package = simulated_package(directory / "package", "--ttft-ms", "30", "--token-ms", "5")
+        package = simulated_package(directory / "package", "--ttft-ms", "30", "--token-ms", "10")
         served = stack.enter_context(server(package, "--openai-port", "0"))
         through_grpc, through_http = stack.enter_context(edge(served))
         ways = {
