@@ -18,7 +18,7 @@ import grpc
 STATUS = "x-echo-status"  # the status of the answer
 SILENCE = "x-echo-silence"  # seconds before the answer, or, with PART, in the middle of it
 PART = "x-echo-part"  # the answer's first part: sent at once
-BREAK = "x-echo-break"  # the connection ends behind the first part
+BREAK = "x-echo-break"  # the connection ends behind the first part, and at once without one
 
 
 @dataclass
@@ -128,6 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
         text = json.dumps({"replica": seen.replica, "path": seen.path, "length": seen.length}).encode()
         if not part:
             time.sleep(silence)
+        if BREAK in seen.headers and not part:
+            self.close_connection = True
+            return
         more = {"retry-after": "7"} if status in {429, 503} else {}
         self._head(status, {"content-length": str(len(part + text)), "content-type": "application/json", **more})
         if part:

@@ -247,6 +247,9 @@ def test_all_that_clients_need_is_open(the_edge: Edge) -> None:
         the_edge.clear()
         assert the_edge.ask(path, method=method).status == 200, path
         assert the_edge.last().path == path.replace("%2F", "/")
+    the_edge.clear()
+    assert the_edge.ask(f"//v1/{CHAT.removeprefix('/v1')}").status == 200  # of a base URL that ends in a slash
+    assert the_edge.last().path == CHAT
     for name in OPEN_CALLS:
         assert the_edge.call(f"{SERVICE}{name}").status == "OK"
     assert the_edge.call("/grpc.health.v1.Health/Check").status == "OK"

@@ -175,9 +175,22 @@ def test_what_one_replica_refuses_is_asked_of_the_other(the_edge: Edge, status: 
     assert 2 <= the_edge.seen() <= 3
 
 
+def test_a_replica_that_refuses_stays(the_edge: Edge) -> None:
+    for _ in range(8):  # Envoy would pass over one after five
+        assert the_edge.ask(CHAT, {STATUS: "503"}).status == 503
+    assert {the_edge.ask(CHAT).json["replica"] for _ in range(20)} == {"one", "two"}
+
+
 @pytest.mark.parametrize("status", [400, 404, 500, 502, 504])
 def test_what_may_have_been_done_is_not_asked_again(the_edge: Edge, status: int) -> None:
     assert the_edge.ask(CHAT, {STATUS: f"{status}"}).status == status
+    assert the_edge.seen() == 1
+
+
+def test_what_ends_a_replica_is_not_brought_to_the_other(the_edge: Edge) -> None:
+    """A request may be the cause."""
+    answer = the_edge.ask(CHAT, {BREAK: "at once"})
+    assert (answer.status, answer.code) == (503, "not_ready")
     assert the_edge.seen() == 1
 
 
