@@ -215,6 +215,26 @@ def test_files_are_dropped(chat: Chat) -> None:
     chat.done()
 
 
+PASTE = """(area, text) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.setData("text/plain", text);
+    const event = new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true});
+    return area.dispatchEvent(event);
+}"""
+
+
+def test_a_very_long_text_that_is_pasted_becomes_a_file(chat: Chat) -> None:
+    """In the box it would hold up the browser."""
+    attached = chat.page.get_by_role("list", name="Attached files")
+    assert chat.input.evaluate(PASTE, "short")  # is left to the browser
+    assert not chat.input.evaluate(PASTE, "long line\n" * 20_000)
+    expect(attached).to_contain_text("pasted.txt")
+    assert not chat.input.evaluate(PASTE, "long line\n" * 200_000)
+    chat.warned("“pasted.txt” has 1953 kB; files up to 512 kB can be attached.")
+    expect(attached.get_by_role("listitem")).to_have_count(1)
+    expect(chat.input).to_have_value("")
+
+
 def test_what_is_no_text_is_not_attached(chat: Chat) -> None:
     for content in (b"\xff\xfe\x00", b"a\0b"):
         files: Any = {"name": "data.bin", "mimeType": "application/octet-stream", "buffer": content}

@@ -5,6 +5,10 @@ import { toolsOf } from "./request.js";
 import { S } from "./strings.js";
 
 const FILE_LIMIT = 512 * 1024;
+// Characters that become a file when they are pasted: a browser takes seconds, or minutes, for as many in a text box.
+const LONG_PASTE = 100_000;
+// Characters that are higher than the text box may be, whatever they are.
+const HIGH = 10_000;
 // Tokens; -1 is no limit.
 const BUDGETS = [256, 1024, 4096, 16384, -1];
 
@@ -29,7 +33,12 @@ export class Composer {
     });
     this.input.addEventListener("input", () => this.#fit());
     this.input.addEventListener("paste", (event) => {
+      const text = event.clipboardData.getData("text/plain");
       if (event.clipboardData.files.length) this.add(event.clipboardData.files);
+      else if (text.length > LONG_PASTE) {
+        event.preventDefault();
+        this.add([new File([text], S.pastedFile)]);
+      }
     });
     byId("stop").addEventListener("click", () => {
       actions.stop();
@@ -149,8 +158,9 @@ export class Composer {
 
   /** As high as the text, up to what the style allows. */
   #fit() {
-    this.input.style.height = "auto";
-    this.input.style.height = `${this.input.scrollHeight}px`;
+    const high = this.input.value.length > HIGH;
+    this.input.style.height = high ? "100dvh" : "auto";
+    if (!high) this.input.style.height = `${this.input.scrollHeight}px`;
   }
 
   #showFiles() {

@@ -59,6 +59,8 @@ function askText(title, label, { text = "", intro = null, type = "text", action 
       "aria-label": label,
       autocomplete: "off",
       spellcheck: "false",
+      // Not of a key.
+      maxlength: type === "text" ? 200 : null,
       autofocus: true,
       required: true,
     });
