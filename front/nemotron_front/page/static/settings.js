@@ -174,10 +174,11 @@ export function askSettings(settings, keep) {
             field(S.toolChoice, toolChoice),
           ),
           group(S.format, field(S.format, format), schemaField),
-          wrong,
           el(
             "div",
             { class: "bar end sticky" },
+            // Beside what was pressed: the form is higher than the screen.
+            wrong,
             button({ text: S.saveDefault, click: () => save(true) }),
             el("button", { type: "submit", class: "primary", text: S.save }),
           ),
