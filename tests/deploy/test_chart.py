@@ -106,6 +106,7 @@ def test_a_deployment_selects_its_own_pods(release: Release) -> None:
         assert selects(one["spec"]["selector"]["matchLabels"], one["spec"]["template"]["metadata"]["labels"])
         for spread in one["spec"]["template"]["spec"].get("topologySpreadConstraints", []):
             assert spread["labelSelector"] == one["spec"]["selector"]
+            assert spread["matchLabelKeys"] == ["pod-template-hash"]  # an update's new pods are spread by themselves
 
 
 def test_ports_that_are_named_are_there(release: Release) -> None:
@@ -201,6 +202,16 @@ def test_pods_have_no_rights(release: Release) -> None:
             "seccompProfile": {"type": "RuntimeDefault"},
         }, name
         assert all("sizeLimit" in volume["emptyDir"] for volume in pod["volumes"] if "emptyDir" in volume)
+
+
+def test_the_release_has_an_account_without_a_token(release: Release) -> None:
+    assert all(one["automountServiceAccountToken"] is False for one in release.all("ServiceAccount"))
+
+
+def test_the_last_line_of_a_log_is_what_kubernetes_shows(release: Release) -> None:
+    """There a program says why it ended."""
+    for name, _, container in containers(release):
+        assert container["terminationMessagePolicy"] == "FallbackToLogsOnError", name
 
 
 def test_the_platform_may_choose_the_user() -> None:
