@@ -45,7 +45,7 @@ def collected(directory: Path, *options: str) -> list[str]:
     (directory / "listing.py").write_text(LISTING)
     program = f"import sys; sys.path.insert(0, {str(directory)!r}); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "-p", "listing", "--collect-only", "-s", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
     return sorted(line.removeprefix("collects ") for line in done.stdout.splitlines() if line.startswith("collects "))
 
