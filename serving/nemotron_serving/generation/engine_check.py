@@ -9,6 +9,7 @@ from nemotron_serving.engine import Delta, Engine, EngineRequest, Sampling
 from nemotron_serving.errors import EngineError
 
 _RESTS = 20  # times as long as it has worked: a slow one is not kept busy
+_LONGEST_REST_S = 5.0  # or its first token, on a machine that is busy, would let a hang go unseen for a minute
 
 
 class EngineCheck:
@@ -28,7 +29,8 @@ class EngineCheck:
     def begin(self, request_id: int, prompt_ids: Sequence[int], stop_token_ids: Sequence[int]) -> None:
         """Submit the request, unless the last one has not ended, or not for long enough."""
         now = self._clock()
-        if self._going_on or now - self._ended < _RESTS * (self._ended - self._began):
+        rest = min(_RESTS * (self._ended - self._began), _LONGEST_REST_S)
+        if self._going_on or now - self._ended < rest:
             return
         self._began, self._going_on = now, True
         stop = frozenset(stop_token_ids)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from nemotron_serving.engine import Delta, EngineRequest, OnDelta
 from nemotron_serving.errors import EngineError
 from nemotron_serving.generation.engine_check import EngineCheck
@@ -43,14 +45,16 @@ def test_one_token_at_a_time() -> None:
     assert [one.request_id for one in engine.requests] == [1, 4]
 
 
-def test_a_slow_engine_rests_for_longer() -> None:
+@pytest.mark.parametrize(("worked", "rest"), [(0.1, 2), (0.2, 4), (3, 5)])
+def test_a_slow_engine_rests_for_longer(worked: float, rest: float) -> None:
+    """But never for so long that a hang would go unseen."""
     engine, check = checked()
     begin(check, 1)
-    engine.now = 3
+    engine.now = worked
     engine.on_delta(Delta([7], "length"))
-    engine.now = 3 + 59
+    engine.now = worked + 0.9 * rest
     begin(check, 2)
-    engine.now = 3 + 61
+    engine.now = worked + 1.1 * rest
     begin(check, 3)
     assert [one.request_id for one in engine.requests] == [1, 3]
 
