@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import threading
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,6 +142,17 @@ def prometheus(targets: Mapping[str, Sequence[str]], manager: str, directory: Pa
     (directory / "prometheus.yaml").write_text(text, encoding="utf-8")
     options = [f"--config.file={directory / 'prometheus.yaml'}", f"--storage.tsdb.path={directory / 'prometheus'}"]
     with _running("prometheus", options, directory) as at:
+
+        def is_ready() -> bool:
+            """It listens some time before it can be asked."""
+            with (
+                contextlib.suppress(urllib.error.HTTPError),
+                urllib.request.urlopen(f"http://{at}/-/ready", timeout=30),
+            ):
+                return True
+            return False
+
+        wait_until(is_ready, START_S)
         yield Prometheus(at)
 
 
