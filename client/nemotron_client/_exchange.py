@@ -15,7 +15,7 @@ from nemotron_client import _telemetry
 from nemotron_client._answer import AnswerReader
 from nemotron_client._errors import NemotronError, ServerUnavailableError, StreamClosedError
 from nemotron_client._formats import format_of
-from nemotron_client._request import cancel_call, end_thinking_call
+from nemotron_client._request import cancel_call, end_thinking_call, without_unknown_output
 from nemotron_client._retries import Attempts, Replicas, may_be_at_work
 from nemotron_client._settings import Settings
 from nemotron_client._timeouts import Deadline
@@ -136,6 +136,10 @@ class ExchangeState:
         failed = self.replica if may_be_at_work(error) else None
         if self._reader.started:
             return Sequel(error=error, also_stop=failed)
+        if (known := without_unknown_output(self.call, error)) is not None:  # nothing of it has begun there
+            self.call = known
+            self.deadline.resting()
+            return Sequel()
         try:
             delay = self._attempts.again_after(error, self.deadline.total_at - time.perf_counter())
         except NemotronError as verdict:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from nemotron_client._contract import (
@@ -13,10 +15,12 @@ from nemotron_client._contract import (
     DTYPES,
     ENSEMBLE,
     GENERATING_MODEL,
+    OCCASIONAL_OUTPUTS,
     PREPROCESSING_MODEL,
     READ_OUTPUTS,
     Options,
 )
+from nemotron_client._errors import NemotronError
 from nemotron_client._formats import format_of
 from nemotron_client._tools import tool_choice_json, tools_json
 from nemotron_client._transports import Call
@@ -40,6 +44,8 @@ _JSON_OPTIONS: dict[str, Callable[[Any], Any]] = {
     "response_format": lambda given: format_of(given).json,
     "logit_bias": lambda given: given,
 }
+
+_UNKNOWN_OUTPUT = re.compile(r"unexpected inference output '(\w+)'")  # Triton's words
 
 _NO_USE = "leave it out: the server has no use for it"
 
@@ -91,6 +97,17 @@ def chat_call(messages: Iterable[Message], options: Mapping[str, Any]) -> Call:
 def generate_call(prompt: str, options: Mapping[str, Any]) -> Call:
     """The call that continues a complete prompt. Raises what `chat_call` raises."""
     return _generating({"text_input": prompt, "raw_prompt": True}, options)
+
+
+def without_unknown_output(call: Call, error: NemotronError) -> Call | None:
+    """The same call for a server that has refused it for an output that came with a later version.
+
+    None for any other error, and for an output without which no answer can be read.
+    """
+    found = _UNKNOWN_OUTPUT.search(str(error))
+    if found is None or found[1] not in OCCASIONAL_OUTPUTS.intersection(call.outputs):
+        return None
+    return replace(call, outputs=tuple(name for name in call.outputs if name != found[1]))
 
 
 def tokenize_call(messages: Iterable[Message] | str, options: Mapping[str, Any], *, text: bool) -> Call:
