@@ -23,7 +23,7 @@ let current = null;
 let learning = false;
 // How often a tab is asked whether it still writes an answer.
 const WATCH_MS = 3000;
-// How often something was opened: reading a large conversation takes longer than choosing another one.
+// How often the user has chosen something: reading a large conversation takes longer than choosing another one.
 let turn = 0;
 
 function savedDefaults() {
@@ -57,7 +57,6 @@ function warn(text) {
 // What the open conversation shows
 
 function show(conversation) {
-  turn++;
   current = conversation;
   setAddress("pushState");
   composer.show(conversation);
@@ -102,6 +101,7 @@ function changed(what, conversation, detail) {
 }
 
 function startNew() {
+  turn++;
   const conversation = Conversation.create(store, model, changed, savedDefaults());
   show(conversation);
   // On a phone the focus brings the keyboard up, over half of the page.
