@@ -1,4 +1,4 @@
-"""What an autoscaler is told for a traffic: `scaling_for(demand, replica, ...)`, and `chart_values` for the Helm chart.
+"""What an autoscaler is told for a traffic: `scaling_for`, and `chart_values` for the Helm chart.
 
     in flight at capacity  = requests at once that a replica had at the highest rate that met the SLO; by Little's law
                              (J. D. C. Little, Operations Research 9(3), 1961) that is L = rate x mean answer time
