@@ -12,10 +12,11 @@ PAGE = CHART / "README.md"
 HEAD = """# Chart nemotron
 
 Serves a package of Llama-3.1-Nemotron-Nano-8B-v1 on Kubernetes 1.29 and up, by the images of `deploy/image`. How to
-install it, and what was run of it and what was not, is in [Kubernetes](../../../docs/deploy/kubernetes.md).
+install it, and what was run of it and what was not, is in [Kubernetes](../../../docs/deploy/kubernetes.md), and
+`images.yaml`, which names your registry, under [images](../../../docs/deploy/kubernetes.md#images).
 
 ```
-helm install nano deploy/chart/nemotron -f deploy/chart/nemotron/profiles/cpu-demo.yaml
+helm install nano deploy/chart/nemotron -f deploy/chart/nemotron/profiles/cpu-demo.yaml -f images.yaml
 helm test nano --logs
 ```
 
