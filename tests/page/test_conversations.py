@@ -462,16 +462,6 @@ def test_the_conversation_that_was_chosen_last_is_shown(chat: Chat) -> None:
         expect(heading).to_have_text(last)
         chat.page.wait_for_timeout(1000)
         expect(heading).to_have_text(last)
-    # Nor does the one that is shown, where another tab has changed it.
-    chat.conversations.get_by_text("short").click()
-    expect(heading).to_have_text("short")
-    chat.page.evaluate(
-        """() => {
-            [...document.querySelectorAll("#conversations .open")].find((one) => one.textContent === "long").click();
-            new BroadcastChannel("nemotron-chat").postMessage({ id: "short" });
-        }"""
-    )
-    expect(heading).to_have_text("long")
 
 
 def test_an_answer_runs_on_while_another_conversation_is_shown(chat: Chat) -> None:
