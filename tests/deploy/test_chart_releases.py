@@ -90,6 +90,8 @@ def test_keda_asks_for_this_releases_servers_by_a_label_of_theirs() -> None:
         f"sum(nemotron_requests_waiting{{{of_release}}})": "1",
     }
     assert {one["metricType"] for one in spec["triggers"]} == {"AverageValue"}
+    # A scrape that fails would else take away all servers but the fewest.
+    assert {one["metadata"]["ignoreNullValues"] for one in spec["triggers"]} == {"false"}
     monitor = releases()["monitoring"].one("PodMonitor")["spec"]
     assert monitor["podTargetLabels"] == ["app.kubernetes.io/instance"]
     labels = release.server()["spec"]["template"]["metadata"]["labels"]

@@ -105,6 +105,14 @@ APART: list[tuple[str, dict[str, Any]]] = [
         CLAIM | {"inferencePool": {"enabled": True, "picker": "picker"}, "front": {"enabled": False}},
     ),
     ("edge.keys.existingSecret:", CLAIM | {"edge": {"enabled": True}}),
+    (
+        "front.apiKeys.existingSecret:",
+        CLAIM
+        | {
+            "edge": {"enabled": True, "keys": {"existingSecret": "edge-keys"}},
+            "front": {"apiKeys": {"existingSecret": "llm-keys"}},
+        },
+    ),
     ("build.enabled:", _SIMULATED | _BUILD),
     ("build.checkpointClaim:", CLAIM | {"build": {"enabled": True}}),
     ("bench.scenario:", CLAIM | {"bench": {"enabled": True, "scenarioFile": "a = 1"}}),

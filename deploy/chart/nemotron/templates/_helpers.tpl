@@ -149,9 +149,9 @@ limits: {{- merge (dict) $gpus (index . 1).limits | toYaml | nindent 2 }}
 {{- join " " $words -}}
 {{- end -}}
 
-{{/* Seconds that Envoy goes on after its Service has forgotten it: it would cut all streams at SIGTERM. */}}
+{{/* Seconds that Envoy goes on after its Service has forgotten it: it would cut all streams at SIGTERM. Kubernetes may refuse a sleep of 0. */}}
 {{- define "nemotron.edgeLeaveSeconds" -}}
-{{- add .Values.server.drainDelaySeconds .Values.server.drainSeconds -}}
+{{- max 1 (add .Values.server.drainDelaySeconds .Values.server.drainSeconds) -}}
 {{- end -}}
 
 {{/* backendRefs of a route: (list . PORT). */}}
@@ -238,6 +238,9 @@ scaleDown:
 {{- end -}}
 {{- if and .Values.edge.enabled (not .Values.edge.keys.existingSecret) -}}
 {{- fail "edge.keys.existingSecret: name the Secret with keys.yaml; deploy/envoy/keys.example.yaml shows one" -}}
+{{- end -}}
+{{- if and .Values.edge.enabled .Values.front.enabled .Values.front.apiKeys.existingSecret -}}
+{{- fail "front.apiKeys.existingSecret: the edge asks for keys and hands none on, so the front would refuse every request; leave it empty" -}}
 {{- end -}}
 {{- if .Values.build.enabled -}}
 {{- if not (include "nemotron.claimName" .) -}}
