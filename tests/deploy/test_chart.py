@@ -264,7 +264,7 @@ def test_an_update_takes_no_server_before_another_one_is_ready() -> None:
         spec = release.server()["spec"]
         expected = {"maxSurge": 1, "maxUnavailable": 0} if case != "one-gpu" else {"maxSurge": 0, "maxUnavailable": 1}
         assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": expected}
-        assert spec["minReadySeconds"] == 10
+        assert spec["minReadySeconds"] >= 20  # an address takes 5 s in each of Envoy, the DNS and a cache on the node
 
 
 def test_images(release: Release) -> None:
