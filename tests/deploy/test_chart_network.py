@@ -218,6 +218,14 @@ def test_the_grpc_route_passes_the_calls_that_the_edge_passes() -> None:
     assert all(match["type"] == "Exact" for match in matches)
     assert all(len(rule["matches"]) <= 8 for rule in rules)  # the most before Gateway API 1.3
     assert len(matches) == len({match["method"] for match in matches}) == 9
+    removed = [
+        name
+        for rule in rules
+        for one in rule.get("filters", [])
+        for name in one["requestHeaderModifier"]["remove"]
+        if any(match["method"]["method"] == "ModelStreamInfer" for match in rule["matches"])
+    ]
+    assert removed == ["triton_grpc_error"]  # docs/security.md: what can end Triton 2.51
     closed = ("RepositoryIndex", "RepositoryModelLoad", "TraceSetting", "LogSettings", "ModelStatistics")
     assert not {match["method"] for match in matches} & set(closed)
 
