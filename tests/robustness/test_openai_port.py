@@ -150,13 +150,14 @@ def test_a_front_that_hangs_is_started_again_and_nothing_else_is(serve: Serve, n
 def test_an_orchestrator_can_start_again_all_of_a_server_whose_front_is_gone(
     serve: Serve, number: signal.Signals, reason: str
 ) -> None:
-    """Others have time to finish, as in any drain, and nobody is sent here meanwhile."""
+    """Others have time to finish, as in any drain, also where it asks for one. Nobody is sent here meanwhile."""
     server = serve("--restart", "never", "--hang-seconds", f"{HANG_S:g}")
     health, everything = server.info["health_url"], processes(server)
     with Client(server.grpc_url) as client, client.stream_chat(**LONG) as stream:
         next(stream)
         front_of(server).send_signal(number)
         wait_until(lambda: not ready(health), allowed(2 * HANG_S))
+        server.process.send_signal(signal.SIGTERM)
         assert stream.get_final().usage.output_tokens == LONG["max_tokens"]
     assert server.process.wait(30) == 3
     assert not server.ready_file.exists()

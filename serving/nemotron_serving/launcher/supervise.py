@@ -195,7 +195,7 @@ class Supervisor:
                 )
                 with closing(server), self._front(server) or nullcontext() as front:
                     server.start()
-                    return self._serve(server, front, ready_file, command)
+                    return self._serve(server, front, ready_file, command, signals)
             except StopRequested as stop:
                 say("Stopped at once.")
                 return stop.exit_status
@@ -216,7 +216,14 @@ class Supervisor:
             log_stream=self.log_stream,
         )
 
-    def _serve(self, server: TritonServer, front: Front | None, ready_file: ReadyFile, command: list[str]) -> int:
+    def _serve(
+        self,
+        server: TritonServer,
+        front: Front | None,
+        ready_file: ReadyFile,
+        command: list[str],
+        signals: StopSignals,
+    ) -> int:
         serves = front is None or front.wait_until_connected()
         if serves:
             self.state.enter(Phase.SERVING)
@@ -234,7 +241,8 @@ class Supervisor:
         except CrashError:
             if child:
                 child.kill()
-            self._stop(server, front, ready_file, self.drain_delay_seconds)
+            signals.expect()
+            self._stop(server, front, ready_file, 0 if child else self.drain_delay_seconds)
             self.state.enter(Phase.GIVING_UP)
             raise
         except BaseException:

@@ -81,6 +81,11 @@ class StopSignals:
         # The one queue whose put() may interrupt its own get(), as a signal handler does.
         self._received: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._before: dict[signal.Signals, signal._HANDLER] = {}
+        self._expected = False
+
+    def expect(self) -> None:
+        """Take the next signal as a request for what has begun without one: the second ends it at once."""
+        self._expected = True
 
     def sleep(self, seconds: float) -> None:
         """Wait.
@@ -91,6 +96,9 @@ class StopSignals:
         try:
             number = self._received.get(timeout=seconds)
         except queue.Empty:
+            return
+        if self._expected:
+            self._expected = False
             return
         raise StopRequested(number)
 
