@@ -187,8 +187,8 @@ def _cases() -> Iterator[Case]:
     yield Case("NemotronNoReplica", "both are down", both, 5)
     yield Case("NemotronNoReplica", "there are none", {}, 5, {}, gone=["up"])
     yield Case("NemotronNoReplica", "one is down", {up("a:8002"): always(0)}, with_it=["NemotronReplicaDown"])
-    yield Case("NemotronReplicaDown", "one is down", {up("a:8002"): always(0)}, 15, _A)
-    yield Case("NemotronReplicaDown", "a start of ten minutes", {up("a:8002"): steps((10, 0), (300, 1))})
+    yield Case("NemotronReplicaDown", "one is down", {up("a:8002"): always(0)}, 20, _A)
+    yield Case("NemotronReplicaDown", "a start as long as the chart allows", {up("a:8002"): steps((17, 0), (300, 1))})
 
     start = of_replica("nemotron_start_time_seconds")
     three, two = steps((10, 1), (10, 2), (10, 3), (300, 4)), steps((10, 1), (10, 2), (300, 3))
@@ -216,7 +216,7 @@ def _cases() -> Iterator[Case]:
     yield from _pair("NemotronEngineErrors", errors, six, five, 31, _A)
     yield from _burns()
 
-    yield Case("NemotronFrontDown", "it is down", {up("f:9000", "nemotron-front"): always(0)}, 15, _F)
+    yield Case("NemotronFrontDown", "it is down", {up("f:9000", "nemotron-front"): always(0)}, 20, _F)
     in_flight = of_front("nemotron_front_in_flight")
     yield from _pair("NemotronFrontOverload", in_flight, always(91), always(90), 5, _F)
     yield from _shares("NemotronFrontRefusals", [asked("server_overloaded")], asked("ok"), 0.0105, 0.0095)

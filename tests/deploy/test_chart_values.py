@@ -104,6 +104,14 @@ APART: list[tuple[str, dict[str, Any]]] = [
         "inferencePool.enabled:",
         CLAIM | {"inferencePool": {"enabled": True, "picker": "picker"}, "front": {"enabled": False}},
     ),
+    (
+        "routes.others:",
+        CLAIM
+        | {
+            "inferencePool": {"enabled": True, "picker": "picker"},
+            "routes": {"others": [{"service": "next", "weight": 5}]},
+        },
+    ),
     ("edge.keys.existingSecret:", CLAIM | {"edge": {"enabled": True}}),
     (
         "front.apiKeys.existingSecret:",

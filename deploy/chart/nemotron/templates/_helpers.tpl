@@ -236,6 +236,9 @@ scaleDown:
 {{- if and .Values.inferencePool.enabled (not .Values.front.enabled) -}}
 {{- fail "inferencePool.enabled: the pool is one of fronts; set front.enabled" -}}
 {{- end -}}
+{{- if and .Values.inferencePool.enabled .Values.routes.others -}}
+{{- fail "routes.others: what asks for an answer goes to the pool of this release alone, so other releases get no share; leave it empty, or set inferencePool.enabled to false" -}}
+{{- end -}}
 {{- if and .Values.edge.enabled (not .Values.edge.keys.existingSecret) -}}
 {{- fail "edge.keys.existingSecret: name the Secret with keys.yaml; deploy/envoy/keys.example.yaml shows one" -}}
 {{- end -}}
