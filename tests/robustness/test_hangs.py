@@ -25,6 +25,7 @@ from tests.waiting import allowed, wait_until
 __all__ = ["demo_package"]  # a fixture
 
 HANG_S = 2.0
+SLOW_S = 180.0  # on a busy machine: three times as long as a step of 512 tokens may take, and a restart
 PATIENT_S = 5.0  # where other processes of a busy machine may keep the server waiting
 MODELS = ("preprocessing", "tensorrt_llm", "postprocessing", "unary")
 FOR_EVER = 3000  # tokens
@@ -84,11 +85,11 @@ def test_a_process_that_is_stopped_is_noticed(serve: Serve, name: str) -> None:
 def test_the_engines_own_process_is_noticed_with_a_caller_and_without(serve: Serve, demo_package: Path) -> None:
     server = serve(package=demo_package)
     processes(server)["worker"].suspend()
-    wait_until_restarted(server, 1)
+    wait_until_restarted(server, 1, SLOW_S)
     processes(server)["worker"].suspend()
     with Client(server.grpc_url, max_retries=0) as client, pytest.raises(ServerUnavailableError):
         client.chat([UserMessage("Hi")], max_tokens=16)
-    wait_until_restarted(server, 2)
+    wait_until_restarted(server, 2, SLOW_S)
     reasons = [line for line in log_lines(server) if line.startswith("Restarting")]
     assert len(reasons) == 2
     assert all("the engine of model 'tensorrt_llm' has made no progress" in reason for reason in reasons)
