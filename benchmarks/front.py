@@ -46,6 +46,7 @@ _AIMS: Aims = {
 _SIMULATED_TOKENS = 400
 _MANY, _WAVES = 512, 8
 _AT_THE_EDGE = 32
+_APART_S = 0.05  # callers do not come all in one instant, when what counts is how fast connections are made
 _PEER_STREAMS = (1, 16)
 _console = Console(stderr=True)
 _Runs = list[dict[str, Any]]
@@ -150,7 +151,9 @@ def measure_edge(_: Path, rounds: int) -> dict[str, Any]:
         ratios, overheads = {}, {}
         for name, (way, urls) in ways.items():
             sides = {side: stack.enter_context(reader(way, url)) for side, url in urls.items()}
-            runs = _in_turn(sides, _AT_THE_EDGE, itertools.repeat("[sim:random]"), _SIMULATED_TOKENS, rounds)
+            runs = _in_turn(
+                sides, _AT_THE_EDGE, itertools.repeat("[sim:random]"), _SIMULATED_TOKENS, rounds, apart_s=_APART_S
+            )
             pairs = list(zip(runs["edge"], runs["direct"], strict=True))
             ratios[f"{name} {_AT_THE_EDGE}"] = statistics.median(
                 a["tokens_per_s"] / b["tokens_per_s"] for a, b in pairs
@@ -240,14 +243,14 @@ def _both(served: Server) -> Iterator[dict[str, Reader]]:
 
 
 def _in_turn(
-    sides: dict[str, Reader], streams: int, prompts: Iterator[str], tokens: int, rounds: int
+    sides: dict[str, Reader], streams: int, prompts: Iterator[str], tokens: int, rounds: int, *, apart_s: float = 0.0
 ) -> dict[str, _Runs]:
     """Runs of each side; each has prompts of its own where these differ, for servers keep what they have read."""
     runs: dict[str, _Runs] = {side: [] for side in sides}
     for number in range(rounds + 1):
         # Forwards and backwards by turns, so that a drifting machine favours nobody.
         for side in sides if number % 2 else reversed(sides):
-            run = sides[side].run(Job(list(itertools.islice(prompts, streams)), tokens))
+            run = sides[side].run(Job(list(itertools.islice(prompts, streams)), tokens, apart_s=apart_s))
             if run["whole"] != streams:
                 raise SystemExit(f"{run['whole']} of {streams} streams of {side} were whole")
             if number:  # the first warms up

@@ -39,11 +39,13 @@ class Job:
         prompts: One for each.
         tokens: Of each answer.
         seeds: Whether each has its number as its seed; else they are greedy.
+        apart_s: How long after the one before it each is asked for, in seconds.
     """
 
     prompts: Sequence[str]
     tokens: int
     seeds: bool = False
+    apart_s: float = 0.0
 
     def options(self, number: int) -> dict[str, Any]:
         """The same by OpenAI's names and by the client's."""
@@ -64,7 +66,8 @@ class Streams:
         waits_for: How many have not begun.
         at_once: Whether all had begun before one ended.
         begin_s: When the first one was asked for.
-        first_s: When each got its first text.
+        asked_s: When each was, by its number.
+        ttft_s: How long after that those that have begun got their first text.
         counted: Pieces of text that came when all had begun.
     """
 
@@ -72,13 +75,18 @@ class Streams:
     waits_for: int
     at_once: bool = True
     begin_s: float = field(default_factory=time.perf_counter)
-    first_s: list[float] = field(default_factory=list)
+    asked_s: dict[int, float] = field(default_factory=dict)
+    ttft_s: list[float] = field(default_factory=list)
     counted: int = 0
     cpu_s: float = 0.0
 
-    def begun(self) -> None:
+    def asked(self, number: int) -> None:
+        """A stream is asked for now."""
+        self.asked_s[number] = time.perf_counter()
+
+    def begun(self, number: int) -> None:
         """The first text of a stream has come."""
-        self.first_s.append(time.perf_counter())
+        self.ttft_s.append(time.perf_counter() - self.asked_s[number])
         self.waits_for -= 1
         if self.waits_for == 0:
             self.cpu_s = self._cpu_s()
@@ -98,7 +106,7 @@ class Streams:
         read = [answer() for answer in answers]
         return {
             "tokens_per_s": sum(tokens for tokens, _ in read) / (end_s - self.begin_s),
-            "ttft_ms": sorted(1000 * (at - self.begin_s) for at in self.first_s),
+            "ttft_ms": sorted(1000 * ttft_s for ttft_s in self.ttft_s),
             "cpu_us": 1e6 * (cpu_s - self.cpu_s) / max(1, self.counted),
             "pieces": self.counted,
             "whole": sum(text is not None for _, text in read),
@@ -162,6 +170,8 @@ async def _serve(
     async with way(url) as read:
 
         async def read_one(job: Job, number: int, streams: Streams) -> Answer:
+            await asyncio.sleep(number * job.apart_s)
+            streams.asked(number)
             answer = await read(job, number, streams)
             streams.ended()
             return answer
@@ -187,7 +197,7 @@ async def _client(url: str) -> AsyncIterator[_Read]:
                 async for event in stream:
                     texts.append(event.text)  # type: ignore[union-attr]  # the answer calls no tools
                     if len(texts) == 1:
-                        streams.begun()
+                        streams.begun(number)
                     streams.came(1)
                 reply = await stream.get_final()
             return lambda: (reply.usage.output_tokens, "".join(texts))
@@ -216,7 +226,7 @@ async def _openai(url: str) -> AsyncIterator[_Read]:
             "ignore_eos": True,
             **job.options(number),
         }
-        answer = await connection.ask(f"{parts.path}/chat/completions", json.dumps(body).encode(), streams)
+        answer = await connection.ask(f"{parts.path}/chat/completions", json.dumps(body).encode(), streams, number)
         idle.append(connection)
         return partial(_read_answer, answer)
 
@@ -242,11 +252,11 @@ class _Connection(asyncio.Protocol):
         if not self._answered.done():
             self._answered.set_exception(error or ConnectionError(f"closed after {b''.join(self._parts)[-300:]!r}"))
 
-    async def ask(self, path: str, body: bytes, streams: Streams) -> bytes:
+    async def ask(self, path: str, body: bytes, streams: Streams, number: int) -> bytes:
         """Send a request; the whole response."""
         self._answered = asyncio.get_running_loop().create_future()
         self._parts = []
-        self._streams, self._begun = streams, False
+        self._streams, self._number, self._begun = streams, number, False
         head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: {_KEY}\r\n"
         self._transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         await self._answered
@@ -258,7 +268,7 @@ class _Connection(asyncio.Protocol):
         chunks = data.count(b'"content":') - data.count(b'"content":""') - data.count(b'"content":null')
         if chunks and not self._begun:
             self._begun = True
-            self._streams.begun()
+            self._streams.begun(self._number)
         self._streams.came(chunks)
         self._tail = (self._tail + data)[-len(_END) :]
         if self._tail == _END and not self._answered.done():
