@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import yaml  # type: ignore[import-untyped] # its stubs are no dependency of ours
 
 from tests.integration.conftest import ROOT, Server
+from tests.running import end
 from tests.waiting import wait_until
 
 PROGRAM = Path(sys.executable).parent / "envoy"
@@ -176,12 +177,7 @@ def _running(text: str, directory: Path, names: tuple[str, ...]) -> Iterator[tup
         wait_until(listens, START_S)
         yield listening, admin.read_text()
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def configuration(directory: Path) -> Config:

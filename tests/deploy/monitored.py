@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.deploy.tools import DEPLOY, tool
+from tests.running import end
 from tests.waiting import wait_until
 
 MONITORING = DEPLOY / "monitoring"
@@ -174,9 +175,4 @@ def _running(name: str, options: Sequence[str], directory: Path) -> Iterator[str
         assert found is not None
         yield found[1]
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)

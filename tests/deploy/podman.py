@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.running import end
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,12 +104,7 @@ class Podman:
             wait_until(socket.exists, START_S)
             yield f"unix://{socket}"
         finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 @dataclass(frozen=True)

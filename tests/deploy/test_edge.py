@@ -24,6 +24,7 @@ from tests.integration.client.conftest import RANDOM
 from tests.integration.conftest import Server, serving, simulated_package
 from tests.integration.front.raw import RawCaller, question
 from tests.robustness.observing import IN_FLIGHT, nothing_left, wait_until_restarted
+from tests.running import repeating
 from tests.waiting import wait_until
 
 __all__ = ["simulated_package"]  # a fixture
@@ -179,30 +180,18 @@ def test_answer_now_of_a_browser_reaches_its_answer_by_the_cookie(balancer: Bala
 
 
 class Asking:
-    """Callers that stream again and again, and what became of it: `ok`, a typed error, or anything else."""
+    """What became of streams: `ok`, a typed error, or anything else."""
 
-    def __init__(self, balancer: Balancer, count: int) -> None:
+    def __init__(self, balancer: Balancer) -> None:
         self.outcomes: list[str] = []
-        self.over = threading.Event()
         self._balancer = balancer
-        self._threads = [threading.Thread(target=self._run) for _ in range(count)]
 
-    def __enter__(self) -> Asking:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        while not self.over.is_set():
-            try:
-                self.outcomes.append(self._ask())
-            except Exception as error:
-                self.outcomes.append(f"untyped: {error!r}")
+    def ask(self) -> None:
+        """One stream."""
+        try:
+            self.outcomes.append(self._ask())
+        except Exception as error:
+            self.outcomes.append(f"untyped: {error!r}")
 
     def _ask(self) -> str:
         body = question("[sim:random]", max_tokens=50, stream=True)
@@ -240,7 +229,8 @@ def test_a_triton_that_is_killed_takes_along_its_streams_alone(
 
     dying = replicas[0]
     restarts = dying.info["restarts"]
-    with Asking(balancer, 8) as front, ThreadPoolExecutor(1) as pool:
+    front = Asking(balancer)
+    with repeating([front.ask] * 8), ThreadPoolExecutor(1) as pool:
         done = pool.submit(asyncio.run, run())
         try:
             wait_until(lambda: len(answered) > 8 and len(front.outcomes) > 8, 60)

@@ -18,6 +18,7 @@ from tritonclient.grpc import service_pb2
 from tests.balancer.echo import SILENCE
 from tests.balancer.envoy import CONFIGURATION, KEYS, KEYS_DIRECTORY, PROGRAM, Config, filters
 from tests.deploy.edge import CHAT, GENERATE, NEXT_OF_TEAM_A, SERVICE, STREAM, TEAM_A, TEAM_B, Edge, edge
+from tests.integration.conftest import status
 from tests.waiting import wait_until
 
 KEY_NAME = "x-nemotron-key-name"
@@ -378,14 +379,8 @@ def test_the_access_log_names_the_key_and_has_no_secret(the_edge: Edge) -> None:
 
 
 def test_metrics_and_readiness_are_all_that_the_inside_gets(the_edge: Edge) -> None:
-    def status(path: str, method: str = "GET") -> int:
-        request = urllib.request.Request(f"{the_edge.balancer.metrics_url}{path}", method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=10) as response:
-                return int(response.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+    def at(path: str, method: str = "GET") -> int:
+        return status(f"{the_edge.balancer.metrics_url}{path}", method)
 
     the_edge.ask()
     with urllib.request.urlopen(f"{the_edge.balancer.metrics_url}/stats/prometheus", timeout=10) as response:
@@ -393,7 +388,7 @@ def test_metrics_and_readiness_are_all_that_the_inside_gets(the_edge: Edge) -> N
     for cluster in ("front", "triton-http", "triton-grpc"):
         assert f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{cluster}"}}' in page
     assert 'envoy_http_downstream_rq_total{envoy_http_conn_manager_prefix="http"}' in page
-    assert status("/ready") == 200
+    assert at("/ready") == 200
     for path in (
         "/",
         "/config_dump",
@@ -404,8 +399,8 @@ def test_metrics_and_readiness_are_all_that_the_inside_gets(the_edge: Edge) -> N
         "//config_dump",
         "/ready/../config_dump",
     ):
-        assert status(path) == 404
+        assert at(path) == 404
     for path in ("/quitquitquit", "/healthcheck/fail", "/logging", "/drain_listeners", "/ready", "/stats/prometheus"):
-        assert status(path, "POST") == 404
+        assert at(path, "POST") == 404
     text = CONFIGURATION.read_text()
     assert "admin:\n  address: {socket_address: {address: 127.0.0.1, port_value: 9901}}\n" in text

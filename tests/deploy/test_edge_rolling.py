@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from tests.balancer.envoy import KEYS, Balancer, balancing
 from tests.deploy.edge import CHAT, TEAM_A, Edge
 from tests.integration.client.conftest import RANDOM
 from tests.integration.conftest import Server, serving, simulated_package
+from tests.running import repeating
 from tests.waiting import wait_until
 
 __all__ = ["simulated_package"]  # a fixture
@@ -42,55 +43,44 @@ def serve(simulated_package: Callable[..., Path], tmp_path: Path) -> Iterator[Ca
 class Callers:
     """Each with a key of its own; none asks twice for the same answer."""
 
-    def __init__(self, balancer: Balancer) -> None:
+    def __init__(self) -> None:
         self.answered = {"gRPC": 0, "front": 0}
         self.lost: list[str] = []
-        self._balancer = balancer
-        self._over = threading.Event()
-        self._threads = [
-            threading.Thread(target=work, args=[f"key-{number}"])
-            for number in range(CALLERS)
-            for work in (self._over_grpc, self._of_the_front)
-        ]
 
-    def __enter__(self) -> Callers:
-        for thread in self._threads:
-            thread.start()
-        return self
+    def over_grpc(self, client: Client) -> None:
+        """One request."""
+        with self._counted("gRPC"):
+            assert client.chat(RANDOM, max_tokens=TOKENS).usage.output_tokens == TOKENS
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _over_grpc(self, key: str) -> None:
-        headers = {"authorization": f"Bearer {key}"}
-        with Client(self._balancer.url, sessions=0, max_retries=0, headers=headers) as client:
-
-            def ask() -> bool:
-                return client.chat(RANDOM, max_tokens=TOKENS).usage.output_tokens == TOKENS
-
-            self._repeat("gRPC", ask)
-
-    def _of_the_front(self, key: str) -> None:
-        the_edge = Edge(self._balancer, [])
-        body = json.dumps({"messages": RANDOM, "max_tokens": TOKENS}).encode()
-
-        def ask() -> bool:
-            answer = the_edge.ask(CHAT, key=key, body=body)
+    def of_the_front(self, the_edge: Edge, key: str) -> None:
+        """One request."""
+        with self._counted("front"):
+            answer = the_edge.ask(CHAT, key=key, body=json.dumps({"messages": RANDOM, "max_tokens": TOKENS}).encode())
             assert answer.status == 200, answer
-            return bool(answer.json["usage"]["completion_tokens"] == TOKENS)
+            assert answer.json["usage"]["completion_tokens"] == TOKENS
 
-        self._repeat("front", ask)
+    @contextlib.contextmanager
+    def _counted(self, way: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.lost.append(f"{way}: {error!r}")
+        else:
+            self.answered[way] += 1
 
-    def _repeat(self, way: str, ask: Callable[[], bool]) -> None:
-        while not self._over.is_set():
-            try:
-                assert ask()
-            except Exception as error:
-                self.lost.append(f"{way}: {error!r}")
-            else:
-                self.answered[way] += 1
+
+@contextlib.contextmanager
+def calling(balancer: Balancer) -> Iterator[Callers]:
+    """So many of each kind, until the block ends."""
+    callers, the_edge = Callers(), Edge(balancer, [])
+    with contextlib.ExitStack() as stack:
+        works: list[Callable[[], None]] = []
+        for key in (f"key-{number}" for number in range(CALLERS)):
+            headers = {"authorization": f"Bearer {key}"}
+            client = stack.enter_context(Client(balancer.url, sessions=0, max_retries=0, headers=headers))
+            works += [partial(callers.over_grpc, client), partial(callers.of_the_front, the_edge, key)]
+        stack.enter_context(repeating(works))
+        yield callers
 
 
 @pytest.mark.timeout(300)
@@ -102,7 +92,7 @@ def test_replacing_both_replicas_loses_nothing(
     keys = KEYS.read_text().replace(ENTRY, entries)
     replicas = [serve(), serve()]
     (tmp_path / "edge").mkdir()
-    with balancing(replicas, tmp_path / "edge", keys=keys) as balancer, Callers(balancer) as callers:
+    with balancing(replicas, tmp_path / "edge", keys=keys) as balancer, calling(balancer) as callers:
         for _ in range(2):
             replicas.append(serve())
             balancer.set_replicas(replicas)

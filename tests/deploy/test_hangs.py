@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import psutil
 import pytest
 
 from nemotron_client import Client, ServerUnavailableError
-from tests.integration.conftest import Server, serving, simulated_package
+from tests.integration.conftest import Server, serving, simulated_package, status
 from tests.integration.front.raw import RawCaller, question
 from tests.robustness.observing import processes
 from tests.waiting import allowed, wait_until
@@ -28,15 +26,6 @@ NOTICED_S = 30.0
 BACK_S = 90.0
 ENDLESS = question("[sim:random]", max_tokens=100_000)
 PACKAGE = ("--ttft-ms", "5", "--token-ms", "20", "--max-seq-len", "131072")
-
-
-def status(url: str) -> int:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
 
 
 def health(server: Server) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,15 @@ def _labels(labels: dict[str, str]) -> str:
     return ", ".join(f'{name}="{value}"' for name, value in labels.items())
 
 
+def unit_test(series: Mapping[str, str], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One of promtool's: what comes, a value a minute, and what is to be seen."""
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": checks,
+    }
+
+
 def told(case: Case, names: Sequence[str] = ()) -> dict[str, Any]:
     """A case as promtool reads it, about all alerts, or about those of a name each as if each were the case's."""
     checks = []
@@ -62,11 +71,7 @@ def told(case: Case, names: Sequence[str] = ()) -> dict[str, Any]:
         for minute in (case.fires_at, case.still_at):
             if minute is not None:
                 checks.append(firing(minute, [{"alertname": name, **case.labels}], which))
-    return {
-        "interval": "1m",
-        "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
-        "promql_expr_test": checks,
-    }
+    return unit_test(case.series, checks)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -90,12 +95,7 @@ def test_nothing_fires_in_normal_operation(tmp_path: Path) -> None:
     series[requests("refused")] = growing((300, 0), (1, 200), (299, 0))
     series[requests("error")] = growing((400, 0.02), (200, 0))
     checks = [firing(minute, []) for minute in range(0, 600, 5)]
-    test = {
-        "interval": "1m",
-        "input_series": [{"series": name, "values": values} for name, values in series.items()],
-        "promql_expr_test": checks,
-    }
-    done = promtool(tmp_path, TEXT, [test])
+    done = promtool(tmp_path, TEXT, [unit_test(series, checks)])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -132,12 +132,7 @@ def test_what_is_recorded_is_what_its_name_says(tmp_path: Path) -> None:
         }
         for name, value in RECORDED.items()
     ]
-    test = {
-        "interval": "1m",
-        "input_series": [{"series": name, "values": values} for name, values in series.items()],
-        "promql_expr_test": checks,
-    }
-    done = promtool(tmp_path, TEXT, [test])
+    done = promtool(tmp_path, TEXT, [unit_test(series, checks)])
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from nemotron_client import Client, NemotronError
 from tests.balancer.envoy import Balancer, balancing
 from tests.deploy.monitored import MONITORING, Prometheus, Told, alertmanager, prometheus, receiving
 from tests.integration.conftest import Server, serving, simulated_package
+from tests.running import repeating
 from tests.waiting import wait_until
 
 __all__ = ["simulated_package"]  # a fixture
@@ -77,7 +79,6 @@ def stack(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempP
 @contextlib.contextmanager
 def loading(edge: Balancer, replicas: list[Server]) -> Iterator[None]:
     """Requests of all kinds, over and over, until the block ends."""
-    over = threading.Event()
     works = [
         lambda: chat(edge, "[sim:think] Hi", stream=True, enable_thinking=True),
         lambda: chat(edge, "Hi"),
@@ -86,20 +87,12 @@ def loading(edge: Balancer, replicas: list[Server]) -> Iterator[None]:
         lambda: crowd(replicas[0]),
     ]
 
-    def repeat(work: Callable[[], object]) -> None:
-        while not over.wait(0.5):
-            with contextlib.suppress(OSError, http.client.HTTPException, NemotronError):  # a replica is killed below
-                work()
+    def suppressed(work: Callable[[], object]) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException, NemotronError):  # a replica is killed below
+            work()
 
-    threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    try:
+    with repeating([partial(suppressed, work) for work in works], pause=0.5):
         yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
 
 
 def chat(

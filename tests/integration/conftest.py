@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -30,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.running import end
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -94,6 +95,16 @@ class Server:
             return list(pool.map(lambda inputs: self.generate(**inputs), requests))
 
 
+def status(url: str, method: str = "GET") -> int:
+    """What a request without a body is answered with, errors too."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
 @dataclass(frozen=True)
 class Front:
     """A running nemotron-front.
@@ -137,12 +148,7 @@ def serving(package: Path, directory: Path, *options: str) -> Iterator[Server]:
             assert server.info
             yield server
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 @contextlib.contextmanager
@@ -166,12 +172,7 @@ def fronting(server: Server, directory: Path, *options: str) -> Iterator[Front]:
                 time.sleep(0.05)
             yield Front(process, json.loads(ready.read_text())["front_url"], log)
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 @pytest.fixture(scope="session")

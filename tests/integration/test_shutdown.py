@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 
 from nemotron_client import AsyncClient, Client, ServerUnavailableError
 from tests.integration.client.conftest import HI, RANDOM, Driven, connecting
-from tests.integration.conftest import serving
+from tests.integration.conftest import serving, status
 from tests.integration.test_failures import IN_FLIGHT
 from tests.integration.test_unary import infer, refusal, run_with
 from tests.integration.triton_calls import ask
@@ -83,13 +81,3 @@ async def are_ready(urls: list[str]) -> list[bool]:
         async with AsyncClient(url) as client:
             found.append(await client.is_ready())
     return found
-
-
-def status(url: str) -> int:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            found: int = answer.status
-            return found
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code

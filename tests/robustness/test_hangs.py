@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nemotron_client import Client, ServerUnavailableError, UserMessage
-from tests.integration.conftest import Server, demo_package, serving
+from tests.integration.conftest import Server, demo_package, serving, status
 from tests.robustness.conftest import PACKAGE
 from tests.robustness.observing import log_lines, processes, wait_until_restarted
 from tests.robustness.overload import flood
@@ -43,15 +41,6 @@ def serve(simulated_package: Callable[..., Path], tmp_path: Path) -> Iterator[Se
             return stack.enter_context(serving(served, tmp_path, "--hang-seconds", f"{hang_s:g}"))
 
         yield serve
-
-
-def status(url: str) -> int:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
 
 
 def check_noticed(server: Server, name: str) -> None:

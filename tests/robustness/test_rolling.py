@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Server, serving
+from tests.running import repeating
 from tests.waiting import wait_until
 
 CALLERS = 12
@@ -67,7 +68,7 @@ def answers(url: str) -> bool:
 
 
 class Callers:
-    """So many at a time that ask again and again, and never twice for the same answer.
+    """What became of their requests. None asks twice for the same answer.
 
     Attributes:
         answered: Requests that were answered.
@@ -79,27 +80,15 @@ class Callers:
         self.lost: list[str] = []
         self._routing = routing
         self._ask = ask
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(CALLERS)]
 
-    def __enter__(self) -> Callers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._over.is_set():
-            try:
-                self._ask(self._routing.choose())
-            except Exception as error:
-                self.lost.append(repr(error))
-            else:
-                self.answered += 1
+    def ask(self) -> None:
+        """One request."""
+        try:
+            self._ask(self._routing.choose())
+        except Exception as error:
+            self.lost.append(repr(error))
+        else:
+            self.answered += 1
 
 
 def ask_triton(replica: Server) -> None:
@@ -140,18 +129,20 @@ def test_replacing_both_replicas_loses_nothing(
     serve: Callable[[], Server], ask: Callable[[Server], None], health: Callable[[Server], str]
 ) -> None:
     replicas = [serve(), serve()]
-    with Routing(replicas, health) as routing, Callers(routing, ask) as callers:
-        for _ in range(2):
-            old, new = replicas[0], serve()
-            replicas.append(new)
-            wait_until(lambda new=new: routing.has(new), 60)  # type: ignore[misc]
-            old.process.send_signal(signal.SIGTERM)
-            wait_until(lambda old=old: not routing.has(old), 60)  # type: ignore[misc]
-            assert old.process.poll() is None, "requests that were on their way are taken"
-            assert old.process.wait(60) == 0
-            replicas.remove(old)
-        before = callers.answered
-        wait_until(lambda: callers.answered > before + CALLERS, 60)
+    with Routing(replicas, health) as routing:
+        callers = Callers(routing, ask)
+        with repeating([callers.ask] * CALLERS):
+            for _ in range(2):
+                old, new = replicas[0], serve()
+                replicas.append(new)
+                wait_until(lambda new=new: routing.has(new), 60)  # type: ignore[misc]
+                old.process.send_signal(signal.SIGTERM)
+                wait_until(lambda old=old: not routing.has(old), 60)  # type: ignore[misc]
+                assert old.process.poll() is None, "requests that were on their way are taken"
+                assert old.process.wait(60) == 0
+                replicas.remove(old)
+            before = callers.answered
+            wait_until(lambda: callers.answered > before + CALLERS, 60)
     assert callers.lost == []
     assert callers.answered > 100
 

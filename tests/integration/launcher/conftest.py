@@ -25,6 +25,7 @@ from nemotron_serving.package import (
     ThinkingPolicy,
     write_package,
 )
+from tests.running import end
 from tests.waiting import wait_until
 
 FREE_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
@@ -185,12 +186,7 @@ def _running(directory: Path, command: list[str]) -> Iterator[Running]:
     try:
         yield Running(process, ready_file, output)
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
         wait_until(lambda: not left_behind(directory), 5)
 
 
