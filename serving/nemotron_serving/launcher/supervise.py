@@ -233,6 +233,7 @@ class Supervisor:
         self._announce(server, front, command)
         urls = {**server.endpoints.environment, **(front.environment if front else {})}
         child = ChildCommand(command, urls) if command else None
+        delay_seconds = 0 if child else self.drain_delay_seconds  # who called the command knows that it has ended
         try:
             try:
                 status = self._watch(server, front, ready_file, child, serves=serves)
@@ -242,7 +243,7 @@ class Supervisor:
             if child:
                 child.kill()
             signals.expect()
-            self._stop(server, front, ready_file, 0 if child else self.drain_delay_seconds)
+            self._stop(server, front, ready_file, delay_seconds)
             self.state.enter(Phase.GIVING_UP)
             raise
         except BaseException:
@@ -250,8 +251,7 @@ class Supervisor:
                 child.kill()
             raise
         began = time.monotonic()
-        # Who called the command knows that it has ended.
-        drained = self._stop(server, front, ready_file, 0 if child else self.drain_delay_seconds)
+        drained = self._stop(server, front, ready_file, delay_seconds)
         if not child:
             say(
                 f"{'Stopped' if drained else 'Stopped with requests cancelled'} after {time.monotonic() - began:.1f} s."
