@@ -41,7 +41,7 @@ def measure_peers(package: Path, rounds: int) -> dict[str, Any]:
         if importlib.util.find_spec("xllamacpp"):
             url = stack.enter_context(llama_cpp(gguf))
             contenders["llama_cpp"] = lambda numbers: asyncio.run(_llama_cpp_rate(url, numbers))
-        if importlib.util.find_spec("transformers") and importlib.util.find_spec("torch"):
+        if all(map(importlib.util.find_spec, ("transformers", "torch", "accelerate"))):
             contenders["transformers"] = _transformers(gguf)
         rates: dict[str, dict[str, list[float]]] = {name: {str(n): [] for n in _STREAMS} for name in contenders}
         numbers = itertools.count(10_000)
