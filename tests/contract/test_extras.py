@@ -54,6 +54,7 @@ def modules_of_extras() -> set[str]:
         ("nemotron-front", [], "front"),
         ("nemotron-build", ["plan", "checkpoint", "--profile", "h100-fp8"], "build"),
         ("nemotron-bench", ["scenarios"], "loadtest"),
+        ("nemotron-eval", ["run", "http://localhost:9000/v1"], "evals"),
     ],
 )
 def test_a_command_without_its_extra_says_what_to_install(command: str, arguments: list[str], extra: str) -> None:

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("nemotron_serving", "nemotron_build", "nemotron_client", "nemotron_loadtest", "nemotron_front")
+ROOMS = (
+    "nemotron_serving",
+    "nemotron_build",
+    "nemotron_client",
+    "nemotron_loadtest",
+    "nemotron_front",
+    "nemotron_evals",
+)
 HEAVY = ["openvino", "openvino_genai", "tokenizers", "torch", "transformers"]
 BUILD_MAY_TAKE = (
     # What a package is, how prompts are written and outputs are read, and what lies in its engine's directory:
@@ -29,6 +36,16 @@ BUILD_MAY_TAKE = (
     "nemotron_serving.launcher.triton_files.default_repository",
     "nemotron_serving.paths",
     "nemotron_serving.__version__",
+)
+EVALS_MAY_TAKE = (
+    # Answers are read by the server's own rules, and costs are what the planner says:
+    "nemotron_client",
+    "nemotron_serving.command_line",
+    "nemotron_serving.errors.did_you_mean",
+    "nemotron_serving.output",
+    "nemotron_build.checkpoint.shape",
+    "nemotron_build.plan",
+    "nemotron_build.profiles",
 )
 MODELS_MAY_TAKE = ("nemotron_serving", "numpy", "msgspec", "triton_python_backend_utils")
 
@@ -55,26 +72,33 @@ def within(name: str, *packages: str) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
+def taking_of_ours(name: str, *rooms: str) -> bool:
+    """Whether a name is not of this project, or of one of these rooms."""
+    return within(name, *rooms) or not within(name, *ROOMS)
+
+
 def client_rule(name: str) -> bool:
-    return not within(name, "nemotron_serving", "nemotron_build", "nemotron_loadtest", "nemotron_front")
+    return taking_of_ours(name, "nemotron_client")
+
+
+def evals_rule(name: str) -> bool:
+    return taking_of_ours(name, "nemotron_evals", *EVALS_MAY_TAKE)
 
 
 def front_rule(name: str) -> bool:
-    return not within(name, "nemotron_serving", "nemotron_build", "nemotron_loadtest")
+    return taking_of_ours(name, "nemotron_front", "nemotron_client")
 
 
 def build_rule(name: str) -> bool:
-    if within(name, "nemotron_serving"):
-        return within(name, *BUILD_MAY_TAKE)
-    return not within(name, "nemotron_client", "nemotron_loadtest", "nemotron_front")
+    return taking_of_ours(name, "nemotron_build", *BUILD_MAY_TAKE)
 
 
 def serving_rule(name: str) -> bool:
-    return not within(name, "nemotron_client", "nemotron_build", "nemotron_loadtest", "nemotron_front")
+    return taking_of_ours(name, "nemotron_serving")
 
 
 def loadtest_rule(name: str) -> bool:
-    return not within(name, "nemotron_serving", "nemotron_build", "nemotron_front")
+    return taking_of_ours(name, "nemotron_loadtest", "nemotron_client")
 
 
 def models_rule(name: str) -> bool:
@@ -84,6 +108,7 @@ def models_rule(name: str) -> bool:
 RULES: dict[str, Callable[[str], bool]] = {
     "client": client_rule,
     "build": build_rule,
+    "evals": evals_rule,
     "front": front_rule,
     "loadtest": loadtest_rule,
     "serving": serving_rule,
@@ -120,6 +145,10 @@ def test_each_room_imports_only_what_it_may(room: str) -> None:
         ("build", "import nemotron_serving.chat.formats", True),
         ("build", "from nemotron_serving.output import assembler", False),
         ("build", "from nemotron_client import Client", False),
+        ("evals", "from nemotron_serving.output.reasoning import ReasoningSplitter", True),
+        ("evals", "from nemotron_serving import contract", False),
+        ("evals", "from nemotron_loadtest import metrics", False),
+        ("loadtest", "from nemotron_evals import statistics", False),
         ("front", "from nemotron_client import AsyncClient", True),
         ("front", "from nemotron_serving import contract", False),
         ("serving", "from nemotron_build.errors import BuildError", False),
