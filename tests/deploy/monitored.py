@@ -20,7 +20,8 @@ from tests.running import end
 from tests.waiting import wait_until
 
 MONITORING = DEPLOY / "monitoring"
-START_S = 60
+START_S = 120
+SCRAPE = "3s"
 _LISTENS = re.compile(r'msg="Listening on" address=(\S+)')
 _COMPARISON = re.compile(r"(?:==|>|<) (?=\d)")
 
@@ -63,13 +64,13 @@ class Told:
         with self._lock:
             self._alerts += [(path, alert) for alert in message["alerts"]]
 
-    def of(self, alertname: str, status: str) -> set[tuple[str, str]]:
-        """Where it was told that an alert fires or is over, and of which instance."""
+    def last(self, alertname: str) -> dict[tuple[str, str], str]:
+        """What was told last of an alert, firing or resolved, by the path and the instance."""
         with self._lock:
             return {
-                (path, alert["labels"].get("instance", ""))
+                (path, alert["labels"].get("instance", "")): alert["status"]
                 for path, alert in self._alerts
-                if alert["labels"]["alertname"] == alertname and alert["status"] == status
+                if alert["labels"]["alertname"] == alertname
             }
 
 
@@ -125,12 +126,16 @@ def without_thresholds(rules: str) -> str:
 
 @contextlib.contextmanager
 def prometheus(targets: Mapping[str, Sequence[str]], manager: str, directory: Path) -> Iterator[Prometheus]:
-    """Prometheus, which looks once a second at other targets, by the names of their jobs.
+    """Prometheus, which looks often at other targets, by the names of their jobs.
 
-    Its rules are those of deploy/monitoring but for the time that alerts wait, and the same without thresholds.
+    A page that takes longer than `SCRAPE` counts as that of a target that is down, so this is many times what one
+    takes. Its rules are those of deploy/monitoring but for the time that alerts wait, and the same without thresholds.
     """
     text = (MONITORING / "prometheus.yaml").read_text(encoding="utf-8")
-    text = text.replace("15s", "1s").replace('["alertmanager:9093"]', json.dumps([manager]))
+    for name, value in (("scrape_interval", SCRAPE), ("evaluation_interval", "1s")):
+        assert f"{name}: 15s" in text
+        text = text.replace(f"{name}: 15s", f"{name}: {value}")
+    text = text.replace('["alertmanager:9093"]', json.dumps([manager]))
     for job, addresses in targets.items():
         text, count = re.subn(
             rf"(job_name: {job}\n(?:    .*\n)*?.*targets: ).*", rf"\g<1>{json.dumps(list(addresses))}", text

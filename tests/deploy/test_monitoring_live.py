@@ -229,13 +229,26 @@ def test_a_metric_that_is_not_there_would_be_seen(query: str, names: set[str]) -
 
 
 def test_an_alert_is_told_when_it_fires_and_when_it_is_over(stack: Stack) -> None:
-    """A replica's Triton is killed; nemotron-serve starts it again."""
+    """A replica's Triton is killed; nemotron-serve starts it again, though not before it was told."""
     replica = stack.replicas[1]
-    instance = urlsplit(replica.info["metrics_url"]).netloc
-    os.kill(replica.info["triton_pid"], signal.SIGKILL)
-    told = ("/tickets", instance)
-    wait_until(lambda: told in stack.told.of("NemotronReplicaDown", "firing"), PATIENCE_S)
-    wait_until(lambda: told in stack.told.of("NemotronReplicaDown", "resolved"), PATIENCE_S)
-    other = urlsplit(stack.replicas[0].info["metrics_url"]).netloc
-    assert ("/tickets", other) not in stack.told.of("NemotronReplicaDown", "firing")
-    wait_until(lambda: ("/pager", "") in stack.told.of("NemotronFailures", "firing"), PATIENCE_S)
+    down = ("/tickets", urlsplit(replica.info["metrics_url"]).netloc)
+    with suspended(replica.info["pid"]):
+        os.kill(replica.info["triton_pid"], signal.SIGKILL)
+        wait_until(lambda: stack.told.last("NemotronReplicaDown").get(down) == "firing", PATIENCE_S)
+    wait_until(lambda: stack.told.last("NemotronReplicaDown")[down] == "resolved", PATIENCE_S)
+    # A machine that has much to do may keep the other one's metrics back, too: then this is so.
+    were_down = stack.prometheus.ask("query", query='min_over_time(up{job="nemotron"}[1h]) == 0')["result"]
+    assert stack.told.last("NemotronReplicaDown").keys() <= {
+        ("/tickets", one["metric"]["instance"]) for one in were_down
+    }
+    wait_until(lambda: ("/pager", "") in stack.told.last("NemotronFailures"), PATIENCE_S)
+
+
+@contextlib.contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """A process does nothing until the block ends."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
