@@ -1,0 +1,1 @@
+"""How the answers of each benchmark are scored."""
