@@ -49,6 +49,9 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             empty one matches everything.
         thinking: Text generated before the answer, without the tags.
         answer: Text of the answer. With `thinking` empty too, random tokens are generated up to max_tokens.
+        seeds: Plays for requests with one of these seeds alone, so that repeats of a prompt get answers of their own;
+            empty plays for all.
+        as_is: The answer is all that is generated, tags included: no think block is written in front of it.
         fail_after_tokens: Output tokens after which the engine reports an error; None never fails.
         stall_after_tokens: Output tokens after which the request pauses once; None never pauses.
         stall_ms: Length of that pause in milliseconds.
@@ -59,6 +62,8 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     match: str
     thinking: str = ""
     answer: str = ""
+    seeds: tuple[int, ...] = ()
+    as_is: bool = False
     fail_after_tokens: int | None = None
     stall_after_tokens: int | None = None
     stall_ms: float = 0
@@ -80,6 +85,12 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         if self.stall_ms and self.stall_after_tokens is None:
             raise ValueError("stall_ms needs stall_after_tokens, which says when to pause")
+        if self.as_is and self.thinking:
+            raise ValueError("as_is plays the answer alone; write the thinking into it, with its tags")
+
+    def plays(self, prompt: str, seed: int | None) -> bool:
+        """Whether it is for this prompt's text and seed."""
+        return (not self.seeds or seed in self.seeds) and re.search(self.match, prompt) is not None
 
 
 class SimulatedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -275,11 +286,12 @@ class SimulatedEngine:
     def _plan(self, request: EngineRequest) -> tuple[Script, Iterator[int], float]:
         """What is played, its tokens, and the log probability of each: a script has no choice."""
         text = self._vocabulary.decode(request.prompt_ids) if self._config.scripts else ""
-        script = next((one for one in self._config.scripts if re.search(one.match, text)), _NO_SCRIPT)
+        seed = request.sampling.seed
+        script = next((one for one in self._config.scripts if one.plays(text, seed)), _NO_SCRIPT)
         if not script.thinking and not script.answer:
             choices = self._config.vocab_size - len(self._never_random(request))
             return script, self._random_tokens(request), -math.log(choices)
-        reply = f"{self._thinking_for(text, script)}{script.answer}"
+        reply = script.answer if script.as_is else f"{self._thinking_for(text, script)}{script.answer}"
         return script, iter(self._tokenizer.encode(reply, add_special_tokens=False).ids), 0.0
 
     def _thinking_for(self, prompt: str, script: Script) -> str:

@@ -121,6 +121,12 @@ def test_an_answer_is_cut_at_max_tokens(start: Start) -> None:
     assert (text_of(deltas.ids), deltas.all[-1].finish_reason) == ("Fou", "length")
 
 
+def test_repeats_of_a_prompt_get_the_answers_of_their_seeds(start: Start) -> None:
+    engine = start(Script(match="", answer="One.", seeds=(1, 11)), Script(match="", answer="Any."))
+    answers = {seed: text_of(run(engine, seed=seed, request_id=seed or 99).ids) for seed in (1, 2, 11, None)}
+    assert answers == {1: "One.", 2: "Any.", 11: "One.", None: "Any."}
+
+
 def test_a_script_that_fails(start: Start) -> None:
     deltas = run(start(Script(match="", answer="Four.", fail_after_tokens=3)))
     assert text_of(deltas.ids) == "Fou"
@@ -241,6 +247,7 @@ def test_an_engine_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
         ({"match": "("}, r"match '\(' is not a regular expression"),
         ({"match": "", "fail_after_tokens": -1}, "fail_after_tokens is -1, expected a finite number of at least 0"),
         ({"match": "", "stall_ms": 5}, "stall_ms needs stall_after_tokens"),
+        ({"match": "", "thinking": "Hm.", "as_is": True}, "as_is plays the answer alone"),
         ({"match": "", "colour": 1}, "unknown field `colour`"),
         ({"answer": "A"}, "missing required field `match`"),
     ],
@@ -274,6 +281,13 @@ def test_a_model_that_is_switched_by_its_system_prompt(tmp_path: Path, prompt: s
     script = Script(match="", thinking="Hm.", answer="Hello.")
     engine = Simulated(make_package(tmp_path / "package", script, system_on="detailed thinking on"))
     assert text_of(run(engine, prompt).ids) == expected
+    engine.close()
+
+
+def test_an_answer_as_it_is_has_no_block_in_front(tmp_path: Path) -> None:
+    script = Script(match="", answer="Hm. </think>Hello.", as_is=True)
+    engine = Simulated(make_package(tmp_path / "package", script, system_on="detailed thinking on"))
+    assert text_of(run(engine, "system\n\ndetailed thinking onuser\n\nHiassistant\n\n").ids) == script.answer
     engine.close()
 
 
