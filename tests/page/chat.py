@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
 from tests.integration.conftest import Front
+
+LIMIT_S = 60
+"""What anything may take: a hundred times what it takes where nothing else runs."""
 
 
 class Chat:
@@ -123,8 +129,8 @@ class Chat:
         expect(saved.or_(dialog.locator("[role=alert]:not([hidden])"))).to_be_attached()
 
     def lengthy(self) -> None:
-        """Let answers of this conversation be longer than 4,096 tokens."""
-        self.set(Max_tokens="20000")
+        """Let answers of this conversation be longer than a test takes: three minutes."""
+        self.set(Max_tokens="90000")
 
     def sent(self, text: str) -> dict[str, Any]:
         """Send a message; the body of the request that it makes."""
@@ -139,12 +145,55 @@ class Chat:
         row.locator("summary").click()
         row.get_by_role("button", name=entry, exact=True).click()
 
+    def exported(self) -> dict[str, Any]:
+        """What is in the file of all conversations."""
+        with self.page.expect_download() as download:
+            self.button("Export all conversations").click()
+        value: dict[str, Any] = json.loads(download.value.path().read_text())
+        return value
+
+    def import_file(self, value: dict[str, Any]) -> None:
+        """Choose such a file to be imported."""
+        file: Any = {"name": "a.json", "mimeType": "application/json", "buffer": json.dumps(value).encode()}
+        self.page.set_input_files("#import-file", file)
+
+    def no_room(self) -> None:
+        """Let the browser have none left for this page."""
+        self.page.evaluate(
+            """() => {
+                const full = () => { throw new DOMException("no room", "QuotaExceededError"); };
+                Storage.prototype.setItem = full;
+                const put = IDBObjectStore.prototype.put;
+                IDBObjectStore.prototype.put = function (value) {
+                    put.call(this, value);
+                    if (this.name === "messages") full();
+                };
+            }"""
+        )
+
     def warned(self, text: str) -> None:
         """Wait until the page says this above the messages, and to screen readers too."""
         banner = self.page.locator("#banner")
         expect(banner).to_be_visible()
         expect(banner).to_contain_text(text)
         expect(self.page.locator("#announce")).to_contain_text(text)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something holds. What the page does is heard of meanwhile, which a test that sleeps would not."""
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline, f"not true within {LIMIT_S} s"
+            self.page.wait_for_timeout(20)
+
+    def grown(self) -> None:
+        """Wait until the last answer says more than it does now."""
+        length = len(self.content.inner_text())
+        self.until(lambda: len(self.content.inner_text()) > length + 100)
+
+    def nothing_kept(self) -> None:
+        """Wait until the list of conversations is drawn, and empty."""
+        expect(self.page.locator("#conversations .none")).to_be_attached()
+        expect(self.conversations).to_have_count(0)
 
     def quiet(self) -> None:
         """Take away what `warned` waits for, so that the next time is one of its own."""

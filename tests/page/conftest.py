@@ -31,10 +31,13 @@ _PICTURES = pytest.StashKey[Path]()
 
 @pytest.fixture(scope="session")
 def server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Plays `SCRIPTS`, a token (one byte) every two milliseconds; two requests run at once and none waits."""
+    """Plays `SCRIPTS`, a token (one byte) every two milliseconds.
+
+    There is room for what the test before has left: its answers end soon after its pages are closed.
+    """
     script = tmp_path_factory.mktemp("script") / "script.json"
     script.write_text(json.dumps(SCRIPTS))
-    limits = ["--max-batch-size", "2", "--max-waiting", "0"]
+    limits = ["--max-batch-size", "8", "--max-waiting", "0"]
     package = simulated_package("--ttft-ms", "20", "--token-ms", "2", *limits, "--script", str(script))
     with serving(package, tmp_path_factory.mktemp("server")) as server:
         yield server
@@ -52,11 +55,15 @@ def browser() -> Iterator[Browser]:
     """Debian's chromium. Root may not have its sandbox, and the pages here are our own."""
     from playwright.sync_api import expect, sync_playwright
 
+    from tests.page.chat import LIMIT_S
+
     program = shutil.which("chromium")
     assert program, "chromium is missing: run 'make setup-page'"
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=LIMIT_S * 1000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        # A wheel has moved the page once it has begun to.
+        args = ["--no-sandbox", "--disable-smooth-scrolling"]
+        browser = playwright.chromium.launch(executable_path=program, args=args, timeout=LIMIT_S * 1000)
         yield browser
         browser.close()
 
@@ -72,13 +79,13 @@ def pictures(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def chat_of(browser: Browser, pictures: Path) -> Iterator[Callable[..., Chat]]:
     """Opens the page of a front in a browser of its own: of a `width`, with a `theme` ("light" or "dark")."""
-    from tests.page.chat import Chat
+    from tests.page.chat import LIMIT_S, Chat
 
     opened: list[Chat] = []
 
     def make(front: Front, width: int = _WIDTH, theme: str = "light", **context: Any) -> Chat:
         window = browser.new_context(viewport={"width": width, "height": _HEIGHT}, color_scheme=theme, **context)
-        window.set_default_timeout(20_000)
+        window.set_default_timeout(LIMIT_S * 1000)
         opened.append(Chat(window.new_page(), front, pictures))
         return opened[-1]
 

@@ -42,9 +42,9 @@ THINKING = "A product is zero when one of its factors is. $\\sin x = -2$ has no 
 CALL = '<TOOLCALL>[{"name": "get_weather", "arguments": {"city": "Bangkok"}}]</TOOLCALL>'
 
 
-def _counted(sentence: str) -> str:
+def _counted(sentence: str, between: str = " ") -> str:
     """Some thousand times a sentence, numbered: one that repeats itself would be cut off."""
-    return " ".join(sentence.format(number) for number in range(2000))
+    return between.join(sentence.format(number) for number in range(5000))
 
 
 SCRIPTS: list[dict[str, Any]] = [
@@ -61,6 +61,7 @@ SCRIPTS: list[dict[str, Any]] = [
         "answer": "That is enough thinking.",
     },
     {"match": r"\[endless\]", "answer": _counted("And on it goes to {}.")},
+    {"match": r"\[endless paragraphs\]", "answer": _counted("Paragraph {} of the answer.", "\n\n")},
     {"match": r"\[fail\]", "answer": _counted("This answer breaks after {}."), "fail_after_tokens": 200},
     {"match": r"(?s)\[tool\].*<(TOOL_RESPONSE|tool_response)>", "answer": "It is 31 °C in Bangkok."},
     {"match": r"\[tool\]", "answer": CALL},

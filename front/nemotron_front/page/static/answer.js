@@ -84,8 +84,14 @@ export class Answer {
   /** Ends the thinking; the answer comes next. Raises ApiError. */
   async endThinking() {
     if (this.message.phase !== "thinking") return;
-    await api.endThinking(this.message.completion);
+    // The stream may tell of it before the server has answered this.
     this.message.thinkingEnded = true;
+    try {
+      await api.endThinking(this.message.completion);
+    } catch (error) {
+      this.message.thinkingEnded = false;
+      throw error;
+    }
   }
 
   async #wait(error) {

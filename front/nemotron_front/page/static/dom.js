@@ -99,6 +99,17 @@ export function plainText(text, className) {
   return element;
 }
 
+/** Gives an element these children. What is in its place stays there: a press on it, or a selection in it, would be lost. */
+export function arrange(parent, children) {
+  const wanted = new Set(children);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  let place = parent.firstElementChild;
+  for (const child of children) {
+    if (child === place) place = place.nextElementSibling;
+    else parent.insertBefore(child, place);
+  }
+}
+
 /** Says something to screen readers. */
 export function announce(text) {
   byId("announce").textContent = text;

@@ -108,23 +108,32 @@ function startNew() {
   if (matchMedia("(hover: hover)").matches) composer.focus();
 }
 
-async function conversationOf(id) {
-  if (opened.get(id)?.answer || opened.get(id) === current) return opened.get(id);
+/** A conversation as the store has it, or null. */
+async function read(id) {
   const record = (await store.list()).find((one) => one.id === id);
   if (!record) return null;
-  const read = async () => {
+  const make = async () => {
     const settings = { ...DEFAULTS, ...record.settings };
     return new Conversation(store, model, changed, { ...record, settings }, await store.messages(id));
   };
-  let conversation = await read();
-  if (conversation.interrupted) {
-    const elsewhere = await store.runsElsewhere(id);
-    // It may have become whole meanwhile.
-    conversation = await read();
-    conversation.elsewhere = elsewhere && conversation.interrupted;
-  }
-  opened.set(id, conversation);
+  const conversation = await make();
+  if (!conversation.interrupted) return conversation;
+  const elsewhere = await store.runsElsewhere(id);
+  // It may have become whole meanwhile.
+  const later = await make();
+  later.elsewhere = elsewhere && later.interrupted;
+  return later;
+}
+
+function take(conversation) {
+  opened.set(conversation.record.id, conversation);
   if (conversation.elsewhere) watch(conversation);
+}
+
+async function conversationOf(id) {
+  if (opened.get(id)?.answer || opened.get(id) === current) return opened.get(id);
+  const conversation = await read(id);
+  if (conversation) take(conversation);
   return conversation;
 }
 
@@ -140,9 +149,11 @@ async function watch(conversation) {
 async function readAgain(id) {
   const free = () => current.record.id === id && !current.answer && !thread.writing;
   if (!free()) return;
-  opened.delete(id);
-  const conversation = await conversationOf(id);
-  if (conversation && free()) show(conversation);
+  const conversation = await read(id);
+  // Or what has begun here meanwhile would be taken for something that runs nowhere.
+  if (!conversation || !free()) return;
+  take(conversation);
+  show(conversation);
 }
 
 async function openOne(id) {

@@ -1,7 +1,7 @@
 // The list of conversations: search, open, rename, export, delete, import.
 
 import { askTitle, confirmDelete } from "./dialogs.js";
-import { button, byId, download, el } from "./dom.js";
+import { arrange, button, byId, download, el } from "./dom.js";
 import { Unfit } from "./store.js";
 import { S } from "./strings.js";
 
@@ -10,7 +10,10 @@ export class Sidebar {
   #actions;
   #open = null;
   #latest = 0;
+  #drawing = null;
   #stale = false;
+  // By the conversations' ids.
+  #rows = new Map();
 
   /**
    * `actions`: open(id), rename(id, title), delete(id), warn(text), leave(id) before an import replaces a conversation,
@@ -22,15 +25,20 @@ export class Sidebar {
     this.list = byId("conversations");
     this.search = byId("search");
     this.search.addEventListener("input", () => this.refresh());
-    this.search.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") this.list.querySelector(".open")?.click();
+    this.none = el("li", { class: "quiet none" });
+    this.search.addEventListener("keydown", async (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      // The first that is found: who types fast is ahead of the list.
+      await this.refresh();
+      this.list.querySelector(".open")?.click();
     });
     byId("export-all").addEventListener("click", () => this.#export(null, "conversations"));
     const picker = byId("import-file");
     byId("import").addEventListener("click", () => picker.click());
-    picker.addEventListener("change", async () => {
-      await this.#import(picker.files[0]);
+    picker.addEventListener("change", () => {
+      const [file] = picker.files;
       picker.value = "";
+      this.#import(file);
     });
     byId("open-sidebar").addEventListener("click", () => this.toggle());
     byId("close-sidebar").addEventListener("click", () => this.toggle(false));
@@ -55,29 +63,46 @@ export class Sidebar {
     if (this.narrow.matches && this.shown) this.toggle(false, false);
   }
 
-  /** Draws the list; `open` is the id of the conversation that is shown. */
-  async refresh(open = this.#open) {
+  /** Draws the list; `open` is the id of the conversation that is shown. Resolves once one as new as this is drawn. */
+  refresh(open = this.#open) {
     this.#open = open;
-    const turn = ++this.#latest;
+    this.#drawing = this.#draw(++this.#latest);
+    return this.#drawing;
+  }
+
+  async #draw(turn) {
     const text = this.search.value.trim();
     const [all, found] = await Promise.all([this.#store.list(), text ? this.#store.search(text) : null]);
-    if (turn !== this.#latest) return;
+    // What was asked for later is newer.
+    if (turn !== this.#latest) return this.#drawing;
     // A menu that is open would be gone.
     this.#stale = this.list.querySelector(".more[open]") !== null;
     if (this.#stale) return;
     const shown = found ? all.filter(({ id }) => found.has(id)) : all;
-    const focused = document.activeElement?.closest?.("#conversations li > *");
-    const place = focused?.matches(".more") ? ".more summary" : ".open";
-    const row = focused?.parentElement.dataset.id;
-    this.list.replaceChildren(...shown.map((conversation) => this.#row(conversation)));
-    if (!shown.length)
-      this.list.append(el("li", { class: "quiet none", text: found ? S.nothingFound(text) : S.noConversations }));
-    if (row) this.list.querySelector(`[data-id="${CSS.escape(row)}"] ${place}`)?.focus();
+    this.#rows = new Map(shown.map(({ id }) => [id, this.#rows.get(id) ?? this.#row(id)]));
+    for (const { id, title } of shown) this.#rows.get(id).show(title, id === this.#open);
+    this.none.textContent = found ? S.nothingFound(text) : S.noConversations;
+    const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
+    arrange(this.list, shown.length ? shown.map(({ id }) => this.#rows.get(id).element) : [this.none]);
+    // What is moved loses it.
+    if (focused?.isConnected && focused !== document.activeElement) focused.focus();
   }
 
-  #row({ id, title }) {
-    const name = title || S.untitled;
-    const act = (label, does) => button({ text: label, click: () => (more.removeAttribute("open"), does()) });
+  /** The row of a conversation, which stays for as long as that is listed: {element, show(title, current)}. */
+  #row(id) {
+    let title = "";
+    const name = () => title || S.untitled;
+    const act = (label, does) =>
+      button({
+        text: label,
+        click: () => {
+          more.open = false;
+          // Where a dialog gives the focus back to.
+          summary.focus();
+          does();
+        },
+      });
+    const summary = el("summary", { text: "⋯" });
     const more = el(
       "details",
       {
@@ -88,31 +113,29 @@ export class Sidebar {
             // Elsewhere it stops the answer.
             event.stopPropagation();
             more.open = false;
-            more.firstElementChild.focus();
+            summary.focus();
           },
           toggle: () => more.open || !this.#stale || this.refresh(),
           focusout: (event) => more.contains(event.relatedTarget) || (more.open = false),
         },
       },
-      el("summary", { "aria-label": S.more(name), title: S.more(name), text: "⋯" }),
+      summary,
       el(
         "div",
         { class: "menu" },
         act(S.rename, () => this.#rename(id, title)),
-        act(S.exportOne, () => this.#export([id], name)),
-        act(S.delete, () => this.#delete(id, name)),
+        act(S.exportOne, () => this.#export([id], name())),
+        act(S.delete, () => this.#delete(id, name())),
       ),
     );
-    const current = id === this.#open;
-    const openIt = el("button", {
-      type: "button",
-      class: "open",
-      title: name,
-      text: name,
-      "aria-current": current ? "page" : null,
-      on: { click: () => this.#actions.open(id) },
-    });
-    return el("li", { data: { id } }, openIt, more);
+    const openIt = el("button", { type: "button", class: "open", on: { click: () => this.#actions.open(id) } });
+    const show = (given, current) => {
+      title = given;
+      openIt.textContent = openIt.title = name();
+      openIt.ariaCurrent = current ? "page" : null;
+      summary.ariaLabel = summary.title = S.more(name());
+    };
+    return { element: el("li", { data: { id } }, openIt, more), show };
   }
 
   async #rename(id, title) {
@@ -136,14 +159,15 @@ export class Sidebar {
   }
 
   async #import(file) {
+    let said = null;
     try {
-      const [added, known] = await this.#store.import(await file.text(), this.#actions.leave);
-      this.#actions.warn(S.imported(added, known));
+      said = S.imported(...(await this.#store.import(await file.text(), this.#actions.leave)));
     } catch (error) {
-      this.#actions.warn(error instanceof Unfit ? error.message : S.importFailed(error.message));
-    } finally {
-      await this.#actions.imported();
-      this.refresh();
+      said = error instanceof Unfit ? error.message : S.importFailed(error.message);
     }
+    await this.#actions.imported();
+    await this.refresh();
+    // Not before it can be seen.
+    this.#actions.warn(said);
   }
 }

@@ -1,7 +1,7 @@
 // The messages of the open conversation, and where the reader is in them.
 
 import { ended } from "./answer.js";
-import { announce, byId } from "./dom.js";
+import { announce, arrange, byId } from "./dom.js";
 import { messageView } from "./message.js";
 import { S } from "./strings.js";
 
@@ -64,9 +64,7 @@ export class Thread {
     }
     this.#views = views;
     this.#keepFocus(() =>
-      this.list.replaceChildren(
-        ...(path.length ? [...views.values()].map(({ view }) => view.element) : [this.welcome]),
-      ),
+      arrange(this.list, path.length ? [...views.values()].map(({ view }) => view.element) : [this.welcome]),
     );
     this.list.classList.toggle("empty", !path.length);
     this.#keepEnd();
