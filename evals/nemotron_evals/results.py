@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from nemotron_evals.card import Mode
+from nemotron_evals.card import Mode, Settings
 from nemotron_evals.errors import ResultsError
 
 FORMAT = 1
@@ -29,14 +29,6 @@ class ScoredMetric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     scores: list[list[float]]
     weights: list[float] | None = None
-
-
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How answers were sampled, and the most tokens of one."""
-
-    temperature: float
-    top_p: float
-    max_tokens: int
 
 
 class DataUsed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nemotron_evals import results
-from nemotron_evals.card import CARD, MODES, benchmark, prompt
+from nemotron_evals.card import CARD, MODES, Settings, benchmark, prompt
 from nemotron_evals.errors import EvalError, ResultsError
-from nemotron_evals.results import DataUsed, Measured, Results, ScoredMetric, Settings
+from nemotron_evals.results import DataUsed, Measured, Results, ScoredMetric
 
 
 def test_the_table_has_the_figures_of_the_card() -> None:
