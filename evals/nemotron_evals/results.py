@@ -11,6 +11,8 @@ import msgspec
 from nemotron_evals.card import Mode, Settings
 from nemotron_evals.errors import ResultsError
 
+__all__ = ["FORMAT", "NAME", "DataUsed", "Measured", "Results", "ScoredMetric", "Settings", "read", "write"]
+
 FORMAT = 1
 """Of results.json; a file of another is refused."""
 
