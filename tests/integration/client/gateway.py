@@ -94,11 +94,15 @@ async def _pass_on(found: Gateway, reader: asyncio.StreamReader, writer: asyncio
 
 
 async def _end(found: Gateway, listener: asyncio.Server) -> None:
-    listener.close()
+    # Accept nobody more, and close the server only when all who were accepted have begun: in Python 3.11 one that
+    # begins later fails at the closed server, and nobody closes its socket.
+    for accepting in listener.sockets:
+        asyncio.get_running_loop().remove_reader(accepting.fileno())
     quiet = 0
     while quiet < 3:  # who was accepted a moment ago becomes a task, and one that has not begun would close nothing
         await asyncio.sleep(0.01)
         quiet = 0 if asyncio.all_tasks() - found.tasks - {asyncio.current_task()} else quiet + 1
+    listener.close()
     tasks = list(found.tasks)
     for task in tasks:
         task.cancel()
