@@ -230,6 +230,16 @@ def deciding_repeats(
     return max(1, math.ceil(1 / inverse - 1e-9)) if inverse > 0 else None
 
 
+def chance(errors: float) -> float:
+    """Φ, the share of a normal distribution below so many standard errors."""
+    return NormalDist().cdf(errors)
+
+
+def quantile(share: float) -> float:
+    """The inverse of Φ: how many standard errors such a share lies below."""
+    return NormalDist().inv_cdf(share)
+
+
 def power(loss: float, error: float, alpha: float) -> float:
     """The share of runs in which a two-sided test at `alpha` finds a loss: Φ(loss/SE - z), in the right direction."""
     if error == 0:

@@ -30,7 +30,9 @@ CARD_SETTINGS: dict[Mode, Settings] = {
 ENDS = {"fraction": (0.0, 1.0), "points10": (1.0, 10.0)}
 """The least and the largest score, by scale."""
 
-_LAST_DIGIT = 0.1  # of what the card prints, percent and points alike
+ROUNDING = 0.05
+"""Half of the last digit that the card prints, in its unit: percent and points alike."""
+
 # GPT-4 and its dated and turbo versions; not gpt-4o or gpt-4.1, which are other models.
 _CARDS_JUDGE = re.compile(r"(openai/)?gpt-4(-|\s|$)", re.IGNORECASE)
 
@@ -148,7 +150,7 @@ class _Cell:
 
     @property
     def rounding(self) -> float:
-        return _LAST_DIGIT / 2 * self.metric.unit
+        return ROUNDING * self.metric.unit
 
     @cached_property
     def found(self) -> statistics.Difference:
@@ -220,8 +222,10 @@ def _decided(cell: _Cell, adjusted: float | None, figures: int) -> tuple[Verdict
         if found.p < statistics.ALPHA
         else f"±{found.half_width / cell.metric.unit:.1f} is wider than the margin of {cell.metric.margin:g}"
     )
-    if enough := _enough(cell, adjusted, figures):
+    if (enough := _enough(cell, adjusted, figures)) and found.measured:
         return "undecided", f"{what}; {enough} repeats would decide", enough
+    if not found.measured:
+        return "undecided", f"{what}, but one repeat measures no noise; 2 repeats would, and it may be less", None
     alone = statistics.Z * math.sqrt(found.noise / len(cell.measured.questions) / cell.card_repeats) + cell.rounding
     return (
         "undecided",

@@ -44,6 +44,7 @@ EVALS_MAY_TAKE = (
     "nemotron_serving.errors.did_you_mean",
     "nemotron_serving.output",
     "nemotron_build.checkpoint.shape",
+    "nemotron_build.errors.BuildError",
     "nemotron_build.plan",
     "nemotron_build.profiles",
 )
