@@ -19,12 +19,12 @@ from pathlib import Path
 import msgspec
 
 from nemotron_evals import results, statistics
-from nemotron_evals.card import CARD, MODES, Benchmark, Metric, Mode
+from nemotron_evals.card import CARD, MODES, SETTINGS, Benchmark, Metric, Mode
 from nemotron_evals.card import benchmark as find_benchmark
 from nemotron_evals.errors import EvalError
 from nemotron_evals.gate import MARGIN
 from nemotron_evals.tables import text_table
-from nemotron_evals.verdicts import CARD_SETTINGS, ROUNDING
+from nemotron_evals.verdicts import ROUNDING, deciding
 
 POWER = 0.9
 """The power that repeats are worked out for."""
@@ -296,7 +296,7 @@ class _Speed:
         best = max(filled or fitting[:1], key=lambda one: one.batch)
         in_batches = requests * output_tokens / best.output_tokens_per_s
         # The last to end is alone for a while: an answer of the longest kind, at the speed of a small batch.
-        tail = min(CARD_SETTINGS["on"].max_tokens, 3 * output_tokens) * fitting[0].itl_ms / 1000
+        tail = min(SETTINGS["on"].max_tokens, 3 * output_tokens) * fitting[0].itl_ms / 1000
         return (in_batches + tail) / 3600
 
 
@@ -336,6 +336,7 @@ def _power(of: Benchmark, metric: Metric, mode: Mode, noise: float, figures: int
     rounding = ROUNDING * unit
     error = math.sqrt(noise * (1 / repeats + 1 / card_repeats) / of.questions)
     loss, alpha = metric.margin * unit - rounding, statistics.ALPHA / figures
+    lossy = _at_loss(noise, metric, mode)
     errors = statistics.quantile(1 - alpha / 2) + statistics.quantile(POWER)
     return Power(
         benchmark=of.name,
@@ -345,9 +346,17 @@ def _power(of: Benchmark, metric: Metric, mode: Mode, noise: float, figures: int
         repeats=repeats,
         margin=metric.margin,
         half_width=(statistics.Z * error + rounding) / unit,
-        power=statistics.power(loss, error, alpha),
-        repeats_for_90=statistics.deciding_repeats(noise, of.questions, card_repeats, loss, errors),
+        power=statistics.power(loss, error * math.sqrt(lossy / noise), alpha),
+        repeats_for_90=deciding(lossy, of.questions, card_repeats, loss, errors),
     )
+
+
+def _at_loss(noise: float, metric: Metric, mode: Mode) -> float:
+    """V where the margin is lost: in proportion to p·(1 - p), which is larger the nearer a score is to ½."""
+    score, lower = (value * metric.unit for value in (metric.card[mode], metric.card[mode] - metric.margin))
+    if metric.scale == "points10" or lower <= 0:
+        return noise
+    return noise * lower * (1 - lower) / (score * (1 - score))
 
 
 def _gate_half_width(

@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from nemotron_evals.card import Mode, benchmark
+from nemotron_evals.logs import Sample
 from nemotron_evals.report import NO_VALUE, Report, span
 from nemotron_evals.results import Results
 from nemotron_evals.verdicts import Figure, Range
-
-if TYPE_CHECKING:
-    from nemotron_evals.logs import Sample
 
 TONES = {"reproduced": "good", "lower": "fail", "higher": "warn", "undecided": "warn", "not comparable": "plain"}
 SIGNS = {"reproduced": "✓", "lower": "▼", "higher": "▲", "undecided": "?", "not comparable": NO_VALUE}

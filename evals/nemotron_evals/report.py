@@ -12,21 +12,18 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from nemotron_evals import results, statistics
 from nemotron_evals.card import CARD, Benchmark, Mode, benchmark
 from nemotron_evals.errors import ResultsError
+from nemotron_evals.logs import Sample, samples
 from nemotron_evals.results import Measured, Results
 from nemotron_evals.tables import text_table
 from nemotron_evals.verdicts import Figure, Range, Verdict, judge
-
-if TYPE_CHECKING:
-    from nemotron_evals.logs import Sample
 
 PAGE = "report.html"
 """The page's name in the run's directory, where no other is given."""
@@ -214,21 +211,28 @@ def worst(directory: Path, run: Results) -> tuple[dict[tuple[str, Mode], list[Sa
     Returns:
         The samples, and why there are none of some.
     """
-    from nemotron_evals.logs import samples
-
     found: dict[tuple[str, Mode], list[Sample]] = {}
     without = ""
     for one in _in_order(run):
         if benchmark(one.benchmark).private:
             continue
         try:
-            every = sorted(samples(directory, one.benchmark, one.thinking), key=_rank)
+            found[one.benchmark, one.thinking] = _worst_of(samples(directory, one.benchmark, one.thinking), one)
         except (ResultsError, ModuleNotFoundError) as error:
             without = str(error)
-            continue
-        first = {sample.question: sample for sample in reversed(every) if _is_bad(sample, one)}
-        found[one.benchmark, one.thinking] = sorted(first.values(), key=_rank)[:_SAMPLES]
     return found, without
+
+
+def _worst_of(every: Iterable[Sample], measured: Measured) -> list[Sample]:
+    """Holds no more than it returns, for the texts of a run may be many."""
+    chosen: dict[str, Sample] = {}
+    for sample in every:
+        known = chosen.get(sample.question)
+        if _is_bad(sample, measured) and (known is None or _rank(sample) < _rank(known)):
+            chosen[sample.question] = sample
+            if len(chosen) > _SAMPLES:
+                del chosen[max(chosen, key=lambda question: _rank(chosen[question]))]
+    return sorted(chosen.values(), key=_rank)
 
 
 def _rank(sample: Sample) -> tuple[bool, bool, float, str, int]:

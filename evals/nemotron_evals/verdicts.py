@@ -16,16 +16,10 @@ from typing import Literal
 import msgspec
 
 from nemotron_evals import statistics
-from nemotron_evals.card import CARD, MODES, Benchmark, Metric, Mode
-from nemotron_evals.results import Measured, Results, ScoredMetric, Settings
+from nemotron_evals.card import CARD, MODES, SETTINGS, Benchmark, Metric, Mode
+from nemotron_evals.results import Measured, Results, ScoredMetric
 
 Verdict = Literal["reproduced", "lower", "higher", "undecided", "not comparable"]
-
-CARD_SETTINGS: dict[Mode, Settings] = {
-    "on": Settings(temperature=0.6, top_p=0.95, max_tokens=32768),
-    "off": Settings(temperature=0.0, top_p=1.0, max_tokens=32768),
-}
-"""How the card's figures were asked for."""
 
 ENDS = {"fraction": (0.0, 1.0), "points10": (1.0, 10.0)}
 """The least and the largest score, by scale."""
@@ -124,7 +118,7 @@ def _differing(results: Results, of: Benchmark, measured: Measured) -> Iterator[
         yield f"{measured.failed:,} of {measured.expected:,} samples failed and count as wrong"
     if measured.data.known is False:
         yield "the data are not those whose hash is pinned"
-    wanted = CARD_SETTINGS[measured.thinking]
+    wanted = SETTINGS[measured.thinking]
     for name in ("temperature", "top_p", "max_tokens"):
         ours, cards = getattr(measured.settings, name), getattr(wanted, name)
         # Greedy is greedy, whatever share of the tokens it is the most likely of.

@@ -12,15 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nemotron_evals.card import CARD, MODES, Benchmark, Metric, Mode
-from nemotron_evals.results import DataUsed, Measured, Results, ScoredMetric, Settings
+from nemotron_evals.card import CARD, MODES, SETTINGS, Benchmark, Metric, Mode
+from nemotron_evals.results import DataUsed, Measured, Results, ScoredMetric
 
 Array = npt.NDArray[np.float64]
 
-SETTINGS = {
-    "on": Settings(temperature=0.6, top_p=0.95, max_tokens=32768),
-    "off": Settings(temperature=0.0, top_p=1.0, max_tokens=32768),
-}
 WITHIN = {"math500": 0.55, "aime25": 0.5, "gpqa": 0.6, "ifeval": 0.4, "bfcl": 0.22, "mbpp": 0.58, "mtbench": 0.5}
 FLIPS = 0.1
 

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from nemotron_evals.card import Mode, benchmark
+from nemotron_evals.card import SETTINGS, Mode, benchmark
 from nemotron_evals.results import Measured
-from nemotron_evals.verdicts import CARD_SETTINGS, Figure, judge
+from nemotron_evals.verdicts import Figure, judge
 from tests.evals import streams
 
 MATH, AIME, MT_BENCH = benchmark("math500"), benchmark("aime25"), benchmark("mtbench")
@@ -61,7 +61,7 @@ def test_too_wide_an_interval_is_undecided_with_the_repeats_that_decide_and_they
 
 
 def test_repeats_that_would_decide_decide() -> None:
-    """IFEval on, whose card figure is one run: the noise of V = 0.02 is halved, not taken away."""
+    """GPQA on: nearly half of the questions flip from one repeat to the next."""
     of = benchmark("gpqa")
 
     def run(repeats: int) -> Figure:
@@ -121,8 +121,8 @@ def test_a_figure_that_differs_by_itself_alone_is_undecided_in_the_table() -> No
         ({}, {"limit": 500}, "--limit 500"),
         ({"failed": 3}, {}, "3 of 2,000 samples failed"),
         ({"expected": 2400}, {}, "0 of 2,400 samples failed"),
-        ({"settings": msgspec.structs.replace(CARD_SETTINGS["on"], temperature=1.0)}, {}, "temperature 1"),
-        ({"settings": msgspec.structs.replace(CARD_SETTINGS["on"], max_tokens=4096)}, {}, "max_tokens 4096"),
+        ({"settings": msgspec.structs.replace(SETTINGS["on"], temperature=1.0)}, {}, "temperature 1"),
+        ({"settings": msgspec.structs.replace(SETTINGS["on"], max_tokens=4096)}, {}, "max_tokens 4096"),
         ({"data": msgspec.structs.replace(math_on(0.9).data, known=False)}, {}, "hash"),
     ],
 )
@@ -154,12 +154,13 @@ def test_fewer_questions_than_the_cards_are_not_comparable() -> None:
     ],
 )
 def test_ratings_are_compared_where_the_cards_judge_gave_them(judge_named: str | None, comparable: bool) -> None:
-    ratings = [[8.0], [9.0], [7.0], [8.0]] * 20
+    ratings = [[10.0], [9.0], [5.0], [8.0]] * 20
     figure = only(streams.measured(MT_BENCH, "on", {"rating": ratings}), judge=judge_named)
     assert (figure.verdict != "not comparable") is comparable
     assert figure.score == 8
     assert figure.unit == "of 10"
     assert figure.same_questions is None
+    assert ("one repeat measures no noise" in figure.reason) is comparable
 
 
 def test_figures_stand_in_the_cards_order_with_thinking_on_first() -> None:
