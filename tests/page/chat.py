@@ -132,6 +132,14 @@ class Chat:
         """Let answers of this conversation be longer than a test takes: three minutes."""
         self.set(Max_tokens="90000")
 
+    def plays(self, *choices: dict[str, Any], **fields: Any) -> None:
+        """Answer the page's requests with these parts of a stream, each an event of its own, in the server's place."""
+        events = [json.dumps({"id": "chatcmpl-1", **fields, "choices": [{"index": 0, **choice}]}) for choice in choices]
+        body = "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"])
+        self.page.route(
+            "**/v1/chat/completions", lambda route: route.fulfill(content_type="text/event-stream", body=body)
+        )
+
     def sent(self, text: str) -> dict[str, Any]:
         """Send a message; the body of the request that it makes."""
         with self.page.expect_request("**/v1/chat/completions") as request:

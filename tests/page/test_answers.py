@@ -10,7 +10,6 @@ from playwright.sync_api import Route, expect
 
 from tests.integration.conftest import Front, Server
 from tests.page.chat import Chat
-from tests.waiting import wait_until
 
 
 def test_an_answer_is_streamed_into_the_page(chat: Chat) -> None:
@@ -25,37 +24,40 @@ def test_an_answer_is_streamed_into_the_page(chat: Chat) -> None:
 
 def test_what_is_whole_stays_as_it_is_while_the_rest_grows(chat: Chat) -> None:
     """An element that is replaced loses what a reader has selected in it, and jumps."""
-    chat.ask("[paragraphs]")
+    chat.lengthy()
+    chat.ask("[endless paragraphs]")
     expect(chat.content.get_by_text("Paragraph 2 of the answer.")).to_be_visible()
     chat.page.evaluate("document.querySelector('.content .block').marked = true")
+    chat.grown()
+    assert chat.page.evaluate("document.querySelector('.content .block').marked")
+    chat.stop.click()
     chat.done()
-    expect(chat.content.get_by_text("Paragraph 59 of the answer.")).to_be_visible()
     assert chat.page.evaluate("document.querySelector('.content .block').marked")
 
 
 def test_a_reader_at_the_end_stays_there_and_one_above_is_left_alone(chat: Chat) -> None:
-    chat.ask("[paragraphs]")
+    chat.lengthy()
+    chat.ask("[endless paragraphs]")
     thread = chat.page.locator("#thread")
+    place = "thread => thread.scrollTop"
     distance = "thread => thread.scrollHeight - thread.scrollTop - thread.clientHeight"
     expect(chat.content.get_by_text("Paragraph 25 of the answer.")).to_be_visible()
-    wait_until(lambda: thread.evaluate(distance) < 5)
+    chat.until(lambda: thread.evaluate(distance) < 5)
+    chat.grown()
+    chat.until(lambda: thread.evaluate(distance) < 5)
     thread.hover()
+    before = thread.evaluate(place)
     chat.page.mouse.wheel(0, -300)
-    wait_until(lambda: thread.evaluate(distance) > 100)
-    # The browser may still be on its way up.
-    top = thread.evaluate(
-        """async (thread) => {
-            for (let top = null; top !== thread.scrollTop;) {
-                top = thread.scrollTop;
-                await new Promise((resolve) => setTimeout(resolve, 300));
-            }
-            return thread.scrollTop;
-        }"""
-    )
+    # What grows takes the reader along until the wheel is heard of.
+    chat.until(lambda: thread.evaluate(place) < before)
+    top = thread.evaluate(place)
+    chat.grown()
+    assert thread.evaluate(place) == top
+    chat.stop.click()
     chat.done()
-    assert thread.evaluate("thread => thread.scrollTop") == top
+    assert thread.evaluate(place) == top
     chat.button("Go to the end").click()
-    wait_until(lambda: thread.evaluate(distance) < 5)
+    chat.until(lambda: thread.evaluate(distance) < 5)
     expect(chat.button("Go to the end")).to_be_hidden()
 
 
@@ -141,13 +143,32 @@ def test_answer_now_ends_the_thinking(chat: Chat) -> None:
     expect(chat.thinking).not_to_contain_text("limit reached")
 
 
+def test_thinking_that_the_user_ended_is_no_reached_limit_however_late_the_server_says_so(chat: Chat) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        route.fetch()
+        held.append(route)
+
+    chat.page.route("**/v1/chat/completions/control", hold)
+    chat.lengthy()
+    chat.ask("[endless thinking]")
+    chat.button("Answer now").click()
+    expect(chat.content).to_have_text("That is enough thinking.")
+    chat.done()
+    expect(chat.thinking).to_contain_text("Thought for")
+    expect(chat.thinking).not_to_contain_text("limit reached")
+    for route in held:
+        route.fulfill(json={})
+
+
 def test_stop_frees_the_place_on_the_server(chat: Chat, server: Server) -> None:
     chat.lengthy()
     chat.ask("[endless]")
     expect(chat.content).to_contain_text("And on it goes to 1.")
-    wait_until(lambda: server.metric("nemotron_requests_running") == 1)
+    chat.until(lambda: server.metric("nemotron_requests_running") == 1)
     chat.stop.click()
-    wait_until(lambda: server.metric("nemotron_requests_running") == 0)
+    chat.until(lambda: server.metric("nemotron_requests_running") == 0)
     expect(chat.answer).to_contain_text("Stopped.")
     expect(chat.content).to_contain_text("And on it goes to 1.")
     expect(chat.button("Send")).to_be_visible()
@@ -156,9 +177,10 @@ def test_stop_frees_the_place_on_the_server(chat: Chat, server: Server) -> None:
 def test_a_page_that_is_closed_frees_the_place_and_keeps_what_was_said(chat: Chat, server: Server) -> None:
     chat.lengthy()
     chat.ask("[endless]")
-    expect(chat.content).to_contain_text("And on it goes to 40.")
+    # What there is is kept twice a second.
+    chat.until(lambda: "And on it goes to 1." in json.dumps(chat.exported()))
     chat.reload()
-    wait_until(lambda: server.metric("nemotron_requests_running") == 0)
+    chat.until(lambda: server.metric("nemotron_requests_running") == 0)
     chat.conversations.first.click()
     expect(chat.content).to_contain_text("And on it goes to 1.")
     expect(chat.answer).to_contain_text("The page was closed before this answer was whole.")
@@ -192,10 +214,6 @@ def test_an_answer_that_was_cut_off_goes_on_in_its_place(chat: Chat) -> None:
     expect(chat.content.locator("p")).to_have_text(["This text is not one paragraph.", "It is two."])
 
 
-def _grown(chat: Chat, length: int) -> None:
-    wait_until(lambda: len(chat.content.inner_text()) > length)
-
-
 def test_what_goes_on_is_stopped_and_goes_on_again(chat: Chat, server: Server) -> None:
     chat.button("Thinking").click()
     chat.set(Max_tokens="40")
@@ -205,10 +223,10 @@ def test_what_goes_on_is_stopped_and_goes_on_again(chat: Chat, server: Server) -
     chat.lengthy()
     for _ in range(2):
         chat.answer.get_by_role("button", name="Continue").click()
-        _grown(chat, len(cut) + 100)
+        chat.until(lambda: len(chat.content.inner_text()) > len(cut) + 100)  # noqa: B023 - is done before it changes
         chat.stop.click()
         expect(chat.answer).to_contain_text("Stopped.")
-        wait_until(lambda: server.metric("nemotron_requests_running") == 0)
+        chat.until(lambda: server.metric("nemotron_requests_running") == 0)
         chat.done()
         assert chat.content.inner_text().startswith(cut)
         cut = chat.content.inner_text()
@@ -241,7 +259,13 @@ def test_thinking_that_took_all_tokens_is_tried_with_more(chat: Chat) -> None:
 
 
 def test_figures_of_an_answer(chat: Chat) -> None:
-    chat.ask("[paragraphs]")
+    chat.lengthy()
+    chat.ask("[endless]")
+    expect(chat.content).to_contain_text("And on it goes to 1.")
+    # There is no rate of what comes at once.
+    chat.page.wait_for_timeout(500)
+    chat.grown()
+    chat.stop.click()
     chat.done()
     expect(chat.answer.locator(".figures")).to_have_text(
         re.compile(r"[\d.]+ tokens/s.*first token [\d.]+ m?s.*[\d,]+ \+ [\d,]+ tokens")
@@ -271,19 +295,19 @@ def test_an_error_in_the_middle_keeps_what_came(chat: Chat) -> None:
 
 
 def test_a_full_server_is_asked_again(chat: Chat) -> None:
-    refusals = [1, 1]
+    full = [True]
 
     def refuse(route: Route) -> None:
         error = {"message": "full", "type": "rate_limit_error", "param": None, "code": "server_overloaded"}
-        if refusals:
-            seconds = str(refusals.pop())
-            route.fulfill(status=429, headers={"retry-after": seconds}, body=json.dumps({"error": error}))
+        if full:
+            route.fulfill(status=429, headers={"retry-after": "1"}, body=json.dumps({"error": error}))
         else:
             route.continue_()
 
     chat.page.route("**/v1/chat/completions", refuse)
     chat.ask("Hello.")
     expect(chat.answer).to_contain_text("The server is full. Trying again in 1 s")
+    full.clear()
     expect(chat.content).to_have_text("The first answer.")
 
 

@@ -58,7 +58,9 @@ def test_a_limit_that_nobody_set_leaves_room_for_the_prompt(front: Front, chat_o
     chat.open()
     expect(chat.page.get_by_text("m", exact=True)).to_be_visible()
     assert chat.sent("Hello.")["max_tokens"] == 4096
+    chat.done()
     assert 256 <= chat.sent("x" * 6000)["max_tokens"] <= 8192 - 6000
+    chat.done()
     assert "max_tokens" not in chat.sent("x" * 8000)
 
 
@@ -166,14 +168,11 @@ def test_a_tool_is_called_and_its_result_goes_back(chat: Chat) -> None:
 def test_a_required_call_is_not_required_again_with_its_result(chat: Chat) -> None:
     """The simulated engine cannot follow grammars, so a script plays the server."""
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-    choices = [{"delta": {"tool_calls": [call]}}, {"delta": {}, "finish_reason": "tool_calls"}]
-    events = [json.dumps({"id": "chatcmpl-1", "choices": [choice]}) for choice in choices]
-    body = "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"])
     chat.set(Tools=json.dumps(TOOLS), Tool_choice="required")
-    chat.page.route(
-        "**/v1/chat/completions", lambda route: route.fulfill(content_type="text/event-stream", body=body), times=1
-    )
+    chat.plays({"delta": {"tool_calls": [call]}}, {"delta": {}, "finish_reason": "tool_calls"})
     assert chat.sent("Hello.")["tool_choice"] == "required"
+    chat.done()
+    chat.page.unroute("**/v1/chat/completions")
     chat.page.get_by_label("Result of get_weather").fill("31")
     with chat.page.expect_request("**/v1/chat/completions") as request:
         chat.button("Send results").click()
@@ -280,11 +279,11 @@ def test_the_next_request_is_shown_as_code(chat: Chat) -> None:
 def test_answers_and_code_are_copied(front: Front, chat_of: Callable[..., Chat]) -> None:
     chat = chat_of(front, permissions=["clipboard-read", "clipboard-write"]).open()
     chat.asked("Hello.")
+    copied = "navigator.clipboard.readText()"
     chat.answer.get_by_role("button", name="Copy", exact=True).click()
-    assert chat.page.evaluate("navigator.clipboard.readText()") == "The first answer."
+    chat.until(lambda: chat.page.evaluate(copied) == "The first answer.")
     chat.ask("[markdown]")
     chat.done()
     chat.answer.get_by_role("button", name="Copy code").first.click()
-    copied = chat.page.evaluate("navigator.clipboard.readText()")
-    assert re.match(r"from sympy import .*\n\nx = Symbol", copied)
-    assert not copied.endswith("\n")
+    chat.until(lambda: re.match(r"from sympy import .*\n\nx = Symbol", chat.page.evaluate(copied)))
+    assert not chat.page.evaluate(copied).endswith("\n")

@@ -10,7 +10,6 @@ from playwright.sync_api import expect
 
 from tests.page.chat import Chat
 from tests.unit.front.page.hostile import HOSTILE
-from tests.waiting import wait_until
 
 # What is in the rendered text, other than the page's own buttons, and must not be.
 FORBIDDEN = r"""() => {
@@ -36,7 +35,7 @@ def test_hostile_answers_do_nothing(chat: Chat) -> None:
     chat.page.wait_for_timeout(500)
     assert chat.page.evaluate("typeof window.hit") == "undefined"
     assert chat.page.evaluate(FORBIDDEN) == []
-    assert re.fullmatch(re.escape(chat.front.url) + "/#[0-9a-f]{32}", chat.page.url)
+    expect(chat.page).to_have_url(re.compile(f"^{re.escape(chat.front.url)}/#[0-9a-f]{{32}}$"))
 
 
 @pytest.mark.parametrize("hostile", ["<img src=x onerror=window.hit=1>", "<script>window.hit=1</script>"])
@@ -44,11 +43,10 @@ def test_what_others_say_is_text(chat: Chat, hostile: str) -> None:
     """Messages, titles, files, names and arguments of calls, errors."""
     function = {"name": hostile, "arguments": json.dumps({hostile: hostile})}
     call = {"index": 0, "id": hostile, "type": "function", "function": function}
-    choices = [{"delta": {"tool_calls": [call]}}, {"delta": {}, "finish_reason": "tool_calls"}]
-    events = [json.dumps({"id": hostile, "model": hostile, "choices": [choice]}) for choice in choices]
-    body = "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"])
-    chat.page.route("**/v1/chat/completions", lambda route: route.fulfill(content_type="text/event-stream", body=body))
+    finish = {"delta": {}, "finish_reason": "tool_calls"}
+    chat.plays({"delta": {"tool_calls": [call]}}, finish, id=hostile, model=hostile)
     chat.page.set_input_files("#attach-file", {"name": hostile, "mimeType": "text/plain", "buffer": hostile.encode()})
+    expect(chat.page.get_by_role("list", name="Attached files")).to_contain_text(hostile)
     chat.ask(hostile)
     chat.done()
     expect(chat.answer).to_contain_text(hostile)
@@ -83,7 +81,7 @@ def test_the_policy_stops_what_got_through(chat: Chat) -> None:
     chat.done()
     expect(chat.content).to_contain_text("shown")
     stopped = ("Executing inline event handler violates", "Loading the image 'https://evil.example/x.png' violates")
-    wait_until(lambda: all(any(words in fault for fault in chat.faults) for words in stopped))
+    chat.until(lambda: all(any(words in fault for fault in chat.faults) for words in stopped))
     chat.page.wait_for_timeout(500)
     assert chat.page.evaluate("typeof window.hit") == "undefined"
     chat.faults.clear()

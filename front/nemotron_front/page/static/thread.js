@@ -131,7 +131,11 @@ export class Thread {
   }
 
   #keepEnd() {
-    if (this.#follow) this.scroller.scrollTop = this.scroller.scrollHeight;
+    if (this.#follow) {
+      this.scroller.scrollTop = this.scroller.scrollHeight;
+      // Or a reader who goes up by less than what has grown since the last frame would not be heard.
+      this.#top = this.scroller.scrollTop;
+    }
     this.toEnd.hidden = this.#atEnd;
   }
 
