@@ -12,19 +12,21 @@ from pathlib import Path
 import pytest
 
 from tests.balancer.envoy import Balancer, balancing
+from tests.balancer.scripts import write_scripts
 from tests.integration.conftest import Server, serving, simulated_package
 
 __all__ = ["simulated_package"]  # a fixture
 
 BATCH = 32
+STALL_S = 8  # of an answer, in its middle
 
 
 @pytest.fixture(scope="session")
-def package(simulated_package: Callable[..., Path]) -> Path:
+def package(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """20 ms a token without end; 32 requests run at once and as many wait."""
-    return simulated_package(
-        "--ttft-ms", "5", "--token-ms", "20", "--max-batch-size", str(BATCH), "--max-waiting", str(BATCH)
-    )
+    scripts = write_scripts(tmp_path_factory.mktemp("scripts") / "scripts.json", "stall", stall_ms=STALL_S * 1000)
+    options = ("--max-batch-size", str(BATCH), "--max-waiting", str(BATCH), "--script", str(scripts))
+    return simulated_package("--ttft-ms", "5", "--token-ms", "20", *options)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import grpc
 STATUS = "x-echo-status"  # the status of the answer
 SILENCE = "x-echo-silence"  # seconds before the answer, or, with PART, in the middle of it
 PART = "x-echo-part"  # the answer's first part: sent at once
+HOLD = "x-echo-hold"  # the answer comes when the replica lets go
 BREAK = "x-echo-break"  # the connection ends behind the first part, and at once without one
 
 
@@ -49,6 +50,7 @@ class Echo:
         statuses: What the next requests over HTTP are answered with, and then 200.
         seen: All that has arrived but health checks.
         held: Requests that are being answered.
+        free: Lets go of all that asked to be held.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Echo:
     statuses: list[int] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     held: int = 0
+    free: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
@@ -89,6 +92,7 @@ def echoing(name: str, address: str = "127.0.0.1", http_port: int = 0, grpc_port
     try:
         yield echo
     finally:
+        echo.free.set()
         calls.stop(None).wait()
         server.shutdown()
         thread.join()
@@ -128,6 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
         text = json.dumps({"replica": seen.replica, "path": seen.path, "length": seen.length}).encode()
         if not part:
             time.sleep(silence)
+        if HOLD in seen.headers:
+            self.echo.free.wait()
         if BREAK in seen.headers and not part:
             self.close_connection = True
             return

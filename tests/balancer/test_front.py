@@ -77,12 +77,12 @@ def test_a_caller_that_leaves_a_whole_answer_frees_its_place(
 
 
 def test_a_stream_comes_through_as_it_is_written(url: str) -> None:
-    with RawCaller(url, question("[sim:random]", max_tokens=100, stream=True)) as caller:  # 2 s
-        began = time.monotonic()
-        caller.read_until(b"data:")
-        first = time.monotonic() - began
+    with RawCaller(url, question("[sim:random]", max_tokens=100, stream=True)) as caller:
         assert caller.read_all().endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-        assert first < (time.monotonic() - began) / 2
+    began = time.monotonic()
+    with RawCaller(url, question("[sim:random]", max_tokens=ENDLESS, stream=True)) as caller:  # 100 s
+        caller.read_until(b"data:")
+        assert time.monotonic() - began < 50
 
 
 def test_the_paths_of_the_front_are_open_but_for_metrics(url: str, replicas: list[Server]) -> None:
@@ -103,7 +103,7 @@ def test_the_paths_of_the_front_are_open_but_for_metrics(url: str, replicas: lis
 
 def test_a_front_that_drains_gets_no_more_and_loses_none(replicas: list[Server], url: str) -> None:
     """The last test, for it ends one of them."""
-    callers = [RawCaller(url, question("[sim:random]", max_tokens=600, stream=True)) for _ in range(10)]  # 12 s
+    callers = [RawCaller(url, question("[sim:random]", max_tokens=300, stream=True)) for _ in range(10)]  # 6 s
     for caller in callers:
         caller.read_until(b"data:")
     replicas[0].process.send_signal(signal.SIGTERM)
@@ -116,4 +116,4 @@ def test_a_front_that_drains_gets_no_more_and_loses_none(replicas: list[Server],
         assert b'"error"' not in caller.read_all()
         assert json.loads(caller.data[-2])["choices"][0]["finish_reason"] == "length"
         caller.close()
-    assert replicas[0].process.wait(30) == 0
+    assert replicas[0].process.wait(120) == 0

@@ -103,7 +103,7 @@ def test_a_killed_client_frees_its_places(
     wait_until(lambda: all(nothing_left(replica) for replica in replicas), 30)
     took = time.monotonic() - began
     figure(f"a killed client with {BATCH} requests had none in flight {took * 1000:.0f} ms later")
-    assert took < allowed(1)  # the metrics are read four times a second
+    assert took < allowed(5)  # the metrics are read four times a second
 
 
 def test_a_client_that_hangs_frees_its_places(replicas: list[Server], tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_client_that_hangs_frees_its_places(replicas: list[Server], tmp_path: 
     def ask_often(config: Config) -> None:
         options = manager(config, "grpc")["http2_protocol_options"]
         assert options["connection_keepalive"] == {"interval": "30s", "timeout": "10s"}
-        options["connection_keepalive"] = {"interval": "1s", "timeout": "1s"}
+        options["connection_keepalive"] = {"interval": "1s", "timeout": "4s"}
 
     with balancing(replicas, tmp_path, ask_often) as balancer:
         command = [sys.executable, "-m", "tests.robustness.sessions", balancer.address, f"{BATCH}", f"{ENDLESS}"]
@@ -120,7 +120,9 @@ def test_a_client_that_hangs_frees_its_places(replicas: list[Server], tmp_path: 
         try:
             wait_until(lambda: sum(replica.metric(IN_FLIGHT) for replica in replicas) == BATCH, 30)
             process.send_signal(signal.SIGSTOP)
-            wait_until(lambda: all(nothing_left(replica) for replica in replicas), 20)
+            wait_until(
+                lambda: all(nothing_left(replica) for replica in replicas), 25
+            )  # of the 30 s that the server waits
         finally:
             process.kill()
             process.wait()

@@ -9,16 +9,18 @@ import pytest
 
 from nemotron_client import Client, ServerUnavailableError
 from tests.balancer.callers import calling
+from tests.balancer.conftest import STALL_S
 from tests.balancer.envoy import Config, balancing, manager
 from tests.balancer.test_replicas import CLIENTS
 from tests.integration.client.conftest import RANDOM, STALL, Driven
 from tests.integration.conftest import Server
+from tests.waiting import wait_until
 
 
 def below_the_pause(config: Config) -> None:
-    """Of two seconds, in the middle of STALL's answer."""
+    """Shorter than the pause in the middle of STALL's answer."""
     assert manager(config, "grpc")["stream_idle_timeout"] == "0s"
-    manager(config, "grpc")["stream_idle_timeout"] = "1s"
+    manager(config, "grpc")["stream_idle_timeout"] = f"{STALL_S / 4:g}s"
 
 
 @CLIENTS
@@ -26,9 +28,10 @@ def test_a_session_that_was_quiet_for_too_long_is_replaced(
     replicas: list[Server], tmp_path: Path, client_type: type[Client | Driven]
 ) -> None:
     with balancing(replicas, tmp_path, below_the_pause) as balancer, client_type(balancer.url) as client:
-        for _ in range(3):
+        for number in (1, 2):
             assert client.chat(RANDOM, max_tokens=5).finish_reason == "length"
-            time.sleep(1.5)
+            wait_until(lambda number=number: balancer.stat("http.grpc.downstream_rq_idle_timeout") >= number)  # type: ignore[misc]
+        assert client.chat(RANDOM, max_tokens=5).finish_reason == "length"
 
 
 @CLIENTS
@@ -58,7 +61,7 @@ def test_other_limits_are_not_noticed(
     max_age_s: float,
 ) -> None:
     def limited(config: Config) -> None:
-        manager(config, "grpc")["common_http_protocol_options"][limit] = "2s"
+        manager(config, "grpc")["common_http_protocol_options"][limit] = "3s"
 
     with (
         balancing(replicas, tmp_path, limited) as balancer,

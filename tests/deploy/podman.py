@@ -34,7 +34,7 @@ DOCKERFILE = ROOT / "deploy" / "image" / "Dockerfile"
 IMAGE = "localhost/nemotron-triton:test"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 MOST_LAYERS = 150  # of all builds that are kept, some 20 of each; with more of them all are made anew
-START_S = 120
+START_S = 300
 BUILD_S = 900
 # A base that can be made without a registry. The Dockerfile's own default cannot be fetched here.
 BASE_SUITE = "bookworm"
@@ -63,9 +63,9 @@ class Podman:
     name: str
     environment: Mapping[str, str]
 
-    def run(self, *arguments: str | Path, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str | Path, timeout: float = 300, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`podman ARGUMENTS`, whose output is text."""
-        return _run(["podman", *map(str, arguments)], self.environment, timeout, check)
+        return _run(["podman", *map(str, arguments)], self.environment, timeout, check, self.directory)
 
     def inspect(self, kind: str, name: str) -> dict[str, Any]:
         """What podman says about a container, an image, a network …"""
@@ -97,6 +97,7 @@ class Podman:
         process = subprocess.Popen(
             ["podman", "system", "service", "--time=0", f"unix://{socket}"],
             env=dict(self.environment),
+            cwd=self.directory,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -192,10 +193,21 @@ def session() -> Iterator[Podman]:
 
 
 def _run(
-    command: Sequence[str | Path], environment: Mapping[str, str], timeout: float, check: bool = True
+    command: Sequence[str | Path],
+    environment: Mapping[str, str],
+    timeout: float,
+    check: bool = True,
+    directory: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
+    """Run it, in a directory that may be written to: where a container had no memory, conmon leaves a file there."""
     found = subprocess.run(
-        [*map(str, command)], env=dict(environment), timeout=timeout, check=False, capture_output=True, text=True
+        [*map(str, command)],
+        env=dict(environment),
+        cwd=directory,
+        timeout=timeout,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert not check or found.returncode == 0, (
         f"{' '.join(map(str, command))}: {found.returncode}\n{found.stdout}{found.stderr}"

@@ -88,15 +88,27 @@ def render_all(
     Raises:
         RefusedError: Helm refuses one, with its reason.
     """
+    wanted = [(each_as or name, values) for name, values in cases.items()]
+    return dict(zip(cases, render_each(wanted, namespace=namespace, chart=chart), strict=True))
+
+
+def render_each(
+    wanted: Sequence[tuple[str, Values]], *, namespace: str = "models", chart: Path = CHART
+) -> list[Release]:
+    """Releases by name and values, all by one start of Helm.
+
+    Raises:
+        RefusedError: Helm refuses one, with its reason.
+    """
     requests: list[dict[str, Any]] = [
-        {"do": "render", "chart": str(chart), "values": values, "name": each_as or name, "namespace": namespace}
-        for name, values in cases.items()
+        {"do": "render", "chart": str(chart), "values": values, "name": name, "namespace": namespace}
+        for name, values in wanted
     ]
-    releases = {}
-    for name, request, answer in zip(cases, requests, ask_helm(requests), strict=True):
+    releases = []
+    for number, (request, answer) in enumerate(zip(requests, ask_helm(requests), strict=True)):
         if "error" in answer:
-            raise RefusedError(f"{name}: {answer['error']}")
-        releases[name] = Release(request["name"], namespace, answer["objects"], answer["notes"])
+            raise RefusedError(f"{number}, {request['name']}: {answer['error']}")
+        releases.append(Release(request["name"], namespace, answer["objects"], answer["notes"]))
     return releases
 
 

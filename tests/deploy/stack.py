@@ -23,7 +23,7 @@ from tests.waiting import wait_until
 
 KEY = "a-key-of-the-tests"
 RUN = ("replica-1", "replica-2", "envoy", "prometheus", "alertmanager")
-START_S = 240
+START_S = 480
 _ENVOY_USER, _PROMETHEUS_USER = 101, 65534  # of the images that they stand in for
 _TEMPLATES = Path("/usr/share/prometheus/alertmanager")  # which Debian's Alertmanager reads
 

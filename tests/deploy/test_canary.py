@@ -171,7 +171,7 @@ def counted(servers: dict[str, Server]) -> Iterator[Counter[str]]:
     def agree() -> bool:
         return answered(servers) == before + said
 
-    wait_until(agree, 30)
+    wait_until(agree, 120)
     assert said[STABLE] + said[CANARY] == said.total()
 
 
@@ -231,11 +231,11 @@ def test_a_rollback_by_weights_cuts_no_answer(edge: Edge) -> None:
     """What runs on the canary goes on to its end, and whatever comes after that goes to the other package."""
     edge.set_weight(100)
     with Client(f"grpc://{edge.address}", sessions=0) as client:
-        wait_until(lambda: client.chat(RANDOM, max_tokens=1).package == CANARY, 30)
+        wait_until(lambda: client.chat(RANDOM, max_tokens=1).package == CANARY, 120)
         with client.stream_chat(RANDOM, max_tokens=400) as running_answer:  # eight seconds
             next(running_answer)
             edge.set_weight(0)
-            wait_until(lambda: client.chat(RANDOM, max_tokens=1).package == STABLE, 30)
+            wait_until(lambda: client.chat(RANDOM, max_tokens=1).package == STABLE, 120)
             later = {client.chat(RANDOM, max_tokens=1).package for _ in range(20)}
             whole = running_answer.get_final()
     assert later == {STABLE}

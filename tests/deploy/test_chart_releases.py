@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.chart_cases import releases, values_of
-from tests.deploy.releases import CHART, Release, ask_helm, pod_templates, render, selects, targets
+from tests.deploy.releases import CHART, Release, ask_helm, pod_templates, render, render_each, selects, targets
 from tests.deploy.tools import DEPLOY
 
 EVERYTHING = ("edge", "keys", "build", "bench-own", "new-claim", "hpa")
@@ -22,8 +22,8 @@ def names(release: Release) -> set[tuple[str, str]]:
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_releases_in_a_namespace_have_nothing_in_common(first: str, second: str) -> None:
     """As a canary and what it may replace have to."""
-    for case in EVERYTHING:
-        one, other = (render(values_of(case), name=name) for name in (first, second))
+    rendered = iter(render_each([(name, values_of(case)) for case in EVERYTHING for name in (first, second)]))
+    for case, one, other in zip(EVERYTHING, rendered, rendered, strict=True):
         assert not names(one) & names(other), case
         for mine, theirs in ((one, other), (other, one)):
             labels = [template["metadata"]["labels"] for _, template in pod_templates(theirs.objects)]

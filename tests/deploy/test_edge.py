@@ -19,13 +19,14 @@ import pytest
 
 from nemotron_client import AsyncClient, ServerUnavailableError
 from tests.balancer.envoy import KEYS, Balancer, balancing
+from tests.balancer.scripts import write_scripts
 from tests.deploy.edge import CHAT, TEAM_A, TEAM_B, Edge
 from tests.integration.client.conftest import RANDOM
 from tests.integration.conftest import Server, serving, simulated_package
 from tests.integration.front.raw import RawCaller, question
 from tests.robustness.observing import IN_FLIGHT, nothing_left, wait_until_restarted
 from tests.running import repeating
-from tests.waiting import wait_until
+from tests.waiting import allowed, wait_until
 
 __all__ = ["simulated_package"]  # a fixture
 
@@ -36,6 +37,7 @@ ASKED = 2 * BATCH + STOPS + 20  # more than stop, for those that wait do so at o
 FREED_S, FRONT_FREED_S = 0.2, 0.5  # where nothing else runs
 SLOWER = 5  # a machine that others use as well
 BACK_S = 20
+LONG_THOUGHT = "Two plus two is four, and four is even. " * 100  # 20 s and more
 KEY = {"authorization": f"Bearer {TEAM_A}"}
 GENERATE = "/v2/models/{}/generate{}"
 
@@ -45,9 +47,9 @@ def replicas(
     simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Server]]:
     """Two with fronts, 20 ms a token without end, 8 requests at once and 40 that wait."""
-    package = simulated_package(
-        "--ttft-ms", "5", "--token-ms", "20", "--max-batch-size", f"{BATCH}", "--max-waiting", "40"
-    )
+    scripts = write_scripts(tmp_path_factory.mktemp("scripts") / "scripts.json", "think", thinking=LONG_THOUGHT)
+    options = ("--max-batch-size", f"{BATCH}", "--max-waiting", "40", "--script", str(scripts))
+    package = simulated_package("--ttft-ms", "5", "--token-ms", "20", *options)
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(serving(package, tmp_path_factory.mktemp(f"replica-{number}"), "--openai-port", "0"))
@@ -82,7 +84,7 @@ def test_each_stream_of_a_session_that_is_left_frees_its_place(
     leaving: set[int] = set()
 
     async def until_begun(count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(begun) < count:
                 await asyncio.sleep(0.005)
 
@@ -110,7 +112,7 @@ def test_each_stream_of_a_session_that_is_left_frees_its_place(
 
     took = asyncio.run(run())
     figure(told(f"through the edge {len(took)} of {STOPS} streams of sessions that were left freed their places", took))
-    assert statistics.median(took) < SLOWER * FREED_S, took
+    assert statistics.median(took) < allowed(SLOWER * FREED_S), took
 
 
 def test_each_caller_of_the_front_that_leaves_frees_its_place(
@@ -131,14 +133,14 @@ def test_each_caller_of_the_front_that_leaves_frees_its_place(
         for number in range(ASKED):
             pool.submit(ask, number)
         try:
-            wait_until(lambda: len(begun) == 2 * BATCH and len(callers) == ASKED, 30)
+            wait_until(lambda: len(begun) == 2 * BATCH and len(callers) == ASKED, 120)
             gone: set[int] = set()
             for count in range(STOPS):
                 number = min(begun.keys() - gone)
                 gone.add(number)
                 at = time.monotonic()
                 callers[number].close()
-                wait_until(lambda count=count: len(begun) > 2 * BATCH + count, 30)  # type: ignore[misc]
+                wait_until(lambda count=count: len(begun) > 2 * BATCH + count, 120)  # type: ignore[misc]
                 took.append(max(begun.values()) - at)
         finally:
             for caller in callers.values():
@@ -146,7 +148,7 @@ def test_each_caller_of_the_front_that_leaves_frees_its_place(
                     caller.shut()
                 caller.close()
     figure(told(f"through the edge {len(took)} of {STOPS} callers of the front that left freed their places", took))
-    assert statistics.median(took) < SLOWER * FRONT_FREED_S, took
+    assert statistics.median(took) < allowed(SLOWER * FRONT_FREED_S), took
 
 
 def test_a_stop_over_http_reaches_its_request_by_the_header(balancer: Balancer) -> None:
@@ -207,7 +209,7 @@ class Asking:
             return f"failed: {last['error']['code']}" if "error" in last else "ok"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_a_triton_that_is_killed_takes_along_its_streams_alone(
     balancer: Balancer, replicas: list[Server], figure: Callable[[str], None]
 ) -> None:
@@ -237,15 +239,15 @@ def test_a_triton_that_is_killed_takes_along_its_streams_alone(
             wait_until(lambda: min(replica.metric(IN_FLIGHT) for replica in replicas) >= 2)
             began = time.monotonic()
             os.kill(dying.info["triton_pid"], signal.SIGKILL)
-            wait_until_restarted(dying, restarts + 1)
-            wait_until(lambda: dying.grpc_address in balancer.chosen(), 60)
+            wait_until_restarted(dying, restarts + 1, 240)
+            wait_until(lambda: dying.grpc_address in balancer.chosen(), 120)
             back = time.monotonic() - began
             wait_until(lambda: dying.metric(IN_FLIGHT) >= 1, 60)
             counts = len(answered), len(front.outcomes)
             wait_until(lambda: len(answered) > counts[0] + 8 and len(front.outcomes) > counts[1] + 8, 60)
         finally:
             over.set()
-        done.result(60)
+        done.result(120)
     failed = [outcome for outcome in front.outcomes if outcome != "ok"]
     figure(
         f"kill -9 of one Triton under 16 callers: {len(errors) + len(failed)} of "
@@ -254,5 +256,5 @@ def test_a_triton_that_is_killed_takes_along_its_streams_alone(
     assert {*answered} == {"length"}
     assert {type(error) for error in errors} <= {ServerUnavailableError}
     assert not [outcome for outcome in failed if outcome.startswith("untyped")]
-    assert 1 <= len(errors) + len(failed) <= 12, (errors, failed)  # half of the streams ran there
-    assert back < SLOWER * BACK_S
+    assert 1 <= len(errors) + len(failed) < 16, (errors, failed)  # half of the streams ran there
+    assert back < allowed(SLOWER * BACK_S)

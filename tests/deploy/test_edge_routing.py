@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.balancer.echo import BREAK, PART, SILENCE, STATUS, Echo, echoing
+from tests.balancer.echo import BREAK, HOLD, PART, STATUS, Echo, echoing
 from tests.balancer.envoy import CLUSTERS, GRPC, KEYS, Config, balancing, configuration, running_edge
 from tests.deploy.dns import answering
 from tests.deploy.edge import CHAT, GENERATE, STREAM, Edge, edge, held_open
@@ -34,8 +33,9 @@ def the_edge(shared: Edge) -> Iterator[Edge]:
     for echo in shared.echoes:
         echo.ready = True
         echo.statuses.clear()
+        echo.free.clear()
     for cluster in CLUSTERS:
-        wait_until(lambda cluster=cluster: len(shared.balancer.chosen(cluster)) == 2, 30)  # type: ignore[misc]
+        wait_until(lambda cluster=cluster: len(shared.balancer.chosen(cluster)) == 2, 120)  # type: ignore[misc]
 
 
 def over_http(path: str) -> Callable[[Edge, dict[str, str]], tuple[str, dict[str, str]]]:
@@ -83,17 +83,25 @@ def test_a_session_id_has_one_replica(the_edge: Edge, path: str) -> None:
 
 def test_a_session_id_that_is_asked_for_too_much_goes_elsewhere_too(the_edge: Edge) -> None:
     """Its replica has at most half more than its share."""
-    named = {"x-session-id": "session", SILENCE: "4"}
-    with ThreadPoolExecutor(16) as pool:
-        ask_one_by_one(pool, the_edge, CHAT, named)
+    with sixteen_held(the_edge, CHAT, {"x-session-id": "session"}):
         assert sorted(echo.held for echo in the_edge.echoes) in ([3, 13], [4, 12], [5, 11])
 
 
-def ask_one_by_one(pool: ThreadPoolExecutor, the_edge: Edge, path: str, headers: dict[str, str]) -> None:
-    """Have 16 requests held, each asked when the one before has arrived: Envoy counts those that have a connection."""
-    for number in range(1, 17):
-        pool.submit(the_edge.ask, path, headers)
-        wait_until(lambda number=number: sum(echo.held for echo in the_edge.echoes) == number)  # type: ignore[misc]
+@contextlib.contextmanager
+def sixteen_held(the_edge: Edge, path: str, headers: Mapping[str, str]) -> Iterator[None]:
+    """Requests that have no answer until the block ends.
+
+    Each is asked when the one before has arrived: Envoy counts those that have a connection.
+    """
+    with ThreadPoolExecutor(16) as pool:
+        try:
+            for number in range(1, 17):
+                pool.submit(the_edge.ask, path, {**headers, HOLD: "1"})
+                wait_until(lambda number=number: sum(echo.held for echo in the_edge.echoes) == number)  # type: ignore[misc]
+            yield
+        finally:
+            for echo in the_edge.echoes:
+                echo.free.set()
 
 
 def test_a_browser_stays_by_a_cookie_and_programs_get_none(the_edge: Edge) -> None:
@@ -115,8 +123,7 @@ def test_a_browser_stays_by_a_cookie_and_programs_get_none(the_edge: Edge) -> No
 
 @pytest.mark.parametrize("path", [CHAT, GENERATE])
 def test_each_request_goes_to_the_replica_with_the_fewest(the_edge: Edge, path: str) -> None:
-    with ThreadPoolExecutor(16) as pool:
-        ask_one_by_one(pool, the_edge, path, {SILENCE: "4"})
+    with sixteen_held(the_edge, path, {}):
         assert [echo.held for echo in the_edge.echoes] == [8, 8]
 
 
@@ -124,7 +131,7 @@ def test_each_call_goes_to_the_replica_with_the_fewest(the_edge: Edge) -> None:
     with contextlib.ExitStack() as stack:
         for number in range(1, 17):
             stack.enter_context(held_open(the_edge))
-            assert sum(the_edge.balancer.active().values()) == number
+            wait_until(lambda number=number: sum(the_edge.balancer.active().values()) == number)  # type: ignore[misc]
         assert {*the_edge.balancer.active().values()} == {8}
 
 
@@ -132,8 +139,10 @@ def test_who_is_not_ready_gets_nothing(the_edge: Edge) -> None:
     first, second = the_edge.echoes
     first.ready = False
     for cluster in CLUSTERS:
-        wait_until(lambda cluster=cluster: len(the_edge.balancer.chosen(cluster)) == 1, 30)  # type: ignore[misc]
-    time.sleep(0.5)  # until all threads of Envoy have heard of it
+        wait_until(lambda cluster=cluster: len(the_edge.balancer.chosen(cluster)) == 1, 120)  # type: ignore[misc]
+    # Until all threads of Envoy have heard of it.
+    wait_until(lambda: {the_edge.ask(path).json["replica"] for path in (CHAT, GENERATE) * 10} == {second.name})
+    first.seen.clear()
     for _ in range(10):
         for path in (CHAT, GENERATE):
             for session in ({}, {"x-session-id": "s"}, {"x-session-id": "t"}):
@@ -141,14 +150,14 @@ def test_who_is_not_ready_gets_nothing(the_edge: Edge) -> None:
         assert the_edge.call(STREAM).messages[0]["replica"] == second.name
     second.ready = False
     for cluster in CLUSTERS:
-        wait_until(lambda cluster=cluster: not the_edge.balancer.chosen(cluster), 30)  # type: ignore[misc]
+        wait_until(lambda cluster=cluster: not the_edge.balancer.chosen(cluster), 120)  # type: ignore[misc]
     for path in (CHAT, GENERATE):
         for session in ({}, {"x-session-id": "s"}):
             wait_until(lambda path=path, session=session: the_edge.ask(path, session).status == 503)  # type: ignore[misc]
             answer = the_edge.ask(path, session)
             assert (answer.status, answer.code) == (503, "not_ready")
             assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("2", "true")
-    assert the_edge.call(STREAM).status == "UNAVAILABLE"
+    wait_until(lambda: the_edge.call(STREAM).status == "UNAVAILABLE")
     assert len(first.seen) == 0
 
 
@@ -245,14 +254,14 @@ def test_one_name_stands_for_all_replicas(tmp_path: Path) -> None:
                 address["port_value"] = ports[address["port_value"]]
         balancer = stack.enter_context(running_edge(config, tmp_path / "edge"))
         for cluster in HTTP_CLUSTERS:
-            wait_until(lambda cluster=cluster: len(balancer.chosen(cluster)) == 2, 30)  # type: ignore[misc]
+            wait_until(lambda cluster=cluster: len(balancer.chosen(cluster)) == 2, 120)  # type: ignore[misc]
         the_edge = Edge(balancer, [])
         for path in (CHAT, GENERATE):
             assert {the_edge.ask(path).json["replica"] for _ in range(20)} == {"127.0.0.2", "127.0.0.3"}
         dns.addresses.remove("127.0.0.2")
         leaving.ready = False  # else Envoy keeps it: a name may be gone by mistake
         for cluster in HTTP_CLUSTERS:
-            wait_until(lambda cluster=cluster: len(balancer.chosen(cluster)) == 1, 30)  # type: ignore[misc]
+            wait_until(lambda cluster=cluster: len(balancer.chosen(cluster)) == 1, 120)  # type: ignore[misc]
         wait_until(lambda: {the_edge.ask(CHAT).json["replica"] for _ in range(10)} == {"127.0.0.3"})
         assert dns.asked == {"nemotron-replicas"}
 

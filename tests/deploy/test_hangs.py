@@ -22,8 +22,10 @@ from tests.waiting import allowed, wait_until
 
 __all__ = ["simulated_package"]  # a fixture
 
+pytestmark = pytest.mark.timeout(900)
+
 NOTICED_S = 30.0
-BACK_S = 90.0
+BACK_S = 240.0
 ENDLESS = question("[sim:random]", max_tokens=100_000)
 PACKAGE = ("--ttft-ms", "5", "--token-ms", "20", "--max-seq-len", "131072")
 

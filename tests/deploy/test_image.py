@@ -24,6 +24,8 @@ from tests.waiting import wait_until
 
 __all__ = ["demo_package"]  # a fixture
 
+pytestmark = pytest.mark.timeout(1800)  # what comes first makes the image
+
 QUESTION = "What is the capital of France?"
 SIMULATED = "/opt/nemotron/packages/simulated"
 REACHED = ("--bind", "0.0.0.0", "--openai-port", "9000")  # noqa: S104 - of a container
@@ -142,8 +144,8 @@ def test_health_is_asked_for(servers: dict[str, Container], podman: Podman) -> N
 
 def test_sigterm_lets_a_running_answer_end(podman: Podman) -> None:
     with serving(podman, SIMULATED) as server, ThreadPoolExecutor() as pool:
-        # Two seconds with 3 ms a token, and none stops before its last.
-        asked = pool.submit(ask, server, "[sim:random]", tokens=600)
+        # Five seconds with 3 ms a token, and none stops before its last.
+        asked = pool.submit(ask, server, "[sim:random]", tokens=1600)
         wait_until(lambda: running_requests(server) == 1, START_S)
         podman.run("kill", "--signal=TERM", server.name)
         assert asked.result()

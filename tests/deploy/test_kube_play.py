@@ -19,6 +19,8 @@ from tests.integration.conftest import demo_package
 
 __all__ = ["demo_package"]  # a fixture
 
+pytestmark = pytest.mark.timeout(1800)  # what comes first makes the image
+
 QUESTION = "What is the capital of France?"
 ANSWER_S = 120
 _REPOSITORY, _, _TAG = IMAGE.partition(":")
