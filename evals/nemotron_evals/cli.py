@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(import_module(f"nemotron_evals.{options.command}").main(options))
     except KeyboardInterrupt:
-        _complain("interrupted")
+        _complain("interrupted; the same command goes on" if options.command == "run" else "interrupted")
         return _INTERRUPTED
     except EvalError as error:
         _complain(str(error))

@@ -294,10 +294,10 @@ def _bfcl(row: dict[str, Any], _: int) -> Question:
 
 def _mbpp(row: dict[str, Any], _: int) -> Question:
     tests = [str(one) for one in row["test_list"]]
+    if not tests:
+        raise ValueError("no tests")
     imports = [str(one) for one in row.get("test_imports") or []]
-    return Question(
-        str(row["task_id"]), {"text": _text(row, "prompt"), "example": tests[0], "tests": [*imports, *tests]}
-    )
+    return Question(str(row["task_id"]), {"text": _text(row, "prompt"), "tests": tests, "imports": imports})
 
 
 def _mtbench(row: dict[str, Any], _: int) -> Question:

@@ -101,11 +101,14 @@ async def _alive(url: str) -> bool:
 
 
 def _root(error: BaseException) -> BaseException:
+    """The endpoint's error, within those of Inspect: one of theirs has the whole question in its text."""
     while True:
         attempt = getattr(error, "last_attempt", None)
         inner = attempt.exception() if attempt is not None else None
         if inner is None and isinstance(error, BaseExceptionGroup):
             inner = error.exceptions[0]
+        if inner is None and hasattr(error, "provider_message"):
+            inner = error.__cause__
         if inner is None:
             return error
         error = inner

@@ -142,11 +142,13 @@ def score(name: str) -> Scorer:
         if not problem:
             try:
                 scored = await score_answer(state)
+            except _JudgeError as error:
+                problem = f"the judge: {error}"
             except EvalError:
                 raise
             except Exception as error:
                 problem = f"{type(error).__name__}: {error}"
-        said = [text for text in state.metadata.get("answers", []) if text] or state.output.message.tool_calls
+        said = any(state.metadata["answers"]) or bool(_calls(state))
         return Score(
             value=scored.values,
             answer=scored.answer[:2000],
@@ -229,6 +231,12 @@ def _unusable(output: ModelOutput) -> str:
     return ""
 
 
+def _calls(state: TaskState) -> list[tuple[str, Any]]:
+    """Calls that the endpoint took out of the text."""
+    given = state.output.message.tool_calls if state.output.choices else None
+    return [(call.function, call.arguments) for call in given or []]
+
+
 def _text(state: TaskState) -> str:
     texts: list[str] = state.metadata["answers"]
     return texts[-1]
@@ -259,8 +267,7 @@ async def _score_instructions(state: TaskState) -> Scored:
 
 async def _score_calls(state: TaskState) -> Scored:
     fields, text = state.metadata, _text(state)
-    given = [(call.function, call.arguments) for call in state.output.message.tool_calls or []]
-    found = answers.calls(text, given)
+    found = answers.calls(text, _calls(state))
     right, wrong = functions.right(fields["category"], fields["functions"], fields["gold"], found)
     return Scored({"accuracy": float(right)}, json.dumps(found) if found else text, wrong)
 
