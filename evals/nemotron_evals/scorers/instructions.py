@@ -66,24 +66,28 @@ def _find_splitter() -> None:
     """Have NLTK find its data: where it looks by itself, or in a package that ships a copy.
 
     Raises:
-        DataError: There is none.
+        DataError: There is none, or NLTK refuses it.
     """
     import nltk
 
-    if not _has_splitter(nltk):
-        shipped = importlib.util.find_spec("llama_index")
-        for location in (shipped.submodule_search_locations or []) if shipped else []:
-            nltk.data.path.append(os.path.join(location, "core", "_static", "nltk_cache"))
-    if not _has_splitter(nltk):
-        raise DataError(
-            "NLTK's punkt_tab, which IFEval's checkers need, is not installed: 'make setup-evals' makes an environment "
-            "with it; elsewhere, run 'python -m nltk.downloader punkt_tab'"
-        )
-
-
-def _has_splitter(nltk: Any) -> bool:
     try:
         nltk.data.find(_SPLITTER)
     except LookupError:
-        return False
-    return True
+        shipped = importlib.util.find_spec("llama_index")
+        for location in (shipped.submodule_search_locations or []) if shipped else []:
+            nltk.data.path.append(os.path.join(location, "core", "_static", "nltk_cache"))
+    try:
+        nltk.sent_tokenize("One. Two.")
+    except LookupError:
+        raise DataError(
+            "NLTK's punkt_tab, which IFEval's checkers need, is not installed: 'make setup-evals' makes an environment "
+            "with it; elsewhere, run 'python -m nltk.downloader punkt_tab'"
+        ) from None
+    except (
+        Exception
+    ) as error:  # of a file that is hard-linked, as uv installs files, NLTK thinks that it was smuggled in
+        said = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"NLTK refuses its own punkt_tab, which IFEval's checkers need ({said}): install it as copies, with pip or "
+            "with uv's --link-mode=copy"
+        ) from None
