@@ -234,7 +234,7 @@ def _ends(interval: Range) -> tuple[float, float]:
 def _beside_table(report: Report) -> Table:
     rows = [
         (
-            f"{figure.name}, thinking {figure.thinking}",
+            f"{figure.name}, {figure.thinking}",
             f"{figure.questions:,} \u00d7 {figure.repeats}",
             f"{100 * figure.overlong:.1f} %",
             f"{figure.mean_tokens:,.0f}",
@@ -244,7 +244,9 @@ def _beside_table(report: Report) -> Table:
         )
         for figure in report.figures
     ]
-    return Table(("", "Questions \u00d7 repeats", "Overlong", "Mean tokens", "Failed", "p", "p (Holm)"), rows)
+    return Table(
+        ("Benchmark, thinking", "Questions \u00d7 repeats", "Overlong", "Mean tokens", "Failed", "p", "p (Holm)"), rows
+    )
 
 
 def _category_table(report: Report) -> Table:
@@ -260,7 +262,7 @@ def _category_table(report: Report) -> Table:
 def _cost_table(report: Report) -> Table:
     rows = [
         (
-            f"{one.title}, thinking {one.thinking}",
+            f"{one.title}, {one.thinking}",
             f"{one.samples:,}",
             f"{one.output_tokens:,}",
             f"{one.mean_tokens:,.0f}",
@@ -271,15 +273,15 @@ def _cost_table(report: Report) -> Table:
     ]
     total = sum(one.samples for one in report.costs)
     rows.append(("Together", f"{total:,}", f"{report.output_tokens:,}", "", "", ""))
-    return Table(("", "Samples", "Output tokens", "Mean", "Longest", "Overlong"), rows)
+    return Table(("Benchmark, thinking", "Samples", "Output tokens", "Mean", "Longest", "Overlong"), rows)
 
 
 def _settings_table(run: Results) -> Table:
     return Table(
-        ("", "Temperature", "top_p", "max_tokens", "Data", "Revision", "SHA-256"),
+        ("Benchmark, thinking", "Temperature", "top_p", "max_tokens", "Data", "Revision", "SHA-256"),
         [
             (
-                f"{benchmark(one.benchmark).title}, thinking {one.thinking}",
+                f"{benchmark(one.benchmark).title}, {one.thinking}",
                 f"{one.settings.temperature:g}",
                 f"{one.settings.top_p:g}",
                 f"{one.settings.max_tokens:,}",

