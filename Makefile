@@ -39,6 +39,9 @@ CUDA_PACKAGES := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia
 PORTS ?= --http-port 8000 --grpc-port 8001 --metrics-port 8002 --openai-port 9000
 # Of the tests: more than cores, for many of them wait.
 WORKERS ?= 3
+# Also where the environment says otherwise, Python keeps what it has compiled: else each worker and each server that a
+# test starts compiles everything again.
+export PYTHONDONTWRITEBYTECODE :=
 FREE_PORTS := --http-port 0 --grpc-port 0 --metrics-port 0
 
 # The newest Python that the embedded Triton has a stub for; name another with make PYTHON=...
@@ -156,7 +159,7 @@ test-quantize:
 	@$(BIN)/pytest -n 2 tests/quantize
 
 test-robustness: setup
-	$(BIN)/pytest -n 2 tests/robustness
+	$(BIN)/pytest -n $(WORKERS) tests/robustness
 
 # The serving image's own transformers, ModelOpt, xgrammar and numpy. It has Python 3.12; torch decides: 3.12 where pip
 # finds a CPU build for it, else 3.11 where it finds one for that, else what there is with the CUDA build of 3 GB.
