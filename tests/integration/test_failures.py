@@ -209,7 +209,7 @@ def test_over_the_limit_is_refused_at_once_and_room_comes_back(simulated_server:
 
     error, refused_after = run_with(simulated_server.grpc_address, use)
     assert str(error).endswith("(UNAVAILABLE)")
-    assert refused_after < 5
+    assert refused_after < 10  # they run for 15 s
     assert simulated_server.generate(text_input="Hi", max_tokens=2)["num_output_tokens"] == 2
 
 
@@ -241,7 +241,7 @@ def test_stopping_an_unknown_request_says_so(simulated_server: Server) -> None:
 
 def test_deadline_gives_the_partial_text(simulated_server: Server) -> None:
     begin = time.monotonic()
-    answer = simulated_server.generate(text_input=RANDOM, max_tokens=100_000, timeout_ms=300)
+    answer = simulated_server.generate(text_input=RANDOM, max_tokens=100_000, timeout_ms=1000)
     assert answer["finish_reason"] == "timeout"
     assert answer["num_output_tokens"] > 5
     assert time.monotonic() - begin < 10

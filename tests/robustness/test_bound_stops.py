@@ -123,7 +123,7 @@ def test_a_stop_ends_its_own_callers_request_and_no_other(bound: Server, way: Wa
     assert way.stop(request_id, mine) == "cancelled"
     asked[0].join(10)
     assert asked[0].reason == "cancelled"
-    wait_until(lambda: bound.metric("nemotron_requests_in_flight") == 2, seconds=2)
+    wait_until(lambda: bound.metric("nemotron_requests_in_flight") == 2)
     assert way.stop(request_id, others) == "cancelled"
     for one in asked:
         one.join(30)
@@ -154,7 +154,7 @@ def test_our_client_names_itself(bound: Server) -> None:
             other.cancel("2")
             time.sleep(0.5)
             assert bound.metric("nemotron_requests_in_flight") == 1
-        wait_until(lambda: bound.metric("nemotron_requests_in_flight") == 0, seconds=3)
+        wait_until(lambda: bound.metric("nemotron_requests_in_flight") == 0)
 
 
 def test_a_caller_of_unary_that_leaves_is_noticed_without_a_name(bound: Server) -> None:
@@ -167,7 +167,7 @@ def test_a_caller_of_unary_that_leaves_is_noticed_without_a_name(bound: Server) 
             await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(leave())
-    wait_until(lambda: bound.metric("nemotron_requests_in_flight") == 0, seconds=3)
+    wait_until(lambda: bound.metric("nemotron_requests_in_flight") == 0)
 
 
 def test_every_worker_of_a_front_may_end_what_another_has_asked_for(

@@ -183,7 +183,7 @@ def test_what_runs_ends_when_the_front_is_told_to_stop(patient_server: Server, t
         assert probes == {"/v1/health/live": 200, "/v1/health/ready": 503}
         assert caller.read_all().endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
         assert b'"error"' not in caller.received
-        assert front.process.wait(5) == 0
+        assert front.process.wait(30) == 0
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["late", "told again"])
@@ -204,7 +204,7 @@ def test_what_runs_too_long_is_cut_with_an_error(patient_server: Server, tmp_pat
         assert json.loads(error)["error"]["code"] == "shutting_down"
         assert done == "[DONE]"
         assert (whole.read_all(), whole.status)[1] == 503
-        assert front.process.wait(10) == (130 if again else 0)
+        assert front.process.wait(30) == (130 if again else 0)
         wait_until(lambda: patient_server.metric(IN_FLIGHT) == 0)
 
 
@@ -212,8 +212,7 @@ def test_a_server_that_drains_is_told_as_shutting_down(server: Server, tmp_path:
     with fronting(server, tmp_path) as front, RawCaller(front.url, {**LONG, "stream": True}) as caller:
         caller.read_until(b"data:")
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: front.post(CHAT, SHORT)[0] == 503, 10)
-        assert json.loads(front.post(CHAT, SHORT)[2])["error"]["code"] == "shutting_down"
+        wait_until(lambda: (refused := front.post(CHAT, SHORT))[0] == 503 and "shutting_down" in refused[2])
         caller.read_all()
         assert caller.data[-1] == "[DONE]"
 
@@ -271,7 +270,7 @@ def test_workers_share_the_port_and_the_metrics_and_are_started_again(patient_se
             workers = workers_of(front)
             front.process.send_signal(signal.SIGTERM)
             assert caller.read_all().endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-        assert front.process.wait(10) == 0
+        assert front.process.wait(30) == 0
     assert not [pid for pid in workers if psutil.pid_exists(pid)]
     assert not (tmp_path / "front.json").exists()
 
@@ -304,7 +303,7 @@ def test_a_signal_to_read_the_keys_harms_nobody_who_starts(tmp_path: Path, name:
 
         wait_until(listens, 60)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert "Traceback" not in process.communicate()[1]
 
 
@@ -313,7 +312,7 @@ def test_a_signal_to_read_the_keys_harms_nobody_who_starts(tmp_path: Path, name:
 def test_a_front_that_starts_is_stopped_without_a_trace(tmp_path: Path, name: str, number: signal.Signals) -> None:
     with starting(tmp_path, *EARLY[name]) as (process, ready):
         process.send_signal(number)
-        assert process.wait(20) == 128 + number
+        assert process.wait(60) == 128 + number
         assert process.communicate()[1] == ""
         assert not ready.exists()
 
@@ -327,7 +326,7 @@ def test_workers_that_start_are_stopped_with_all(tmp_path: Path, number: signal.
         for one in (main, *family):  # as ctrl-C in a terminal does
             with contextlib.suppress(psutil.NoSuchProcess):  # the first one has ended it by then
                 one.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert "Traceback" not in process.communicate()[1]
         wait_until(lambda: not [one for one in family if one.is_running()])
         assert not ready.exists()
@@ -347,7 +346,7 @@ def test_a_front_that_nobody_listens_to_can_be_stopped(patient_server: Server) -
     assert b"ready at" in process.stderr.readline()
     process.stderr.close()
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
 
 
 def test_a_front_without_a_server_says_so_and_answers(unused_port: int) -> None:
@@ -361,7 +360,7 @@ def test_a_front_without_a_server_says_so_and_answers(unused_port: int) -> None:
             assert b'"code":"not_ready"' in caller.read_all()
             assert caller.status == 503
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 def test_a_port_in_use_is_told_in_one_line(patient_front: Front) -> None:

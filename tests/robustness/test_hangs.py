@@ -96,7 +96,7 @@ def test_a_long_prefill_is_no_hang(serve: Serve) -> None:
 
 def test_ten_times_as_many_callers_as_places_are_no_hang(serve: Serve) -> None:
     server = serve(hang_s=PATIENT_S)
-    found = flood(server, 640, 4 * PATIENT_S)
+    found = flood(server, 640, 2 * PATIENT_S)
     assert set(found.ends) == {"answered", "UNAVAILABLE"}
     check_unharmed(server)
 

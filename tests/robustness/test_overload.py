@@ -10,7 +10,7 @@ from tests.robustness.overload import flood
 from tests.waiting import allowed, wait_until
 
 PLACES = 64  # of the fixture's package
-SECONDS = 10
+SECONDS = 5
 
 
 def test_nothing_is_lost_and_nothing_restarts(server: Server) -> None:

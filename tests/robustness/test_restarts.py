@@ -19,7 +19,7 @@ from tests.robustness.observing import is_alive, processes
 from tests.waiting import wait_until
 
 CRASHES = 7
-HAMMER_S = 12
+HAMMER_S = 8
 # These run as the COMMAND of nemotron-serve. HTTP, for a client of gRPC would wait before it connects again.
 CALLS = """
 import http.client, json, os, sys, time

@@ -79,6 +79,6 @@ def test_stopping_early_frees_the_server_with_asyncio(simulated_server: Server) 
             async with contextlib.aclosing(client.batch(conversations, concurrency=6, max_tokens=ENDLESS)) as results:
                 with pytest.raises(asyncio.TimeoutError):
                     await asyncio.wait_for(anext(results), 0.5)
-            await asyncio.to_thread(wait_until, lambda: nothing_left(simulated_server), 2)
+            await asyncio.to_thread(wait_until, lambda: nothing_left(simulated_server), 10)
 
     asyncio.run(run())

@@ -116,7 +116,7 @@ def test_a_connection_that_goes_dead(server: Server, connect: Connect, frozen_fr
         assert caught.value.phase == ("first_token" if frozen_from == "the start" else "between_tokens")
         client.close()
         assert time.perf_counter() - begin < 0.4 + 2 * QUICK_S
-    wait_until(lambda: nothing_left(server), 5)  # its own deadline
+    wait_until(lambda: nothing_left(server), 20)  # its own deadline
 
 
 def test_leaving_a_dead_connection_returns_at_once_and_a_new_one_brings_the_cancel(
@@ -160,11 +160,11 @@ from nemotron_client import Client, RequestTimeoutError, StreamClosedError
 random, stall = ([{"role": "user", "content": text}] for text in ("[sim:random]", "[sim:stall]"))
 with Client(sys.argv[1], max_retries=0) as client:
     begin = time.perf_counter()
-    calls = [gevent.spawn(client.chat, random, max_tokens=100) for _ in range(40)]
+    calls = [gevent.spawn(client.chat, stall, max_tokens=20) for _ in range(40)]
     gevent.joinall(calls)
     replies = [call.get() for call in calls]
-    assert [reply.usage.output_tokens for reply in replies] == [100] * 40
-    assert time.perf_counter() - begin < 15  # one after the other, they take more than twenty seconds
+    assert [reply.usage.output_tokens for reply in replies] == [20] * 40
+    assert time.perf_counter() - begin < 40  # each pauses for two seconds: one after the other, they take twice that
     begin = time.perf_counter()
     try:
         client.with_options(timeouts=0.3).chat(random, max_tokens=100_000)
@@ -176,7 +176,7 @@ with Client(sys.argv[1], max_retries=0) as client:
     try:
         stream.get_final()
     except StreamClosedError:
-        assert time.perf_counter() - begin < 10
+        assert time.perf_counter() - begin < 30
         print("closed")
 """
 
@@ -184,6 +184,6 @@ with Client(sys.argv[1], max_retries=0) as client:
 def test_greenlets_of_one_thread_run_side_by_side(server: Server) -> None:
     pytest.importorskip("gevent")
     command = [sys.executable, "-c", GEVENT, server.http_url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout.strip(), done.returncode) == ("closed", 0), done.stderr
     freed(server)

@@ -187,7 +187,7 @@ def _running(directory: Path, command: list[str]) -> Iterator[Running]:
         yield Running(process, ready_file, output)
     finally:
         end(process)
-        wait_until(lambda: not left_behind(directory), 5)
+        wait_until(lambda: not left_behind(directory), 20)
 
 
 def left_behind(directory: Path) -> list[str]:

@@ -19,7 +19,7 @@ class Stream:
 
     def first(self) -> None:
         """Wait for the first response."""
-        _, error = self.received.get(timeout=10)
+        _, error = self.received.get(timeout=60)
         assert error is None, error
 
     def end(self, timeout: float) -> tuple[int, Exception | None]:

@@ -36,7 +36,7 @@ ADMIN_PATHS = {
 
 
 def get(server: TritonServer, path: str, **headers: str) -> int:
-    connection = HTTPConnection(server.endpoints.host, server.endpoints.http_port, timeout=5)
+    connection = HTTPConnection(server.endpoints.host, server.endpoints.http_port, timeout=30)
     connection.request("GET", path, headers=headers)
     response = connection.getresponse()
     response.read()
@@ -46,7 +46,7 @@ def get(server: TritonServer, path: str, **headers: str) -> int:
 
 def test_it_answers_and_leaves_nothing(options: ServeOptions, tmp_path: Path) -> None:
     with TritonServer(options) as server:
-        connection = HTTPConnection(server.endpoints.host, server.endpoints.http_port, timeout=5)
+        connection = HTTPConnection(server.endpoints.host, server.endpoints.http_port, timeout=30)
         body = json.dumps({"text_input": "Hi", "max_tokens": 3})
         connection.request("POST", "/v2/models/ensemble/generate", body)
         answer = json.loads(connection.getresponse().read())

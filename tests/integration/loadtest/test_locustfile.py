@@ -36,7 +36,7 @@ def server() -> Iterator[FakeServer]:
 
 def headless(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [*LOCUST, "--headless", *map(str, arguments)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=150)
 
 
 @pytest.mark.parametrize(("arrivals", "processes"), [(poisson(50), 1), (closed(8), 2)])
@@ -112,7 +112,7 @@ def test_the_web_ui_shows_requests_and_metrics(server: FakeServer, tmp_path: Pat
 
 
 def until_it_answers(web: str) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while True:
         try:
             read(web, "/")
@@ -130,13 +130,13 @@ def ask(web: str, path: str, **form: object) -> Any:
 
 
 def read(web: str, path: str, data: bytes | None = None) -> str:
-    with urllib.request.urlopen(web + path, data, timeout=20) as response:
+    with urllib.request.urlopen(web + path, data, timeout=60) as response:
         return str(response.read().decode())
 
 
 def stats(web: str, kind: str, least: int) -> list[dict[str, Any]]:
     """The rows of the table, once there are so many requests of a kind."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while True:
         rows: list[dict[str, Any]] = ask(web, "/stats/requests")["stats"]
         if any(row["method"] == kind and row["num_requests"] >= least for row in rows):

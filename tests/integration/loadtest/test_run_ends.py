@@ -30,8 +30,8 @@ def test_a_server_that_dies_in_mid_run(server: FakeServer, tmp_path: Path) -> No
     wait_for(results, 20)
     begin = time.monotonic()
     with server.refusing():
-        output, errors = process.communicate(timeout=30)
-    assert time.monotonic() - begin < 15
+        output, errors = process.communicate(timeout=90)
+    assert time.monotonic() - begin < 40  # and not until the end of the run
     assert process.returncode == 3, errors
     assert "every request fails, the last one with ServerUnavailableError" in errors.splitlines()[-1]
     assert "requests" in output
@@ -50,7 +50,7 @@ def test_ctrl_c_lets_running_requests_end(processes: int, tmp_path: Path) -> Non
         process = start_bench("run", scenario, "-o", tmp_path / "results", "--processes", processes)
         wait_for(tmp_path / "results")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=90)
     assert process.returncode == 130, errors
     record, samples = read_run(tmp_path / "results")
     assert record.ended_by == "interrupt"
@@ -69,8 +69,8 @@ def test_ctrl_c_twice_cuts_them(tmp_path: Path) -> None:
         time.sleep(0.5)
         begin = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - begin < 12  # and not until the end of the drain time
+        _, errors = process.communicate(timeout=90)
+    assert time.monotonic() - begin < 40  # and not until the end of the drain time
     assert process.returncode == 130, errors
     _, samples = read_run(tmp_path / "results")
     incomplete = {sample.request_id for sample in samples if sample.outcome == "incomplete"}
@@ -83,7 +83,7 @@ def test_a_killed_run_leaves_what_it_had(server: FakeServer, tmp_path: Path) -> 
     process = start_bench("run", scenario, "-o", tmp_path / "results")
     wait_for(tmp_path / "results", 10)
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     record, samples = read_run(tmp_path / "results")
     assert (record.ended_by, len(samples) >= 10) == (None, True)
 
@@ -94,7 +94,7 @@ def test_a_worker_that_dies_ends_the_run(server: FakeServer, tmp_path: Path) -> 
     wait_for(tmp_path / "results", 10)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], check=True, capture_output=True, text=True).stdout
     subprocess.run(["kill", "-9", children.split()[0]], check=True)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=90)
     assert process.returncode == 2
     assert "1 of 2 workers have gone" in errors
     record, samples = read_run(tmp_path / "results")

@@ -37,10 +37,10 @@ def test_a_sweep_that_is_cut_short_has_a_report_of_its_whole_runs(ending: str, t
         wait_for(tmp_path / "sweep" / "02-40")
         if ending == "server":
             with server.refusing():
-                output, errors = process.communicate(timeout=40)
+                output, errors = process.communicate(timeout=90)
         else:
             process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=20)
+            output, errors = process.communicate(timeout=90)
     assert process.returncode == (3 if ending == "server" else 130), errors
     capacity = found(tmp_path)
     assert (capacity["rate_per_s"], capacity["stable"]) == (20, False)
@@ -54,7 +54,7 @@ def test_cut_short_in_its_first_run(tmp_path: Path) -> None:
         process = started(server, tmp_path, duration_s=30.0)
         wait_for(tmp_path / "sweep" / "01-20", 10)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=90)
     assert process.returncode == 130, errors
     assert str(tmp_path / "sweep" / "01-20" / "report.html") in output
 

@@ -120,7 +120,7 @@ def paused(server: Server, directory: Path, *loads: str) -> Iterator[list[Sample
     os.kill(pid, signal.SIGSTOP)
     again = threading.Timer(PAUSE_S, os.kill, [pid, signal.SIGCONT])
     again.start()
-    ends = [process.communicate(timeout=40) for process in processes]
+    ends = [process.communicate(timeout=90) for process in processes]
     again.join()
     for process, (_, errors), path in zip(processes, ends, results, strict=True):
         assert process.returncode == 0, errors

@@ -241,13 +241,13 @@ def test_the_body_of_a_request_that_is_answered_has_its_time(ends: bool) -> None
         await send({"type": "http.response.body"})
 
     async def run() -> bool:
-        connection, transport = connected(refuses, FrontOptions(body_seconds=0.05))
+        connection, transport = connected(refuses, FrontOptions(body_seconds=0.5))
         connection.data_received(BEGIN + b"content-length: 500\r\n\r\n")
         for _ in range(9):
             await asyncio.sleep(0)
         if ends:
             connection.data_received(b"x" * 500)
-        until = asyncio.get_running_loop().time() + (0.15 if ends else 10)
+        until = asyncio.get_running_loop().time() + (0.7 if ends else 10)
         while not transport.aborted and asyncio.get_running_loop().time() < until:
             connection.data_received(b"" if ends else b"x")
             await asyncio.sleep(0.03)

@@ -97,8 +97,7 @@ def test_a_caller_that_leaves_takes_its_requests_along(
 ) -> None:
     for name in ("one", "two"):
         session.ask(name, 5, "on")
-        session.frame()
-    assert server._in_flight() == 2
+    wait_until(lambda: server._in_flight() == 2)
     leave(session)
     wait_until(lambda: not server._in_flight())
     assert [request.outcome for request in server.requests] == ["", ""]
