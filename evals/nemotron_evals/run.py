@@ -21,6 +21,7 @@ from nemotron_evals.card import CARD, MODES, SETTINGS, Benchmark, Mode, Settings
 from nemotron_evals.endpoint import JUDGE_KEY_VARIABLES, KEY_VARIABLES, Endpoint, connect, read_key
 from nemotron_evals.errors import EvalError, UnreachableError
 from nemotron_evals.plan import Asked, Plan
+from nemotron_evals.report import as_text, make_report
 from nemotron_serving.command_line import path, whole
 from nemotron_serving.errors import did_you_mean
 
@@ -105,8 +106,8 @@ def main(options: argparse.Namespace) -> int:
         _ask(directory, work, endpoint, judge, options.concurrency)
         found = _results(directory, planned, work)
         results.write(directory, found)
-    _summary(found)
-    _say(f"Results are in {directory / results.NAME}; 'nemotron-eval report {directory}' compares them with the card.")
+    sys.stdout.write(as_text(make_report(found)))
+    _say(f"Results are in {directory / results.NAME}; 'nemotron-eval report {directory}' makes a page of them.")
     return 0
 
 
@@ -212,19 +213,6 @@ def _where(given: str | None) -> Path | Literal["hub"] | None:
     if given == data.HUB:
         return "hub"
     return Path(given) if given else None
-
-
-def _summary(found: results.Results) -> None:
-    """Means as they are, with nothing to compare them with: that is the report's."""
-    for one in found.measured:
-        for metric in one.metrics:
-            weights = metric.weights or [1.0] * len(metric.scores)
-            total = sum(weight * sum(row) / len(row) for weight, row in zip(weights, metric.scores, strict=True))
-            mean = total / sum(weights)
-            shown = f"{mean:.2f}" if metric.name == "rating" else f"{100 * mean:.1f} %"
-            name = f"{one.benchmark} {metric.name}" if len(one.metrics) > 1 else one.benchmark
-            failed = f", {one.failed} of {one.expected} failed" if one.failed else ""
-            sys.stdout.write(f"{name:18} thinking {one.thinking:3} {shown:>8}{failed}\n")
 
 
 def _say(text: str) -> None:

@@ -112,7 +112,7 @@ def ask(name: str, mode: Mode) -> Solver:
         for turn in conversation(benchmark, state.metadata, number):
             state.messages += turn
             try:
-                state = await generate(state, seed=number)
+                state = await generate(state, tool_calls="none", seed=number)
             except Exception as error:
                 state.metadata["failure"] = await failure(error, str(get_model().api.base_url))
                 break
