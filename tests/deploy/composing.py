@@ -20,7 +20,7 @@ OF_USERS = ("NEMOTRON_", "GRAFANA_", "PROMETHEUS_", "ALERTMANAGER_", "COMPOSE_")
 
 
 def compose(
-    files: Sequence[Path], *arguments: str, variables: Mapping[str, str], timeout: float = 60
+    files: Sequence[Path], *arguments: str, variables: Mapping[str, str], timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """`docker compose ARGUMENTS` on these files, whatever it ends with; variables of the user's own are left out."""
     command = [str(tool("docker-compose")), *(part for file in files for part in ("--file", str(file))), *arguments]

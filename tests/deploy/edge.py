@@ -100,7 +100,7 @@ class Edge:
         options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(self.balancer.address, options) as channel:
             call = channel.stream_stream(path)(
-                iter([b"message"]), metadata=[*given.items(), *metadata.items()], timeout=30
+                iter([b"message"]), metadata=[*given.items(), *metadata.items()], timeout=120
             )
             messages, status = [], "OK"
             try:

@@ -155,7 +155,7 @@ class Container:
 
         def answers() -> bool:
             assert self.running, self.log
-            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10) as response:
+            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=60) as response:
                 return int(response.status) == 200
             return False
 
@@ -358,7 +358,7 @@ def _made_of() -> str:
 
 def _pip_settings() -> dict[str, str]:
     """What this machine's pip is told, by files and by its environment; the last one counts."""
-    listed = _run([sys.executable, "-m", "pip", "config", "list"], os.environ, 60).stdout.splitlines()
+    listed = _run([sys.executable, "-m", "pip", "config", "list"], os.environ, 300).stdout.splitlines()
     pairs = (line.partition("=") for line in listed)
     return {name.rpartition(".")[2]: value.strip("'") for name, _, value in pairs}
 

@@ -154,7 +154,7 @@ def answered(servers: dict[str, Server]) -> Counter[str]:
     """How many requests each package has answered, as its own server counts them."""
     counts = {package: 0.0 for package in (STABLE, CANARY)}
     for server in servers.values():
-        with urllib.request.urlopen(str(server.info["metrics_url"]), timeout=10) as page:
+        with urllib.request.urlopen(str(server.info["metrics_url"]), timeout=60) as page:
             text = page.read().decode()
         (package,) = re.findall(r'^nemotron_build_info\{.*package="([^"]+)"', text, re.MULTILINE)
         done = re.findall(r'^nemotron_requests_total\{.*outcome="ok".*\} (\S+)$', text, re.MULTILINE)

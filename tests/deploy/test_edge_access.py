@@ -383,7 +383,7 @@ def test_metrics_and_readiness_are_all_that_the_inside_gets(the_edge: Edge) -> N
         return status(f"{the_edge.balancer.metrics_url}{path}", method)
 
     the_edge.ask()
-    with urllib.request.urlopen(f"{the_edge.balancer.metrics_url}/stats/prometheus", timeout=10) as response:
+    with urllib.request.urlopen(f"{the_edge.balancer.metrics_url}/stats/prometheus", timeout=60) as response:
         page = response.read().decode()
     for cluster in ("front", "triton-http", "triton-grpc"):
         assert f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{cluster}"}}' in page

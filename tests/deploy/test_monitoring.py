@@ -30,7 +30,7 @@ ALERTS = re.findall(
 )
 def test_a_file_is_one_that_its_program_takes(program: str, arguments: list[str], name: str) -> None:
     done = subprocess.run(
-        [tool(program), *arguments, MONITORING / name], capture_output=True, text=True, check=False, timeout=60
+        [tool(program), *arguments, MONITORING / name], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search("SUCCESS", done.stdout)
@@ -82,5 +82,5 @@ def test_an_alert_goes_to_whom_its_severity_says(severity: str, receiver: str) -
         f"--config.file={MONITORING / 'alertmanager.yaml'}",
         f"severity={severity}",
     ]
-    done = subprocess.run([tool("amtool"), *arguments], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([tool("amtool"), *arguments], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.strip() == receiver

@@ -34,7 +34,7 @@ from tests.running import end
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-START_S = 90
+START_S = 240
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Server:
 
     def metric(self, name: str) -> float:
         """Sum of a metric over its labels."""
-        with urllib.request.urlopen(str(self.info["metrics_url"]), timeout=10) as response:
+        with urllib.request.urlopen(str(self.info["metrics_url"]), timeout=60) as response:
             lines = response.read().decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{"))
 
@@ -98,7 +98,7 @@ class Server:
 def status(url: str, method: str = "GET") -> int:
     """What a request without a body is answered with, errors too."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=60) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         with error:
