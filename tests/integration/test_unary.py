@@ -299,7 +299,7 @@ def test_what_an_http_client_abandons_ends_at_its_deadline(server: Server) -> No
     inputs = [
         {"name": "text_input", "shape": [1, 1], "datatype": "BYTES", "data": [RANDOM]},
         {"name": "max_tokens", "shape": [1, 1], "datatype": "INT32", "data": [1900]},
-        {"name": "timeout_ms", "shape": [1, 1], "datatype": "INT32", "data": [1000]},
+        {"name": "timeout_ms", "shape": [1, 1], "datatype": "INT32", "data": [2500]},
     ]
     body = json.dumps({"inputs": inputs}).encode()
     address = urlsplit(server.http_url)
@@ -307,7 +307,7 @@ def test_what_an_http_client_abandons_ends_at_its_deadline(server: Server) -> No
         head = f"POST /v2/models/unary/infer HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         wait_until(lambda: server.metric(IN_FLIGHT) == 1)
-    wait_until(lambda: server.metric(IN_FLIGHT) == 0, 5)
+    wait_until(lambda: server.metric(IN_FLIGHT) == 0, 8)
 
 
 def test_cancels_at_random_moments(server: Server) -> None:

@@ -70,7 +70,7 @@ class Driven:
     async def _only_this_task_is_left(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
         if left:  # gRPC's own ones end a moment after their streams
-            await asyncio.wait(left, timeout=2)
+            await asyncio.wait(left, timeout=20)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -145,7 +145,7 @@ def connecting(*kinds: type[Client | Driven]) -> Iterator[list[Connect]]:
     started = [thread for thread in threading.enumerate() if thread not in before]
     left = [thread for thread in started if not any(name in thread.name for name in others)]
     for thread in left:  # gRPC's threads for a channel end a moment after it was closed
-        thread.join(2)
+        thread.join(20)
     assert [thread.name for thread in left if thread.is_alive()] == []
 
 

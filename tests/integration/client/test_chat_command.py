@@ -309,7 +309,7 @@ def test_exit_statuses(simulated_server: Server, arguments: list[str], status: i
 @pytest.mark.parametrize("url", ["grpc://127.0.0.1:1", "http://127.0.0.1:1"])
 def test_an_unreachable_server(url: str) -> None:
     command = [*CHAT, url, "--once", "Hi"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=180, check=False)
     assert done.returncode == 3
     assert done.stdout == b""
     assert done.stderr.startswith(b"nemotron-chat: ")

@@ -532,7 +532,7 @@ raise ValueError("the program has failed")
 @pytest.mark.parametrize("read", ["read", "unread"])
 def test_a_program_that_fails_frees_its_places(server: Server, scheme: str, read: str) -> None:
     command = [sys.executable, "-c", LEAVING, url_of(server, scheme), read]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "ValueError: the program has failed"
     freed(server)

@@ -40,4 +40,4 @@ with Client(sys.argv[1]) as client:
 
 def test_greenlets_share_a_client(server: Server) -> None:
     pytest.importorskip("gevent")
-    subprocess.run([sys.executable, "-c", PROGRAM, server.grpc_url], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", PROGRAM, server.grpc_url], check=True, timeout=180)

@@ -44,7 +44,7 @@ def test_it_gives_up_with_the_reason(options: ServeOptions, repository: Path, pa
         if (marker := pathlib.Path({str(marker)!r})).exists():
             raise RuntimeError("the device is gone")
         marker.touch()
-        threading.Timer(0.5, os._exit, [3]).start()
+        threading.Timer(2.0, os._exit, [3]).start()
 
     def finalize"""
     model.write_text(model.read_text().replace("    def finalize", crash, 1))
@@ -132,7 +132,7 @@ def test_a_taken_port(start: Start) -> None:
 
 def test_a_front_that_does_not_start(start: Start) -> None:
     server = start("--openai-port", "0", "--openai-options=--no-such-option")
-    assert server.process.wait(20) == 2
+    assert server.process.wait(90) == 2
     assert "front of --openai-port did not start:" in server.output.read_text()
     assert "--no-such-option" in server.output.read_text()
 
@@ -151,7 +151,7 @@ def test_command(start: Start) -> None:
         "print('umask', os.umask(0)); sys.exit(7)"
     )
     server = start("--openai-port", "0", "--", sys.executable, "-c", script)
-    assert server.process.wait(20) == 7, server.output.read_text()
+    assert server.process.wait(90) == 7, server.output.read_text()
     names = [f"NEMOTRON_{what}URL" for what in ("HEALTH_", "HTTP_", "METRICS_", "OPENAI_", "")]
     assert f"{names}\n200\n" in server.output.read_text()
     ours = os.umask(0)

@@ -15,7 +15,7 @@ from nemotron_loadtest.run.record import SAMPLES
 COMMAND = [sys.executable, "-m", "nemotron_loadtest"]
 
 
-def bench(*arguments: object, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: object, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     command = [*COMMAND, *map(str, arguments)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout_s)

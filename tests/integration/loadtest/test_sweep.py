@@ -13,14 +13,17 @@ import yaml  # type: ignore[import-untyped]
 from nemotron_client.testing import FakeServer, RecordedRequest, ScriptedReply
 from tests.integration.loadtest.bench import bench, bench_here, scenario_file
 
-SLO = 'name = "own"\n[[clauses]]\nmetric = "ttft_ms"\npercentile = 50\nlimit = 150\n'
+SLO = 'name = "own"\n[[clauses]]\nmetric = "ttft_ms"\npercentile = 50\nlimit = 250\n'
 TAKES_S = 0.1
 
 
 def test_the_capacity_of_a_queue_is_found_planned_with_and_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two requests at once, a tenth of a second each: at twenty a second the queue begins to grow."""
+    """Two requests at once, a tenth of a second each: at twenty a second the queue begins to grow.
+
+    The limit leaves a busy machine more than that tenth for all else.
+    """
     places = threading.Semaphore(2)
 
     def answer(_: RecordedRequest) -> ScriptedReply:
@@ -36,7 +39,7 @@ def test_the_capacity_of_a_queue_is_found_planned_with_and_compared(
         swept = bench("sweep", scenario, "--slo", slo, *options)
     assert swept.returncode == 0, swept.stderr
     assert "The SLO own is met up to" in swept.stdout
-    assert 10 <= json.loads((results / "sweep.json").read_bytes())["capacity"]["rate_per_s"] <= 22
+    assert 10 <= json.loads((results / "sweep.json").read_bytes())["capacity"]["rate_per_s"] <= 28
     assert str(results / "report.html") in swept.stdout
     planned = bench_here(capsys, "capacity", results, "--peak", 100)
     assert planned.returncode == 0, planned.stderr

@@ -243,7 +243,7 @@ def test_terminating_ends_the_container_too(here: Path, monkeypatch: pytest.Monk
             assert process.poll() is None
             time.sleep(0.02)
         process.terminate()
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=90)
     assert process.returncode == 143
     assert "terminated" in errors
     assert mark.read_text() == "runs, ended"

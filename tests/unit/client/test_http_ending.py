@@ -47,7 +47,7 @@ def begins(connection: PeerConnection) -> None:
 def no_thread_is_left() -> Iterator[None]:
     before = threading.active_count()
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + WAIT_S
     while threading.active_count() > before:
         assert time.monotonic() < deadline, threading.enumerate()
         time.sleep(0.005)

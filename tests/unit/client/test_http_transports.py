@@ -24,6 +24,7 @@ from tests.unit.client.http_peer import (
     END,
     QUICK_S,
     STREAM_HEAD,
+    WAIT_S,
     Async,
     Caller,
     PeerConnection,
@@ -43,7 +44,7 @@ def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
     """A transport to call; it leaves no thread behind."""
     before = threading.active_count()
     yield request.param()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + WAIT_S
     while threading.active_count() > before:
         assert time.monotonic() < deadline, threading.enumerate()
         time.sleep(0.005)

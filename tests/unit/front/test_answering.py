@@ -73,7 +73,7 @@ def test_silence_is_broken_by_comments() -> None:
 def test_an_error_after_a_comment_is_an_event() -> None:
     async def run() -> Caller:
         app, _ = app_of(ScriptedReply(fault=Fault.stall()), keep_alive_seconds=0.02)
-        app.front.client = app.front.client.with_options(timeouts=0.1)
+        app.front.client = app.front.client.with_options(timeouts=0.5)
         return await ask(app, CHAT, STREAM)
 
     caller = asyncio.run(run())

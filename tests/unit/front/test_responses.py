@@ -360,6 +360,6 @@ def test_log_probabilities_without_thinking_are_all_told() -> None:
 
 def test_an_error_behind_a_comment_has_the_events_that_clients_wait_for(front_of: FrontOf) -> None:
     front = front_of(ScriptedReply(fault=Fault.stall()), keep_alive_seconds=0.02)
-    front.app.front.client = front.app.front.client.with_options(timeouts=0.1)
+    front.app.front.client = front.app.front.client.with_options(timeouts=0.5)
     with front.openai() as client, client.responses.stream(model="nano", input="Hi") as stream:
         assert [event.type for event in stream] == ["response.created", "response.in_progress", "response.failed"]

@@ -132,7 +132,7 @@ def test_an_unstable_sweep_is_doubted() -> None:
 def test_the_planners_own_document_is_read(profile: str, tmp_path: Path) -> None:
     program = "import sys; from nemotron_build.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "plan", "--profile", profile, "--json"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     path = tmp_path / "plan.json"
     path.write_text(done.stdout)

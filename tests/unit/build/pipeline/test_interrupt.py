@@ -33,7 +33,7 @@ def test_interrupted(stage: str, number: signal.Signals, tiny: Path, tmp_path: P
     try:
         wait_for(mark, process)
         process.send_signal(number)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=90)
     finally:
         process.kill()
     assert (process.returncode, output) == (128 + number, "")
@@ -58,7 +58,7 @@ def test_a_stage_alone_leaves_nothing(number: signal.Signals, tiny: Path, tmp_pa
     try:
         wait_for(mark, process)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=90)
     finally:
         process.kill()
     assert process.returncode == 128 + number, errors
@@ -72,7 +72,7 @@ def test_a_second_build_in_the_same_directory_is_refused(tiny: Path, tmp_path: P
     try:
         wait_for(mark, first)
         second = start(tiny, target, tmp_path, {})
-        _, errors = second.communicate(timeout=20)
+        _, errors = second.communicate(timeout=90)
         assert second.returncode == 1
         assert "Another nemotron-build is at work" in errors
         assert first.poll() is None
@@ -81,7 +81,7 @@ def test_a_second_build_in_the_same_directory_is_refused(tiny: Path, tmp_path: P
         first.communicate()
     # What was killed outright holds no lock, and its half stage is cleared.
     third = start(tiny, target, tmp_path, {})
-    _, errors = third.communicate(timeout=20)
+    _, errors = third.communicate(timeout=90)
     assert third.returncode == 0, errors
     assert errors.count("finished before") == 2
     assert sorted(entry.name for entry in target.parent.iterdir()) == ["p", "p.logs"]

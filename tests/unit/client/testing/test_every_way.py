@@ -48,7 +48,7 @@ def talk(request: pytest.FixtureRequest, kind: str) -> Iterator[Ask]:
     """Ask over one way; no thread is left behind."""
     before = set(threading.enumerate())
     yield functools.partial(request.param, kind)
-    deadline = time.monotonic() + 5  # a client does not wait for each of its threads
+    deadline = time.monotonic() + 30  # a client does not wait for each of its threads
     # gRPC's own thread for asyncio, one a process, goes when the last of its objects does.
     while left := [thread.name for thread in set(threading.enumerate()) - before if "_poll_wrapper" not in thread.name]:
         assert time.monotonic() < deadline, left

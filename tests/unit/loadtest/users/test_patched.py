@@ -27,7 +27,7 @@ print("patched", monkey.is_module_patched("socket"), monkey.is_module_patched("t
 def output_of(code: str) -> list[str]:
     """What a fresh process writes, in which it is an error when gevent warns of what was imported too early."""
     command = [sys.executable, "-c", f"import warnings\nwarnings.filterwarnings('error', 'Monkey-patching')\n{code}"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
