@@ -15,16 +15,20 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nemotron_evals import results, statistics
-from nemotron_evals.card import CARD, MODES, SETTINGS, Benchmark, Metric, Mode
+from nemotron_evals.card import CARD, MODES, Benchmark, Metric, Mode
 from nemotron_evals.card import benchmark as find_benchmark
 from nemotron_evals.errors import EvalError
 from nemotron_evals.gate import MARGIN
 from nemotron_evals.tables import text_table
 from nemotron_evals.verdicts import ROUNDING, deciding
+
+if TYPE_CHECKING:
+    from nemotron_evals.speed import Speed
 
 POWER = 0.9
 """The power that repeats are worked out for."""
@@ -186,10 +190,12 @@ def make_estimate(
     Raises:
         EvalError: The profile is not known or for no GPU, or there is no GPU.
     """
+    from nemotron_evals.speed import Speed
+
     if gpus < 1:
         raise EvalError(f"--gpus is {gpus}, expected at least 1")
     known = {(one.benchmark, one.thinking): one for one in like.measured} if like else {}
-    speed = _Speed(profile)
+    speed = Speed(profile)
     cells = [(of, mode) for of in benchmarks for mode in modes]
     parts = [_part(of, mode, known.get((of.name, mode)), speed, gpus) for of, mode in cells]
     figures = [(of, metric, mode) for of, mode in cells for metric in of.metrics]
@@ -256,51 +262,7 @@ def as_text(found: Estimate) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Speed:
-    """The planner's throughput for requests of one size, and the time of a longest answer alone."""
-
-    def __init__(self, profile_name: str) -> None:
-        from nemotron_build.errors import BuildError
-        from nemotron_build.plan.gpus import find_gpu
-        from nemotron_build.profiles import load_profile
-
-        try:
-            self._profile = load_profile(profile_name)
-        except BuildError as error:
-            raise EvalError(str(error)) from error
-        if self._profile.gpu is None:
-            raise EvalError(f"profile {profile_name} is for CPUs: expected one for a GPU, such as {PROFILE}")
-        self._gpu = find_gpu(self._profile.gpu)
-
-    @property
-    def gpu(self) -> str:
-        """The GPU's name."""
-        return self._gpu.title
-
-    def hours(self, prompt_tokens: float, output_tokens: float, requests: float) -> float:
-        """For so many requests to one server, at its throughput with the largest batch that they fill."""
-        from nemotron_build.checkpoint.shape import LLAMA_31_8B
-        from nemotron_build.plan.plan import make_plan
-        from nemotron_build.plan.roofline import Workload
-
-        longest = self._profile.limits.max_seq_len
-        given = min(round(prompt_tokens), longest // 2)
-        plan = make_plan(
-            LLAMA_31_8B,
-            self._gpu,
-            self._profile,
-            Workload(max(1, given), max(1, min(round(output_tokens), longest - given))),
-        )
-        fitting = [one for one in plan.estimates if one.fits]
-        filled = [one for one in fitting if one.batch <= max(1.0, requests)]
-        best = max(filled or fitting[:1], key=lambda one: one.batch)
-        in_batches = requests * output_tokens / best.output_tokens_per_s
-        # The last to end is alone for a while: an answer of the longest kind, at the speed of a small batch.
-        tail = min(SETTINGS["on"].max_tokens, 3 * output_tokens) * fitting[0].itl_ms / 1000
-        return (in_batches + tail) / 3600
-
-
-def _part(of: Benchmark, mode: Mode, known: results.Measured | None, speed: _Speed, gpus: int) -> Part:
+def _part(of: Benchmark, mode: Mode, known: results.Measured | None, speed: Speed, gpus: int) -> Part:
     assumed, turns = ASSUMED[of.name][mode], _TURNS.get(of.name, 1)
     requests = of.questions * of.repeats[mode] * turns
     tokens = float(assumed.output_tokens)

@@ -295,7 +295,8 @@ def _pairs(a: Results, b: Results) -> list[_Pair]:
 
 def _faults(a: Measured, b: Measured) -> Iterator[str]:
     if a.questions != b.questions:
-        yield f"other questions ({len(a.questions):,} and {len(b.questions):,}, {_in_common(a, b):,} in common)"
+        common = len(set(a.questions) & set(b.questions))
+        yield f"other questions ({len(a.questions):,} and {len(b.questions):,}, {common:,} in common)"
     if a.repeats != b.repeats:
         yield f"repeats {a.repeats} and {b.repeats}"
     for name in ("temperature", "top_p", "max_tokens"):
@@ -310,10 +311,6 @@ def _faults(a: Measured, b: Measured) -> Iterator[str]:
     for side, one in (("A", a), ("B", b)):
         if one.failed:
             yield f"{one.failed:,} of {one.expected:,} samples of {side} failed"
-
-
-def _in_common(a: Measured, b: Measured) -> int:
-    return len(set(a.questions) & set(b.questions))
 
 
 def _paired(z: statistics.Array) -> statistics.Paired:

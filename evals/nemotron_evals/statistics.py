@@ -190,14 +190,15 @@ def difference(
     value = score(scores, weights)
     found = value - card
     per_repeat = 1 / repeats + 1 / card_repeats
-    equal = float(np.ptp(table)) == 0 and value in (0.0, 1.0)
+    equal = float(np.ptp(table)) == 0 and table[0, 0] in (0.0, 1.0)
     if equal:
         pooled = (value * repeats + card * card_repeats) / (repeats + card_repeats)
         variance = max(pooled * (1 - pooled), unseen_share(questions) / 2)
     elif repeats > 1:
         variance = noise(scores, weights)
     else:
-        variance = float(np.var(_shares(scores, weights) * (table[:, 0] - value), ddof=1)) if questions > 1 else 1.0
+        over_questions = np.var(_shares(scores, weights) * (table[:, 0] - value), ddof=min(1, questions - 1))
+        variance = max(float(over_questions), unseen_share(questions) / 2)
     error = math.sqrt(variance * per_repeat / questions)
     half = Z * error
     if equal:

@@ -47,6 +47,14 @@ def test_an_engine_that_loses_three_points_never_passes_and_fails_nineteen_times
     assert found["fail"] >= 0.95 * 200
 
 
+def test_an_engine_that_loses_just_the_margin_rarely_passes() -> None:
+    """One point in every figure, where the bound lets one in twenty pass; 200 pairs, known to within 1.5 points."""
+    found = outcomes(0.01, ("on", "off"))
+    print(f"one point lost, on and off: {found['pass'] / 2:.1f} % pass, {found['fail'] / 2:.1f} % fail")
+    assert found["pass"] <= 0.08 * 200
+    assert found["fail"] <= 0.10 * 200
+
+
 def math(rows: list[list[float]], mode: Mode = "on", **changes: Any) -> Measured:
     return streams.measured(MATH, mode, {"accuracy": rows}, **changes)
 

@@ -120,6 +120,16 @@ def test_one_repeat_cannot_measure_noise_and_makes_none_up() -> None:
     assert found.half_width == pytest.approx(statistics.Z * math.sqrt(found.noise * 2 / 100))
 
 
+@pytest.mark.parametrize(
+    ("scores", "weights"), [([[1.0]] * 5, [0.1, 0.2, 0.3, 0.1, 0.2]), ([[0.5]] * 5, None), ([[8.0]], None)]
+)
+def test_equal_scores_of_one_repeat_are_not_without_noise(scores: list[list[float]], weights: list[float]) -> None:
+    """Also where weights make the sum differ from 1 in its last digits."""
+    found = statistics.difference(scores, scores[0][0], card_repeats=1, rounding=0, weights=weights)
+    assert found.half_width > 0.3
+    assert found.p > 0.99
+
+
 @settings(deadline=None)
 @given(TABLES)
 def test_a_score_lies_in_its_intervals_and_they_within_the_scale(table: list[list[float]]) -> None:
