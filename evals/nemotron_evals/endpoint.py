@@ -134,14 +134,17 @@ def _model(client: httpx.Client, url: str, model: str | None, what: str) -> str:
     if answer.status_code in (401, 403):
         raise UnreachableError(f"{what} {url} wants a key, or another one: status {answer.status_code}")
     try:
-        names = [str(one["id"]) for one in answer.json()["data"]]
-    except (ValueError, KeyError, TypeError):
+        models = answer.json()["data"]
+        names = [str(one["id"]) for one in models]
+        roots = {(one.get("root"), one.get("parent")) for one in models}
+    except (ValueError, KeyError, TypeError, AttributeError):
         hint = "" if urlsplit(url).path.endswith("/v1") else f"; try {url}/v1"
         raise UnreachableError(
             f"{url} is no endpoint of OpenAI's API: {url}/models gave status {answer.status_code} and no list of models"
             f"{hint}"
         ) from None
-    if model is None and len(names) == 1:
+    one_model = len(roots) == 1 and roots != {(None, None)}  # under several names
+    if model is None and (len(names) == 1 or one_model):
         return names[0]
     if model is None:
         raise EvalError(f"{what} {url} has {len(names)} models: name one with --model: {', '.join(names)}")

@@ -35,6 +35,7 @@ class Scripted:
 
     def __init__(self, script: Script, *, usage: bool, models: tuple[str, ...]) -> None:
         self.script, self.usage, self.models = script, usage, models
+        self.root: str | None = None
         self.asked: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
         self.held, self.go_on = threading.Event(), threading.Event()
@@ -47,7 +48,7 @@ class Scripted:
                 """Say nothing."""
 
             def do_GET(self) -> None:
-                data = [{"id": name, "object": "model"} for name in endpoint.models]
+                data = [{"id": name, "object": "model", "root": endpoint.root} for name in endpoint.models]
                 self._send(200, json.dumps({"object": "list", "data": data}).encode(), "application/json")
 
             def do_POST(self) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from msgspec.structs import replace
 
 from nemotron_evals import data
 from nemotron_evals.card import CARD, Benchmark, benchmark
@@ -106,3 +110,47 @@ def test_what_is_wrong_with_a_private_row_is_said_without_its_text(tmp_path: Pat
     with pytest.raises(DataError, match="row 1: no field 'Incorrect Answer 1'") as error:
         data.load(benchmark("gpqa"), tmp_path)
     assert rows.CANARY not in str(error.value)
+
+
+class Hub(ModuleType):
+    """What stands in for huggingface_hub: it has one file, and knows what was asked of it."""
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__("huggingface_hub")
+        self.path = path
+        self.asked: list[tuple[str, str, str]] = []
+
+    def hf_hub_download(self, repository: str, name: str, *, repo_type: str, revision: str) -> str:
+        assert repo_type == "dataset"
+        self.asked.append((repository, name, revision))
+        if self.path is None:
+            raise OSError("no route to the hub\nand more")
+        return str(self.path)
+
+
+def test_the_hub_is_asked_for_pinned_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "test.jsonl"
+    path.write_text(json.dumps(rows.MATH[0]))
+    hub = Hub(path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    math = benchmark("math500")
+    with pytest.raises(DataError, match=r"test\.jsonl of HuggingFaceH4/MATH-500 at 6e4ed1a2a79a was altered"):
+        data.load(math, "hub")
+    assert hub.asked == [("HuggingFaceH4/MATH-500", "test.jsonl", math.data.revision)]
+    here = hashlib.sha256(path.read_bytes()).hexdigest()
+    pinned = replace(math, data=replace(math.data, hub_files={"test.jsonl": here}))
+    found = data.load(pinned, "hub").used
+    assert (found.source, found.revision, found.known) == (
+        "HuggingFaceH4/MATH-500: test.jsonl",
+        math.data.revision,
+        True,
+    )
+
+
+def test_without_the_hub_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub(None))
+    with pytest.raises(DataError, match="cannot be had from the hub: no route to the hub"):
+        data.load(benchmark("ifeval"), "hub")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(DataError, match=r"needs huggingface-hub and pyarrow: pip install '\.\[hub\]'"):
+        data.load(benchmark("ifeval"), "hub")

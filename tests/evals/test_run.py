@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from nemotron_evals import results
+from nemotron_evals.endpoint import connect
 from nemotron_evals.results import Measured, Results
 from tests.evals import rows
 from tests.evals.scripted import MODEL, PACKAGE, Answer, Scripted, scripted, toggle, user
@@ -366,6 +367,14 @@ def test_an_endpoint_of_another_kind_is_told(tmp_path: Path, data: Path) -> None
         done = run(endpoint.url, *command, "--model", "aa")
         assert (done.returncode, "has no model 'aa'" in done.stderr) == (2, True)
     assert not (tmp_path / "run").exists()
+
+
+def test_names_of_one_model_are_no_choice() -> None:
+    with scripted(plays, models=("short", "a-longer-name")) as endpoint:
+        endpoint.root = "short"
+        found = connect(f"{endpoint.url}/", None, "key")
+        assert (found.url, found.model, found.package) == (endpoint.url, "short", PACKAGE)
+        assert connect(endpoint.url, "a-longer-name", "key").model == "a-longer-name"
 
 
 def hold_at(endpoint: Scripted, count: int) -> None:
