@@ -93,12 +93,22 @@ def test_the_theme_is_switched_and_kept(chat: Chat) -> None:
     expect(chat.page.locator("body")).to_have_css("background-color", dark)
 
 
+SEEN = """(element) => {
+    const {left, top, width, height} = element.getBoundingClientRect();
+    return document.elementFromPoint(left + width / 2, top + height / 2) === element;
+}"""
+
+
 def test_a_phone_has_the_list_over_the_page(front: Front, chat_of: Callable[..., Chat]) -> None:
     chat = chat_of(front, width=360).open()
     chat.asked("Hello.")
     expect(chat.conversations.first).to_be_hidden()
     chat.button("Show conversations").click()
     expect(chat.page.get_by_role("searchbox")).to_be_focused()
+    # What is said is over both.
+    chat.import_file({})
+    chat.warned("This file holds no exported conversations")
+    assert chat.page.locator("#banner").evaluate(SEEN)
     chat.button("New chat").click()
     expect(chat.page.locator(".welcome")).to_be_visible()
     expect(chat.conversations.first).to_be_hidden()

@@ -146,7 +146,7 @@ def test_an_answer_that_runs_in_another_tab_is_not_offered_to_be_continued(chat:
     expect(go_on).to_be_visible()
     chat.done()
     other.done()
-    assert other.content.inner_text() == chat.content.inner_text()
+    chat.until(lambda: other.content.inner_text() == chat.content.inner_text())
     # A tab that is gone says nothing.
     with chat.page.expect_request("**/v1/chat/completions"):
         chat.answer.get_by_role("button", name="Continue").click()

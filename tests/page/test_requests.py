@@ -62,6 +62,7 @@ def test_a_limit_that_nobody_set_leaves_room_for_the_prompt(front: Front, chat_o
     assert 256 <= chat.sent("x" * 6000)["max_tokens"] <= 8192 - 6000
     chat.done()
     assert "max_tokens" not in chat.sent("x" * 8000)
+    chat.done()
 
 
 def test_settings_belong_to_a_conversation_and_can_be_the_default(chat: Chat) -> None:

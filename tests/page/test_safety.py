@@ -24,6 +24,7 @@ FORBIDDEN = r"""() => {
 }"""
 
 
+@pytest.mark.timeout(1200)  # half a minute where little else runs
 def test_hostile_answers_do_nothing(chat: Chat) -> None:
     for number in range(len(HOSTILE)):
         chat.ask(f"[hostile {number}]")
