@@ -19,7 +19,7 @@ import msgspec
 
 from nemotron_evals import results, statistics
 from nemotron_evals.card import CARD, Benchmark, Mode, benchmark
-from nemotron_evals.errors import ResultsError
+from nemotron_evals.errors import EvalError, ResultsError
 from nemotron_evals.logs import Sample, samples
 from nemotron_evals.results import Measured, Results
 from nemotron_evals.tables import text_table
@@ -141,8 +141,11 @@ def main(options: argparse.Namespace) -> int:
     """Print the report, and write the page.
 
     Raises:
-        ResultsError: The run has no results.
+        EvalError: The run has no results, or the page cannot be written where it should.
     """
+    path: Path = options.output or options.run / PAGE
+    if options.output and (path.is_dir() or not path.parent.is_dir()):
+        raise EvalError(f"-o is {path}: expected a file's name in a directory that is there")
     run = results.read(options.run)
     report = make_report(run)
     if options.json:
@@ -152,7 +155,6 @@ def main(options: argparse.Namespace) -> int:
     from nemotron_evals.page import page_html
 
     to_read, without = worst(options.run, run)
-    path: Path = options.output or options.run / PAGE
     _write(path, page_html(report, run, to_read, without))
     sys.stderr.write(f"nemotron-eval: wrote {path}\n")
     return 0

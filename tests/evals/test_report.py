@@ -239,3 +239,15 @@ def test_json_has_figures_and_no_texts_and_no_page_is_written(
     ]
     assert document["figures"][0]["same_questions"]["low"] < 95.4 < document["figures"][0]["same_questions"]["high"]
     assert sorted(path.name for path in run.iterdir()) == ["results.json"]
+
+
+@pytest.mark.parametrize("name", ["missing/page.html", "."])
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    run = written(tmp_path / "run", a_run())
+    assert main(["report", str(run), "-o", str(tmp_path / name)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "expected a file's name in a directory that is there" in printed.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
