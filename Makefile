@@ -239,7 +239,7 @@ EVAL_ROWS := evals/nemotron_evals/demo/rows
 eval-demo: demo-package setup-evals
 	@rm -rf $(EVAL_DEMO)
 	@echo "1. A real model, the demo's: three rows of our own of MATH500 and of IFEval, and three of BFCL's. It is far too small for them."
-	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) --openai-port 0 -- sh -c 'set -e; short="--limit 3 --repeats 1 --max-tokens 64"; \
+	@$(BIN)/nemotron-serve $(DEMO) $(FREE_PORTS) --openai-port 0 -- sh -c 'set -e; short="--model SmolLM2-135M-Instruct --limit 3 --repeats 1 --max-tokens 64"; \
 		$(EVAL) run "$$NEMOTRON_OPENAI_URL" -o $(EVAL_DEMO)/model --tasks math500,ifeval --data $(EVAL_ROWS) $$short; \
 		$(EVAL) run "$$NEMOTRON_OPENAI_URL" -o $(EVAL_DEMO)/bfcl --tasks bfcl $$short'
 	@echo
