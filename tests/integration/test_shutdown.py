@@ -50,9 +50,9 @@ def test_what_runs_ends_or_is_cancelled_and_nothing_new_begins(
         wait_until(lambda: server.metric(IN_FLIGHT) == len(streams) + 3)
 
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not server.ready_file.exists(), 5)
+        wait_until(lambda: not server.ready_file.exists())
         assert (status(f"{health_url}/live"), status(f"{health_url}/ready")) == (200, 503)
-        wait_until(lambda: not clients[0].is_ready(), 5)
+        wait_until(lambda: not clients[0].is_ready())
         assert [client.is_ready() for client in clients] == [False] * 4
         assert asyncio.run(are_ready(urls)) == [False, False]
         for client in clients:

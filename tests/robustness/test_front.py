@@ -145,8 +145,11 @@ def test_512_streams_at_once_are_whole(
     assert grown < 30 << 20
 
 
-def test_a_server_that_dies_within_a_stream_ends_it_with_an_error(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_dies_within_a_stream_ends_it_with_an_error(
+    simulated_package: Callable[..., Path], tmp_path: Path
+) -> None:
     with (
+        serving(simulated_package("--token-ms", "20"), tmp_path) as server,
         fronting(server, tmp_path) as front,
         RawCaller(front.url, {**LONG, "stream": True}) as caller,
         openai.OpenAI(base_url=f"{front.url}/v1", api_key="none", max_retries=0) as client,
@@ -167,7 +170,8 @@ def test_a_server_that_dies_within_a_stream_ends_it_with_an_error(server: Server
 
 
 def test_what_runs_ends_when_the_front_is_told_to_stop(patient_server: Server, tmp_path: Path) -> None:
-    with fronting(patient_server, tmp_path) as front, RawCaller(front.url, {**SHORT, "stream": True}) as caller:
+    running = question("[sim:random]", max_tokens=300, stream=True)  # 6 s, in which the others are answered
+    with fronting(patient_server, tmp_path) as front, RawCaller(front.url, running) as caller:
         caller.read_until(b"data:")
         front.process.send_signal(signal.SIGTERM)
         with RawCaller(front.url, SHORT) as new:
@@ -208,8 +212,13 @@ def test_what_runs_too_long_is_cut_with_an_error(patient_server: Server, tmp_pat
         wait_until(lambda: patient_server.metric(IN_FLIGHT) == 0)
 
 
-def test_a_server_that_drains_is_told_as_shutting_down(server: Server, tmp_path: Path) -> None:
-    with fronting(server, tmp_path) as front, RawCaller(front.url, {**LONG, "stream": True}) as caller:
+def test_a_server_that_drains_is_told_as_shutting_down(simulated_package: Callable[..., Path], tmp_path: Path) -> None:
+    running = question("[sim:random]", max_tokens=300, stream=True)  # 6 s, in which the others are answered
+    with (
+        serving(simulated_package("--token-ms", "20"), tmp_path) as server,
+        fronting(server, tmp_path) as front,
+        RawCaller(front.url, running) as caller,
+    ):
         caller.read_until(b"data:")
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: (refused := front.post(CHAT, SHORT))[0] == 503 and "shutting_down" in refused[2])
