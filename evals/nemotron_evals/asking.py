@@ -78,7 +78,10 @@ def ask_all(
             )
     finally:
         progress.end()
-    return None if done else _problem(logs)
+    if any(log.status == "cancelled" for log in logs):  # Inspect has taken the interrupt for itself
+        raise KeyboardInterrupt
+    answered = sum(len(scored(directory, name)) for name in totals)
+    return None if done and answered == sum(totals.values()) else _problem(logs)
 
 
 def _isolate(directory: Path) -> None:
