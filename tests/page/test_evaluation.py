@@ -13,6 +13,7 @@ from nemotron_evals.logs import Sample
 from nemotron_evals.page import page_html
 from nemotron_evals.report import make_report
 from tests.evals import streams
+from tests.page.chat import LIMIT_S
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -50,6 +51,7 @@ def test_the_page_fits_and_asks_nobody(
         viewport={"width": width, "height": 900},
         color_scheme="dark" if scheme == "dark" else "light",
     )
+    context.set_default_timeout(LIMIT_S * 1000)
     try:
         page = context.new_page()
         said: list[str] = []
