@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -78,7 +79,7 @@ def ask_all(
             )
     finally:
         progress.end()
-    if any(log.status == "cancelled" for log in logs):  # Inspect has taken the interrupt for itself
+    if any(_cancelled(directory, name) for name in totals):  # Inspect keeps the interrupt to itself
         raise KeyboardInterrupt
     answered = sum(len(scored(directory, name)) for name in totals)
     return None if done and answered == sum(totals.values()) else _problem(logs)
@@ -141,10 +142,21 @@ def _follow(directory: Path, progress: Progress) -> None:
             plan.spend(directory, Spent(begun.started, begun.seconds + progress.seconds))
 
 
+def _cancelled(directory: Path, task: str) -> bool:
+    from inspect_ai.log import read_eval_log
+
+    from nemotron_evals.logs import latest
+
+    path = latest(directory, task)
+    return path is not None and bool(read_eval_log(path, header_only=True).status == "cancelled")
+
+
 def _problem(logs: Sequence[object]) -> str:
-    """The first error of a run that ended too early, without its traceback."""
+    """The first error of a run that ended too early, without its traceback and the name of its class."""
     for log in logs:
         error = getattr(log, "error", None)
         if error is not None:
-            return str(error.message).strip().removesuffix(".")
+            said = str(error.message).strip()
+            inner = re.fullmatch(r"\w+\((['\"])(.*)\1\)", said, re.DOTALL)
+            return (inner[2] if inner else said).removesuffix(".")
     return "not all questions were answered"
