@@ -65,7 +65,7 @@ help:
 	@echo "make demo            set up, build the demo packages, serve them, ask with thinking on and off, for JSON, over OpenAI's API, with a tool, stop"
 	@echo "make serve           serve the demo package until ctrl-C, with OpenAI's API and a chat page on port 9000"
 	@echo "make loadtest        the rate that the demo package takes, in less than five minutes, with a report"
-	@echo "make eval-demo       the model card's benchmarks on rows of our own, with a report (three minutes); sets up what it needs"
+	@echo "make eval-demo       the model card's benchmarks on rows of our own, with a report; sets up what it needs"
 	@echo "make test            lint, types and all tests, with a real Triton"
 	@echo "make test-fast       lint, types, unit and contract tests"
 	@echo "make test-robustness attack real servers: floods, kills, odd requests (five minutes)"
@@ -232,7 +232,7 @@ $(EVALS_VENV)/.installed: $(EVALS_LOCK) pyproject.toml
 	@touch $@
 
 # What nemotron-eval does, on rows of our own: a real model that is too small for them, then an engine that plays answers of
-# known worth. Three minutes; leaves the runs with their pages.
+# known worth. Leaves the runs with their pages.
 EVAL_DEMO := $(RESULTS)/eval-demo
 EVAL := $(EVALS_VENV)/bin/nemotron-eval
 EVAL_ROWS := evals/nemotron_evals/demo/rows
