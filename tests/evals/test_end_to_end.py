@@ -153,7 +153,6 @@ def test_errors_stay_in_the_denominator(tmp_path: Path) -> None:
     one = found(results.read(directory), "aime25", "on")
     assert (one.expected, one.failed) == (3, 1)
     assert one.metrics[0].scores == [[1.0], [0.0], [0.0]]
-    assert "1 of 3 failed" in ran.stdout
 
 
 def test_without_a_judge_nothing_is_asked(endpoint: Endpoint, tmp_path: Path) -> None:
