@@ -28,6 +28,7 @@ _CANCEL_S = 5.0  # for requests that were cancelled to end
 # The models publish their count a few times a second, and a last response may be on its way.
 _IDLE_S = 0.6
 _WATCH_S = 0.25  # between two looks at a server that serves
+_LOCK_GIVEN_UP = "interprocess::lock_exception"  # what Triton ends with where another process had a lock for 10 s
 _SAFER_TRITON = (2, 68)  # 26.04: mended what a caller does by mistake to 2.51; see docs/security.md for the rest
 
 
@@ -129,6 +130,17 @@ def _requests(count: int) -> str:
     return f"{count} request{'' if count == 1 else 's'}"
 
 
+def _first_start(server: TritonServer) -> None:
+    """Once more where Triton gave up a lock: that says that the machine is too busy, not that something is wrong."""
+    try:
+        server.start()
+    except StartError as error:
+        if _LOCK_GIVEN_UP not in str(error):
+            raise
+        say("Starting once more: Triton gave up waiting for a lock, as it does on a machine that is too busy.")
+        server.start()
+
+
 @dataclass
 class Supervisor:
     """Serves one package until it is told to stop.
@@ -194,7 +206,7 @@ class Supervisor:
                     remove=[self.ready_file] if self.ready_file else [],
                 )
                 with closing(server), self._front(server) or nullcontext() as front:
-                    server.start()
+                    _first_start(server)
                     return self._serve(server, front, ready_file, command, signals)
             except StopRequested as stop:
                 say("Stopped at once.")

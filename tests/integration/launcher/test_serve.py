@@ -17,6 +17,7 @@ from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
 from nemotron_serving.launcher.supervise import Supervisor
 from nemotron_serving.package import Package
+from tests.running import end
 from tests.waiting import allowed, wait_until
 
 from .conftest import Running, left_behind
@@ -52,6 +53,28 @@ def test_it_gives_up_with_the_reason(options: ServeOptions, repository: Path, pa
     with pytest.raises(RestartError, match=r"2 times in a row.*\n.*model 'ensemble': RuntimeError: the device is gone"):
         supervisor.run([])
     assert not left_behind(tmp_path)
+
+
+def test_a_start_that_waited_too_long_for_a_lock_is_repeated(start: Start, repository: Path, tmp_path: Path) -> None:
+    """Once: a machine that stays too busy cannot serve."""
+    model, marker = repository / "ensemble" / "1" / "model.py", tmp_path / "starts"
+    abort = f"""        import os, signal
+        with open({str(marker)!r}, "a") as starts:
+            starts.write("x")
+        if len(open({str(marker)!r}).read()) in (1, 3, 4):
+            os.write(2, b"  what():  boost::interprocess::lock_exception\\n")
+            os.kill(os.getppid(), signal.SIGABRT)
+
+    def finalize"""
+    model.write_text(model.read_text().replace("    def finalize", abort, 1))
+    server = start()
+    server.wait_ready()
+    assert "Starting once more" in server.output.read_text()
+    end(server.process)
+    server = start()
+    assert server.process.wait(allowed(20)) == 1
+    assert "lock_exception" in server.output.read_text()
+    assert len(marker.read_text()) == 4
 
 
 def test_sigterm_lets_a_stream_finish_and_refuses_new_requests(start: Start) -> None:
