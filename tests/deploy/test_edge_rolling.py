@@ -23,7 +23,7 @@ __all__ = ["simulated_package"]  # a fixture
 
 CALLERS = 12  # of each kind
 TOKENS = 20
-LEAST = 300
+LEAST = 600
 PAUSE_S = 0.2  # of each caller: the servers that start beside them have the cores, too
 ENTRY = f"        - {{client: team-a, key: {TEAM_A}}}\n"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import get_args
 
@@ -104,8 +105,10 @@ def _serve(arguments: list[str]) -> int:
     check_engine_library(package.manifest.engine, package.engine_path)
     check_memory(package, given.kv_cache_gib)
     require(Need.of(package, given.engine_threads))
-    endpoints, state = choose_endpoints(options), ServerState()
-    with HealthServer(endpoints, state):  # before the files are verified: that takes a while with a large package
+    with ExitStack() as held:
+        endpoints, state = choose_endpoints(options, held), ServerState()
+        # Before the files are verified: that takes a while with a large package.
+        held.enter_context(HealthServer(endpoints, state))
         package.verify_files()
         return Supervisor(
             package,

@@ -81,8 +81,14 @@ class Endpoints:
         }
 
 
-def choose_endpoints(options: ServeOptions) -> Endpoints:
+def choose_endpoints(options: ServeOptions, held: ExitStack | None = None) -> Endpoints:
     """Check that the wanted ports are free, and pick free ones in place of 0.
+
+    Args:
+        options: The wanted ports.
+        held: Gets sockets that are bound to the ports and do not listen. While they are there, a server can listen at
+            these ports, also again after a crash, and the system gives none of them to somebody who wants a free one,
+            as each connection from this machine does. None holds them until all are chosen.
 
     Raises:
         SetupError: naming the port and, where it can be seen, the process that holds it.
@@ -99,11 +105,13 @@ def choose_endpoints(options: ServeOptions) -> Endpoints:
             f"{', '.join(f'{option} {port}' for option, port in wanted.items())}: the ports must differ. "
             "Or give 0 for any free port."
         )
-    with ExitStack() as held:
+    with ExitStack() as choosing:
         # All are held until all are chosen: the same free port must not be found twice.
         http, grpc, metrics, health, *openai = (
-            held.enter_context(bind(options.bind, *item)).getsockname()[1] for item in wanted.items()
+            choosing.enter_context(bind(options.bind, *item)).getsockname()[1] for item in wanted.items()
         )
+        if held is not None:
+            held.push(choosing.pop_all())
     return Endpoints(options.bind, http, grpc, metrics, health, options.tls is not None, *openai)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import os
@@ -15,6 +16,19 @@ from nemotron_serving.launcher.errors import SetupError
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
 
 FREE = ServeOptions(package=Path("package"), http_port=0, grpc_port=0, metrics_port=0)
+
+
+def test_held_ports_are_given_to_nobody_else_and_can_be_listened_at() -> None:
+    """As by Triton, whose listeners set SO_REUSEADDR, too; once more after it has ended."""
+    with contextlib.ExitStack() as held:
+        port = choose_endpoints(FREE, held).http_port
+        for _ in range(2):
+            with socket.create_server(("127.0.0.1", port)):
+                pass
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
 
 
 def test_zero_picks_free_ports() -> None:
