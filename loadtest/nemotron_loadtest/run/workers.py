@@ -8,7 +8,9 @@ master → worker   end      send nothing more, and wait so long for what is on 
 master → worker   hurry    wait no longer
 worker → master   done     all samples have been sent
 
-ZeroMQ keeps the order of the messages between two processes. A worker is this module as a program:
+ZeroMQ keeps the order of the messages between two processes. Locust's master takes a worker for ready before that one
+has said which messages of ours it knows, and drops those that it does not: so a plan is sent until it is answered.
+A worker is this module as a program:
 `python -m nemotron_loadtest.run.workers PORT USER`.
 """
 
@@ -47,6 +49,7 @@ _LOOPBACK = "127.0.0.1"
 _PREFIX = "nemotron_"
 _SEND_EVERY_S = 0.2
 _READY_S = 120.0
+_ASK_AGAIN_S = 1.0
 _LATE_S = 10.0
 """What the end of a run may take in workers beyond the drain time."""
 _ERRORS: dict[str, type[LoadTestError]] = {
@@ -71,6 +74,7 @@ class MasterSide:
         self._on_sample = on_sample
         self._waiting_for: set[str] = set()
         self._members: list[str] = []
+        self._plans = 0
         self._answers: list[dict[str, Any]] = []
         for name, listener in (("ready", self._answered), ("samples", self._samples), ("done", self._done)):
             _listen(runner, name, listener)
@@ -90,12 +94,18 @@ class MasterSide:
         runner = self._runner
         self._members = [client.id for client in runner.clients.all if client.state != STATE_MISSING]
         self._waiting_for, self._answers = set(self._members), []
-        scenario = msgspec.json.encode(self.scenario)
-        for number, member in enumerate(self._members):
-            plan = {"scenario": scenario, "worker": number, "workers": self.workers}
-            runner.send_message(f"{_PREFIX}plan", plan, client_id=member)
-        if not self._wait(_READY_S):
-            raise LoadTestError(f"{len(self._waiting_for)} of {self.workers} workers are not ready in {_READY_S:g} s")
+        self._plans += 1
+        plan = {"number": self._plans, "scenario": msgspec.json.encode(self.scenario), "workers": self.workers}
+        until = time.monotonic() + _READY_S
+        while self._waiting_for:
+            if time.monotonic() > until:
+                raise LoadTestError(
+                    f"{len(self._waiting_for)} of {self.workers} workers are not ready in {_READY_S:g} s"
+                )
+            for worker, member in enumerate(self._members):
+                if member in self._waiting_for:
+                    runner.send_message(f"{_PREFIX}plan", plan | {"worker": worker}, client_id=member)
+            self._wait(_ASK_AGAIN_S)
         for answer in self._answers:
             if answer["error"]:
                 raise _ERRORS[answer["error"]](answer["message"])
@@ -150,6 +160,7 @@ class WorkerSide:
         self._environment = environment
         self._runner = runner
         self._side: OwnSide | None = None
+        self._plans = 0
         self._hurry = Event()
         self._lines: list[bytes] = []
         for name, listener in (("plan", self._plan), ("go", self._go), ("end", self._end), ("hurry", self._rush)):
@@ -158,6 +169,9 @@ class WorkerSide:
 
     def _plan(self, message: Message) -> None:
         plan, answer = message.data, {"error": "", "message": "", "prepared": b""}
+        if plan["number"] == self._plans:
+            return
+        self._plans = plan["number"]
         scenario = msgspec.json.decode(plan["scenario"], type=Scenario)
         self._hurry, self._lines = Event(), []
         self._side = OwnSide(self._environment, scenario, self._take, worker=plan["worker"], workers=plan["workers"])

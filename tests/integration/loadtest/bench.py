@@ -13,6 +13,7 @@ from nemotron_loadtest.cli import main
 from nemotron_loadtest.run.record import SAMPLES
 
 COMMAND = [sys.executable, "-m", "nemotron_loadtest"]
+_STARTED: list[subprocess.Popen[str]] = []
 
 
 def bench(*arguments: object, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
@@ -30,17 +31,27 @@ def bench_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> subpro
 
 
 def start_bench(*arguments: object) -> subprocess.Popen[str]:
-    """Start it."""
+    """Start it. Whatever becomes of the test, it is gone after it: see `end_started`."""
     command = [*COMMAND, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _STARTED.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    return _STARTED[-1]
+
+
+def end_started() -> None:
+    """End what tests have started and not waited for."""
+    while _STARTED:
+        with _STARTED.pop() as process:
+            process.kill()
 
 
 def wait_for(directory: Path, samples: int = 1) -> None:
     """Wait until a run has written so many."""
-    until = time.monotonic() + 90
+    until = time.monotonic() + 200
     path = directory / SAMPLES
     while not path.exists() or path.read_bytes().count(b"\n") < samples:
-        assert time.monotonic() < until
+        for process in _STARTED:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until, "it goes on, and writes no samples"
         time.sleep(0.02)
 
 

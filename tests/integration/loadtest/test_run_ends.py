@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -86,6 +88,41 @@ def test_a_killed_run_leaves_what_it_had(server: FakeServer, tmp_path: Path) -> 
     process.communicate(timeout=60)
     record, samples = read_run(tmp_path / "results")
     assert (record.ended_by, len(samples) >= 10) == (None, True)
+
+
+LATE = """
+import gevent, sys
+from nemotron_loadtest.run import workers
+
+known = workers.WorkerSide
+def late(*arguments):
+    gevent.sleep(2)  # connected, and deaf
+    return known(*arguments)
+workers.WorkerSide = late
+workers.work(int(sys.argv[1]), sys.argv[2])
+"""
+WITH_LATE_WORKERS = """
+import sys
+from nemotron_loadtest.cli import main
+from nemotron_loadtest.run import workers
+
+workers.__name__ = "late"
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_worker_that_does_not_hear_at_once_is_told_again(server: FakeServer, tmp_path: Path) -> None:
+    """As on a busy machine, where the plan may come before it has said that it knows such a message."""
+    (tmp_path / "late.py").write_text(LATE)
+    scenario = scenario_file(tmp_path, server.grpc_url, poisson(20))
+    options = ["run", str(scenario), "-o", str(tmp_path / "results"), "--processes", "2"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", WITH_LATE_WORKERS, *options]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    record, samples = read_run(tmp_path / "results")
+    assert record.workers == 2
+    assert {sample.worker for sample in samples} == {"0", "1"}
 
 
 def test_a_worker_that_dies_ends_the_run(server: FakeServer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -19,7 +20,11 @@ TEXT = "# Title\n\nSome **text** 😀\n\nand"
 
 def processes() -> list[psutil.Process]:
     """Those that render for this one."""
-    return [child for child in psutil.Process().children() if child.cmdline()[-1] == "nemotron_front.page"]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it has ended
+            found += [child] if child.cmdline()[-1] == "nemotron_front.page" else []
+    return found
 
 
 def test_text_becomes_html(front_of: FrontOf) -> None:
