@@ -34,6 +34,10 @@ _VERDICTS: tuple[Verdict, ...] = ("reproduced", "lower", "higher", "undecided", 
 _SAMPLES = 3  # to read, of each benchmark in each mode
 
 
+_COUNTED = {"boxes_differ": "answers with several boxes that differ, of which the last counts: {:,}"}
+"""What the counts of `Measured.notes` are."""
+
+
 class Category(msgspec.Struct, frozen=True):
     """A category of BFCL's, as information: its questions are too few for a verdict.
 
@@ -175,7 +179,7 @@ def make_report(run: Results) -> Report:
         categories=[category for one in _in_order(run) for category in _categories(one)],
         costs=[_cost(benchmark(one.benchmark), one) for one in _in_order(run)],
         notes=[
-            f"{benchmark(one.benchmark).title} with thinking {one.thinking}: {name.replace('_', ' ')} {count:,}"
+            f"{benchmark(one.benchmark).title} with thinking {one.thinking}: {_COUNTED[name].format(count)}"
             for one in _in_order(run)
             for name, count in one.notes.items()
             if count

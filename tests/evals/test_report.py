@@ -94,7 +94,7 @@ def test_the_table_has_a_row_a_figure_with_both_intervals_and_the_verdict() -> N
     assert rows[1].endswith("reproduced")
     assert "GPQA-D" in text
     assert "lower" in text
-    assert "MATH500 with thinking off: boxes differ 7." in rows
+    assert "MATH500 with thinking off: answers with several boxes that differ, of which the last counts: 7." in rows
     assert "2.5 hours" in text
 
 
