@@ -65,14 +65,14 @@ def test_a_stopped_engine_and_a_stopped_front_are_noticed_and_replaced_and_calle
         RawCaller(engine.info["openai_url"].removesuffix("/v1"), {**ENDLESS, "stream": True}) as through_front,
         RawCaller(front.info["openai_url"].removesuffix("/v1"), {**ENDLESS, "stream": True}) as cut,
     ):
-        before = engine.info
+        before, old_front = engine.info, front.info["front_pid"]
         next(stream)
         next(unharmed)
         through_front.read_until(b"data:")
         cut.read_until(b"data:")
         began = time.monotonic()
         processes(engine)["tensorrt_llm"].suspend()
-        psutil.Process(front.info["front_pid"]).suspend()
+        psutil.Process(old_front).suspend()
 
         wait_for(engine, 503, allowed(NOTICED_S))
         record_property("engine_noticed_s", round(time.monotonic() - began, 1))
@@ -87,7 +87,6 @@ def test_a_stopped_engine_and_a_stopped_front_are_noticed_and_replaced_and_calle
             assert new.status == 200 or b'"code":"not_ready"' in new.received
 
         # Its ready file is gone while it is away, so what is new there says that it was noticed, too.
-        old_front = front.info["front_pid"]
         wait_until(lambda: front.info["front_pid"] != old_front, allowed(NOTICED_S))
         record_property("front_back_s", round(time.monotonic() - began, 1))
         cut.read_all()
