@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
 
 from nemotron_evals.errors import EvalError
 from nemotron_serving.command_line import Parser
@@ -81,8 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name, line in _COMMANDS.items():
-        if find_spec(f"nemotron_evals.{name}") is None:
-            continue
         module = import_module(f"nemotron_evals.{name}")
         command = commands.add_parser(name, help=line, description=module.__doc__, formatter_class=shape)
         module.add_arguments(command)
