@@ -8,6 +8,7 @@ against transformers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nemotron_build.checkpoint.tensors import EMBEDDING, FINAL_NORM, OUTPUT, expected_tensors
-from nemotron_build.cpu.packed import GROUP, Array, Packed
+from nemotron_build.cpu.packed import GROUP, JOINT, Array, Packed
 from nemotron_build.cpu.weight_source import WeightSource, blocks
 from nemotron_build.errors import VerificationError
 from nemotron_build.profiles import Precision
@@ -55,10 +56,12 @@ def check_weights(model: Path, source: WeightSource) -> None:
         if node.get_type_name() == "Constant"
     }
     generator = np.random.default_rng(0)
-    for name, size in expected_tensors(source.shape).items():
-        if len(size) == 1:
-            continue
-        written = _read_back(constants, name, size)
+    matrices = {name: size for name, size in expected_tensors(source.shape).items() if len(size) > 1}
+    places = _places(constants, matrices)
+    for name, size in matrices.items():
+        if name not in places:
+            raise VerificationError(f"The written model has no weights {name}.")
+        written = _read_back(constants, *places[name], size)
         rows = np.sort(generator.choice(size[0], min(_SAMPLED_ROWS, size[0]), replace=False))
         found, expected = written.rows_as_float(rows), source.rows(name, rows)
         if not np.all(np.abs(found - expected) <= _allowed(written, rows, expected)):
@@ -128,18 +131,33 @@ def reference_logits(source: WeightSource, ids: Array, positions: Array) -> Arra
     return _linear(source, head, _norm(source, FINAL_NORM, hidden), shape.vocab_size)
 
 
-def _read_back(constants: dict[str, Any], name: str, size: tuple[int, ...]) -> Packed:
+def _places(constants: Iterable[str], matrices: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[str, int]]:
+    """By the name of each matrix: the name that it is written under, maybe with others, and its first row there."""
+    places = {}
+    for written in (name.removesuffix("/codes") for name in constants if name.endswith("/codes")):
+        first = 0
+        for name in written.split(JOINT):
+            places[name] = (written, first)
+            first += matrices[name][0]
+    return places
+
+
+def _read_back(constants: Mapping[str, Any], written: str, first: int, size: tuple[int, ...]) -> Packed:
     rows, columns = size
-    codes = constants.get(f"{name}/codes")
-    if codes is None:
-        raise VerificationError(f"The written model has no weights {name}.")
-    element = codes.get_element_type().get_type_name()
+
+    def part(kind: str, *shape: int) -> Array | None:
+        constant = constants.get(f"{written}/{kind}")
+        return None if constant is None else constant.data.reshape(-1, *shape)[first : first + rows]
+
+    element = constants[f"{written}/codes"].get_element_type().get_type_name()
     if element == "bf16":
-        return Packed("bf16", rows, columns, codes.data.view(np.uint16))
-    packed_bytes = GROUP if element == "i8" else GROUP // 2
-    data = codes.data.reshape(rows, columns // GROUP, packed_bytes)
-    zeros = constants.get(f"{name}/zeros")
-    return Packed(element, rows, columns, data, constants[f"{name}/scales"].data, None if zeros is None else zeros.data)
+        codes, others = part("codes", columns), []
+    else:
+        groups = columns // GROUP
+        codes = part("codes", groups, GROUP if element == "i8" else GROUP // 2)
+        others = [part(kind, groups, 1) for kind in ("scales", "zeros", "offsets")]
+    assert codes is not None, "that is how it was found"  # noqa: S101
+    return Packed(element, rows, columns, codes.view(np.uint16) if element == "bf16" else codes, *others)
 
 
 def _allowed(written: Packed, rows: Array, expected: Array) -> Array:

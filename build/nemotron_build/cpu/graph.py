@@ -2,7 +2,8 @@
 
 It has the inputs and the stateful KV cache of the models that Optimum Intel exports, and spells RMS norm, rotary
 positions, compressed weights and attention in the ways that OpenVINO's transformations know: they become one
-operation each, and the KV cache becomes a paged one.
+operation each, and the KV cache becomes a paged one. Matrices with the same input are one where they can be, and large
+ones have no zeros: both only for speed, measured in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from openvino.op import Constant
 
 from nemotron_build.checkpoint.shape import ModelShape
 from nemotron_build.checkpoint.tensors import EMBEDDING, FINAL_NORM, OUTPUT
-from nemotron_build.cpu.packed import GROUP, Array, Packed
+from nemotron_build.cpu.packed import GROUP, JOINT, Array, Packed, join
 
 _MAX_I64 = 2**63 - 1
+_LARGE = 1 << 21  # weights of a matrix from which on its zeros cost more than two small operations in their place
 _TYPES = {"i8": Type.i8, "i4": Type.i4, "u4": Type.u4}
 
 
@@ -69,7 +71,7 @@ class _Graph:
 
     def build(self) -> Model:
         shape = self._shape
-        table = self._values(EMBEDDING)
+        table = self._values(EMBEDDING, self._matrix(EMBEDDING))
         hidden = self._embedded(table)
         for number in range(shape.num_layers):
             hidden = self._layer(number, hidden)
@@ -92,15 +94,15 @@ class _Graph:
         normed = self._norm(f"{name}.input_layernorm.weight", hidden)
         hidden = ops.add(hidden, self._attention(number, normed))
         normed = self._norm(f"{name}.post_attention_layernorm.weight", hidden)
-        gate = ops.swish(self._linear(f"{name}.mlp.gate_proj.weight", normed))
-        gated = ops.multiply(gate, self._linear(f"{name}.mlp.up_proj.weight", normed))
+        gate, up = self._projections([f"{name}.mlp.{kind}_proj.weight" for kind in ("gate", "up")], normed)
+        gated = ops.multiply(ops.swish(gate), up)
         return ops.add(hidden, self._linear(f"{name}.mlp.down_proj.weight", gated))
 
     def _attention(self, number: int, normed: Any) -> Any:
         shape, name = self._shape, f"model.layers.{number}.self_attn"
-        query = self._heads(f"{name}.q_proj.weight", normed, shape.num_heads)
-        key = self._heads(f"{name}.k_proj.weight", normed, shape.num_kv_heads)
-        value = self._heads(f"{name}.v_proj.weight", normed, shape.num_kv_heads)
+        projections = self._projections([f"{name}.{kind}_proj.weight" for kind in "qkv"], normed)
+        heads = (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads)
+        query, key, value = map(self._heads, projections, heads)
         key = self._cached(number, "key", self._rotated(key))
         value = self._cached(number, "value", value)
         attended = ops.scaled_dot_product_attention(
@@ -109,9 +111,9 @@ class _Graph:
         merged = ops.reshape(ops.transpose(attended, _i64([0, 2, 1, 3])), _i64([0, 0, shape.query_size]), True)
         return self._linear(f"{name}.o_proj.weight", merged)
 
-    def _heads(self, name: str, hidden: Any, heads: int) -> Any:
-        """Project and split: (batch, heads, tokens, head_dim)."""
-        split = ops.reshape(self._linear(name, hidden), _i64([0, 0, heads, self._shape.head_dim]), True)
+    def _heads(self, projected: Any, heads: int) -> Any:
+        """Split: (batch, heads, tokens, head_dim)."""
+        split = ops.reshape(projected, _i64([0, 0, heads, self._shape.head_dim]), True)
         return ops.transpose(split, _i64([0, 2, 1, 3]))
 
     def _rotated(self, heads: Any) -> Any:
@@ -174,12 +176,34 @@ class _Graph:
         normed = ops.multiply(ops.divide(_f32([[[1]]]), root), hidden)
         return ops.multiply(normed, _f32(self._vector(name).reshape(1, 1, -1)))
 
-    def _linear(self, name: str, hidden: Any) -> Any:
-        return ops.matmul(hidden, self._values(name), False, True)
+    def _projections(self, names: list[str], hidden: Any) -> list[Any]:
+        """The products with several matrices: one operation for all of them where they are packed alike."""
+        parts = [self._matrix(name) for name in names]
+        joined = join(parts)
+        if joined is None:
+            return [self._product(name, part, hidden) for name, part in zip(names, parts, strict=True)]
+        product = self._product(JOINT.join(names), joined, hidden)
+        split = ops.variadic_split(product, _i64(-1), _i64([part.rows for part in parts]))
+        return [split.output(number) for number in range(len(parts))]
 
-    def _values(self, name: str) -> Any:
-        """The FP32 values of a matrix, to be unpacked where they are used."""
-        packed = self._matrix(name)
+    def _linear(self, name: str, hidden: Any) -> Any:
+        return self._product(name, self._matrix(name), hidden)
+
+    def _product(self, name: str, packed: Packed, hidden: Any) -> Any:
+        if packed.rows * packed.columns >= _LARGE:
+            packed = packed.with_offsets()
+        product = ops.matmul(hidden, self._values(name, packed), False, True)
+        if packed.offsets is None:
+            return product
+        # A group's offset is added to each of its weights: it meets the sum of the group's inputs.
+        size = [packed.rows, packed.columns // GROUP]
+        groups = ops.reshape(hidden, _i64([0, 0, size[1], GROUP]), True)
+        sums = ops.reduce_sum(groups, ops.constant([-1], Type.i32), False)
+        offsets = ops.convert(_weights(name, "offsets", packed.offsets, size, Type.f16), "f32")
+        return ops.add(product, ops.matmul(sums, offsets, False, True))
+
+    def _values(self, name: str, packed: Packed) -> Any:
+        """The FP32 values of a matrix, without its offsets, to be unpacked where they are used."""
         self._held.append(packed)
         size = [packed.rows, packed.columns]
         if packed.scales is None:

@@ -1,8 +1,8 @@
 """Weight matrices as OpenVINO's CPU plugin computes with them: BF16, or small integers in groups of 32 with scales.
 
-A group's weights are `(code - zero) * scale`. Scales and zeros are FP16, 32 weights of a row share them. Zeros with a
-fraction let the ranges of GGUF's Q4_1 and Q4_K stand as they are; rounded to whole codes, as OpenVINO's own GGUF
-reader has them, they shift a group by up to half a step.
+A group's weights are `(code - zero) * scale`, or `code * scale + offset`. Scales, zeros and offsets are FP16, and 32
+weights of a row share them. Zeros with a fraction let the ranges of GGUF's Q4_1 and Q4_K stand as they are; rounded to
+whole codes, as OpenVINO's own GGUF reader has them, they shift a group by up to half a step.
 
 What a whole model takes in a precision follows from that.
 """
@@ -10,7 +10,7 @@ What a whole model takes in a precision follows from that.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +28,9 @@ Array = npt.NDArray[Any]
 Element = Literal["bf16", "i8", "i4", "u4"]
 
 GROUP = 32
+JOINT = "+"
+"""Between the names of matrices that are written as one, see `join`."""
+
 BITS: dict[Element, float] = {"bf16": 16, "i8": 8.5, "i4": 4.5, "u4": 5}
 """Bits that a weight takes, its share of scale and zero included."""
 
@@ -45,6 +48,7 @@ _ELEMENTS: dict[Precision, tuple[Element, Element]] = {
 _NORM_BYTES = 4
 
 _I8_MAX, _U4_MAX = 127, 15
+_I4_SHIFT = 8  # a code of u4 is that of i4 and this
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Packed:
             `i4` and `u4`: uint8 (rows, columns / 32, 16), the first of two codes in the low four bits.
         scales: FP16 (rows, columns / 32, 1); None for `bf16`.
         zeros: The same, for `u4`.
+        offsets: The same, for `i4` that was `u4`, see `with_offsets`.
     """
 
     element: Element
@@ -67,6 +72,25 @@ class Packed:
     codes: Array
     scales: Array | None = None
     zeros: Array | None = None
+    offsets: Array | None = None
+
+    def with_offsets(self) -> Packed:
+        """The same weights without zeros: `(code - zero) * scale` as `(code - 8) * scale + offset`.
+
+        Codes without zeros are those that OpenVINO unpacks fastest, and that it multiplies as integers where the CPU
+        can. What the offsets add to a product follows from the sums of its input's groups, see graph.py.
+
+        Returns:
+            Of element `i4`; itself where it has no zeros, or an offset beyond FP16.
+        """
+        if self.scales is None or self.zeros is None:
+            return self
+        with np.errstate(over="ignore"):
+            offsets = (self.scales.astype(np.float32) * (_I4_SHIFT - self.zeros.astype(np.float32))).astype(np.float16)
+        if not np.isfinite(offsets).all():
+            return self
+        # In two's complement the shift is the topmost bit the other way round.
+        return Packed("i4", self.rows, self.columns, self.codes ^ 0x88, self.scales, offsets=offsets)
 
     def is_finite(self) -> bool:
         """Whether no value is infinite or not a number."""
@@ -87,6 +111,8 @@ class Packed:
         if self.zeros is not None:
             values -= self.zeros[rows].astype(np.float32)
         values *= self.scales[rows].astype(np.float32)
+        if self.offsets is not None:
+            values += self.offsets[rows].astype(np.float32)
         return values.reshape(len(rows), self.columns)
 
 
@@ -105,6 +131,18 @@ def pack(blocks: Iterable[Array], rows: int, columns: int, element: Element) -> 
     with np.errstate(invalid="ignore", over="ignore"):  # it shows in the scales, see `is_finite`
         parts = [quantize(block.reshape(len(block), columns // GROUP, GROUP)) for block in blocks]
     return Packed(element, rows, columns, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def join(parts: Sequence[Packed]) -> Packed | None:
+    """Matrices one above the other; None for those that are not packed alike."""
+    first = parts[0]
+    if any(part.element != first.element for part in parts):
+        return None
+    kinds = [(part.codes, part.scales, part.zeros, part.offsets) for part in parts]
+    arrays = [None if kind[0] is None else np.concatenate(kind) for kind in zip(*kinds, strict=True)]
+    codes = arrays[0]
+    assert codes is not None  # noqa: S101 - every matrix has codes
+    return Packed(first.element, sum(part.rows for part in parts), first.columns, codes, *arrays[1:])
 
 
 def element_of(name: str, precision: Precision) -> Element:

@@ -9,9 +9,10 @@ import pytest
 
 from nemotron_build.checkpoint.shape import read_shape
 from nemotron_build.checkpoint.tensors import expected_tensors, read_tensors
+from nemotron_build.cpu import graph
 from nemotron_build.cpu.fidelity import check_answers, check_weights
 from nemotron_build.cpu.graph import write_graph
-from nemotron_build.cpu.packed import Array, Packed, pack
+from nemotron_build.cpu.packed import Array, Element, Packed, pack
 from nemotron_build.cpu.weight_source import SafetensorsSource
 from nemotron_build.errors import VerificationError
 
@@ -23,11 +24,20 @@ def source(tiny: Path) -> SafetensorsSource:
     return SafetensorsSource(read_shape(tiny), read_tensors(tiny))
 
 
-def _write(path: Path, source: SafetensorsSource, *, swapped: dict[str, str] | None = None) -> Path:
+def _write(
+    path: Path,
+    source: SafetensorsSource,
+    *,
+    swapped: dict[str, str] | None = None,
+    elements: dict[str, Element] | None = None,
+    others: Element = "i8",
+) -> Path:
+    """Write the model with the weights of `swapped` in place of those named there, in the `elements` of some names."""
+
     def matrix(name: str) -> Packed:
         rows, columns = expected_tensors(source.shape)[name]
         taken = (swapped or {}).get(name, name)
-        return pack([source.rows(taken, np.arange(rows))], rows, columns, "i8")
+        return pack([source.rows(taken, np.arange(rows))], rows, columns, (elements or {}).get(name, others))
 
     write_graph(path, source.shape, source.inverse_frequencies, matrix, source.vector)
     return path
@@ -46,6 +56,35 @@ def test_a_swapped_matrix_is_named(tmp_path: Path, source: SafetensorsSource) ->
     model = _write(tmp_path / "model.xml", source, swapped={gate: up, up: gate})
     with pytest.raises(VerificationError, match=f"{gate} differs from its source"):
         check_weights(model, source)
+
+
+def test_matrices_that_are_packed_otherwise_stand_alone(tmp_path: Path, source: SafetensorsSource) -> None:
+    value = "model.layers.0.self_attn.v_proj.weight"
+    model = _write(tmp_path / "model.xml", source, elements={value: "bf16"})
+    check_weights(model, source)
+    assert check_answers(model, source, "int8", _PROMPT).mean_kl < 0.05
+    wrong = _write(
+        tmp_path / "wrong.xml",
+        source,
+        elements={value: "bf16"},
+        swapped={value: value.replace("v_proj", "k_proj")},
+    )
+    with pytest.raises(VerificationError, match=f"{value} differs from its source"):
+        check_weights(wrong, source)
+
+
+def test_large_matrices_have_offsets_and_the_same_answers(
+    tmp_path: Path, source: SafetensorsSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = _write(tmp_path / "small.xml", source, others="u4")
+    monkeypatch.setattr(graph, "_LARGE", 1)
+    large = _write(tmp_path / "large.xml", source, others="u4")
+    check_weights(large, source)
+    found = [check_answers(model, source, "int4", _PROMPT).mean_kl for model in (small, large)]
+    assert abs(found[1] - found[0]) < 0.02  # a CPU may multiply those without zeros as integers
+    assert "/offsets" in large.read_text()
+    assert "/zeros" not in large.read_text().replace("embed_tokens.weight/zeros", "")
+    assert "/offsets" not in small.read_text()
 
 
 @pytest.mark.parametrize("fault", ["rope", "norm"])

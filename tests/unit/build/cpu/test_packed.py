@@ -9,7 +9,7 @@ from gguf import GGMLQuantizationType as Type
 from gguf.quants import dequantize, quantize
 
 from nemotron_build.cpu.gguf_weights import take_over
-from nemotron_build.cpu.packed import MAX_ZERO, Array, Element, Packed, pack
+from nemotron_build.cpu.packed import MAX_ZERO, Array, Element, Packed, join, pack
 from tests.unit.build.cpu.gguf_models import random_blocks
 
 
@@ -61,6 +61,33 @@ def test_nearly_equal_weights_far_from_zero() -> None:
     assert packed.zeros is not None
     assert np.abs(packed.zeros).max() <= MAX_ZERO
     assert np.abs(_floats(packed) - values).max() < 1e-3
+
+
+def test_offsets_stand_for_zeros() -> None:
+    packed = _packed(_values() + 1.0, "u4")
+    other = packed.with_offsets()
+    assert (other.element, other.zeros) == ("i4", None)
+    assert packed.scales is not None
+    steps = packed.scales.astype(np.float32)
+    assert np.all(np.abs(_by_group(_floats(other) - _floats(packed))) < 0.03 * steps)
+
+
+def test_weights_without_zeros_or_beyond_fp16_stay_as_they_are() -> None:
+    for packed in (_packed(_values(), "i8"), _packed(_values(), "bf16"), _packed(2e5 + 2e5 * _values(), "u4")):
+        assert packed.with_offsets() is packed
+
+
+@pytest.mark.parametrize("element", ["bf16", "i8", "u4"])
+def test_matrices_are_joined(element: Element) -> None:
+    above, below = _packed(_values(6), element), _packed(-_values(3), element)
+    joined = join([above, below])
+    assert joined is not None
+    assert (joined.element, joined.rows, joined.columns) == (element, 9, 128)
+    assert np.array_equal(_floats(joined), np.concatenate([_floats(above), _floats(below)]))
+
+
+def test_what_is_packed_otherwise_is_not_joined() -> None:
+    assert join([_packed(_values(), "i8"), _packed(_values(), "u4")]) is None
 
 
 @pytest.mark.parametrize("element", ["bf16", "i8", "u4"])
