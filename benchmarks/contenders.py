@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OUTPUT_TOKENS = 96
 _TOPICS = ("rain", "bread", "rivers", "clocks", "gardens", "ships", "maps", "bridges", "music", "glass")
-_BIN = Path(sys.executable).parent
+BIN = Path(sys.executable).parent
 _START_S = 120
 
 
@@ -109,7 +109,7 @@ def server(package: Path, *options: str) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as directory:
         ready = Path(directory) / "ready.json"
         ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
-        command = [str(_BIN / "nemotron-serve"), str(package), *ports, "--ready-file", str(ready), *options]
+        command = [str(BIN / "nemotron-serve"), str(package), *ports, "--ready-file", str(ready), *options]
         begin = time.perf_counter()
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
             try:
@@ -129,7 +129,7 @@ def front(served: Server, *options: str) -> Iterator[tuple[str, int]]:
     """nemotron-front beside a server on a free port: its URL, and its process's id."""
     with tempfile.TemporaryDirectory() as directory:
         ready, log = Path(directory) / "ready.json", Path(directory) / "log"
-        command = [str(_BIN / "nemotron-front"), f"grpc://{served.address}", "--port", "0", "--ready-file", str(ready)]
+        command = [str(BIN / "nemotron-front"), f"grpc://{served.address}", "--port", "0", "--ready-file", str(ready)]
         begin = time.perf_counter()
         with log.open("wb") as output, subprocess.Popen([*command, *options], stderr=output) as process:
             try:
@@ -160,7 +160,7 @@ def edge(served: Server) -> Iterator[tuple[str, str]]:
 def simulated_package(path: Path, *options: str) -> Path:
     """Write a simulated package, with these options of `nemotron-build simulated`."""
     subprocess.run(
-        [str(_BIN / "nemotron-build"), "simulated", "-o", str(path), *options], check=True, capture_output=True
+        [str(BIN / "nemotron-build"), "simulated", "-o", str(path), *options], check=True, capture_output=True
     )
     return path
 

@@ -30,7 +30,7 @@ from benchmarks.contenders import (
 )
 from benchmarks.control import measure_control
 from benchmarks.parts import Aims, add_options, measure
-from benchmarks.peers import measure_peers
+from benchmarks.peers import measure_larger, measure_peers
 from benchmarks.responses import measure_abandoned, measure_gaps, measure_responses
 from benchmarks.streams import run_session, run_streams, tensor
 
@@ -59,7 +59,9 @@ _AIMS: Aims = {
     "budget_phase_switch_ms_p50": {"": ("≤", 30)},
     "tool_parse_us_per_token": {"": ("≤", 10)},
     "detokenize_us_per_token": {"": ("≤", 10)},
-    "peers_ratio_to_llama_cpp": {"1": ("≥", 1.0), "16": ("≥", 3.0)},
+    "peers_ratio_to_llama_cpp": {"1": ("≥", 1.0), "4": ("≥", 1.8), "16": ("≥", 3.0)},
+    "larger_peers_ratio_to_llama_cpp": {"1": ("≥", 0.95), "4": ("≥", 1.2), "16": ("≥", 2.0)},
+    "prefill_ratio_to_llama_cpp": {"512": ("≥", 3), "2048": ("≥", 3)},
 }
 _console = Console(stderr=True)
 
@@ -184,6 +186,7 @@ _PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "start": measure_start,
     "control": measure_control,
     "peers": measure_peers,
+    "larger": measure_larger,
 }
 
 
