@@ -17,6 +17,7 @@ from typing import Any
 
 import tritonclient.grpc as grpcclient
 from rich.console import Console
+from tokenizers import Tokenizer
 
 from benchmarks.contenders import (
     OUTPUT_TOKENS,
@@ -33,6 +34,7 @@ from benchmarks.parts import Aims, add_options, measure
 from benchmarks.peers import measure_larger, measure_peers
 from benchmarks.responses import measure_abandoned, measure_gaps, measure_responses
 from benchmarks.streams import run_session, run_streams, tensor
+from nemotron_serving.package import Package
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 _STREAMS = (1, 4, 16, 32)
@@ -55,6 +57,7 @@ _AIMS: Aims = {
     "preprocess_ms_p50": {"100": ("≤", 2), "10000": ("≤", 20), "100000": ("≤", 250)},
     "ready_seconds": {"": ("≤", 12)},
     "rss_overhead_mib": {"": ("≤", 700)},
+    "mean_kl_to_fp32": {"": ("≤", 0.003)},
     "structured_overhead_ratio": {"1": ("≥", 0.7), "16": ("≥", 0.7)},
     "budget_phase_switch_ms_p50": {"": ("≤", 30)},
     "tool_parse_us_per_token": {"": ("≤", 10)},
@@ -177,6 +180,16 @@ def measure_start(package: Path, rounds: int) -> dict[str, Any]:
     return {"ready_seconds": statistics.median(times)}
 
 
+def measure_arithmetic(package: Path, _rounds: int) -> dict[str, Any]:
+    """How far the model as served is from the same weights in FP32, as `nemotron-build verify` prints it, in nats."""
+    from nemotron_build.cpu import fidelity
+    from nemotron_build.cpu.to_openvino import MODEL
+
+    opened = Package.load(package)
+    prompt = Tokenizer.from_file(str(opened.tokenizer_path)).encode(fidelity.PROMPT, add_special_tokens=False).ids
+    return {"mean_kl_to_fp32": fidelity.measure_arithmetic(opened.engine_path / MODEL, prompt).mean_kl}
+
+
 _PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "throughput": measure_throughput,
     "pipeline": measure_pipeline,
@@ -184,6 +197,7 @@ _PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "gaps": measure_gaps,
     "abandoned": measure_abandoned,
     "start": measure_start,
+    "arithmetic": measure_arithmetic,
     "control": measure_control,
     "peers": measure_peers,
     "larger": measure_larger,

@@ -37,8 +37,9 @@ The scripts that ship answer to markers in the prompt: [sim:think] [sim:tool] [s
 where match is a regular expression searched in the prompt, and the first that matches is played.
 """
 _VERIFY = """\
-Check a package: every byte, the tokenizer against the chat format, the engine's files against what is promised. Or a
-converted checkpoint, with --source and --profile: every tensor against the source, and how accurate FP8 is.
+Check a package: every byte, the tokenizer against the chat format, the engine's files against what is promised, and
+for a CPU how far its arithmetic is from FP32. Or a converted checkpoint, with --source and --profile: every tensor
+against the source, and how accurate FP8 is.
 """
 
 _VERIFY_EPILOG = """\
@@ -129,9 +130,13 @@ def _verify(arguments: argparse.Namespace, console: Console) -> str:
 
 def _verify_package(arguments: argparse.Namespace, console: Console) -> None:
     from nemotron_build.pipeline.tables import package_table
-    from nemotron_build.verify.package import run_golden, verify
+    from nemotron_build.steps import Steps
+    from nemotron_build.verify.package import compare_with_fp32, run_golden, verify
 
     package, checks = verify(arguments.path)
+    if package.manifest.engine.kind == "openvino":
+        with Steps(console).step("Answering a prompt as this CPU does, and in FP32"):
+            checks.append(compare_with_fp32(package))
     console.print(package_table(package, checks))
     if arguments.run_server:
         run_golden(arguments.path)

@@ -1,4 +1,4 @@
-"""The written model against its source: weights by sample, and the answer to a short prompt.
+"""The written model against its source, weights by sample and the answer to a prompt; and against itself in FP32.
 
 What the source's own weights answer comes from a Llama in NumPy, one block of rows in memory at a time. It shares no
 line with the graph that OpenVINO runs, so the two agree only where both are right. They do share what the source says
@@ -22,8 +22,15 @@ from nemotron_build.errors import VerificationError
 from nemotron_build.profiles import Precision
 from nemotron_serving.engine.openvino.cpu import isa_properties
 
+PROMPT = """\
+The river rises in the mountains and flows through three countries before it reaches the sea. In spring, when the snow
+melts, the water is high and the ferries do not run. People who live on its banks have learned to read it: they know
+"""
+"""What is answered in the comparisons."""
+
 _SAMPLED_ROWS = 16
 _PROMPT_TOKENS = 48
+_FP32 = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
 # Mean KL(source || written), in nats. A model with a wrong layer, norm or rope is nats away; a wrong rope alone shows
 # in the second prompt. What 4 bits cost depends on the model: some 0.3 for 135 million weights, far less for 8 billion.
 _MAX_MEAN_KL: dict[Precision, float] = {"bf16": 0.02, "int8": 0.05, "int4": 1.0}
@@ -31,11 +38,11 @@ _MAX_MEAN_KL: dict[Precision, float] = {"bf16": 0.02, "int8": 0.05, "int4": 1.0}
 
 @dataclass(frozen=True)
 class CpuAccuracy:
-    """The written model against its source, on a prompt of 48 tokens.
+    """The written model against its source, or against itself in FP32, on a prompt of 48 tokens.
 
     Attributes:
         top1_agreement: Share of positions at which both find the same token most likely.
-        mean_kl: Mean of KL(source || written) over positions, in nats.
+        mean_kl: Mean of KL(other || written) over positions, in nats.
     """
 
     top1_agreement: float
@@ -77,21 +84,12 @@ def check_answers(model: Path, source: WeightSource, precision: Precision, promp
     Raises:
         VerificationError: logits that are not finite, or too far from those of the source.
     """
-    import openvino
-
     ids = np.tile(np.resize(np.array(prompt, np.int64), _PROMPT_TOKENS), (2, 1))
     near, half = np.arange(_PROMPT_TOKENS), _PROMPT_TOKENS // 2
     far = np.where(near < half, near, near + max(0, source.shape.max_position_embeddings - _PROMPT_TOKENS))
     positions = np.stack([near, far])
     expected = reference_logits(source, ids, positions)
-    request = openvino.Core().compile_model(model, "CPU", isa_properties()).create_infer_request()
-    feed = {
-        "input_ids": ids,
-        "attention_mask": np.ones_like(ids),
-        "position_ids": positions,
-        "beam_idx": np.arange(2, dtype=np.int32),
-    }
-    found = request.infer(feed)["logits"]
+    found = _logits(model, ids, positions, isa_properties())
     for what, logits in (("The source's weights give", expected), (f"{model} gives", found)):
         if not np.isfinite(logits).all():
             raise VerificationError(f"{what} logits that are not finite. Is the checkpoint damaged?")
@@ -101,8 +99,24 @@ def check_answers(model: Path, source: WeightSource, precision: Precision, promp
             f"{model} answers otherwise than its source: mean KL {mean_kl[0]:.4f}, and {mean_kl[1]:.4f} across the "
             f"whole context; {precision} should stay below {_MAX_MEAN_KL[precision]}."
         )
-    agreement = (expected[0].argmax(-1) == found[0].argmax(-1)).mean()
-    return CpuAccuracy(float(agreement), float(mean_kl[0]))
+    return _accuracy(expected[0], found[0])
+
+
+def measure_arithmetic(model: Path, prompt: list[int]) -> CpuAccuracy:
+    """What this CPU's arithmetic costs: a written model as it is served here, against the same weights in FP32.
+
+    OpenVINO computes in BF16, and with inputs rounded to 8 bits, where the CPU can; how far that is from FP32 differs
+    from CPU to CPU. One of the two is in memory at a time.
+
+    Raises:
+        VerificationError: logits that are not finite.
+    """
+    ids = np.resize(np.array(prompt, np.int64), (1, _PROMPT_TOKENS))
+    positions = np.arange(_PROMPT_TOKENS)[None]
+    exact, here = (_logits(model, ids, positions, properties) for properties in (_FP32, isa_properties()))
+    if not (np.isfinite(exact).all() and np.isfinite(here).all()):
+        raise VerificationError(f"{model} gives logits that are not finite. Build the package again.")
+    return _accuracy(exact[0], here[0])
 
 
 def reference_logits(source: WeightSource, ids: Array, positions: Array) -> Array:
@@ -129,6 +143,25 @@ def reference_logits(source: WeightSource, ids: Array, positions: Array) -> Arra
         hidden = hidden + _linear(source, f"{name}.mlp.down_proj.weight", gated, shape.hidden_size)
     head = EMBEDDING if shape.tie_word_embeddings else OUTPUT
     return _linear(source, head, _norm(source, FINAL_NORM, hidden), shape.vocab_size)
+
+
+def _logits(model: Path, ids: Array, positions: Array, properties: dict[str, str]) -> Array:
+    """Logits of a batch of prompts by OpenVINO, FP32 (batch, tokens, vocabulary)."""
+    import openvino
+
+    compiled = openvino.Core().compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", **properties})
+    feed = {
+        "input_ids": ids,
+        "attention_mask": np.ones_like(ids),
+        "position_ids": positions,
+        "beam_idx": np.arange(len(ids), dtype=np.int32),
+    }
+    return np.array(compiled.create_infer_request().infer(feed)["logits"])
+
+
+def _accuracy(expected: Array, found: Array) -> CpuAccuracy:
+    agreement = (expected.argmax(-1) == found.argmax(-1)).mean()
+    return CpuAccuracy(float(agreement), float(_divergence(expected, found).mean()))
 
 
 def _places(constants: Iterable[str], matrices: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[str, int]]:

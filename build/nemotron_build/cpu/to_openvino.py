@@ -133,7 +133,7 @@ def _convert(opened: _Opened, precision: Precision, output: Path, report: Report
     import openvino_genai
     from tokenizers import Tokenizer
 
-    from nemotron_build.cpu.fidelity import check_answers, check_weights
+    from nemotron_build.cpu.fidelity import PROMPT, check_answers, check_weights
     from nemotron_build.cpu.graph import write_graph
     from nemotron_build.cpu.openvino_tokenizer import check_against_openvino, write_tokenizer_ir
 
@@ -152,7 +152,7 @@ def _convert(opened: _Opened, precision: Precision, output: Path, report: Report
     report("comparing weights", len(matrices), len(matrices))
     check_weights(model, source)
     report("comparing answers", len(matrices), len(matrices))
-    accuracy = check_answers(model, source, precision, tokenizer.encode(_PROMPT, add_special_tokens=False).ids)
+    accuracy = check_answers(model, source, precision, tokenizer.encode(PROMPT, add_special_tokens=False).ids)
     return CpuResult(
         precision=f"{precision}, from {source.description}",
         openvino=openvino_genai.__version__.split("-")[0],
@@ -161,12 +161,6 @@ def _convert(opened: _Opened, precision: Precision, output: Path, report: Report
         chat_template=opened.chat_template,
         accuracy=accuracy,
     )
-
-
-_PROMPT = """\
-The river rises in the mountains and flows through three countries before it reaches the sea. In spring, when the snow
-melts, the water is high and the ferries do not run. People who live on its banks have learned to read it: they know
-"""
 
 
 def _pack(source: WeightSource, name: str, precision: Precision) -> Packed:

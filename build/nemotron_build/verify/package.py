@@ -67,6 +67,32 @@ def verify(path: Path) -> tuple[Package, list[str]]:
     return package, checks
 
 
+def compare_with_fp32(package: Package) -> str:
+    """What a CPU's package loses to this CPU's arithmetic.
+
+    Returns:
+        The mean KL and the share of equal choices, as a line.
+
+    Raises:
+        VerificationError: logits that are not finite, or a model that OpenVINO cannot load.
+    """
+    from tokenizers import Tokenizer
+
+    from nemotron_build.cpu.fidelity import PROMPT, measure_arithmetic
+    from nemotron_build.cpu.to_openvino import MODEL
+
+    model = package.engine_path / MODEL
+    prompt = Tokenizer.from_file(str(package.tokenizer_path)).encode(PROMPT, add_special_tokens=False).ids
+    try:
+        figures = measure_arithmetic(model, prompt)
+    except RuntimeError as error:
+        raise VerificationError(f"OpenVINO cannot load {model}: {' '.join(str(error).split())}") from error
+    return (
+        f"as served on this CPU: mean KL {figures.mean_kl:.2g} nats to FP32, the same choice at "
+        f"{figures.top1_agreement:.1%} of the positions"
+    )
+
+
 def _check_tensorrt_llm(package: Package) -> str:
     engine, limits = package.engine_path, package.serving.limits
     config = _read(engine)

@@ -10,7 +10,7 @@ import pytest
 from nemotron_build.checkpoint.shape import read_shape
 from nemotron_build.checkpoint.tensors import expected_tensors, read_tensors
 from nemotron_build.cpu import graph
-from nemotron_build.cpu.fidelity import check_answers, check_weights
+from nemotron_build.cpu.fidelity import check_answers, check_weights, measure_arithmetic
 from nemotron_build.cpu.graph import write_graph
 from nemotron_build.cpu.packed import Array, Element, Packed, pack
 from nemotron_build.cpu.weight_source import SafetensorsSource
@@ -104,3 +104,14 @@ def test_wrong_constants_show_in_the_answers(tmp_path: Path, source: Safetensors
         VerificationError, match=r"answers otherwise than its source: mean KL .* int8 should stay below"
     ):
         check_answers(model, source, "int8", _PROMPT)
+
+
+def test_arithmetic_is_near_fp32_and_tells_what_is_not_finite(tmp_path: Path, source: SafetensorsSource) -> None:
+    model = _write(tmp_path / "model.xml", source)
+    accuracy = measure_arithmetic(model, _PROMPT)
+    assert accuracy.top1_agreement > 0.9
+    assert 0 <= accuracy.mean_kl < 0.02
+    right = source.vector
+    source.vector = lambda name: right(name) * np.float32(np.nan)  # type: ignore[method-assign]
+    with pytest.raises(VerificationError, match="logits that are not finite"):
+        measure_arithmetic(_write(tmp_path / "nan.xml", source), _PROMPT)
