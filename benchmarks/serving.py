@@ -186,7 +186,7 @@ def measure_arithmetic(package: Path, _rounds: int) -> dict[str, Any]:
     from nemotron_build.cpu.to_openvino import MODEL
 
     opened = Package.load(package)
-    prompt = Tokenizer.from_file(str(opened.tokenizer_path)).encode(fidelity.PROMPT, add_special_tokens=False).ids
+    prompt = fidelity.prompt_ids(Tokenizer.from_file(str(opened.tokenizer_path)))
     return {"mean_kl_to_fp32": fidelity.measure_arithmetic(opened.engine_path / MODEL, prompt).mean_kl}
 
 

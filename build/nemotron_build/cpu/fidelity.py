@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,12 +22,13 @@ from nemotron_build.errors import VerificationError
 from nemotron_build.profiles import Precision
 from nemotron_serving.engine.openvino.cpu import isa_properties
 
-PROMPT = """\
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_PROMPT = """\
 The river rises in the mountains and flows through three countries before it reaches the sea. In spring, when the snow
 melts, the water is high and the ferries do not run. People who live on its banks have learned to read it: they know
 """
-"""What is answered in the comparisons."""
-
 _SAMPLED_ROWS = 16
 _PROMPT_TOKENS = 48
 _FP32 = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
@@ -47,6 +48,11 @@ class CpuAccuracy:
 
     top1_agreement: float
     mean_kl: float
+
+
+def prompt_ids(tokenizer: Tokenizer) -> list[int]:
+    """The text that is answered in the comparisons."""
+    return list(tokenizer.encode(_PROMPT, add_special_tokens=False).ids)
 
 
 def check_weights(model: Path, source: WeightSource) -> None:

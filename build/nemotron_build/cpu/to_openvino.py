@@ -133,7 +133,7 @@ def _convert(opened: _Opened, precision: Precision, output: Path, report: Report
     import openvino_genai
     from tokenizers import Tokenizer
 
-    from nemotron_build.cpu.fidelity import PROMPT, check_answers, check_weights
+    from nemotron_build.cpu.fidelity import check_answers, check_weights, prompt_ids
     from nemotron_build.cpu.graph import write_graph
     from nemotron_build.cpu.openvino_tokenizer import check_against_openvino, write_tokenizer_ir
 
@@ -152,7 +152,7 @@ def _convert(opened: _Opened, precision: Precision, output: Path, report: Report
     report("comparing weights", len(matrices), len(matrices))
     check_weights(model, source)
     report("comparing answers", len(matrices), len(matrices))
-    accuracy = check_answers(model, source, precision, tokenizer.encode(PROMPT, add_special_tokens=False).ids)
+    accuracy = check_answers(model, source, precision, prompt_ids(tokenizer))
     return CpuResult(
         precision=f"{precision}, from {source.description}",
         openvino=openvino_genai.__version__.split("-")[0],

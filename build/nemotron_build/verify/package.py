@@ -78,13 +78,12 @@ def compare_with_fp32(package: Package) -> str:
     """
     from tokenizers import Tokenizer
 
-    from nemotron_build.cpu.fidelity import PROMPT, measure_arithmetic
+    from nemotron_build.cpu.fidelity import measure_arithmetic, prompt_ids
     from nemotron_build.cpu.to_openvino import MODEL
 
     model = package.engine_path / MODEL
-    prompt = Tokenizer.from_file(str(package.tokenizer_path)).encode(PROMPT, add_special_tokens=False).ids
     try:
-        figures = measure_arithmetic(model, prompt)
+        figures = measure_arithmetic(model, prompt_ids(Tokenizer.from_file(str(package.tokenizer_path))))
     except RuntimeError as error:
         raise VerificationError(f"OpenVINO cannot load {model}: {' '.join(str(error).split())}") from error
     return (
