@@ -345,9 +345,9 @@ MODEL_TESTS := $(addprefix tests/integration/,test_demo_model.py test_openvino_e
 test-isa: demo-package
 	@for isa in $(ISAS); do echo "ONEDNN_MAX_CPU_ISA=$$isa"; ONEDNN_MAX_CPU_ISA=$$isa $(BIN)/pytest $(MODEL_TESTS) || exit 1; done
 
-# With STOCK=DIR also NVIDIA's models, see docs/benchmarks.md.
+# With STOCK=DIR also NVIDIA's models, with VLLM=PYTHON also vLLM, see docs/benchmarks.md.
 bench: demo-package
-	$(BIN)/python -m benchmarks.serving $(if $(STOCK),--stock $(STOCK))
+	$(BIN)/python -m benchmarks.serving $(if $(STOCK),--stock $(STOCK)) $(if $(VLLM),--vllm $(VLLM))
 	$(BIN)/python -m benchmarks.client
 	$(BIN)/python -m benchmarks.front
 	@$(MAKE) --no-print-directory bench-robustness

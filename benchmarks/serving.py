@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import statistics
 import tempfile
 import time
@@ -81,9 +82,19 @@ def main() -> None:
         help="a model repository with NVIDIA's ensemble and a fake generator, to be measured beside ours; "
         "docs/benchmarks.md says how to make one (default: left out)",
     )
-    add_options(parser, [*_PARTS, "responses"], RESULTS)
+    parser.add_argument(
+        "--vllm",
+        type=Path,
+        metavar="PYTHON",
+        help="the Python of an environment with vLLM for CPUs, to be measured among the peers; docs/benchmarks.md says "
+        "how to make one (default: left out)",
+    )
+    add_options(parser, [*_PARTS, "peers", "responses"], RESULTS)
     options = parser.parse_args()
+    if options.vllm and not os.access(options.vllm, os.X_OK):
+        parser.error(f"--vllm {options.vllm} is no Python that can be run")
     parts = {name: partial(part, options.package, options.rounds) for name, part in _PARTS.items()}
+    parts["peers"] = partial(measure_peers, options.vllm, options.package, options.rounds)
     parts["responses"] = partial(measure_responses, options.rounds, options.stock)
     measure(options, parts, _AIMS)
 
@@ -199,7 +210,6 @@ _PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "start": measure_start,
     "arithmetic": measure_arithmetic,
     "control": measure_control,
-    "peers": measure_peers,
     "larger": measure_larger,
 }
 
