@@ -58,13 +58,14 @@ def measure_peers(vllm: Path | None, package: Path, rounds: int) -> dict[str, An
             return {}
         peers = {}
         if all(map(importlib.util.find_spec, ("transformers", "torch", "accelerate", "gguf"))):
-            peers["transformers"] = _transformers(gguf)
+            tokenizer, model = _unpacked(gguf)
+            peers["transformers"] = _transformers(tokenizer, model)
+            if vllm is not None:
+                peers["vllm"] = stack.enter_context(_vllm(vllm, tokenizer, model, directory))
         elif vllm is not None:
             raise SystemExit(
                 "vLLM is given what transformers reads: install it with \".venv/bin/pip install -e '.[bench]'\"."
             )
-        if vllm is not None:
-            peers["vllm"] = stack.enter_context(_vllm(vllm, gguf, directory))
         return _compare(package, gguf, rounds, OUTPUT_TOKENS, peers)
 
 
@@ -233,10 +234,8 @@ def _unpacked(gguf: Path) -> tuple[Any, Any]:
     return tokenizer, AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=dtype)
 
 
-def _transformers(gguf: Path) -> Callable[[int, list[str]], float]:
+def _transformers(tokenizer: Any, model: Any) -> Callable[[int, list[str]], float]:
     import torch
-
-    tokenizer, model = _unpacked(gguf)
 
     def run(output_tokens: int, texts: list[str]) -> float:
         begin = time.perf_counter()
@@ -249,14 +248,13 @@ def _transformers(gguf: Path) -> Callable[[int, list[str]], float]:
 
 
 @contextlib.contextmanager
-def _vllm(python: Path, gguf: Path, directory: Path) -> Iterator[Callable[[int, list[str]], float]]:
-    """The server of vLLM with the model of a GGUF, unpacked into a directory: what asks it.
+def _vllm(python: Path, tokenizer: Any, model: Any, directory: Path) -> Iterator[Callable[[int, list[str]], float]]:
+    """The server of vLLM with the unpacked model of a GGUF, saved in a directory: what asks it.
 
     It stands still while others have their turn: left alone it goes on looking for work, at their expense.
     """
     from transformers import AutoModelForCausalLM
 
-    tokenizer, model = _unpacked(gguf)
     # A model of a GGUF counts as quantized, which cannot be saved; one with its weights can.
     config = model.config.__class__.from_dict({**model.config.to_dict(), "quantization_config": None})
     plain = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
