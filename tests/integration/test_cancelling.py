@@ -30,7 +30,7 @@ STATES: dict[str, dict[str, Any]] = {
         "max_thinking_tokens": 1,
     },
 }
-FREED_S = 0.2  # where nothing else runs; requests that are not cancelled run for 15 s
+FREED_S = 0.2  # where nothing else runs; requests that are not cancelled run for 100 s
 TRIES = 5
 
 
@@ -41,7 +41,7 @@ async def cancel(client: aioclient.InferenceServerClient, request_id: str) -> st
 
 
 async def running(server: Server, count: int, metric: str = "nemotron_requests_running") -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while server.metric(metric) != count:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
@@ -59,7 +59,7 @@ def test_a_cancelled_request_gives_its_place_to_one_that_waits(
 
         async def consume(request_id: str, **inputs: Any) -> str:
             reason = ""
-            async for response in stream(client, request_id, max_tokens=1500, **inputs):
+            async for response in stream(client, request_id, max_tokens=10_000, **inputs):
                 begun.setdefault(request_id, time.monotonic())
                 reason = response["finish_reason"]
             return reason
@@ -100,7 +100,7 @@ def test_a_request_that_waits_is_cancelled_at_once(simulated_server: Server) -> 
 
             async def consume(request_id: str) -> str:
                 reason = ""
-                async for response in stream(client, request_id, text_input=RANDOM, max_tokens=1500, stream=True):
+                async for response in stream(client, request_id, text_input=RANDOM, max_tokens=10_000, stream=True):
                     reason = response["finish_reason"]
                 return reason
 
@@ -131,7 +131,7 @@ def test_five_hundred_cancels_at_random_moments(simulated_server: Server) -> Non
         async with aioclient.InferenceServerClient(simulated_server.grpc_address) as client:
 
             async def consume(request_id: str, streaming: bool, state: str) -> None:
-                inputs = {"max_tokens": 1500, "stream": streaming, **STATES[state]}
+                inputs = {"max_tokens": 10_000, "stream": streaming, **STATES[state]}
                 async for _ in stream(client, request_id, **inputs):
                     pass
 
@@ -175,7 +175,7 @@ async def http_cancel(client: httpx2.AsyncClient, request_id: str) -> str:
 @pytest.mark.parametrize(("model", "streaming"), [("ensemble", True), ("ensemble", False), ("unary", False)])
 def test_a_request_over_http_is_cancelled_by_its_id(simulated_server: Server, model: str, streaming: bool) -> None:
     """Four run and one waits, which gets the place; the median of several tries."""
-    long: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 1500, "stream": streaming}
+    long: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 10_000, "stream": streaming}
 
     async def once(client: httpx2.AsyncClient, number: int) -> float:
         names = [f"http-{number}-{index}" for index in range(4)]
@@ -206,7 +206,7 @@ def test_a_request_over_http_is_cancelled_by_its_id(simulated_server: Server, mo
 @pytest.mark.parametrize("way", ["gRPC cancel", "gRPC channel closed", "HTTP connection closed"])
 def test_a_caller_of_the_ensemble_that_leaves_its_stream_frees_its_place(simulated_server: Server, way: str) -> None:
     """Without an id that a stop could name, and with a deadline far away."""
-    inputs: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 1500, "stream": True}
+    inputs: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 10_000, "stream": True}
 
     async def leave_grpc() -> None:
         async with aioclient.InferenceServerClient(simulated_server.grpc_address) as client:
@@ -240,7 +240,7 @@ def test_a_stop_may_overtake_its_request_and_come_another_way(simulated_server: 
             httpx2.AsyncClient(base_url=simulated_server.http_url, timeout=30) as http,
             aioclient.InferenceServerClient(simulated_server.grpc_address) as grpc,
         ):
-            long: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 1500, "stream": True}
+            long: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 10_000, "stream": True}
             assert await http_cancel(http, "early-1") == ""
             assert (await http_last(http, "early-1", **long))["finish_reason"] == "cancelled"
             assert await cancel(grpc, "early-2") == ""
@@ -257,7 +257,7 @@ def test_errors_and_the_log_name_the_id_that_came_over_http(simulated_server: Se
         body = {"text_input": "[sim:fail]", "max_tokens": 50, "id": request_id}
         _, answer = simulated_server.post(f"/v2/models/{model}/generate", body)
         assert f"request '{request_id}': The script fails" in json.loads(answer)["error"]
-    wait_until(lambda: f"request '{model}-17'" in simulated_server.log.read_text(), 2)
+    wait_until(lambda: f"request '{model}-17'" in simulated_server.log.read_text())
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.waiting import allowed, wait_until
 TTFT_S = 0.05
 PLACES, WAITING = 32, 32
 RANDOM = "[sim:random]"  # tokens until max_tokens
-LONG: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 1900}  # about ten seconds
+LONG: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 10_000}  # 200 s
 IN_FLIGHT = "nemotron_requests_in_flight"
 POST_STREAMS = "nemotron_postprocessing_streams"
 
@@ -36,7 +36,7 @@ POST_STREAMS = "nemotron_postprocessing_streams"
 @pytest.fixture(scope="module")
 def server(simulated_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     package = simulated_package(
-        "--ttft-ms", str(TTFT_S * 1000), "--token-ms", "5",
+        "--ttft-ms", str(TTFT_S * 1000), "--token-ms", "20",
         "--max-batch-size", str(PLACES), "--max-waiting", str(WAITING),
     )  # fmt: skip
     with serving(package, tmp_path_factory.mktemp("unary")) as server:
@@ -147,12 +147,12 @@ def test_only_an_output_that_the_answer_does_not_have(server: Server) -> None:
 
 
 def test_as_many_at_once_as_the_engine_runs(server: Server) -> None:
-    inputs: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 150}
+    inputs: dict[str, Any] = {"text_input": RANDOM, "max_tokens": 50}
 
     async def seconds(client: Client, count: int) -> float:
         begin = time.monotonic()
         answers = await asyncio.gather(*(infer(client, **inputs) for _ in range(count)))
-        assert all(answer["num_output_tokens"] == [150] for answer in answers)
+        assert all(answer["num_output_tokens"] == [50] for answer in answers)
         return time.monotonic() - begin
 
     async def use(client: Client) -> tuple[float, float]:
@@ -231,7 +231,7 @@ def test_one_too_many_is_refused_at_once(server: Server, unary: int) -> None:
     assert message.endswith("(UNAVAILABLE)")
     assert status == "StatusCode.UNAVAILABLE"
     assert http_status == 503
-    assert seconds < 5
+    assert seconds < 60  # they run for 200 s
 
 
 async def stop(client: Client, request_id: str) -> None:
@@ -285,20 +285,20 @@ def test_a_blocking_client_that_cancels_or_runs_out_of_time(server: Server, requ
         )
         wait_until(lambda: server.metric(IN_FLIGHT) == 1)
         call.cancel()
-        wait_until(lambda: server.metric(IN_FLIGHT) == 0, 5)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 0)
         ((result, error),) = answers
         assert result is None
         assert error.status() == "StatusCode.CANCELLED"
         with pytest.raises(grpcclient.InferenceServerException, match="Deadline"):
             client.infer("unary", tensors(**LONG), request_id=request_id, client_timeout=0.5)
-        wait_until(lambda: server.metric(IN_FLIGHT) == 0, 5)
+        wait_until(lambda: server.metric(IN_FLIGHT) == 0)
 
 
 def test_what_an_http_client_abandons_ends_at_its_deadline(server: Server) -> None:
     """Triton does not tell that a connection was closed."""
     inputs = [
         {"name": "text_input", "shape": [1, 1], "datatype": "BYTES", "data": [RANDOM]},
-        {"name": "max_tokens", "shape": [1, 1], "datatype": "INT32", "data": [1900]},
+        {"name": "max_tokens", "shape": [1, 1], "datatype": "INT32", "data": [LONG["max_tokens"]]},
         {"name": "timeout_ms", "shape": [1, 1], "datatype": "INT32", "data": [2500]},
     ]
     body = json.dumps({"inputs": inputs}).encode()
@@ -307,7 +307,7 @@ def test_what_an_http_client_abandons_ends_at_its_deadline(server: Server) -> No
         head = f"POST /v2/models/unary/infer HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         wait_until(lambda: server.metric(IN_FLIGHT) == 1)
-    wait_until(lambda: server.metric(IN_FLIGHT) == 0, 8)
+    wait_until(lambda: server.metric(IN_FLIGHT) == 0)
 
 
 def test_cancels_at_random_moments(server: Server) -> None:
@@ -324,7 +324,7 @@ def test_cancels_at_random_moments(server: Server) -> None:
             await asyncio.gather(*map(leave, range(len(moments))[begin : begin + PLACES // 2]))
 
     run_with(server, use)
-    wait_until(lambda: server.metric(IN_FLIGHT) == 0, 5)
+    wait_until(lambda: server.metric(IN_FLIGHT) == 0)
     assert run_with(server, lambda client: infer(client, text_input="Hi", max_tokens=2))["num_output_tokens"] == [2]
 
 

@@ -40,7 +40,7 @@ from tests.integration.conftest import Server
 from tests.integration.test_failures import IN_FLIGHT, nothing_left
 from tests.waiting import wait_until
 
-LEAVE_S = 5.0  # some milliseconds; a stream that is not left at once takes minutes
+LEAVE_S = 20.0  # some milliseconds; a stream that is not left at once takes minutes
 TOOLS = [
     {
         "type": "function",
@@ -276,7 +276,7 @@ def test_a_stream_is_closed_while_another_thread_waits_for_it(server: Server, sc
     begin = time.perf_counter()
     with pytest.raises(StreamClosedError):
         stream.get_final()
-    assert time.perf_counter() - begin < 10
+    assert time.perf_counter() - begin < LEAVE_S
     timer.join()
     freed(server)
 
@@ -331,7 +331,7 @@ def test_w8_and_w14_a_deadline_frees_the_place(
     with pytest.raises(RequestTimeoutError) as caught:
         client.chat(messages, max_tokens=ENDLESS)
     assert caught.value.phase == phase
-    assert time.perf_counter() - begin < 10
+    assert time.perf_counter() - begin < LEAVE_S
     freed(server)
 
 

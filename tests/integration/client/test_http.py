@@ -29,7 +29,7 @@ from tests.integration.conftest import Server
 from tests.integration.test_failures import IN_FLIGHT, nothing_left
 from tests.waiting import wait_until
 
-QUICK_S = 5.0  # some milliseconds; what waits for the end of the answer takes minutes
+QUICK_S = 20.0  # some milliseconds; what waits for the end of the answer takes minutes
 
 
 def freed(server: Server) -> None:
@@ -68,7 +68,7 @@ def test_the_system_looks_after_silent_connections(server: Server, connect: Conn
             lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
             return any(line[1].endswith(f":{port:04X}") and line[5].startswith("02:") for line in lines)
 
-        wait_until(kept_alive, 5)
+        wait_until(kept_alive)
 
 
 def test_a_gateway_with_mutual_tls(server: Server, connect: Connect, tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from nemotron_loadtest.run.record import read_run
 from nemotron_loadtest.samples import Sample
 from tests.integration.conftest import Front, Server, fronting, serving
 from tests.integration.loadtest.bench import bench, closed, poisson, scenario_file, start_bench, wait_for
+from tests.waiting import wait_until
 
 TTFT_S, TOKEN_S, TOKENS = 0.3, 0.02, 40
 PAUSE_S = 1.5
-WORKLOAD = f'[workload]\nkind = "synthetic"\ninput_tokens = 32\noutput_tokens = {TOKENS}\nask = "[sim:random]"\n'
+LONG = 10_000  # tokens, 200 s: who leaves early does so long before, however busy the machine is
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +40,16 @@ def url_for(user: str, server: Server, front: Front) -> str:
     return {"grpc_stream": server.grpc_url, "openai_stream": f"{front.url}/v1"}.get(user, server.http_url)
 
 
-def run(directory: Path, url: str, text: str, *options: object, **fields: object) -> list[Sample]:
+def workload(tokens: int = TOKENS) -> str:
+    """Requests for so many tokens."""
+    return f'[workload]\nkind = "synthetic"\ninput_tokens = 32\noutput_tokens = {tokens}\nask = "[sim:random]"\n'
+
+
+def run(directory: Path, url: str, text: str, *options: object, tokens: int = TOKENS, **fields: object) -> list[Sample]:
     """Run a scenario to its end; its samples in the order in which they should have been sent."""
     results = directory / f"results-{len(list(directory.iterdir()))}"
-    done = bench(
-        "run", scenario_file(directory, url, text + WORKLOAD, **{"duration_s": 2.0, **fields}), "-o", results, *options
-    )
+    scenario = scenario_file(directory, url, text + workload(tokens), **{"duration_s": 2.0, **fields})
+    done = bench("run", scenario, "-o", results, *options)
     assert done.returncode == 0, done.stderr
     return sorted(read_run(results)[1], key=lambda sample: sample.intended_s)
 
@@ -101,10 +106,12 @@ def test_who_waits_for_the_whole_answer_sees_it_when_it_is_whole(server: Server,
 def test_users_who_leave_free_the_engine(user: str, server: Server, front: Front, tmp_path: Path) -> None:
     url = url_for(user, server, front)
     cancel = "[cancel]\nshare = 1.0\nafter_s = 0.5\n"
-    samples = run(tmp_path, url, poisson(20) + cancel, user=user, duration_s=1.0)
+    samples = run(tmp_path, url, poisson(20) + cancel, tokens=LONG, user=user, duration_s=1.0, drain_s=30.0)
     assert {sample.outcome for sample in samples} == {"cancelled"}
     took = [sample.ended_s - sample.started_s for sample in samples]
-    assert 0.4 < median(took) < 0.9  # a whole answer takes 1.1 s
+    assert min(took) > 0.4
+    assert median(took) < LONG * TOKEN_S / 2
+    wait_until(lambda: server.metric("nemotron_requests_in_flight") == 0, LONG * TOKEN_S / 2)
 
 
 def paused(server: Server, directory: Path, *loads: str) -> Iterator[list[Sample]]:
@@ -113,7 +120,7 @@ def paused(server: Server, directory: Path, *loads: str) -> Iterator[list[Sample
     for number, load in enumerate(loads):
         results.append(directory / str(number))
         results[-1].mkdir()
-        scenario = scenario_file(results[-1], server.grpc_url, load + WORKLOAD, duration_s=4.0)
+        scenario = scenario_file(results[-1], server.grpc_url, load + workload(), duration_s=4.0)
         processes.append(start_bench("run", scenario, "-o", results[-1]))
     for path in results:
         wait_for(path)
