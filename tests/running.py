@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+_SPIN = "import os; os.sched_setaffinity(0, [{}]); print(flush=True)\nwhile True: pass"
 
 
 def end(process: subprocess.Popen[bytes], seconds: float = 20) -> None:
@@ -16,6 +21,22 @@ def end(process: subprocess.Popen[bytes], seconds: float = 20) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@contextlib.contextmanager
+def starving(pid: int) -> Iterator[None]:
+    """Leave a process next to no CPU until the block ends: all its threads come after one that needs a whole CPU."""
+    cpu = min(os.sched_getaffinity(0))
+    with subprocess.Popen([sys.executable, "-c", _SPIN.format(cpu)], stdout=subprocess.PIPE) as spinning:
+        assert spinning.stdout is not None
+        spinning.stdout.readline()
+        try:
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), [cpu])
+                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+            yield
+        finally:
+            end(spinning)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from nemotron_serving.launcher.endpoints import Endpoints, Probe
 from nemotron_serving.launcher.errors import CrashError, SetupError
 from nemotron_serving.launcher.options import ADMIN_KEY_VARIABLE, ServeOptions
 from nemotron_serving.launcher.policy import RestartPolicy
-from nemotron_serving.launcher.processes import Guard, how_it_ended, stopped
+from nemotron_serving.launcher.processes import Guard, Turns, how_it_ended, stopped
 from nemotron_serving.launcher.terminal import say, write
 from nemotron_serving.launcher.triton_log import TritonLog
 from nemotron_serving.launcher.watchdog import PROBES, Watchdog
@@ -294,7 +294,7 @@ class _FrontWatch:
         )
         self._pid = pid
         self._running = 0
-        self._watchdog = Watchdog(hang_seconds)
+        self._watchdog = Watchdog(hang_seconds, Turns(pid).withheld)
 
     def look(self) -> str | None:
         """What hangs, as a clause; None while all is well."""

@@ -1,4 +1,4 @@
-"""The processes of a server: which they are, whether they live, and a guard that ends them with nemotron-serve.
+"""The processes of a server: which they are, whether they live and run, and a guard that ends them with nemotron-serve.
 
 The guard does so also if nemotron-serve is killed with SIGKILL. Without it Triton would go on unsupervised, and after
 Triton's own death some of its Python processes stay for ever. It is a shell of a megabyte that reads a pipe. It learns
@@ -144,6 +144,31 @@ def children(pid: int, *, recursive: bool) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=recursive)
     except psutil.NoSuchProcess:
         return []
+
+
+class Turns:
+    """Whether the threads of a process and its descendants get their turns on a CPU.
+
+    Linux may leave a thread that is ready to run without one for most of a minute, where others keep all CPUs busy:
+    6.18 did so to the engine's, beside a program of another session (`kernel.sched_autogroup_enabled`).
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._used: dict[int, int] = {}
+
+    def withheld(self) -> bool:
+        """Whether some thread is ready to run, and has not run since the last call."""
+        before, self._used = self._used, {}
+        waits = False
+        for pid in (self._pid, *(child.pid for child in children(self._pid, recursive=True))):
+            for task in Path(f"/proc/{pid}/task").glob("*"):
+                with suppress(OSError):  # it has ended
+                    state, *fields = (task / "stat").read_bytes().rpartition(b")")[2].split()
+                    used = int(fields[10]) + int(fields[11])  # ticks in the user's mode and in the system's
+                    self._used[int(task.name)] = used
+                    waits |= state == b"R" and before.get(int(task.name)) == used
+        return waits
 
 
 def model_processes(triton: int) -> dict[psutil.Process, str]:

@@ -32,6 +32,7 @@ from nemotron_serving.launcher.options import ServeOptions
 from nemotron_serving.launcher.processes import (
     SHARED_MEMORY,
     Guard,
+    Turns,
     alive,
     children,
     how_it_ended,
@@ -194,7 +195,7 @@ class TritonServer:
         self.ready_after_s = time.monotonic() - began
         if hang_seconds := self._options.hang_seconds:
             asking = probe_triton(self.endpoints, self._probe_id, hang_seconds / PROBES)
-            self._hang_watch = HangWatch(self.heartbeats.read, asking, hang_seconds)
+            self._hang_watch = HangWatch(self.heartbeats.read, asking, hang_seconds, Turns(self.pid).withheld)
 
     def death(self) -> str | None:
         """What died of tritonserver, its model processes and theirs; None while all live.

@@ -13,6 +13,7 @@ PROBES = 4
 
 _LATE_S = 0.5  # a look that comes later counts for no more: this process, or the whole machine, stood still meanwhile
 _SLOWER = 3.0  # than ever seen is not slow but hangs
+_STANDS = 0.25  # of the time after which something hangs: from then on it is looked whether it could have run
 
 
 class Watchdog:
@@ -20,15 +21,20 @@ class Watchdog:
 
     A piece of work hangs when it is busy and made no progress for `hang_seconds`, or for three times as long as its
     longest step so far, if that is more. The time is counted in looks, so a watchdog that was stopped together with
-    what it watches, or alone, has seen nothing of that time.
+    what it watches, or alone, has seen nothing of that time. Nor does time count in which the machine kept what is
+    watched from running: a new start would get no more of its CPUs.
 
     Args:
         hang_seconds: See above.
+        withheld: Whether something that is watched was ready to run since the last call, and got no CPU.
         clock: Gives seconds.
     """
 
-    def __init__(self, hang_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, hang_seconds: float, withheld: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._hang_seconds = hang_seconds
+        self._withheld = withheld
         self._clock = clock
         self._last_look = clock()
         self._pieces: dict[str, _Piece] = {}
@@ -42,6 +48,8 @@ class Watchdog:
         now = self._clock()
         passed = min(now - self._last_look, _LATE_S)
         self._last_look = now
+        if any(piece.still_s > _STANDS * self._hang_seconds for piece in self._pieces.values()) and self._withheld():
+            passed = 0.0
         for name, pulse in pulses.items():
             piece = self._pieces.get(name)
             if piece is None:
@@ -78,6 +86,7 @@ class HangWatch:
             tell which processes to expect more from.
         probe: Asks the server, all the way through.
         hang_seconds: See `Watchdog`.
+        withheld: See `Watchdog`.
         clock: Gives seconds.
     """
 
@@ -86,11 +95,12 @@ class HangWatch:
         read_beats: Callable[[], Iterable[Beat]],
         probe: Probe,
         hang_seconds: float,
+        withheld: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._read_beats = read_beats
         self._probe = probe
-        self._watchdog = Watchdog(hang_seconds, clock)
+        self._watchdog = Watchdog(hang_seconds, withheld, clock)
         self._pulses: dict[str, Pulse] = {}
         self._worked: dict[str, int] = {}
 

@@ -19,6 +19,7 @@ import tritonclient.grpc as triton
 
 from nemotron_serving.launcher.errors import StartError
 from nemotron_serving.launcher.options import ServeOptions, TlsFiles
+from nemotron_serving.launcher.processes import Turns
 from nemotron_serving.launcher.server import TritonServer
 from nemotron_serving.launcher.triton_command import ADMIN_HEADER, RESTRICTED
 from tests.integration.conftest import Server
@@ -96,6 +97,20 @@ def test_a_hang_says_which_process_a_signal_has_stopped(options: ServeOptions) -
         assert hang is not None
         assert "has made no progress for" in hang
         assert hang.endswith("(stopped by a signal: the process of model 'ensemble')")
+
+
+def test_what_the_machine_keeps_from_running_does_not_hang(
+    options: ServeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    withheld = [True]
+    monkeypatch.setattr(Turns, "withheld", lambda _: withheld[0])
+    with TritonServer(dataclasses.replace(options, hang_seconds=1.0)) as server:
+        psutil.Process(server.model_pids["ensemble"]).suspend()
+        for _ in range(30):
+            assert server.hang() is None
+            server.sleep(0.1)
+        withheld[0] = False
+        wait_until(server.hang)
 
 
 def test_endpoints_for_administrators_want_the_key(options: ServeOptions) -> None:

@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from nemotron_serving.launcher.processes import Guard
+from nemotron_serving.launcher.processes import Guard, Turns
+from tests.running import end, starving
 from tests.waiting import wait_until
 
 NO_SHM = "nemotron-test-of-the-guard-"
@@ -86,7 +88,7 @@ def test_the_end_of_this_process_is_enough(directory: Path) -> None:
     script = f"""
 import os, signal
 from pathlib import Path
-from nemotron_serving.launcher.processes import Guard
+from nemotron_serving.launcher.processes import Guard, Turns
 guard = Guard({NO_SHM!r}, Path({str(directory)!r}))
 process = guard.popen(["sleep", "60"], environment=dict(os.environ), output=2)
 print(process.pid, flush=True)
@@ -152,3 +154,43 @@ def test_a_command_is_started_under_a_new_guard(directory: Path) -> None:
         kill_guard()
         process = popen(guard)
     assert process.wait(5) == -signal.SIGKILL
+
+
+def test_a_thread_that_is_ready_and_gets_no_cpu_is_noticed() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    turns = Turns(os.getpid())
+
+    def withheld() -> bool:
+        time.sleep(0.25)
+        return turns.withheld()
+
+    try:
+        with starving(process.pid):
+            wait_until(withheld)
+    finally:
+        end(process)
+
+
+@pytest.mark.parametrize("signalled", [[], [signal.SIGSTOP]])
+def test_a_thread_that_sleeps_or_is_stopped_wants_no_cpu(signalled: list[signal.Signals]) -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    turns = Turns(process.pid)
+    try:
+        wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
+        for number in signalled:
+            process.send_signal(number)
+            wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        for _ in range(5):
+            assert not turns.withheld()
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_process_that_is_gone_wants_no_cpu() -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    turns = Turns(process.pid)
+    assert not turns.withheld()
+    assert not turns.withheld()

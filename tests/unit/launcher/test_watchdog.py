@@ -24,11 +24,12 @@ class Watched:
     """A watchdog and the pulses that it is shown."""
 
     hang_seconds: float = 20.0
+    withheld: bool = False
     clock: Clock = field(default_factory=Clock)
     pulses: dict[str, Pulse] = field(default_factory=lambda: {"it": Pulse(False, 0)})
 
     def __post_init__(self) -> None:
-        self.watchdog = Watchdog(self.hang_seconds, self.clock)
+        self.watchdog = Watchdog(self.hang_seconds, lambda: self.withheld, self.clock)
         self.look()
 
     def look(self, after_s: float = LOOK_S) -> str | None:
@@ -110,6 +111,17 @@ def test_a_watchdog_that_stood_still_has_seen_nothing() -> None:
     assert watched.look_for(10) is None
 
 
+@pytest.mark.parametrize("hang_seconds", [1, 20])
+def test_time_in_which_it_got_no_cpu_does_not_count(hang_seconds: float) -> None:
+    watched = Watched(hang_seconds, withheld=True)
+    watched.pulses["it"] = Pulse(True, 0)
+    assert watched.look_for(1000) is None
+    watched.withheld = False
+    noticed_s = watched.noticed_s()
+    assert noticed_s is not None
+    assert hang_seconds / 2 < noticed_s <= hang_seconds
+
+
 def test_one_of_many_is_named_with_its_time() -> None:
     watched = Watched()
     watched.pulses |= {"another": Pulse(True, 0), "a third": Pulse(False, 0)}
@@ -140,7 +152,7 @@ class Server:
         self.clock = Clock()
         self.work = {"a": Pulse(False, 0), "b": Pulse(False, 0)}
         self.probe = PretendProbe()
-        self.watch = HangWatch(self.beats, self.probe, 20, self.clock)  # type: ignore[arg-type]
+        self.watch = HangWatch(self.beats, self.probe, 20, lambda: False, self.clock)  # type: ignore[arg-type]
 
     def beats(self) -> Iterable[Beat]:
         return [Beat(model, {"work": pulse}) for model, pulse in self.work.items()]
