@@ -24,19 +24,26 @@ def end(process: subprocess.Popen[bytes], seconds: float = 20) -> None:
 
 
 @contextlib.contextmanager
+def program(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs until the block ends; its stdout is read by nobody else."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+@contextlib.contextmanager
 def starving(pid: int) -> Iterator[None]:
     """Leave a process next to no CPU until the block ends: all its threads come after one that needs a whole CPU."""
     cpu = min(os.sched_getaffinity(0))
-    with subprocess.Popen([sys.executable, "-c", _SPIN.format(cpu)], stdout=subprocess.PIPE) as spinning:
+    with program(sys.executable, "-c", _SPIN.format(cpu)) as spinning:
         assert spinning.stdout is not None
         spinning.stdout.readline()
-        try:
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                os.sched_setaffinity(int(thread.name), [cpu])
-                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
-            yield
-        finally:
-            end(spinning)
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), [cpu])
+            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+        yield
 
 
 @contextlib.contextmanager

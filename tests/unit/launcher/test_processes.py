@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from nemotron_serving.launcher.processes import Guard, Turns
-from tests.running import end, starving
+from tests.running import program, starving
 from tests.waiting import wait_until
 
 NO_SHM = "nemotron-test-of-the-guard-"
@@ -157,40 +157,34 @@ def test_a_command_is_started_under_a_new_guard(directory: Path) -> None:
 
 
 def test_a_thread_that_is_ready_and_gets_no_cpu_is_noticed() -> None:
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     turns = Turns(os.getpid())
 
     def withheld() -> bool:
         time.sleep(0.25)
         return turns.withheld()
 
-    try:
-        with starving(process.pid):
-            wait_until(withheld)
-    finally:
-        end(process)
+    with program(sys.executable, "-c", "while True: pass") as process, starving(process.pid):
+        wait_until(withheld)
 
 
-@pytest.mark.parametrize("signalled", [[], [signal.SIGSTOP]])
-def test_a_thread_that_sleeps_or_is_stopped_wants_no_cpu(signalled: list[signal.Signals]) -> None:
-    process = subprocess.Popen(["sleep", "60"])
-    turns = Turns(process.pid)
-    try:
-        wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
-        for number in signalled:
-            process.send_signal(number)
-            wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_thread_that_sleeps_or_is_stopped_wants_no_cpu(is_stopped: bool) -> None:
+    with program("sleep", "60") as started:
+        process = psutil.Process(started.pid)
+        wait_until(lambda: process.status() == psutil.STATUS_SLEEPING)
+        if is_stopped:
+            process.suspend()
+            wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
+        turns = Turns(process.pid)
         for _ in range(5):
             assert not turns.withheld()
             time.sleep(0.05)
-    finally:
-        process.kill()
-        process.wait()
+        process.resume()  # or it would not end
 
 
 def test_a_process_that_is_gone_wants_no_cpu() -> None:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    turns = Turns(process.pid)
-    assert not turns.withheld()
-    assert not turns.withheld()
+    with program("true") as process:
+        process.wait()
+        turns = Turns(process.pid)
+        assert not turns.withheld()
+        assert not turns.withheld()
