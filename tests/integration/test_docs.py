@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,8 +48,8 @@ def at(server: Server, front: Front, text: str) -> str:
     return text
 
 
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+def run(command: list[str], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -69,10 +70,15 @@ def begun(demo_server: Server, demo_front: Front) -> Iterator[Begun]:
     """All examples, some at a time: a model writes several answers at once in little more time than one."""
     commands = {str(code.values[0]): [sys.executable, "-c"] for code in blocks("python")}
     commands |= {str(script.values[0]): ["bash", "-ec"] for script in blocks("bash")}
+    environment = dict(
+        os.environ
+    )  # a copy: pytest changes it for each test, and a program that starts just then may fail
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {
             text: pool.submit(
-                run, [*command, at(demo_server, demo_front, JQ.sub("", text) if command[0] == "bash" else text)]
+                run,
+                [*command, at(demo_server, demo_front, JQ.sub("", text) if command[0] == "bash" else text)],
+                environment,
             )
             for text, command in commands.items()
         }

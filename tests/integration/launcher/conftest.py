@@ -49,18 +49,22 @@ _MODEL = """
 import threading, time
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from nemotron_serving.heartbeat import Heartbeat
 from nemotron_serving.host import HostOptions, RuntimeDir
 from nemotron_serving.metrics import IN_FLIGHT
 
 class TritonPythonModel:
     def initialize(self, args):
-        self.runtime_dir = RuntimeDir(HostOptions.from_environment().runtime_dir)
+        directory = HostOptions.from_environment().runtime_dir
+        self.runtime_dir = RuntimeDir(directory)
+        self.heartbeat = Heartbeat(directory, "ensemble")
         self.family = pb_utils.MetricFamily(
             name=IN_FLIGHT, description="requests", kind=pb_utils.MetricFamily.GAUGE
         )
         self.gauge = self.family.Metric(labels={"model": "ensemble"})
 
     def finalize(self):
+        self.heartbeat.close()
         del self.gauge, self.family
 
     def execute(self, requests):
