@@ -70,9 +70,8 @@ def begun(demo_server: Server, demo_front: Front) -> Iterator[Begun]:
     """All examples, some at a time: a model writes several answers at once in little more time than one."""
     commands = {str(code.values[0]): [sys.executable, "-c"] for code in blocks("python")}
     commands |= {str(script.values[0]): ["bash", "-ec"] for script in blocks("bash")}
-    environment = dict(
-        os.environ
-    )  # a copy: pytest changes it for each test, and a program that starts just then may fail
+    # A copy: pytest changes its own for each test, and a program that a thread starts just then may fail.
+    environment = dict(os.environ)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {
             text: pool.submit(
